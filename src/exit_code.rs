@@ -1,0 +1,83 @@
+//! What each exit status means; the one place that says so.
+
+use std::fmt;
+
+/// The exit status of `kpx-prep`, the same for every command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    /// Done, or already as desired.
+    Done = 0,
+    /// Failed; the message says what stands now.
+    Failed = 1,
+    /// Wrong usage or input; nothing was done.
+    Usage = 2,
+    /// A check says no: blocked, not in the desired state, or another run holds the lock.
+    CheckSaysNo = 3,
+    /// Timed out with nothing to undo, or left as it is on request: resumable.
+    TimedOut = 4,
+    /// Failed and rolled back; the old state is proved.
+    RolledBack = 5,
+    /// Interrupted by a signal.
+    Interrupted = 130,
+}
+
+impl Exit {
+    /// The status for an error that reached `main`: the one its [`Refusal`] names, else [`Exit::Failed`].
+    pub fn of_error(error: &anyhow::Error) -> Self {
+        error
+            .downcast_ref::<Refusal>()
+            .map_or(Self::Failed, |refusal| refusal.exit)
+    }
+}
+
+impl From<Exit> for std::process::ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit as u8)
+    }
+}
+
+/// An error that ends the run with a status other than [`Exit::Failed`].
+#[derive(Debug)]
+pub struct Refusal {
+    exit: Exit,
+    message: String,
+}
+
+impl Refusal {
+    /// Wrong usage or input: exit status 2.
+    pub fn usage(message: impl Into<String>) -> anyhow::Error {
+        Self {
+            exit: Exit::Usage,
+            message: message.into(),
+        }
+        .into()
+    }
+
+    /// A check says no: exit status 3.
+    pub fn check(message: impl Into<String>) -> anyhow::Error {
+        Self {
+            exit: Exit::CheckSaysNo,
+            message: message.into(),
+        }
+        .into()
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for Refusal {}
+
+/// The table of exit statuses, shown by `kpx-prep --help`.
+pub const HELP: &str = "\
+Exit status:
+  0    done, or already as desired
+  1    failed; the message says what stands now
+  2    wrong usage or input; nothing was done
+  3    a check says no: blocked, not in the desired state, or another run is at work
+  4    timed out, or left as it is on request: run again to resume
+  5    failed and rolled back, the old state proved
+  130  interrupted";

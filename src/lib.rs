@@ -1,0 +1,9 @@
+//! kpx-prep prepares Linux nodes and kubeadm clusters to run kube-proxy in IPVS mode.
+//!
+//! The library exists for the `kpx-prep` binary and its tests. Data flows one way:
+//! [`cli`] → observe → decide → act → [`report`].
+
+pub mod atomic_file;
+pub mod cli;
+pub mod exit_code;
+pub mod report;

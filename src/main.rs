@@ -1,0 +1,18 @@
+//! `kpx-prep`: parse, start logging, run, exit with a named status.
+
+use clap::Parser;
+use kpx_prep::cli::{Cli, run};
+use kpx_prep::exit_code::Exit;
+
+fn main() -> std::process::ExitCode {
+    let cli = Cli::parse();
+    cli.global.start_logging();
+    let exit = match run(cli) {
+        Ok(exit) => exit,
+        Err(error) => {
+            anstream::eprintln!("error: {error:#}");
+            Exit::of_error(&error)
+        }
+    };
+    exit.into()
+}
