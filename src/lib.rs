@@ -9,3 +9,4 @@ pub mod exit_code;
 pub mod kubernetes_version;
 pub mod mode;
 pub mod report;
+pub mod yaml;
