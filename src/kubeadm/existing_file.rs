@@ -113,9 +113,9 @@ fn check_settings(
     findings: &mut Findings,
 ) -> Option<Mode> {
     let file_mode = proxy.and_then(|root| given(name, root, &["mode"]));
-    if let Some(file_mode) = &file_mode {
-        findings.accept(&file_mode.place, file_mode.text.parse::<ProxyMode>());
-    }
+    let valid_mode = file_mode
+        .as_ref()
+        .and_then(|mode| findings.accept(&mode.place, mode.text.parse::<ProxyMode>()));
     let minor = version.map_or(34, KubernetesVersion::minor);
     let asked = wanted
         .mode
@@ -152,7 +152,7 @@ fn check_settings(
     }
     let mode = settings.check(minor, findings)?;
     wanted.refuse_ipvs_only(&mode, findings);
-    if let Some(old) = file_mode.filter(|old| old.text != mode.mode.name()) {
+    if let Some(old) = file_mode.filter(|_| valid_mode.is_some_and(|valid| valid != mode.mode)) {
         let why = if wanted.mode.is_some() {
             "--mode"
         } else {
