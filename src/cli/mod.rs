@@ -4,6 +4,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::exit_code::{self, Exit};
 
+mod cloud_init;
 mod completions;
 mod kubeadm_config;
 
@@ -53,6 +54,7 @@ impl GlobalArgs {
 #[derive(Debug, Subcommand)]
 enum Command {
     KubeadmConfig(Box<kubeadm_config::KubeadmConfigArgs>),
+    CloudInit(Box<cloud_init::CloudInitArgs>),
     Completions(completions::CompletionsArgs),
     #[command(hide = true)]
     Man(completions::ManArgs),
@@ -65,6 +67,7 @@ enum Command {
 pub fn run(cli: Cli) -> anyhow::Result<Exit> {
     match cli.command {
         Command::KubeadmConfig(args) => args.run(),
+        Command::CloudInit(args) => args.run(),
         Command::Completions(args) => args.run(),
         Command::Man(args) => args.run(),
     }

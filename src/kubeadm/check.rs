@@ -19,14 +19,30 @@ use super::secret::{
 };
 use crate::kubernetes_version::KubernetesVersion;
 
+/// Which secrets are in files on the node, and are filled in there.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct OnNode {
+    /// The bootstrap token.
+    pub token: bool,
+    /// The certificate key.
+    pub certificate_key: bool,
+}
+
+impl OnNode {
+    /// Whether any is.
+    pub fn any(self) -> bool {
+        self.token || self.certificate_key
+    }
+}
+
 /// Checks everything at once. What is wrong is in `findings`, and then there are no options.
 ///
-/// With `secrets_on_node`, a join needs no token here: it is filled in on the node.
+/// With any secret on the node, the environment here is not asked for others.
 pub fn check(
     raw: &RawOptions,
     purpose: Purpose,
     version: Option<KubernetesVersion>,
-    secrets_on_node: bool,
+    on_node: OnNode,
     findings: &mut Findings,
 ) -> Option<Options> {
     refuse_misplaced(raw, purpose, findings);
@@ -36,7 +52,7 @@ pub fn check(
         "--token",
         raw.token.as_ref(),
         raw.token_file.as_deref(),
-        TOKEN_VARIABLE,
+        (!on_node.any()).then_some(TOKEN_VARIABLE),
         findings,
     );
     if token
@@ -57,7 +73,7 @@ pub fn check(
             "--certificate-key",
             given,
             file,
-            CERTIFICATE_KEY_VARIABLE,
+            (!on_node.any()).then_some(CERTIFICATE_KEY_VARIABLE),
             findings,
         )
     } else {
@@ -67,7 +83,7 @@ pub fn check(
         check_cluster(raw, version.as_ref(), findings)
             .map(|cluster| Config::Init(Box::new(cluster)))
     } else {
-        if token.is_none() && !secrets_on_node && raw.token.is_none() && raw.token_file.is_none() {
+        if token.is_none() && !on_node.token && raw.token.is_none() && raw.token_file.is_none() {
             findings.problem(
                 "--token-file",
                 format!(
@@ -77,7 +93,8 @@ pub fn check(
         }
         check_join(raw, purpose, findings).map(Config::Join)
     };
-    if purpose == Purpose::JoinControlPlane && certificate_key.is_none() && !secrets_on_node {
+    if purpose == Purpose::JoinControlPlane && certificate_key.is_none() && !on_node.certificate_key
+    {
         findings.warn("without a certificate key, the control plane's certificates must be on the node before it joins");
     }
     let (version, kind) = (version?, kind?);
@@ -117,13 +134,16 @@ fn secret(
     flag: &str,
     given: Option<&Unchecked>,
     file: Option<&Path>,
-    variable: &str,
+    variable: Option<&str>,
     findings: &mut Findings,
 ) -> Option<Secret> {
-    match (given, file, env::var(variable)) {
+    let from_environment = variable.and_then(|name| Some((name, env::var(name).ok()?)));
+    match (given, file, from_environment) {
         (Some(given), ..) => findings.accept(flag, kind.parse(&given.0)),
         (None, Some(file), _) => findings.accept(&format!("{flag}-file"), kind.read(file)),
-        (None, None, Ok(text)) if !text.is_empty() => findings.accept(variable, kind.parse(&text)),
+        (None, None, Some((variable, text))) if !text.is_empty() => {
+            findings.accept(variable, kind.parse(&text))
+        }
         _ => None,
     }
 }
