@@ -19,3 +19,11 @@ kernel_image() {
     package=$(kernel_package "$1")
     BASE=$base KERNEL=$package built "kernel-$1" "$(suite_version "$1" "$package") $(basename "$base")"
 }
+
+# Needs root. The kernel that boots it is kernel_image bookworm.
+debian_image() {
+    local package
+    suite_lists bookworm || return 1
+    package=$(kernel_package bookworm)
+    KERNEL=$package built debian "$(suite_version bookworm "$package" cloud-init systemd kmod)"
+}
