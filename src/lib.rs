@@ -6,4 +6,5 @@
 pub mod atomic_file;
 pub mod cli;
 pub mod exit_code;
+pub mod node;
 pub mod report;

@@ -5,6 +5,7 @@ use clap::{Args, Parser, Subcommand};
 use crate::exit_code::{self, Exit};
 
 mod completions;
+mod node;
 
 /// Prepares nodes and kubeadm clusters to run kube-proxy in IPVS mode.
 #[derive(Debug, Parser)]
@@ -51,6 +52,7 @@ impl GlobalArgs {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Node(node::NodeArgs),
     Completions(completions::CompletionsArgs),
     #[command(hide = true)]
     Man(completions::ManArgs),
@@ -62,6 +64,7 @@ enum Command {
 /// Whatever the command could not do; [`Exit::of_error`] gives the status.
 pub fn run(cli: Cli) -> anyhow::Result<Exit> {
     match cli.command {
+        Command::Node(args) => args.run(),
         Command::Completions(args) => args.run(),
         Command::Man(args) => args.run(),
     }
