@@ -54,11 +54,8 @@ pub fn check(root: &Root, wish: Option<Wish>, loaded: bool) -> anyhow::Result<(N
             hint: Some("kpx-prep node install".to_owned()),
         });
     }
-    let (outcome, exit) = if decision.is_blocked() {
-        (Outcome::NotPrepared, Exit::CheckSaysNo)
-    } else {
-        (Outcome::AlreadyPrepared, Exit::Done)
-    };
+    let (outcome, exit) =
+        if decision.is_blocked() { (Outcome::NotPrepared, Exit::CheckSaysNo) } else { (Outcome::Prepared, Exit::Done) };
     let files = decision.files.iter().map(|file| file_line(file.file.path, file.action, false)).collect();
     Ok((NodeReport::new(root, &facts, outcome, decision, files), exit))
 }

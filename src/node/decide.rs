@@ -133,11 +133,7 @@ fn module_findings(modules: &[Module]) -> Vec<Finding> {
         Finding {
             level: if optional { Level::Warning } else { Level::Error },
             id: if missing { "module-missing" } else { "module-blocked" },
-            message: match names.as_slice() {
-                [_] if detail.contains(names[0]) => detail.to_owned(),
-                [one] => format!("{one}: {detail}"),
-                several => format!("{}: {}", several.join(" "), detail.replace(several[0], "this module")),
-            },
+            message: format!("{}: {detail}", names.join(" ")),
             hint: hint.map(str::to_owned),
         }
     };
@@ -221,9 +217,9 @@ pub fn boot_findings(facts: &Facts, boot: &Boot, modules: &[Module]) -> Vec<Find
             id: "boot-coverage",
             message: format!("{names}: not loaded at the next boot ({})", mechanisms.join("; ")),
             hint: Some(if findings.is_empty() {
-                "kpx-prep node install".to_owned()
+                "kpx-prep node install; with --force where it keeps a file of somebody else's".to_owned()
             } else {
-                "make every installed kernel have the module (above), or remove the kernel that lacks it".to_owned()
+                "make every installed kernel have the modules, or remove the kernel that lacks them".to_owned()
             }),
         });
     }

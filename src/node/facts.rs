@@ -32,11 +32,14 @@ impl Facts {
     /// # Errors
     /// When something that must be known exists and cannot be read.
     pub fn observe(root: &Root, existing: BTreeMap<&'static str, Existing>, wish: &Wish) -> anyhow::Result<Self> {
+        let host = host::observe(root)?;
+        // Whatever a container's own init would do at boot, it loads no modules.
+        let boot = if host.container.is_some() { Boot::default() } else { boot::observe(root) };
         Ok(Self {
-            host: host::observe(root)?,
+            host,
             kernels: kernel::installed(root, &wish.names()),
             config: modprobe_config::read(root),
-            boot: boot::observe(root),
+            boot,
             existing,
         })
     }

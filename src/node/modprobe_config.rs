@@ -1,6 +1,6 @@
 //! What the administrator forbids: `blacklist` and `install` in modprobe.d, and the kernel's command line.
 //!
-//! Rules of modprobe.d(5): files `*.conf` of [`FOLDERS`], a name in an earlier folder hides the same name in a
+//! Rules of modprobe.d(5): files `*.conf` of several folders, a name in an earlier folder hides the same name in a
 //! later one, a backslash at the end continues a line.
 
 use std::collections::{BTreeMap, BTreeSet};

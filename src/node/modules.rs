@@ -19,6 +19,10 @@ const CONNTRACK: [&str; 2] = ["nf_conntrack", "nf_conntrack_ipv4"];
 /// Schedulers that kube-proxy up to 1.26 asks for whatever is configured (pkg/util/ipvs/ipvs.go).
 const BASIC_SCHEDULERS: [&str; 3] = ["ip_vs_rr", "ip_vs_wrr", "ip_vs_sh"];
 
+/// Schedulers that Linux has, in whichever version.
+const KNOWN_SCHEDULERS: [&str; 14] =
+    ["rr", "wrr", "lc", "wlc", "fo", "ovf", "lblc", "lblcr", "dh", "sh", "mh", "sed", "nq", "twos"];
+
 /// Files beside the schedulers that are not schedulers.
 const NOT_SCHEDULERS: [&str; 2] = ["ftp", "pe_sip"];
 
@@ -215,13 +219,19 @@ impl Surroundings<'_> {
             let detail = format!("the running kernel {release} has no modules folder");
             let hint = match self.other_kernel {
                 Some(other) => format!("reboot: kernel {other} is installed, and the running one's modules are gone"),
-                None => packages::hint(self.host, release),
+                None => format!("{}; or boot a kernel of this distribution", packages::hint(self.host, release)),
             };
             return Some(("no-modules-folder", detail, hint));
         };
         if !kernel.files.contains_key(name) {
-            let detail = format!("kernel {} has no module {name}", kernel.release);
-            return Some(("not-found", detail, packages::hint(self.host, &kernel.release)));
+            let detail = format!("kernel {} does not have it", kernel.release);
+            let hint = match name.strip_prefix("ip_vs_") {
+                Some(scheduler) if !KNOWN_SCHEDULERS.contains(&scheduler) && !NOT_SCHEDULERS.contains(&scheduler) => {
+                    format!("no such scheduler is known; there are {}", KNOWN_SCHEDULERS.join(" "))
+                }
+                _ => packages::hint(self.host, &kernel.release),
+            };
+            return Some(("not-found", detail, hint));
         }
         (!kernel.is_indexed(name)).then(|| {
             let detail = format!("its file is there, but {}/modules.dep does not list it", kernel.folder);
@@ -233,7 +243,12 @@ impl Surroundings<'_> {
         let now = if loaded { " (it is loaded now, but would not come back)" } else { "" };
         let from = |reason, what: &str, rule: &Rule| {
             let detail = format!("{what}: `{}` in {}{now}", rule.text, rule.place);
-            let hint = format!("take the word for {name} out of {}", rule.place.split(' ').next().unwrap_or_default());
+            let hint = match rule.place.split_once(" line ") {
+                Some((file, _)) => format!("take that line out of {file}"),
+                None => {
+                    "take it off the kernel's command line (the boot loader's configuration), then reboot".to_owned()
+                }
+            };
             (reason, detail, hint)
         };
         if let Some(rule) = self.config.refused_by_kernel.get(name) {
@@ -258,7 +273,8 @@ impl Surroundings<'_> {
         let level = self.host.lockdown.as_ref()?;
         let file = self.kernel?.files.get(name)?;
         is_unsigned(file).then(|| {
-            let detail = format!("kernel lockdown ({level}) loads only signed modules, and {} is not", file.display());
+            let detail =
+                format!("kernel lockdown ({level}) allows only signed modules, and its file carries no signature");
             ("lockdown", detail, "install the distribution's signed kernel modules, or sign this one".to_owned())
         })
     }
