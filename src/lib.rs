@@ -6,5 +6,9 @@
 pub mod atomic_file;
 pub mod cli;
 pub mod exit_code;
+pub mod kubeadm;
+pub mod kubernetes_version;
+pub mod mode;
 pub mod node;
 pub mod report;
+pub mod yaml;

@@ -5,6 +5,7 @@ use clap::{Args, Parser, Subcommand};
 use crate::exit_code::{self, Exit};
 
 mod completions;
+mod kubeadm_config;
 mod node;
 
 /// Prepares nodes and kubeadm clusters to run kube-proxy in IPVS mode.
@@ -53,6 +54,7 @@ impl GlobalArgs {
 #[derive(Debug, Subcommand)]
 enum Command {
     Node(node::NodeArgs),
+    KubeadmConfig(Box<kubeadm_config::KubeadmConfigArgs>),
     Completions(completions::CompletionsArgs),
     #[command(hide = true)]
     Man(completions::ManArgs),
@@ -65,6 +67,7 @@ enum Command {
 pub fn run(cli: Cli) -> anyhow::Result<Exit> {
     match cli.command {
         Command::Node(args) => args.run(),
+        Command::KubeadmConfig(args) => args.run(),
         Command::Completions(args) => args.run(),
         Command::Man(args) => args.run(),
     }

@@ -1,0 +1,113 @@
+//! `kpx-prep kubeadm-config`: a kubeadm config on stdout or in a file.
+
+use std::fs;
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use clap::Args;
+
+use crate::atomic_file;
+use crate::exit_code::{Exit, Refusal};
+use crate::kubeadm::check::check;
+use crate::kubeadm::options::Purpose;
+use crate::kubeadm::problem::Findings;
+use crate::kubeadm::raw_options::RawOptions;
+use crate::kubeadm::{existing_file, render, version_source};
+use crate::report::print;
+
+/// Emit a kubeadm config that says which mode kube-proxy runs in
+///
+/// Works without options. What is not given is left to kubeadm's own defaults; the mode is always written.
+/// Every problem of the input is reported at once, and then nothing is written.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct KubeadmConfigArgs {
+    /// Complete this kubeadm file: its `KubeProxyConfiguration` is edited in place or added, every other
+    /// byte stays; - reads standard input
+    #[arg(long, value_name = "FILE|-")]
+    from: Option<PathBuf>,
+    /// Write to this file, as a whole or not at all, with mode 0600
+    #[arg(long, value_name = "FILE")]
+    output_file: Option<PathBuf>,
+    #[command(flatten)]
+    options: RawOptions,
+    /// Emit a `JoinConfiguration` for a worker instead
+    #[arg(long, conflicts_with = "from", help_heading = "Joining")]
+    join: bool,
+    /// With --join: for a further control-plane node
+    #[arg(long, requires = "join", help_heading = "Joining")]
+    control_plane: bool,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  kpx-prep kubeadm-config > config.yaml
+  kpx-prep kubeadm-config --kubernetes-version v1.36.3 --pod-network-cidr 10.244.0.0/16 --strict-arp --output-file config.yaml
+  kubeadm config print init-defaults | kpx-prep kubeadm-config --from -
+  kpx-prep kubeadm-config --join --control-plane-endpoint k8s.example.com:6443 --token-file token \\
+    --discovery-token-ca-cert-hash sha256:HASH";
+
+impl KubeadmConfigArgs {
+    pub(super) fn run(&self) -> anyhow::Result<Exit> {
+        let mut findings = Findings::default();
+        let config = if let Some(file) = &self.from {
+            let (name, text) = read(file)?;
+            existing_file::complete(&name, &text, &self.options, &mut findings)
+        } else {
+            let version = version_source::choose(self.options.kubernetes_version.as_deref(), &mut findings);
+            check(&self.options, self.purpose(), version, false, &mut findings).map(|options| render::render(&options))
+        };
+        deliver(config.as_deref(), self.output_file.as_deref(), &findings)?;
+        Ok(Exit::Done)
+    }
+
+    fn purpose(&self) -> Purpose {
+        match (self.join, self.control_plane) {
+            (false, _) => Purpose::Init,
+            (true, false) => Purpose::JoinWorker,
+            (true, true) => Purpose::JoinControlPlane,
+        }
+    }
+}
+
+/// Says what there is to say, and writes the result if there is no problem.
+pub(super) fn deliver(result: Option<&str>, file: Option<&Path>, findings: &Findings) -> anyhow::Result<()> {
+    for note in &findings.notes {
+        anstream::eprintln!("note: {note}");
+    }
+    for warning in &findings.warnings {
+        anstream::eprintln!("warning: {warning}");
+    }
+    if let Some(refusal) = findings.refusal() {
+        return Err(Refusal::usage(refusal));
+    }
+    let text = result.context("no config came about, and no reason was given")?;
+    let Some(file) = file else {
+        return print(text);
+    };
+    if fs::symlink_metadata(file).is_ok_and(|there| !there.is_file()) {
+        return Err(Refusal::usage(format!(
+            "--output-file: {} is there and not a plain file; nothing was written (without --output-file the result goes to standard output)",
+            file.display()
+        )));
+    }
+    atomic_file::replace(file, text.as_bytes(), 0o600)
+        .with_context(|| format!("writing {}; what was there before still is", file.display()))?;
+    anstream::eprintln!("note: wrote {} (mode 0600)", file.display());
+    Ok(())
+}
+
+/// A file's name in messages, and its text.
+fn read(file: &Path) -> anyhow::Result<(String, String)> {
+    let stdin = file.as_os_str() == "-";
+    let name = if stdin { "standard input".to_owned() } else { file.display().to_string() };
+    let mut text = String::new();
+    let result = if stdin {
+        std::io::stdin().read_to_string(&mut text)
+    } else {
+        fs::File::open(file).and_then(|mut file| file.read_to_string(&mut text))
+    };
+    result.map_err(|error| Refusal::usage(format!("--from: reading {name}: {error}; nothing was written")))?;
+    Ok((name, text))
+}

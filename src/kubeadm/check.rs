@@ -1,0 +1,209 @@
+//! From options as given to checked options; all problems at once.
+
+use std::env;
+use std::net::IpAddr;
+use std::path::Path;
+
+use super::endpoint::{Endpoint, check_alternative_name, check_dns_name};
+use super::formats::{check_ca_cert_hash, check_cri_socket, check_image_repository, duration, feature_gates};
+use super::given_options::Scope;
+use super::options::{Cluster, Config, Join, Options, Purpose};
+use super::problem::Findings;
+use super::proxy::RawSettings;
+use super::ranges::Ranges;
+use super::raw_options::RawOptions;
+use super::secret::{CERTIFICATE_KEY_VARIABLE, EXAMPLE_TOKEN, Kind, Secret, TOKEN_VARIABLE, Unchecked};
+use crate::kubernetes_version::KubernetesVersion;
+
+/// Checks everything at once. What is wrong is in `findings`, and then there are no options.
+///
+/// With `secrets_on_node`, a join needs no token here: it is filled in on the node.
+pub fn check(
+    raw: &RawOptions,
+    purpose: Purpose,
+    version: Option<KubernetesVersion>,
+    secrets_on_node: bool,
+    findings: &mut Findings,
+) -> Option<Options> {
+    refuse_misplaced(raw, purpose, findings);
+    check_node(raw, findings);
+    let token = secret(Kind::Token, "--token", raw.token.as_ref(), raw.token_file.as_deref(), TOKEN_VARIABLE, findings);
+    if token.as_ref().is_some_and(|token| token.reveal() == EXAMPLE_TOKEN) {
+        findings.warn("the bootstrap token is the one in kubeadm's documentation: anyone can join with it");
+    }
+    let certificate_key = if purpose.allows(Scope::CertificateKey) {
+        let (given, file) = (raw.certificate_key.as_ref(), raw.certificate_key_file.as_deref());
+        secret(Kind::CertificateKey, "--certificate-key", given, file, CERTIFICATE_KEY_VARIABLE, findings)
+    } else {
+        None
+    };
+    let kind = if purpose == Purpose::Init {
+        check_cluster(raw, version.as_ref(), findings).map(|cluster| Config::Init(Box::new(cluster)))
+    } else {
+        if token.is_none() && !secrets_on_node && raw.token.is_none() && raw.token_file.is_none() {
+            findings.problem(
+                "--token-file",
+                format!("a join needs a bootstrap token: --token-file, {TOKEN_VARIABLE} or --token"),
+            );
+        }
+        check_join(raw, purpose, findings).map(Config::Join)
+    };
+    if purpose == Purpose::JoinControlPlane && certificate_key.is_none() && !secrets_on_node {
+        findings
+            .warn("without a certificate key, the control plane's certificates must be on the node before it joins");
+    }
+    let (version, kind) = (version?, kind?);
+    findings.problems.is_empty().then(|| Options {
+        version,
+        node_name: raw.node_name.clone(),
+        cri_socket: raw.cri_socket.clone(),
+        advertise_address: raw.apiserver_advertise_address.clone(),
+        token,
+        certificate_key,
+        kind,
+    })
+}
+
+fn refuse_misplaced(raw: &RawOptions, purpose: Purpose, findings: &mut Findings) {
+    for option in raw.given().into_iter().filter(|option| !purpose.allows(option.scope)) {
+        let why = match option.scope {
+            Scope::Proxy => {
+                "kube-proxy's settings are the cluster's (ConfigMap kube-proxy in kube-system); a joining node has none"
+            }
+            Scope::Discovery => "is for joining only: add --join",
+            Scope::LocalEndpoint | Scope::CertificateKey => "is for control-plane nodes only: add --control-plane",
+            _ => "is decided when the cluster is created; a joining node cannot change it",
+        };
+        findings.problem(option.flag, why);
+    }
+}
+
+fn secret(
+    kind: Kind,
+    flag: &str,
+    given: Option<&Unchecked>,
+    file: Option<&Path>,
+    variable: &str,
+    findings: &mut Findings,
+) -> Option<Secret> {
+    match (given, file, env::var(variable)) {
+        (Some(given), ..) => findings.accept(flag, kind.parse(&given.0)),
+        (None, Some(file), _) => findings.accept(&format!("{flag}-file"), kind.read(file)),
+        (None, None, Ok(text)) if !text.is_empty() => findings.accept(variable, kind.parse(&text)),
+        _ => None,
+    }
+}
+
+fn check_node(raw: &RawOptions, findings: &mut Findings) {
+    if let Some(name) = &raw.node_name {
+        findings.accept("--node-name", check_dns_name(name));
+    }
+    if let Some(socket) = &raw.cri_socket {
+        findings.accept("--cri-socket", check_cri_socket(socket));
+    }
+    if let Some(address) = &raw.apiserver_advertise_address {
+        if address == "1.2.3.4" {
+            findings.warn(
+                "--apiserver-advertise-address: 1.2.3.4 is the placeholder of kubeadm config print init-defaults",
+            );
+        }
+        match address.parse::<IpAddr>() {
+            Ok(ip) if ip.is_unspecified() || ip.is_loopback() || ip.is_multicast() => {
+                findings.problem("--apiserver-advertise-address", format!("other nodes cannot reach {address}"));
+            }
+            Ok(_) => {}
+            Err(_) => findings.problem("--apiserver-advertise-address", format!("{address:?} is not an IP address")),
+        }
+    }
+}
+
+fn check_cluster(raw: &RawOptions, version: Option<&KubernetesVersion>, findings: &mut Findings) -> Option<Cluster> {
+    let proxy = RawSettings::from_options(raw);
+    // Without a version the rest is still checked, as for the newest that runs every mode.
+    let mode = proxy.check(version.map_or(34, KubernetesVersion::minor), findings);
+    if let Some(mode) = &mode {
+        proxy.refuse_ipvs_only(mode, findings);
+    }
+    if let Some(endpoint) = &raw.control_plane_endpoint {
+        findings.accept("--control-plane-endpoint", endpoint.parse::<Endpoint>());
+    }
+    for name in &raw.apiserver_cert_extra_sans {
+        findings.accept("--apiserver-cert-extra-sans", check_alternative_name(name));
+    }
+    if let Some(domain) = &raw.service_dns_domain {
+        findings.accept("--service-dns-domain", check_dns_name(domain));
+    }
+    if let Some(repository) = &raw.image_repository {
+        findings.accept("--image-repository", check_image_repository(repository));
+    }
+    if let Some(name) = &raw.cluster_name
+        && (name.is_empty() || name.contains(|c: char| c.is_control()))
+    {
+        findings.problem("--cluster-name", format!("{name:?} is not a name"));
+    }
+    if let Some(ttl) = &raw.token_ttl
+        && findings.accept("--token-ttl", duration(ttl)).is_some_and(|ttl| ttl < 0)
+    {
+        findings.problem("--token-ttl", format!("{ttl:?}: a time cannot be negative"));
+    }
+    let gates = raw.feature_gates.as_deref().map(feature_gates).map(|gates| findings.accept("--feature-gates", gates));
+    let gates = gates.unwrap_or_else(|| Some(Vec::new())).unwrap_or_default();
+    let ranges = Ranges {
+        pods: raw.pod_network_cidr.as_deref().map(|text| ("--pod-network-cidr".to_owned(), text)),
+        services: raw.service_cidr.as_deref().map(|text| ("--service-cidr".to_owned(), text)),
+    };
+    let dual_stack = ranges.check(raw.apiserver_advertise_address.as_deref(), findings);
+    // kubeadm's own gate: off by default until 1.20.
+    let gate_is_on = gates.iter().any(|(name, on)| name == "IPv6DualStack" && *on);
+    if let (Some(place), Some(version)) = (dual_stack, version)
+        && version.minor() < 21
+        && !gate_is_on
+    {
+        findings
+            .problem(place, format!("kubeadm {version} takes two ranges only with --feature-gates IPv6DualStack=true"));
+    }
+    Some(Cluster {
+        proxy,
+        mode: mode?,
+        endpoint: raw.control_plane_endpoint.clone(),
+        cert_sans: raw.apiserver_cert_extra_sans.clone(),
+        pod_subnet: raw.pod_network_cidr.clone(),
+        service_subnet: raw.service_cidr.clone(),
+        dns_domain: raw.service_dns_domain.clone(),
+        image_repository: raw.image_repository.clone(),
+        name: raw.cluster_name.clone(),
+        feature_gates: gates,
+        token_ttl: raw.token_ttl.clone(),
+    })
+}
+
+fn check_join(raw: &RawOptions, purpose: Purpose, findings: &mut Findings) -> Option<Join> {
+    for hash in &raw.discovery_token_ca_cert_hash {
+        findings.accept("--discovery-token-ca-cert-hash", check_ca_cert_hash(hash));
+    }
+    let skip = raw.discovery_token_unsafe_skip_ca_verification;
+    match (raw.discovery_token_ca_cert_hash.is_empty(), skip) {
+        (true, false) => findings.problem(
+            "--discovery-token-ca-cert-hash",
+            "a join needs the hash of the cluster's CA certificate (kubeadm token create --print-join-command shows it), \
+             or --discovery-token-unsafe-skip-ca-verification spelled out",
+        ),
+        (false, true) => findings.problem(
+            "--discovery-token-unsafe-skip-ca-verification",
+            "contradicts --discovery-token-ca-cert-hash; leave one away",
+        ),
+        (true, true) => findings.warn("the cluster's CA certificate is not checked: whoever answers at the endpoint is believed"),
+        (false, false) => {}
+    }
+    let Some(endpoint) = &raw.control_plane_endpoint else {
+        findings.problem("--control-plane-endpoint", "a join needs the cluster's endpoint");
+        return None;
+    };
+    let endpoint: Endpoint = findings.accept("--control-plane-endpoint", endpoint.parse())?;
+    Some(Join {
+        endpoint: endpoint.with_port(),
+        ca_cert_hashes: raw.discovery_token_ca_cert_hash.clone(),
+        skip_ca_verification: skip,
+        control_plane: purpose == Purpose::JoinControlPlane,
+    })
+}

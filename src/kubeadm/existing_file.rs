@@ -1,0 +1,160 @@
+//! `--from`: completes a kubeadm file that someone else wrote. Its `KubeProxyConfiguration` is edited in place or
+//! added; every other document, and every other byte, stays.
+
+use super::file_checks::{Kinds, check_documents};
+use super::given_options::Scope;
+use super::problem::Findings;
+use super::proxy::{Given, Mode, RawSettings};
+use super::raw_options::RawOptions;
+use super::render::proxy_configuration;
+use super::version_source;
+use crate::kubernetes_version::KubernetesVersion;
+use crate::mode::ProxyMode;
+use crate::yaml::{Kind, Node, ScalarStyle, append_document, parse, set};
+
+/// The completed text; nothing if there are problems, which are then in `findings`.
+///
+/// `name` is the file's name in messages. The Kubernetes version is the one given, else the file's own, else
+/// the local kubeadm's or the newest known.
+pub fn complete(name: &str, text: &str, raw: &RawOptions, findings: &mut Findings) -> Option<String> {
+    refuse_other_options(name, raw, findings);
+    let documents = match parse(text) {
+        Ok(documents) => documents,
+        Err(error) => {
+            findings.problem(name, error);
+            return None;
+        }
+    };
+    let roots: Vec<&Node> = documents.iter().map(|document| &document.root).collect();
+    let kinds = Kinds::find(name, &roots, findings);
+    let version = version(name, &kinds, &roots, raw, findings);
+    check_documents(name, &kinds, &roots, version.as_ref(), findings);
+    let proxy = kinds.proxy.map(|index| (index, roots[index]));
+    let wanted = RawSettings::from_options(raw);
+    let mode = check_settings(name, proxy.map(|(_, root)| root), &wanted, version.as_ref(), findings);
+    if !findings.problems.is_empty() {
+        return None;
+    }
+    write(name, text, proxy.map(|(index, _)| index), &wanted, &mode?, findings)
+}
+
+fn refuse_other_options(name: &str, raw: &RawOptions, findings: &mut Findings) {
+    for option in raw.given() {
+        if !matches!(option.scope, Scope::Version | Scope::Proxy) {
+            let field = option.field;
+            findings.problem(
+                option.flag,
+                format!("--from changes nothing but the KubeProxyConfiguration; set {field} in {name} itself"),
+            );
+        }
+    }
+}
+
+fn version(
+    name: &str,
+    kinds: &Kinds,
+    roots: &[&Node],
+    raw: &RawOptions,
+    findings: &mut Findings,
+) -> Option<KubernetesVersion> {
+    let node = kinds.cluster.and_then(|index| roots[index].get(&["kubernetesVersion"]));
+    let Some((node, text)) = node.and_then(|node| Some((node, node.text()?))).filter(|(_, text)| !text.is_empty())
+    else {
+        return version_source::choose(raw.kubernetes_version.as_deref(), findings);
+    };
+    let place = place(name, node, "kubernetesVersion");
+    let Some(given) = &raw.kubernetes_version else {
+        let version: KubernetesVersion = findings.accept(&place, text.parse())?;
+        version_source::remark(&version, findings);
+        findings.note(format!("Kubernetes {version}, from {name}"));
+        return Some(version);
+    };
+    let version = version_source::choose(Some(given), findings)?;
+    // A label without a minor version (kubeadm's own default is stable-1) says nothing that could disagree.
+    if let Ok(in_file) = text.parse::<KubernetesVersion>()
+        && in_file.minor() != version.minor()
+    {
+        findings.problem("--kubernetes-version", format!("is {version}, but {place} is {in_file}; make them agree"));
+    }
+    Some(version)
+}
+
+/// Checks what the `KubeProxyConfiguration` will say: the options, and the file where there is no option.
+fn check_settings(
+    name: &str,
+    proxy: Option<&Node>,
+    wanted: &RawSettings,
+    version: Option<&KubernetesVersion>,
+    findings: &mut Findings,
+) -> Option<Mode> {
+    let file_mode = proxy.and_then(|root| given(name, root, &["mode"]));
+    let valid_mode = file_mode.as_ref().and_then(|mode| findings.accept(&mode.place, mode.text.parse::<ProxyMode>()));
+    let minor = version.map_or(34, KubernetesVersion::minor);
+    let asked = wanted.mode.as_ref().map_or("ipvs", |mode| mode.text.as_str());
+    let mut settings = wanted.clone();
+    if let Some(root) = proxy {
+        let from_file = |option: &mut Option<Given>, path: &[&str]| {
+            *option = option.take().or_else(|| given(name, root, path));
+        };
+        if asked == "ipvs" {
+            from_file(&mut settings.scheduler, &["ipvs", "scheduler"]);
+            from_file(&mut settings.tcp_timeout, &["ipvs", "tcpTimeout"]);
+            from_file(&mut settings.tcp_fin_timeout, &["ipvs", "tcpFinTimeout"]);
+            from_file(&mut settings.udp_timeout, &["ipvs", "udpTimeout"]);
+            if settings.exclude_cidrs.is_empty() {
+                let items = root.get(&["ipvs", "excludeCIDRs"]).map(Node::items).unwrap_or_default();
+                settings.exclude_cidrs = items
+                    .iter()
+                    .filter_map(|item| {
+                        Some(Given { place: place(name, item, "ipvs.excludeCIDRs"), text: item.text()?.to_owned() })
+                    })
+                    .collect();
+            }
+        }
+        from_file(&mut settings.sync_period, &[asked, "syncPeriod"]);
+        from_file(&mut settings.min_sync_period, &[asked, "minSyncPeriod"]);
+    }
+    let mode = settings.check(minor, findings)?;
+    wanted.refuse_ipvs_only(&mode, findings);
+    if let Some(old) = file_mode.filter(|_| valid_mode.is_some_and(|valid| valid != mode.mode)) {
+        let why = if wanted.mode.is_some() { "--mode" } else { "the default of --mode" };
+        findings.warn(format!("{}: {} becomes {} ({why})", old.place, old.text, mode.mode));
+    }
+    if let (Some(root), Some(gate)) = (proxy, mode.gate)
+        && let Some(node) = root.get(&["featureGates", gate])
+        && !matches!(&node.kind, Kind::Scalar(text, ScalarStyle::Plain) if text == "true")
+    {
+        findings.warn(format!("{}: becomes true", place(name, node, &format!("featureGates.{gate}"))));
+    }
+    Some(mode)
+}
+
+/// A text in the file that is not empty.
+fn given(name: &str, root: &Node, path: &[&str]) -> Option<Given> {
+    let node = root.get(path).filter(|node| !node.is_null())?;
+    let text = node.text().filter(|text| !text.is_empty())?;
+    Some(Given { place: place(name, node, &path.join(".")), text: text.to_owned() })
+}
+
+/// `FILE:LINE: FIELD`
+pub(super) fn place(name: &str, node: &Node, field: &str) -> String {
+    format!("{name}:{}: {field}", node.line)
+}
+
+fn write(
+    name: &str,
+    text: &str,
+    proxy: Option<usize>,
+    wanted: &RawSettings,
+    mode: &Mode,
+    findings: &mut Findings,
+) -> Option<String> {
+    let Some(index) = proxy else {
+        findings.note(format!("{name} had no KubeProxyConfiguration; it is added at the end"));
+        return findings.accept(name, append_document(text, &proxy_configuration(wanted, mode)));
+    };
+    wanted
+        .to_write(mode)
+        .iter()
+        .try_fold(text.to_owned(), |text, (path, value)| findings.accept(name, set(&text, index, path, value)))
+}

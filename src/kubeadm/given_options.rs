@@ -1,0 +1,129 @@
+//! Which options were given, what each is about, and which field of a kubeadm config it sets: one table for the
+//! commands that take only some of them, and for passing them on.
+
+use super::raw_options::RawOptions;
+
+/// What an option is about; decides where it may be used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// The Kubernetes version.
+    Version,
+    /// kube-proxy's config.
+    Proxy,
+    /// `ClusterConfiguration`.
+    Cluster,
+    /// The control plane's endpoint.
+    Endpoint,
+    /// A node's registration.
+    Node,
+    /// A control-plane node's own endpoint.
+    LocalEndpoint,
+    /// The bootstrap token.
+    Token,
+    /// The bootstrap token's life.
+    TokenTtl,
+    /// The certificate key.
+    CertificateKey,
+    /// How a joining node finds its cluster.
+    Discovery,
+}
+
+/// An option that was given.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GivenOption {
+    /// Its name, with dashes.
+    pub flag: &'static str,
+    /// What it is about.
+    pub scope: Scope,
+    /// The field of a kubeadm config that it sets.
+    pub field: &'static str,
+    /// Its value as one argument; empty for a switch and for a secret or its file.
+    pub value: String,
+}
+
+type Reader = fn(&RawOptions) -> Option<String>;
+
+/// Every option, in the order of the help: name, what it is about, field, value if given.
+const OPTIONS: &[(&str, Scope, &str, Reader)] = &[
+    ("--kubernetes-version", Scope::Version, "kubernetesVersion", |raw| raw.kubernetes_version.clone()),
+    ("--mode", Scope::Proxy, "mode", |raw| raw.mode.clone()),
+    ("--scheduler", Scope::Proxy, "ipvs.scheduler", |raw| raw.scheduler.clone()),
+    ("--strict-arp", Scope::Proxy, "ipvs.strictARP", |raw| raw.strict_arp.map(|value| value.to_string())),
+    ("--exclude-cidrs", Scope::Proxy, "ipvs.excludeCIDRs", |raw| list(&raw.exclude_cidrs)),
+    ("--tcp-timeout", Scope::Proxy, "ipvs.tcpTimeout", |raw| raw.tcp_timeout.clone()),
+    ("--tcp-fin-timeout", Scope::Proxy, "ipvs.tcpFinTimeout", |raw| raw.tcp_fin_timeout.clone()),
+    ("--udp-timeout", Scope::Proxy, "ipvs.udpTimeout", |raw| raw.udp_timeout.clone()),
+    ("--sync-period", Scope::Proxy, "syncPeriod", |raw| raw.sync_period.clone()),
+    ("--min-sync-period", Scope::Proxy, "minSyncPeriod", |raw| raw.min_sync_period.clone()),
+    ("--control-plane-endpoint", Scope::Endpoint, "controlPlaneEndpoint", |raw| raw.control_plane_endpoint.clone()),
+    ("--apiserver-cert-extra-sans", Scope::Cluster, "apiServer.certSANs", |raw| list(&raw.apiserver_cert_extra_sans)),
+    ("--pod-network-cidr", Scope::Cluster, "networking.podSubnet", |raw| raw.pod_network_cidr.clone()),
+    ("--service-cidr", Scope::Cluster, "networking.serviceSubnet", |raw| raw.service_cidr.clone()),
+    ("--service-dns-domain", Scope::Cluster, "networking.dnsDomain", |raw| raw.service_dns_domain.clone()),
+    ("--image-repository", Scope::Cluster, "imageRepository", |raw| raw.image_repository.clone()),
+    ("--cluster-name", Scope::Cluster, "clusterName", |raw| raw.cluster_name.clone()),
+    ("--feature-gates", Scope::Cluster, "featureGates", |raw| raw.feature_gates.clone()),
+    ("--apiserver-advertise-address", Scope::LocalEndpoint, "localAPIEndpoint.advertiseAddress", |raw| {
+        raw.apiserver_advertise_address.clone()
+    }),
+    ("--node-name", Scope::Node, "nodeRegistration.name", |raw| raw.node_name.clone()),
+    ("--cri-socket", Scope::Node, "nodeRegistration.criSocket", |raw| raw.cri_socket.clone()),
+    ("--token-ttl", Scope::TokenTtl, "bootstrapTokens[0].ttl", |raw| raw.token_ttl.clone()),
+    ("--discovery-token-ca-cert-hash", Scope::Discovery, "discovery.bootstrapToken.caCertHashes", |raw| {
+        list(&raw.discovery_token_ca_cert_hash)
+    }),
+    ("--token", Scope::Token, "bootstrapTokens[0].token", |raw| hidden(raw.token.is_some())),
+    ("--token-file", Scope::Token, "bootstrapTokens[0].token", |raw| hidden(raw.token_file.is_some())),
+    ("--certificate-key", Scope::CertificateKey, "certificateKey", |raw| hidden(raw.certificate_key.is_some())),
+    ("--certificate-key-file", Scope::CertificateKey, "certificateKey", |raw| {
+        hidden(raw.certificate_key_file.is_some())
+    }),
+    (
+        "--discovery-token-unsafe-skip-ca-verification",
+        Scope::Discovery,
+        "discovery.bootstrapToken.unsafeSkipCAVerification",
+        |raw| hidden(raw.discovery_token_unsafe_skip_ca_verification),
+    ),
+];
+
+fn list(items: &[String]) -> Option<String> {
+    (!items.is_empty()).then(|| items.join(","))
+}
+
+fn hidden(given: bool) -> Option<String> {
+    given.then(String::new)
+}
+
+impl RawOptions {
+    /// Every option that was given, in the order of the help.
+    pub fn given(&self) -> Vec<GivenOption> {
+        OPTIONS
+            .iter()
+            .filter_map(|(flag, scope, field, read)| {
+                Some(GivenOption { flag, scope: *scope, field, value: read(self)? })
+            })
+            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::{Args as _, Command, FromArgMatches as _};
+
+    use super::*;
+
+    #[test]
+    fn the_table_knows_every_option_there_is() {
+        let command = RawOptions::augment_args(Command::new("x"));
+        for argument in command.get_arguments() {
+            let flag = format!("--{}", argument.get_long().expect("only long options"));
+            assert!(OPTIONS.iter().any(|(known, ..)| *known == flag), "{flag} is missing");
+            let value = if argument.get_action().takes_values() { Some("=true") } else { None };
+            let argument = format!("{flag}{}", value.unwrap_or_default());
+            let matches = command.clone().get_matches_from(["x", &argument]);
+            let given = RawOptions::from_arg_matches(&matches).unwrap().given();
+            assert_eq!(given.len(), 1, "{flag}");
+            assert_eq!(given[0].flag, flag);
+        }
+    }
+}

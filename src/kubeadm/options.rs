@@ -1,0 +1,96 @@
+//! Options after all checks. A function that takes these cannot see bad input.
+
+use super::given_options::Scope;
+use super::proxy::{Mode, RawSettings};
+use super::secret::Secret;
+use crate::kubernetes_version::KubernetesVersion;
+
+/// What the config is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// `kubeadm init`: a new cluster's first control-plane node.
+    Init,
+    /// `kubeadm join` of a worker.
+    JoinWorker,
+    /// `kubeadm join` of a further control-plane node.
+    JoinControlPlane,
+}
+
+impl Purpose {
+    pub(super) fn allows(self, scope: Scope) -> bool {
+        match scope {
+            Scope::Version | Scope::Endpoint | Scope::Node | Scope::Token => true,
+            Scope::Proxy | Scope::Cluster | Scope::TokenTtl => self == Self::Init,
+            Scope::LocalEndpoint | Scope::CertificateKey => self != Self::JoinWorker,
+            Scope::Discovery => self != Self::Init,
+        }
+    }
+}
+
+/// A checked set of options.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The Kubernetes version.
+    pub version: KubernetesVersion,
+    /// The node's name.
+    pub node_name: Option<String>,
+    /// The container runtime's socket.
+    pub cri_socket: Option<String>,
+    /// The address of the node's own API server.
+    pub advertise_address: Option<String>,
+    /// The bootstrap token.
+    pub token: Option<Secret>,
+    /// The certificate key.
+    pub certificate_key: Option<Secret>,
+    /// What only `init` or only `join` has.
+    pub kind: Config,
+}
+
+/// What the config says beyond the node.
+#[derive(Clone, Debug)]
+pub enum Config {
+    /// A new cluster.
+    Init(Box<Cluster>),
+    /// An existing one.
+    Join(Join),
+}
+
+/// A new cluster.
+#[derive(Clone, Debug)]
+pub struct Cluster {
+    /// kube-proxy's settings.
+    pub proxy: RawSettings,
+    /// kube-proxy's mode and gate.
+    pub mode: Mode,
+    /// `controlPlaneEndpoint`
+    pub endpoint: Option<String>,
+    /// `apiServer.certSANs`
+    pub cert_sans: Vec<String>,
+    /// `networking.podSubnet`
+    pub pod_subnet: Option<String>,
+    /// `networking.serviceSubnet`
+    pub service_subnet: Option<String>,
+    /// `networking.dnsDomain`
+    pub dns_domain: Option<String>,
+    /// `imageRepository`
+    pub image_repository: Option<String>,
+    /// `clusterName`
+    pub name: Option<String>,
+    /// `featureGates` of kubeadm
+    pub feature_gates: Vec<(String, bool)>,
+    /// How long the bootstrap token lives.
+    pub token_ttl: Option<String>,
+}
+
+/// How a node joins.
+#[derive(Clone, Debug)]
+pub struct Join {
+    /// `host:port` of the API server.
+    pub endpoint: String,
+    /// Hashes of the CA certificate.
+    pub ca_cert_hashes: Vec<String>,
+    /// Join without checking the CA certificate.
+    pub skip_ca_verification: bool,
+    /// As a control-plane node.
+    pub control_plane: bool,
+}

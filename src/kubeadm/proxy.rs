@@ -1,0 +1,240 @@
+//! kube-proxy's part of a config: which settings, whether they are right for the Kubernetes version, and as YAML.
+
+use super::cidr::Cidr;
+use super::formats::duration;
+use super::problem::Findings;
+use super::raw_options::RawOptions;
+use super::scheduler::check_scheduler;
+use crate::mode::{ProxyMode, policy};
+use crate::yaml::Value;
+
+/// The `apiVersion` of a `KubeProxyConfiguration`, in every Kubernetes version.
+pub const API_VERSION: &str = "kubeproxy.config.k8s.io/v1alpha1";
+/// The fields of `ipvs:`, in every Kubernetes version from 1.18.
+pub const IPVS_FIELDS: [&str; 8] = [
+    "excludeCIDRs",
+    "minSyncPeriod",
+    "scheduler",
+    "strictARP",
+    "syncPeriod",
+    "tcpFinTimeout",
+    "tcpTimeout",
+    "udpTimeout",
+];
+/// What kube-proxy takes for a `syncPeriod` that is not set: 30 s, in nanoseconds.
+const DEFAULT_SYNC_PERIOD: i128 = 30_000_000_000;
+/// What kube-proxy takes for a `minSyncPeriod` that is not set, but in ipvs mode: 1 s.
+const DEFAULT_MIN_SYNC_PERIOD: i128 = 1_000_000_000;
+
+/// A text and where it comes from: an option, or a line and field of a file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Given {
+    /// Where it comes from, for messages.
+    pub place: String,
+    /// The text.
+    pub text: String,
+}
+
+impl Given {
+    fn option(flag: &str, text: Option<&String>) -> Option<Self> {
+        text.map(|text| Self { place: flag.to_owned(), text: text.clone() })
+    }
+}
+
+/// The settings that are wanted or already there, as texts.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RawSettings {
+    /// The mode; ipvs if not given.
+    pub mode: Option<Given>,
+    /// `ipvs.scheduler`
+    pub scheduler: Option<Given>,
+    /// `ipvs.strictARP`
+    pub strict_arp: Option<Given>,
+    /// `ipvs.excludeCIDRs`
+    pub exclude_cidrs: Vec<Given>,
+    /// `ipvs.tcpTimeout`
+    pub tcp_timeout: Option<Given>,
+    /// `ipvs.tcpFinTimeout`
+    pub tcp_fin_timeout: Option<Given>,
+    /// `ipvs.udpTimeout`
+    pub udp_timeout: Option<Given>,
+    /// `syncPeriod` of the mode's own section.
+    pub sync_period: Option<Given>,
+    /// `minSyncPeriod` of the mode's own section.
+    pub min_sync_period: Option<Given>,
+}
+
+impl RawSettings {
+    /// The settings that the options ask for.
+    pub fn from_options(raw: &RawOptions) -> Self {
+        Self {
+            mode: Given::option("--mode", raw.mode.as_ref()),
+            scheduler: Given::option("--scheduler", raw.scheduler.as_ref()),
+            strict_arp: Given::option("--strict-arp", raw.strict_arp.map(|value| value.to_string()).as_ref()),
+            exclude_cidrs: raw
+                .exclude_cidrs
+                .iter()
+                .filter_map(|cidr| Given::option("--exclude-cidrs", Some(cidr)))
+                .collect(),
+            tcp_timeout: Given::option("--tcp-timeout", raw.tcp_timeout.as_ref()),
+            tcp_fin_timeout: Given::option("--tcp-fin-timeout", raw.tcp_fin_timeout.as_ref()),
+            udp_timeout: Given::option("--udp-timeout", raw.udp_timeout.as_ref()),
+            sync_period: Given::option("--sync-period", raw.sync_period.as_ref()),
+            min_sync_period: Given::option("--min-sync-period", raw.min_sync_period.as_ref()),
+        }
+    }
+
+    /// Checks everything that can be checked; the mode and its gate if they are right.
+    pub fn check(&self, minor: u32, findings: &mut Findings) -> Option<Mode> {
+        let mode = self.check_mode(minor, findings);
+        for given in [&self.tcp_timeout, &self.tcp_fin_timeout, &self.udp_timeout].into_iter().flatten() {
+            if not_negative(given, findings).is_some() && minor < 18 {
+                findings.problem(&given.place, format!("Kubernetes 1.{minor} does not know it; it came with 1.18"));
+            }
+        }
+        for cidr in &self.exclude_cidrs {
+            findings.accept(&cidr.place, cidr.text.parse::<Cidr>());
+        }
+        if let Some(scheduler) = &self.scheduler {
+            check_scheduler(scheduler, minor, findings);
+        }
+        let sync = self.sync_period.as_ref().map_or(Some(DEFAULT_SYNC_PERIOD), |given| not_negative(given, findings));
+        let ipvs = mode.as_ref().is_none_or(|mode| mode.mode == ProxyMode::Ipvs);
+        let least = if ipvs { 0 } else { DEFAULT_MIN_SYNC_PERIOD };
+        let min_sync = self.min_sync_period.as_ref().map_or(Some(least), |given| not_negative(given, findings));
+        if let (Some(sync), Some(min_sync)) = (sync, min_sync) {
+            let sync = if sync == 0 { DEFAULT_SYNC_PERIOD } else { sync };
+            if min_sync > sync {
+                let place = self.min_sync_period.as_ref().or(self.sync_period.as_ref());
+                let place = place.map_or("minSyncPeriod", |given| &given.place);
+                findings.problem(
+                    place,
+                    format!(
+                        "the shortest time between two refreshes ({}s) is longer than the sync period ({}s)",
+                        seconds(min_sync),
+                        seconds(sync)
+                    ),
+                );
+            }
+        }
+        mode
+    }
+
+    fn check_mode(&self, minor: u32, findings: &mut Findings) -> Option<Mode> {
+        let (place, mode) = match &self.mode {
+            Some(given) => (given.place.as_str(), findings.accept(&given.place, given.text.parse())?),
+            None => ("--mode", ProxyMode::Ipvs),
+        };
+        let policy = findings.accept(place, policy(mode, minor))?;
+        if let Some(warning) = policy.warning {
+            findings.warn(warning);
+        }
+        Some(Mode { mode, gate: policy.gate })
+    }
+
+    /// The settings as paths and values, to be written; checked before.
+    pub fn to_write(&self, mode: &Mode) -> Vec<(Vec<&'static str>, Value)> {
+        let section = mode.mode.name();
+        let mut settings = vec![(vec!["mode"], Value::from(section))];
+        if let Some(gate) = mode.gate {
+            settings.push((vec!["featureGates", gate], Value::Bool(true)));
+        }
+        let mut text = |path: Vec<&'static str>, given: &Option<Given>| {
+            if let Some(given) = given {
+                settings.push((path, Value::from(given.text.as_str())));
+            }
+        };
+        text(vec!["ipvs", "scheduler"], &self.scheduler);
+        text(vec!["ipvs", "tcpTimeout"], &self.tcp_timeout);
+        text(vec!["ipvs", "tcpFinTimeout"], &self.tcp_fin_timeout);
+        text(vec!["ipvs", "udpTimeout"], &self.udp_timeout);
+        text(vec![section, "syncPeriod"], &self.sync_period);
+        text(vec![section, "minSyncPeriod"], &self.min_sync_period);
+        if let Some(strict) = &self.strict_arp {
+            settings.push((vec!["ipvs", "strictARP"], Value::Bool(strict.text == "true")));
+        }
+        if !self.exclude_cidrs.is_empty() {
+            let cidrs: Vec<_> = self.exclude_cidrs.iter().map(|cidr| &cidr.text).collect();
+            settings.push((vec!["ipvs", "excludeCIDRs"], Value::strings(&cidrs)));
+        }
+        settings
+    }
+
+    /// Options that only ipvs has are refused with another mode, rather than written where nobody reads them.
+    pub fn refuse_ipvs_only(&self, mode: &Mode, findings: &mut Findings) {
+        if mode.mode == ProxyMode::Ipvs {
+            return;
+        }
+        let single = [&self.scheduler, &self.strict_arp, &self.tcp_timeout, &self.tcp_fin_timeout, &self.udp_timeout];
+        for given in single.into_iter().flatten().chain(self.exclude_cidrs.first()) {
+            findings.problem(&given.place, format!("only ipvs mode has it, and the mode is {}", mode.mode));
+        }
+    }
+}
+
+/// A mode that the Kubernetes version runs, and the gate that it needs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mode {
+    /// The mode.
+    pub mode: ProxyMode,
+    /// The feature gate to set.
+    pub gate: Option<&'static str>,
+}
+
+fn not_negative(given: &Given, findings: &mut Findings) -> Option<i128> {
+    let nanoseconds = findings.accept(&given.place, duration(&given.text))?;
+    if nanoseconds < 0 {
+        findings.problem(&given.place, format!("{:?}: a time cannot be negative", given.text));
+        return None;
+    }
+    Some(nanoseconds)
+}
+
+fn seconds(nanoseconds: i128) -> String {
+    let (whole, rest) = (nanoseconds / 1_000_000_000, nanoseconds % 1_000_000_000);
+    format!("{whole}.{rest:09}").trim_end_matches('0').trim_end_matches('.').to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn given(text: &str) -> Given {
+        Given { place: "x".to_owned(), text: text.to_owned() }
+    }
+
+    fn problems(settings: &RawSettings, minor: u32) -> Vec<String> {
+        let mut findings = Findings::default();
+        settings.check(minor, &mut findings);
+        findings.problems.iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn periods_must_fit_each_other() {
+        for (mode, sync, min_sync, right) in [
+            ("ipvs", Some("10s"), Some("20s"), false),
+            ("ipvs", Some("20s"), Some("10s"), true),
+            ("ipvs", None, Some("31s"), false),
+            ("ipvs", None, Some("30s"), true),
+            ("ipvs", Some("500ms"), None, true),
+            ("iptables", Some("500ms"), None, false),
+            ("ipvs", Some("0s"), Some("20s"), true),
+            ("ipvs", Some("-1s"), None, false),
+            ("nftables", Some("500ms"), Some("0s"), true),
+        ] {
+            let settings = RawSettings {
+                mode: Some(given(mode)),
+                sync_period: sync.map(given),
+                min_sync_period: min_sync.map(given),
+                ..RawSettings::default()
+            };
+            assert_eq!(problems(&settings, 34).is_empty(), right, "{mode} {sync:?} {min_sync:?}");
+        }
+    }
+
+    #[test]
+    fn timeouts_are_known_from_1_18_on() {
+        let settings = RawSettings { tcp_timeout: Some(given("15m")), ..RawSettings::default() };
+        assert_eq!((problems(&settings, 17).len(), problems(&settings, 18).len()), (1, 0));
+    }
+}

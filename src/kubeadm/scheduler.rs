@@ -1,0 +1,66 @@
+//! IPVS schedulers: which names a Kubernetes version and Linux take.
+
+use super::problem::Findings;
+use super::proxy::Given;
+
+/// The schedulers that kube-proxy's validation accepts up to 1.26.
+const SCHEDULERS_TO_1_26: [&str; 10] = ["rr", "wrr", "lc", "wlc", "lblc", "lblcr", "sh", "dh", "sed", "nq"];
+/// Those that Linux has and kube-proxy from 1.27 on passes to it unchecked.
+const SCHEDULERS_OF_LINUX: [&str; 14] =
+    ["rr", "wrr", "lc", "wlc", "lblc", "lblcr", "sh", "dh", "sed", "nq", "fo", "ovf", "mh", "twos"];
+
+/// Checks a scheduler's name; a slip gets what was probably meant.
+pub(super) fn check_scheduler(given: &Given, minor: u32, findings: &mut Findings) {
+    let name = given.text.as_str();
+    let known: &[&str] = if minor < 27 { &SCHEDULERS_TO_1_26 } else { &SCHEDULERS_OF_LINUX };
+    if known.contains(&name) {
+        if name == "twos" {
+            findings.warn(format!("{}: twos needs Linux 6.12 or newer on every node", given.place));
+        }
+        return;
+    }
+    let bare = name.trim().to_ascii_lowercase();
+    let bare = bare.strip_prefix("ip_vs_").unwrap_or(&bare);
+    let message = if known.contains(&bare) {
+        format!("{name:?} is not a scheduler; did you mean {bare}?")
+    } else if SCHEDULERS_OF_LINUX.contains(&name) {
+        format!(
+            "kube-proxy of Kubernetes 1.{minor} refuses {name:?} (1.27 and newer take it); choose from {}",
+            known.join(" ")
+        )
+    } else {
+        format!("{name:?} is not a scheduler that Linux has; choose from {}", known.join(" "))
+    };
+    findings.problem(&given.place, message);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn problems(name: &str, minor: u32) -> Vec<String> {
+        let mut findings = Findings::default();
+        check_scheduler(&Given { place: "x".to_owned(), text: name.to_owned() }, minor, &mut findings);
+        findings.problems.iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn schedulers_by_version() {
+        for (name, minor, right) in [
+            ("rr", 20, true),
+            ("nq", 26, true),
+            ("mh", 26, false),
+            ("mh", 27, true),
+            ("twos", 36, true),
+            ("twos", 26, false),
+            ("RR", 36, false),
+            ("ip_vs_lc", 36, false),
+            ("ftp", 36, false),
+            ("", 36, false),
+            ("roundrobin", 26, false),
+        ] {
+            assert_eq!(problems(name, minor).is_empty(), right, "{name} on 1.{minor}");
+        }
+        assert!(problems("ip_vs_LC", 36)[0].ends_with("did you mean lc?"));
+    }
+}

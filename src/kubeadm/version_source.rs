@@ -1,0 +1,65 @@
+//! Which Kubernetes version a config is for: the one given, the local kubeadm's, else the newest known.
+
+use std::env;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+use super::problem::Findings;
+use crate::kubernetes_version::{KubernetesVersion, NEWEST_KNOWN_MINOR};
+
+/// Decides the version and says where it comes from; nothing if the one given is wrong.
+pub fn choose(given: Option<&str>, findings: &mut Findings) -> Option<KubernetesVersion> {
+    let version = match given {
+        Some(text) => findings.accept("--kubernetes-version", text.parse())?,
+        None => without_option(findings),
+    };
+    remark(&version, findings);
+    Some(version)
+}
+
+/// Warns of a version that is newer than what kpx-prep was checked against.
+pub fn remark(version: &KubernetesVersion, findings: &mut Findings) {
+    if version.minor() > NEWEST_KNOWN_MINOR {
+        findings.warn(format!(
+            "Kubernetes {version} is newer than what this kpx-prep was checked against (1.{NEWEST_KNOWN_MINOR}): what is known of it is the published plan"
+        ));
+    }
+}
+
+fn without_option(findings: &mut Findings) -> KubernetesVersion {
+    let newest = KubernetesVersion::newest_known();
+    match local_kubeadm() {
+        Some(Ok(version)) => {
+            findings.note(format!(
+                "Kubernetes {} as the local kubeadm; --kubernetes-version chooses another",
+                version.for_kubeadm()
+            ));
+            version
+        }
+        Some(Err(why)) => {
+            findings.warn(format!(
+                "the local kubeadm does not tell its version ({why}); Kubernetes {newest}, the newest known, is assumed"
+            ));
+            newest
+        }
+        None => {
+            findings.note(format!("Kubernetes {newest}, the newest known, as there is no local kubeadm; --kubernetes-version chooses another"));
+            newest
+        }
+    }
+}
+
+/// Asks the kubeadm in `PATH`; nothing if there is none.
+fn local_kubeadm() -> Option<Result<KubernetesVersion, String>> {
+    let kubeadm: PathBuf =
+        env::split_paths(&env::var_os("PATH")?).map(|folder| folder.join("kubeadm")).find(|file| file.is_file())?;
+    let output = Command::new(&kubeadm).args(["version", "-o", "short"]).stdin(Stdio::null()).output();
+    Some(match output {
+        Ok(output) if output.status.success() => String::from_utf8_lossy(&output.stdout)
+            .trim()
+            .parse()
+            .map_err(|error: crate::kubernetes_version::VersionError| error.to_string()),
+        Ok(output) => Err(format!("{} version: {}", kubeadm.display(), output.status)),
+        Err(error) => Err(format!("{}: {error}", kubeadm.display())),
+    })
+}

@@ -1,0 +1,202 @@
+//! kube-proxy's modes, and what each Kubernetes version makes of them. Pure: no host, no cluster.
+//!
+//! The facts behind it: ipvs is deprecated since 1.35 (kubernetes/kubernetes pull request 134539), behind the
+//! gate `KubeProxyIPVS` since 1.37 (pull request 139397), off by default from 1.40 and gone from 1.43 (KEP-5495).
+//! nftables is alpha in 1.29 and 1.30, beta from 1.31, stable from 1.33 (KEP-3866), the default from 1.40 (KEP-5343).
+
+use std::fmt;
+use std::str::FromStr;
+
+/// A proxy mode that kube-proxy runs on Linux.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProxyMode {
+    /// Rules of the iptables family; the default below 1.40.
+    Iptables,
+    /// Virtual servers of the kernel's IPVS.
+    Ipvs,
+    /// Rules of nftables; from 1.29.
+    Nftables,
+}
+
+impl ProxyMode {
+    /// Every mode that can be asked for.
+    pub const ALL: [Self; 3] = [Self::Iptables, Self::Ipvs, Self::Nftables];
+
+    /// The mode's name as kube-proxy spells it: always lower case.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Iptables => "iptables",
+            Self::Ipvs => "ipvs",
+            Self::Nftables => "nftables",
+        }
+    }
+}
+
+impl fmt::Display for ProxyMode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// Why a text is no mode; the message says what was probably meant.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ModeError {
+    /// Right but for its case; kube-proxy compares byte by byte and would not start.
+    #[error("{text:?} is not a mode: kube-proxy takes modes in lower case only; did you mean {meant}?")]
+    WrongCase {
+        /// What was written.
+        text: String,
+        /// The mode with these letters.
+        meant: ProxyMode,
+    },
+    /// `userspace`, which kube-proxy had until 1.25.
+    #[error("userspace is a mode of the past: kube-proxy dropped it in 1.26; choose ipvs, iptables or nftables")]
+    Userspace,
+    /// `kernelspace`, the mode of Windows nodes.
+    #[error("kernelspace is for Windows nodes only; choose ipvs, iptables or nftables")]
+    Kernelspace,
+    /// Something else.
+    #[error("{0:?} is not a mode; choose ipvs, iptables or nftables")]
+    Unknown(String),
+}
+
+impl FromStr for ProxyMode {
+    type Err = ModeError;
+
+    fn from_str(text: &str) -> Result<Self, ModeError> {
+        let lower = text.trim().to_ascii_lowercase();
+        match Self::ALL.into_iter().find(|mode| mode.name() == lower) {
+            Some(mode) if mode.name() == text => Ok(mode),
+            Some(meant) => Err(ModeError::WrongCase { text: text.to_owned(), meant }),
+            None if lower == "userspace" => Err(ModeError::Userspace),
+            None if lower == "kernelspace" => Err(ModeError::Kernelspace),
+            None => Err(ModeError::Unknown(text.to_owned())),
+        }
+    }
+}
+
+/// What a Kubernetes version makes of a mode that it can run.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Policy {
+    /// The feature gate that kube-proxy's config must set to `true`, or it refuses to start.
+    pub gate: Option<&'static str>,
+    /// What the operator should know before choosing this.
+    pub warning: Option<String>,
+}
+
+/// A mode that a Kubernetes version cannot run, with the way out.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("Kubernetes 1.{minor} has no {mode} mode: {reason}; {way_out}")]
+pub struct ModeRefused {
+    /// The mode that was asked for.
+    pub mode: ProxyMode,
+    /// The minor version that does not have it.
+    pub minor: u32,
+    /// Since or until when.
+    pub reason: &'static str,
+    /// What to do instead.
+    pub way_out: &'static str,
+}
+
+/// The ipvs timeline in one sentence, for warnings.
+pub const IPVS_TIMELINE: &str = "ipvs is deprecated since 1.35, needs a feature gate from 1.40 and is removed in 1.43; \
+     nftables (stable since 1.33, kernel 5.13 or newer) is what follows it";
+
+/// What Kubernetes 1.`minor` makes of `mode`.
+///
+/// # Errors
+/// When that version cannot run the mode at all.
+pub fn policy(mode: ProxyMode, minor: u32) -> Result<Policy, ModeRefused> {
+    match (mode, minor) {
+        (ProxyMode::Ipvs, 43..) => Err(ModeRefused {
+            mode,
+            minor,
+            reason: "it was removed in 1.43",
+            way_out: "use --mode nftables (kernel 5.13 or newer), or Kubernetes 1.42 or older",
+        }),
+        (ProxyMode::Ipvs, 40..) => Ok(Policy {
+            gate: Some("KubeProxyIPVS"),
+            warning: Some(format!(
+                "{IPVS_TIMELINE}. Kubernetes 1.{minor} runs ipvs only with the gate KubeProxyIPVS, which is therefore set"
+            )),
+        }),
+        (ProxyMode::Ipvs, 35..) => Ok(Policy { gate: None, warning: Some(IPVS_TIMELINE.to_owned()) }),
+        (ProxyMode::Nftables, ..29) => Err(ModeRefused {
+            mode,
+            minor,
+            reason: "it came with 1.29",
+            way_out: "use --mode ipvs or --mode iptables, or a newer Kubernetes",
+        }),
+        (ProxyMode::Nftables, 29..33) => Ok(Policy {
+            gate: (minor < 31).then_some("NFTablesProxyMode"),
+            warning: Some(format!(
+                "nftables mode is {} in Kubernetes 1.{minor} and stable from 1.33; it needs kernel 5.13 or newer",
+                if minor < 31 { "alpha (behind the gate NFTablesProxyMode, which is therefore set)" } else { "beta" }
+            )),
+        }),
+        (ProxyMode::Iptables | ProxyMode::Ipvs | ProxyMode::Nftables, _) => Ok(Policy::default()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_each_version_makes_of_each_mode() {
+        use ProxyMode::{Iptables, Ipvs, Nftables};
+        // mode, first and last minor version, gate, warned, refused
+        for (mode, versions, gate, warned, refused) in [
+            (Iptables, 15..=60, None, false, false),
+            (Ipvs, 15..=34, None, false, false),
+            (Ipvs, 35..=39, None, true, false),
+            (Ipvs, 40..=42, Some("KubeProxyIPVS"), true, false),
+            (Ipvs, 43..=60, None, false, true),
+            (Nftables, 15..=28, None, false, true),
+            (Nftables, 29..=30, Some("NFTablesProxyMode"), true, false),
+            (Nftables, 31..=32, None, true, false),
+            (Nftables, 33..=60, None, false, false),
+        ] {
+            for minor in versions {
+                let outcome = policy(mode, minor);
+                assert_eq!(outcome.is_err(), refused, "{mode} on 1.{minor}");
+                if let Ok(policy) = outcome {
+                    assert_eq!(policy.gate, gate, "{mode} on 1.{minor}");
+                    assert_eq!(policy.warning.is_some(), warned, "{mode} on 1.{minor}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn messages_name_the_way_on() {
+        let refused = policy(ProxyMode::Ipvs, 43).unwrap_err().to_string();
+        assert!(refused.contains("--mode nftables"), "{refused}");
+        let warning = policy(ProxyMode::Ipvs, 36).unwrap().warning.unwrap();
+        for version in ["1.35", "1.40", "1.43"] {
+            assert!(warning.contains(version), "{warning}");
+        }
+    }
+
+    #[test]
+    fn names_are_lower_case_and_slips_are_recognised() {
+        for mode in ProxyMode::ALL {
+            assert_eq!(mode.name().parse(), Ok(mode));
+        }
+        for (text, meant) in [
+            ("IPVS", ProxyMode::Ipvs),
+            ("Ipvs", ProxyMode::Ipvs),
+            (" ipvs", ProxyMode::Ipvs),
+            ("IPTables", ProxyMode::Iptables),
+            ("NFTables", ProxyMode::Nftables),
+        ] {
+            let error = text.parse::<ProxyMode>().unwrap_err();
+            assert!(error.to_string().ends_with(&format!("did you mean {meant}?")), "{error}");
+        }
+        assert_eq!("userspace".parse::<ProxyMode>(), Err(ModeError::Userspace));
+        assert_eq!("kernelspace".parse::<ProxyMode>(), Err(ModeError::Kernelspace));
+        for text in ["", "ip_vs", "bogus"] {
+            assert_eq!(text.parse::<ProxyMode>(), Err(ModeError::Unknown(text.to_owned())));
+        }
+    }
+}
