@@ -12,7 +12,7 @@ use kpx_prep::yaml::{Node, parse};
 
 fn kpx_prep(folder: &Path) -> Command {
     let mut command = Command::cargo_bin("kpx-prep").unwrap();
-    command.env_clear().env("PATH", folder.join("bin")).current_dir(folder).arg("kubeadm-config");
+    command.env_clear().env("PATH", "bin").current_dir(folder).arg("kubeadm-config");
     command
 }
 
