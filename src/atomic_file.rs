@@ -5,6 +5,13 @@ use std::io::{self, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
+const TEMPORARY_SUFFIX: &str = ".kpx-prep.tmp";
+
+/// The name under which the new content of the file `name` is written before it takes that name.
+pub fn temporary_name(name: &str) -> String {
+    format!(".{name}{TEMPORARY_SUFFIX}")
+}
+
 /// Replaces `path` by a file with this content and mode (permission bits, such as `0o600`).
 ///
 /// A reader sees the old file or the new one, never a part. A run that is killed leaves at most
@@ -20,22 +27,19 @@ pub fn replace(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
         p if p.as_os_str().is_empty() => Path::new("."),
         p => p,
     };
-    let stale = folder.join(format!(".{name}.kpx-prep.tmp"));
-    match fs::remove_file(&stale) {
+    match fs::remove_file(folder.join(temporary_name(&name))) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
     }
     let mut temporary = tempfile::Builder::new()
         .prefix(&format!(".{name}"))
-        .suffix(".kpx-prep.tmp")
+        .suffix(TEMPORARY_SUFFIX)
         .rand_bytes(0)
         .permissions(Permissions::from_mode(0o600))
         .tempfile_in(folder)?;
     temporary.write_all(content)?;
     // Not through the builder: that one is subject to the umask.
-    temporary
-        .as_file()
-        .set_permissions(Permissions::from_mode(mode))?;
+    temporary.as_file().set_permissions(Permissions::from_mode(mode))?;
     temporary.as_file().sync_all()?;
     temporary.persist(path).map_err(|error| error.error)?;
     File::open(folder)?.sync_all()

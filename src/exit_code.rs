@@ -24,9 +24,7 @@ pub enum Exit {
 impl Exit {
     /// The status for an error that reached `main`: the one its [`Refusal`] names, else [`Exit::Failed`].
     pub fn of_error(error: &anyhow::Error) -> Self {
-        error
-            .downcast_ref::<Refusal>()
-            .map_or(Self::Failed, |refusal| refusal.exit)
+        error.downcast_ref::<Refusal>().map_or(Self::Failed, |refusal| refusal.exit)
     }
 }
 
@@ -46,20 +44,12 @@ pub struct Refusal {
 impl Refusal {
     /// Wrong usage or input: exit status 2.
     pub fn usage(message: impl Into<String>) -> anyhow::Error {
-        Self {
-            exit: Exit::Usage,
-            message: message.into(),
-        }
-        .into()
+        Self { exit: Exit::Usage, message: message.into() }.into()
     }
 
     /// A check says no: exit status 3.
     pub fn check(message: impl Into<String>) -> anyhow::Error {
-        Self {
-            exit: Exit::CheckSaysNo,
-            message: message.into(),
-        }
-        .into()
+        Self { exit: Exit::CheckSaysNo, message: message.into() }.into()
     }
 }
 

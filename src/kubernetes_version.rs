@@ -23,9 +23,7 @@ pub struct KubernetesVersion {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum VersionError {
     /// The text has none of the forms that kubeadm knows.
-    #[error(
-        "{0:?} is not a Kubernetes version; write it as 1.36, v1.36.3 or stable-1.36 (not as a range)"
-    )]
+    #[error("{0:?} is not a Kubernetes version; write it as 1.36, v1.36.3 or stable-1.36 (not as a range)")]
     NotAVersion(String),
     /// A label such as `stable`, which names another minor version every few months.
     #[error(
@@ -40,10 +38,7 @@ pub enum VersionError {
 impl KubernetesVersion {
     /// The newest version that kpx-prep knows, as the label of its latest patch release.
     pub fn newest_known() -> Self {
-        Self {
-            minor: NEWEST_KNOWN_MINOR,
-            for_kubeadm: format!("stable-1.{NEWEST_KNOWN_MINOR}"),
-        }
+        Self { minor: NEWEST_KNOWN_MINOR, for_kubeadm: format!("stable-1.{NEWEST_KNOWN_MINOR}") }
     }
 
     /// The minor version: 36 for `v1.36.3`.
@@ -70,13 +65,9 @@ impl FromStr for KubernetesVersion {
 
     fn from_str(text: &str) -> Result<Self, VersionError> {
         let not_a_version = || VersionError::NotAVersion(text.to_owned());
-        let build = ["release/", "ci/", "ci-cross/"]
-            .into_iter()
-            .find_map(|bucket| text.strip_prefix(bucket));
+        let build = ["release/", "ci/", "ci-cross/"].into_iter().find_map(|bucket| text.strip_prefix(bucket));
         let rest = build.unwrap_or(text);
-        let label = ["stable", "latest"]
-            .into_iter()
-            .find_map(|label| rest.strip_prefix(label));
+        let label = ["stable", "latest"].into_iter().find_map(|label| rest.strip_prefix(label));
         let (numbers, is_label) = match label {
             Some("" | "-1") => return Err(VersionError::NoMinor(text.to_owned())),
             Some(numbers) => (numbers.strip_prefix('-').ok_or_else(not_a_version)?, true),
@@ -110,13 +101,8 @@ fn number(text: &str) -> Option<u32> {
 
 /// A patch number and whatever kubeadm allows after it: `3`, `0-rc.1`, `3+k3s1`.
 fn is_patch(text: &str) -> bool {
-    let digits = text
-        .find(|c: char| !c.is_ascii_digit())
-        .unwrap_or(text.len());
-    number(&text[..digits]).is_some()
-        && text[digits..]
-            .chars()
-            .all(|c| c.is_ascii_alphanumeric() || "-_.+".contains(c))
+    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    number(&text[..digits]).is_some() && text[digits..].chars().all(|c| c.is_ascii_alphanumeric() || "-_.+".contains(c))
 }
 
 #[cfg(test)]
@@ -142,11 +128,7 @@ mod tests {
             ("1.43", 43, "stable-1.43"),
         ] {
             let version: KubernetesVersion = text.parse().expect(text);
-            assert_eq!(
-                (version.minor(), version.for_kubeadm()),
-                (minor, for_kubeadm),
-                "{text}"
-            );
+            assert_eq!((version.minor(), version.for_kubeadm()), (minor, for_kubeadm), "{text}");
         }
     }
 
@@ -177,23 +159,13 @@ mod tests {
             "+1.36.0",
             "1.99999999999",
         ] {
-            assert_eq!(
-                text.parse::<KubernetesVersion>(),
-                Err(VersionError::NotAVersion(text.to_owned())),
-                "{text}"
-            );
+            assert_eq!(text.parse::<KubernetesVersion>(), Err(VersionError::NotAVersion(text.to_owned())), "{text}");
         }
         for text in ["stable", "latest", "stable-1", "ci/latest"] {
-            assert_eq!(
-                text.parse::<KubernetesVersion>(),
-                Err(VersionError::NoMinor(text.to_owned()))
-            );
+            assert_eq!(text.parse::<KubernetesVersion>(), Err(VersionError::NoMinor(text.to_owned())));
         }
         for text in ["1.14", "v1.9.3", "2.1.0", "0.36.0", "stable-1.14"] {
-            assert_eq!(
-                text.parse::<KubernetesVersion>(),
-                Err(VersionError::OutOfRange(text.to_owned()))
-            );
+            assert_eq!(text.parse::<KubernetesVersion>(), Err(VersionError::OutOfRange(text.to_owned())));
         }
     }
 

@@ -10,5 +10,6 @@ pub mod exit_code;
 pub mod kubeadm;
 pub mod kubernetes_version;
 pub mod mode;
+pub mod node;
 pub mod report;
 pub mod yaml;

@@ -42,9 +42,7 @@ impl fmt::Display for ProxyMode {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ModeError {
     /// Right but for its case; kube-proxy compares byte by byte and would not start.
-    #[error(
-        "{text:?} is not a mode: kube-proxy takes modes in lower case only; did you mean {meant}?"
-    )]
+    #[error("{text:?} is not a mode: kube-proxy takes modes in lower case only; did you mean {meant}?")]
     WrongCase {
         /// What was written.
         text: String,
@@ -52,9 +50,7 @@ pub enum ModeError {
         meant: ProxyMode,
     },
     /// `userspace`, which kube-proxy had until 1.25.
-    #[error(
-        "userspace is a mode of the past: kube-proxy dropped it in 1.26; choose ipvs, iptables or nftables"
-    )]
+    #[error("userspace is a mode of the past: kube-proxy dropped it in 1.26; choose ipvs, iptables or nftables")]
     Userspace,
     /// `kernelspace`, the mode of Windows nodes.
     #[error("kernelspace is for Windows nodes only; choose ipvs, iptables or nftables")]
@@ -71,10 +67,7 @@ impl FromStr for ProxyMode {
         let lower = text.trim().to_ascii_lowercase();
         match Self::ALL.into_iter().find(|mode| mode.name() == lower) {
             Some(mode) if mode.name() == text => Ok(mode),
-            Some(meant) => Err(ModeError::WrongCase {
-                text: text.to_owned(),
-                meant,
-            }),
+            Some(meant) => Err(ModeError::WrongCase { text: text.to_owned(), meant }),
             None if lower == "userspace" => Err(ModeError::Userspace),
             None if lower == "kernelspace" => Err(ModeError::Kernelspace),
             None => Err(ModeError::Unknown(text.to_owned())),
@@ -127,10 +120,7 @@ pub fn policy(mode: ProxyMode, minor: u32) -> Result<Policy, ModeRefused> {
                 "{IPVS_TIMELINE}. Kubernetes 1.{minor} runs ipvs only with the gate KubeProxyIPVS, which is therefore set"
             )),
         }),
-        (ProxyMode::Ipvs, 35..) => Ok(Policy {
-            gate: None,
-            warning: Some(IPVS_TIMELINE.to_owned()),
-        }),
+        (ProxyMode::Ipvs, 35..) => Ok(Policy { gate: None, warning: Some(IPVS_TIMELINE.to_owned()) }),
         (ProxyMode::Nftables, ..29) => Err(ModeRefused {
             mode,
             minor,
@@ -141,11 +131,7 @@ pub fn policy(mode: ProxyMode, minor: u32) -> Result<Policy, ModeRefused> {
             gate: (minor < 31).then_some("NFTablesProxyMode"),
             warning: Some(format!(
                 "nftables mode is {} in Kubernetes 1.{minor} and stable from 1.33; it needs kernel 5.13 or newer",
-                if minor < 31 {
-                    "alpha (behind the gate NFTablesProxyMode, which is therefore set)"
-                } else {
-                    "beta"
-                }
+                if minor < 31 { "alpha (behind the gate NFTablesProxyMode, which is therefore set)" } else { "beta" }
             )),
         }),
         (ProxyMode::Iptables | ProxyMode::Ipvs | ProxyMode::Nftables, _) => Ok(Policy::default()),
@@ -205,23 +191,12 @@ mod tests {
             ("NFTables", ProxyMode::Nftables),
         ] {
             let error = text.parse::<ProxyMode>().unwrap_err();
-            assert!(
-                error
-                    .to_string()
-                    .ends_with(&format!("did you mean {meant}?")),
-                "{error}"
-            );
+            assert!(error.to_string().ends_with(&format!("did you mean {meant}?")), "{error}");
         }
         assert_eq!("userspace".parse::<ProxyMode>(), Err(ModeError::Userspace));
-        assert_eq!(
-            "kernelspace".parse::<ProxyMode>(),
-            Err(ModeError::Kernelspace)
-        );
+        assert_eq!("kernelspace".parse::<ProxyMode>(), Err(ModeError::Kernelspace));
         for text in ["", "ip_vs", "bogus"] {
-            assert_eq!(
-                text.parse::<ProxyMode>(),
-                Err(ModeError::Unknown(text.to_owned()))
-            );
+            assert_eq!(text.parse::<ProxyMode>(), Err(ModeError::Unknown(text.to_owned())));
         }
     }
 }

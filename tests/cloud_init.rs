@@ -26,42 +26,22 @@ fn every_user_data_keeps_the_contract() {
         let output = run("cloud-init", &folder);
         let text = String::from_utf8(output.stdout).unwrap();
         if output.status.code() != Some(0) {
-            assert!(
-                text.is_empty() && output.status.code() == Some(2),
-                "{}",
-                folder.display()
-            );
+            assert!(text.is_empty() && output.status.code() == Some(2), "{}", folder.display());
             continue;
         }
         seen += 1;
-        assert!(
-            text.starts_with("#cloud-config\n") && text.len() < 16 * 1024,
-            "{}",
-            folder.display()
-        );
+        assert!(text.starts_with("#cloud-config\n") && text.len() < 16 * 1024, "{}", folder.display());
         let root = &parse(&text).unwrap()[0].root;
         for file in root.get(&["write_files"]).unwrap().items() {
             let get = |key: &str| file.get(&[key]).and_then(Node::text).unwrap();
             let script = get("path") == "/etc/kpx-prep/boot";
             assert_eq!(get("permissions"), if script { "0700" } else { "0600" });
             if script {
-                let (install, kubeadm) = (
-                    get("content").find("node install"),
-                    get("content").find("\nkubeadm "),
-                );
-                assert!(
-                    install < kubeadm,
-                    "kubeadm before the preparation in {}",
-                    folder.display()
-                );
+                let (install, kubeadm) = (get("content").find("node install"), get("content").find("\nkubeadm "));
+                assert!(install < kubeadm, "kubeadm before the preparation in {}", folder.display());
             } else {
                 // What kubeadm reads is what kubeadm-config gives, whatever the indentation did.
-                assert!(
-                    parse(get("content"))
-                        .unwrap()
-                        .iter()
-                        .all(|document| document.root.get(&["kind"]).is_some())
-                );
+                assert!(parse(get("content")).unwrap().iter().all(|document| document.root.get(&["kind"]).is_some()));
             }
         }
     }
@@ -74,77 +54,39 @@ struct FakeNode {
     script: PathBuf,
 }
 
-const TOOLS: [&str; 8] = [
-    "sh",
-    "mkdir",
-    "mktemp",
-    "rm",
-    "mv",
-    "chmod",
-    "sha256sum",
-    "cat",
-];
-const BINARY: &str =
-    "#!/bin/sh\necho \"kpx-prep $*\" >> \"$LOG\"\n[ \"$1\" != node ] || exit \"${NODE_EXIT:-0}\"\n";
+const TOOLS: [&str; 8] = ["sh", "mkdir", "mktemp", "rm", "mv", "chmod", "sha256sum", "cat"];
+const BINARY: &str = "#!/bin/sh\necho \"kpx-prep $*\" >> \"$LOG\"\n[ \"$1\" != node ] || exit \"${NODE_EXIT:-0}\"\n";
 
 impl FakeNode {
     /// A node with the user-data of these arguments; SHA stands for the sum of the stub binary.
     fn new(args: &[&str]) -> Self {
         let root = tempfile::tempdir().unwrap();
         let at = |name: &str| root.path().join(name);
-        for folder in [
-            "bin",
-            "usr/local/bin",
-            "etc/kubernetes",
-            "etc/kpx-prep",
-            "run",
-        ] {
+        for folder in ["bin", "usr/local/bin", "etc/kubernetes", "etc/kpx-prep", "run"] {
             fs::create_dir_all(at(folder)).unwrap();
         }
         fs::write(at("download"), BINARY).unwrap();
         for tool in TOOLS {
-            let real = ["/usr/bin", "/bin"]
-                .iter()
-                .map(|folder| Path::new(folder).join(tool))
-                .find(|path| path.exists());
-            std::os::unix::fs::symlink(
-                real.unwrap_or_else(|| panic!("{tool} is not here")),
-                at("bin").join(tool),
-            )
-            .unwrap();
+            let real =
+                ["/usr/bin", "/bin"].iter().map(|folder| Path::new(folder).join(tool)).find(|path| path.exists());
+            std::os::unix::fs::symlink(real.unwrap_or_else(|| panic!("{tool} is not here")), at("bin").join(tool))
+                .unwrap();
         }
-        let sum = Command::new("sha256sum")
-            .arg(at("download"))
-            .output()
-            .unwrap()
-            .stdout;
+        let sum = Command::new("sha256sum").arg(at("download")).output().unwrap().stdout;
         let sum = String::from_utf8(sum).unwrap()[..64].to_owned();
-        let args: Vec<_> = args
-            .iter()
-            .map(|arg| if *arg == "SHA" { sum.as_str() } else { arg })
-            .collect();
-        let output = kpx_prep("cloud-init", root.path())
-            .args(["--kubernetes-version", "1.34"])
-            .args(args)
-            .output()
-            .unwrap();
-        assert!(
-            output.status.success(),
-            "{}",
-            String::from_utf8_lossy(&output.stderr)
-        );
+        let args: Vec<_> = args.iter().map(|arg| if *arg == "SHA" { sum.as_str() } else { arg }).collect();
+        let output =
+            kpx_prep("cloud-init", root.path()).args(["--kubernetes-version", "1.34"]).args(args).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         let user_data = String::from_utf8(output.stdout).unwrap();
         let documents = parse(&user_data).unwrap();
         let files = documents[0].root.get(&["write_files"]).unwrap().items();
         for file in files {
             let get = |key: &str| file.get(&[key]).and_then(Node::text).unwrap();
             let mut content = get("content").to_owned();
-            for path in [
-                "/usr/local/bin/kpx-prep",
-                "/etc/kubernetes",
-                "/etc/kpx-prep/kubeadm.yaml",
-                "/var/lib/kpx-prep",
-            ] {
+            for path in
+                ["/usr/local/bin/kpx-prep", "/etc/kubernetes", "/etc/kpx-prep/kubeadm.yaml", "/var/lib/kpx-prep"]
+            {
                 content = content.replace(path, &format!("{}{path}", root.path().display()));
             }
             // Nothing of the machine that runs the test may be found.
@@ -153,10 +95,7 @@ impl FakeNode {
         }
         let script = at("etc/kpx-prep/boot");
         let node = Self { root, script };
-        node.stub(
-            "kubeadm",
-            "echo \"kubeadm $*\" >> \"$LOG\"\nexit \"${KUBEADM_EXIT:-0}\"",
-        );
+        node.stub("kubeadm", "echo \"kubeadm $*\" >> \"$LOG\"\nexit \"${KUBEADM_EXIT:-0}\"");
         node.stub("sleep", ":");
         node
     }
@@ -181,11 +120,7 @@ impl FakeNode {
         Command::new(shell)
             .arg(&self.script)
             .env_clear()
-            .envs([
-                ("PATH", self.at("bin")),
-                ("LOG", self.at("log")),
-                ("DOWNLOAD", self.at("download")),
-            ])
+            .envs([("PATH", self.at("bin")), ("LOG", self.at("log")), ("DOWNLOAD", self.at("download"))])
             .envs(env.iter().copied())
             .output()
             .unwrap()
@@ -193,69 +128,33 @@ impl FakeNode {
 
     /// The calls so far, without the folder's name.
     fn log(&self) -> String {
-        fs::read_to_string(self.at("log"))
-            .unwrap_or_default()
-            .replace(&self.root.path().display().to_string(), "")
+        fs::read_to_string(self.at("log")).unwrap_or_default().replace(&self.root.path().display().to_string(), "")
     }
 }
 
 fn shells() -> Vec<&'static str> {
-    ["/bin/sh", "/bin/dash", "/bin/bash"]
-        .into_iter()
-        .filter(|shell| Path::new(shell).exists())
-        .collect()
+    ["/bin/sh", "/bin/dash", "/bin/bash"].into_iter().filter(|shell| Path::new(shell).exists()).collect()
 }
 
-const WITH_URL: [&str; 6] = [
-    "--role",
-    "control-plane",
-    "--binary-url",
-    "https://example.com/kpx-prep",
-    "--sha256",
-    "SHA",
-];
+const WITH_URL: [&str; 6] =
+    ["--role", "control-plane", "--binary-url", "https://example.com/kpx-prep", "--sha256", "SHA"];
 
 #[test]
 fn the_node_is_prepared_before_kubeadm_and_once() {
     for shell in shells() {
         let node = FakeNode::new(&WITH_URL).with_curl();
         let output = node.run(shell, &[]);
-        assert!(
-            output.status.success(),
-            "{shell}: {}",
-            String::from_utf8_lossy(&output.stderr)
-        );
+        assert!(output.status.success(), "{shell}: {}", String::from_utf8_lossy(&output.stderr));
         let log = node.log();
-        let calls: Vec<_> = log
-            .lines()
-            .map(|line| line.split(' ').take(2).collect::<Vec<_>>().join(" "))
-            .collect();
-        assert_eq!(
-            calls,
-            ["curl -fsSL", "kpx-prep node", "kubeadm init"],
-            "{shell}"
-        );
-        assert!(
-            log.ends_with("kubeadm init --config /etc/kpx-prep/kubeadm.yaml\n"),
-            "{log}"
-        );
+        let calls: Vec<_> = log.lines().map(|line| line.split(' ').take(2).collect::<Vec<_>>().join(" ")).collect();
+        assert_eq!(calls, ["curl -fsSL", "kpx-prep node", "kubeadm init"], "{shell}");
+        assert!(log.ends_with("kubeadm init --config /etc/kpx-prep/kubeadm.yaml\n"), "{log}");
         let binary = node.at("usr/local/bin/kpx-prep");
-        assert_eq!(
-            fs::metadata(&binary).unwrap().permissions().mode() & 0o7777,
-            0o755
-        );
-        assert_eq!(
-            fs::read_dir(node.at("usr/local/bin")).unwrap().count(),
-            1,
-            "a download was left behind"
-        );
+        assert_eq!(fs::metadata(&binary).unwrap().permissions().mode() & 0o7777, 0o755);
+        assert_eq!(fs::read_dir(node.at("usr/local/bin")).unwrap().count(), 1, "a download was left behind");
         fs::write(node.at("etc/kubernetes/admin.conf"), "").unwrap();
         assert!(node.run(shell, &[]).status.success());
-        assert_eq!(
-            node.log().strip_prefix(&log),
-            Some("kpx-prep node install\n"),
-            "{shell}: the second run"
-        );
+        assert_eq!(node.log().strip_prefix(&log), Some("kpx-prep node install\n"), "{shell}: the second run");
     }
 }
 
@@ -278,16 +177,9 @@ fn a_binary_with_another_sum_is_not_run() {
         let node = FakeNode::new(&WITH_URL).with_curl();
         fs::write(node.at("download"), BINARY.replace("node", "n0de")).unwrap();
         let output = node.run(shell, &[]);
-        assert!(
-            !output.status.success()
-                && String::from_utf8_lossy(&output.stderr).contains("has not the SHA-256")
-        );
+        assert!(!output.status.success() && String::from_utf8_lossy(&output.stderr).contains("has not the SHA-256"));
         assert_eq!(node.log().lines().count(), 1, "{}", node.log());
-        assert_eq!(
-            fs::read_dir(node.at("usr/local/bin")).unwrap().count(),
-            0,
-            "it was left there"
-        );
+        assert_eq!(fs::read_dir(node.at("usr/local/bin")).unwrap().count(), 0, "it was left there");
     }
 }
 
@@ -307,21 +199,12 @@ fn wget_does_where_there_is_no_curl_and_nothing_runs_without_either() {
     for shell in shells() {
         let node = FakeNode::new(&WITH_URL);
         let output = node.run(shell, &[]);
-        assert!(
-            !output.status.success()
-                && String::from_utf8_lossy(&output.stderr).contains("neither curl nor wget")
-        );
-        node.stub(
-            "wget",
-            "while [ \"$1\" != -O ]; do shift; done\ncat \"$DOWNLOAD\" > \"$2\"",
-        );
+        assert!(!output.status.success() && String::from_utf8_lossy(&output.stderr).contains("neither curl nor wget"));
+        node.stub("wget", "while [ \"$1\" != -O ]; do shift; done\ncat \"$DOWNLOAD\" > \"$2\"");
         assert!(node.run(shell, &[]).status.success());
         fs::remove_file(node.at("bin/sha256sum")).unwrap();
         let output = node.run(shell, &[]);
-        assert!(
-            !output.status.success()
-                && String::from_utf8_lossy(&output.stderr).contains("cannot be verified")
-        );
+        assert!(!output.status.success() && String::from_utf8_lossy(&output.stderr).contains("cannot be verified"));
     }
 }
 
@@ -332,10 +215,7 @@ fn a_kubeadm_that_failed_is_not_taken_for_done() {
         assert!(!node.run(shell, &[("KUBEADM_EXIT", "1")]).status.success());
         fs::write(node.at("etc/kubernetes/admin.conf"), "").unwrap();
         let output = node.run(shell, &[]);
-        assert!(
-            !output.status.success()
-                && String::from_utf8_lossy(&output.stderr).contains("did not finish")
-        );
+        assert!(!output.status.success() && String::from_utf8_lossy(&output.stderr).contains("did not finish"));
         fs::remove_file(node.at("etc/kubernetes/admin.conf")).unwrap();
         assert!(node.run(shell, &[]).status.success());
         assert_eq!(node.log().matches("kubeadm init").count(), 2);
@@ -364,40 +244,19 @@ fn secrets_on_the_node_stay_there_and_the_config_is_made_there() {
         // The real binary makes the config; only the preparation is pretended.
         let real = assert_cmd::cargo::cargo_bin("kpx-prep");
         let binary = node.at("usr/local/bin/kpx-prep");
-        fs::write(
-            &binary,
-            format!(
-                "#!/bin/sh\n[ \"$1\" = node ] || exec {} \"$@\"\n",
-                real.display()
-            ),
-        )
-        .unwrap();
+        fs::write(&binary, format!("#!/bin/sh\n[ \"$1\" = node ] || exec {} \"$@\"\n", real.display())).unwrap();
         fs::set_permissions(&binary, fs::Permissions::from_mode(0o755)).unwrap();
-        assert!(
-            !node.run(shell, &[]).status.success(),
-            "without the token's file"
-        );
+        assert!(!node.run(shell, &[]).status.success(), "without the token's file");
         fs::write(node.at("run/token"), "07401b.f395accd246ae52d\n").unwrap();
         let output = node.run(shell, &[]);
-        assert!(
-            output.status.success(),
-            "{}",
-            String::from_utf8_lossy(&output.stderr)
-        );
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         let config = node.at("etc/kpx-prep/kubeadm.yaml");
-        assert_eq!(
-            fs::metadata(&config).unwrap().permissions().mode() & 0o7777,
-            0o600
-        );
+        assert_eq!(fs::metadata(&config).unwrap().permissions().mode() & 0o7777, 0o600);
         let text = fs::read_to_string(&config).unwrap();
         assert!(
-            text.contains("token: \"07401b.f395accd246ae52d\"")
-                && text.contains("kind: JoinConfiguration"),
+            text.contains("token: \"07401b.f395accd246ae52d\"") && text.contains("kind: JoinConfiguration"),
             "{text}"
         );
-        assert_eq!(
-            node.log(),
-            "kubeadm join --config /etc/kpx-prep/kubeadm.yaml\n"
-        );
+        assert_eq!(node.log(), "kubeadm join --config /etc/kpx-prep/kubeadm.yaml\n");
     }
 }

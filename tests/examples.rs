@@ -16,42 +16,22 @@ const EXAMPLES: &[(&str, &str, &[&str])] = &[
     (
         "kubeadm/v1.20-ipvs.yaml",
         "kubeadm-config",
-        &[
-            "--kubernetes-version",
-            "stable-1.20",
-            "--pod-network-cidr",
-            "10.244.0.0/16",
-        ],
+        &["--kubernetes-version", "stable-1.20", "--pod-network-cidr", "10.244.0.0/16"],
     ),
     (
         "kubeadm/v1.22-ipvs.yaml",
         "kubeadm-config",
-        &[
-            "--kubernetes-version",
-            "stable-1.22",
-            "--pod-network-cidr",
-            "10.244.0.0/16",
-        ],
+        &["--kubernetes-version", "stable-1.22", "--pod-network-cidr", "10.244.0.0/16"],
     ),
     (
         "kubeadm/v1.30-ipvs.yaml",
         "kubeadm-config",
-        &[
-            "--kubernetes-version",
-            "stable-1.30",
-            "--pod-network-cidr",
-            "10.244.0.0/16",
-        ],
+        &["--kubernetes-version", "stable-1.30", "--pod-network-cidr", "10.244.0.0/16"],
     ),
     (
         "kubeadm/v1.31-ipvs.yaml",
         "kubeadm-config",
-        &[
-            "--kubernetes-version",
-            "stable-1.31",
-            "--pod-network-cidr",
-            "10.244.0.0/16",
-        ],
+        &["--kubernetes-version", "stable-1.31", "--pod-network-cidr", "10.244.0.0/16"],
     ),
     (
         "kubeadm/v1.36-ipvs.yaml",
@@ -87,34 +67,17 @@ const EXAMPLES: &[(&str, &str, &[&str])] = &[
     (
         "kubeadm/v1.37-ipvs.yaml",
         "kubeadm-config",
-        &[
-            "--kubernetes-version",
-            "stable-1.37",
-            "--pod-network-cidr",
-            "10.244.0.0/16",
-        ],
+        &["--kubernetes-version", "stable-1.37", "--pod-network-cidr", "10.244.0.0/16"],
     ),
     (
         "kubeadm/v1.40-ipvs.yaml",
         "kubeadm-config",
-        &[
-            "--kubernetes-version",
-            "stable-1.40",
-            "--pod-network-cidr",
-            "10.244.0.0/16",
-        ],
+        &["--kubernetes-version", "stable-1.40", "--pod-network-cidr", "10.244.0.0/16"],
     ),
     (
         "kubeadm/v1.43-nftables.yaml",
         "kubeadm-config",
-        &[
-            "--kubernetes-version",
-            "stable-1.43",
-            "--mode",
-            "nftables",
-            "--pod-network-cidr",
-            "10.244.0.0/16",
-        ],
+        &["--kubernetes-version", "stable-1.43", "--mode", "nftables", "--pod-network-cidr", "10.244.0.0/16"],
     ),
     (
         "cloud-init/control-plane.yaml",
@@ -184,18 +147,10 @@ fn examples_are_what_the_binary_writes() {
     let mut failed = Vec::new();
     for (file, command, args) in EXAMPLES {
         let output = kpx_prep(command, root).args(*args).output().unwrap();
-        assert!(
-            output.status.success(),
-            "{file}: {}",
-            String::from_utf8_lossy(&output.stderr)
-        );
+        assert!(output.status.success(), "{file}: {}", String::from_utf8_lossy(&output.stderr));
         failed.extend(difference(&root.join(file), &output.stdout));
     }
-    assert!(
-        failed.is_empty(),
-        "BLESS=1 cargo test --test examples writes them again:\n{}",
-        failed.join("\n")
-    );
+    assert!(failed.is_empty(), "BLESS=1 cargo test --test examples writes them again:\n{}", failed.join("\n"));
 }
 
 #[test]
@@ -203,27 +158,14 @@ fn no_example_is_without_a_rule() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let versions = |folder: &str| {
         let entries = fs::read_dir(root.join(folder)).unwrap();
-        entries
-            .map(|entry| format!("{folder}/{}", entry.unwrap().file_name().to_string_lossy()))
-            .collect::<Vec<_>>()
+        entries.map(|entry| format!("{folder}/{}", entry.unwrap().file_name().to_string_lossy())).collect::<Vec<_>>()
     };
     let is_config = |file: &String| {
         file.strip_prefix("cloud-init/")
             .or(file.strip_prefix("kubeadm/v"))
-            .is_some_and(|name| {
-                Path::new(name)
-                    .extension()
-                    .is_some_and(|extension| extension == "yaml")
-            })
+            .is_some_and(|name| Path::new(name).extension().is_some_and(|extension| extension == "yaml"))
     };
-    for file in versions("kubeadm")
-        .into_iter()
-        .chain(versions("cloud-init"))
-        .filter(is_config)
-    {
-        assert!(
-            EXAMPLES.iter().any(|(known, ..)| *known == file),
-            "{file} is not generated"
-        );
+    for file in versions("kubeadm").into_iter().chain(versions("cloud-init")).filter(is_config) {
+        assert!(EXAMPLES.iter().any(|(known, ..)| *known == file), "{file} is not generated");
     }
 }

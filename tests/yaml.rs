@@ -4,9 +4,7 @@
 use std::fs;
 use std::path::Path;
 
-use kpx_prep::yaml::{
-    EditError, Kind, Node, ScalarStyle, Value, append_document, parse, scalar, set,
-};
+use kpx_prep::yaml::{EditError, Kind, Node, ScalarStyle, Value, append_document, parse, scalar, set};
 use proptest::prelude::*;
 
 #[path = "yaml/reader_1_1.rs"]
@@ -19,11 +17,9 @@ fn value_of(json: &serde_json::Value) -> Value {
         serde_json::Value::Number(value) => Value::Int(value.as_i64().expect("a whole number")),
         serde_json::Value::String(text) => Value::Str(text.clone()),
         serde_json::Value::Array(items) => Value::Seq(items.iter().map(value_of).collect()),
-        serde_json::Value::Object(map) => Value::Map(
-            map.iter()
-                .map(|(key, value)| (key.clone(), value_of(value)))
-                .collect(),
-        ),
+        serde_json::Value::Object(map) => {
+            Value::Map(map.iter().map(|(key, value)| (key.clone(), value_of(value))).collect())
+        }
         serde_json::Value::Null => panic!("null is not written"),
     }
 }
@@ -32,21 +28,11 @@ fn value_of(json: &serde_json::Value) -> Value {
 fn check(folder: &Path) -> Result<(), String> {
     let read = |name: &str| fs::read_to_string(folder.join(name));
     let input = read("input.yaml").map_err(|error| error.to_string())?;
-    let edit: serde_json::Value =
-        serde_json::from_str(&read("edit").unwrap()).map_err(|e| e.to_string())?;
-    let path: Vec<&str> = edit["path"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|key| key.as_str().unwrap())
-        .collect();
+    let edit: serde_json::Value = serde_json::from_str(&read("edit").unwrap()).map_err(|e| e.to_string())?;
+    let path: Vec<&str> = edit["path"].as_array().unwrap().iter().map(|key| key.as_str().unwrap()).collect();
     let document = usize::try_from(edit["document"].as_u64().unwrap_or(0)).unwrap();
     let value = value_of(&edit["value"]);
-    match (
-        set(&input, document, &path, &value),
-        read("expected.yaml"),
-        read("refused"),
-    ) {
+    match (set(&input, document, &path, &value), read("expected.yaml"), read("refused")) {
         (Ok(edited), Ok(expected), Err(_)) => {
             if edited != expected {
                 return Err(format!("expected {expected:?}\n     got {edited:?}"));
@@ -63,28 +49,15 @@ fn check(folder: &Path) -> Result<(), String> {
 
 #[test]
 fn cases() {
-    let mut folders: Vec<_> = fs::read_dir("tests/yaml")
-        .unwrap()
-        .map(|entry| entry.unwrap().path())
-        .filter(|path| path.is_dir())
-        .collect();
+    let mut folders: Vec<_> =
+        fs::read_dir("tests/yaml").unwrap().map(|entry| entry.unwrap().path()).filter(|path| path.is_dir()).collect();
     folders.sort();
     assert!(folders.len() >= 22, "only {} cases found", folders.len());
     let failed: Vec<String> = folders
         .iter()
-        .filter_map(|folder| {
-            check(folder)
-                .err()
-                .map(|why| format!("{}: {why}", folder.display()))
-        })
+        .filter_map(|folder| check(folder).err().map(|why| format!("{}: {why}", folder.display())))
         .collect();
-    assert!(
-        failed.is_empty(),
-        "{} of {} cases:\n{}",
-        failed.len(),
-        folders.len(),
-        failed.join("\n")
-    );
+    assert!(failed.is_empty(), "{} of {} cases:\n{}", failed.len(), folders.len(), failed.join("\n"));
 }
 
 #[test]
@@ -98,43 +71,22 @@ fn documents_are_appended_in_the_texts_own_style() {
         ("{\"x\": 1}\n", "{\"x\": 1}\n---\na: 1\n"),
         ("x: |\n  t\n\n# end", "x: |\n  t\n\n# end\n---\na: 1\n"),
     ] {
-        assert_eq!(
-            append_document(text, "a: 1\n").as_deref(),
-            Ok(expected),
-            "{text:?}"
-        );
+        assert_eq!(append_document(text, "a: 1\n").as_deref(), Ok(expected), "{text:?}");
     }
-    assert!(matches!(
-        append_document("a: [", "b: 1\n"),
-        Err(EditError::Syntax { .. })
-    ));
+    assert!(matches!(append_document("a: [", "b: 1\n"), Err(EditError::Syntax { .. })));
 }
 
 #[test]
 fn lines_and_documents_are_counted() {
     let documents = parse("# c\na: 1\n---\nb:\n  c: x\n").unwrap();
     assert_eq!(documents.len(), 2);
-    assert_eq!(
-        documents[1].root.get(&["b", "c"]).map(|node| node.line),
-        Some(5)
-    );
-    assert!(matches!(
-        set("a: 1\n", 1, &["a"], &Value::Int(2)),
-        Err(EditError::NoDocument { index: 1, count: 1 })
-    ));
+    assert_eq!(documents[1].root.get(&["b", "c"]).map(|node| node.line), Some(5));
+    assert!(matches!(set("a: 1\n", 1, &["a"], &Value::Int(2)), Err(EditError::NoDocument { index: 1, count: 1 })));
 }
 
 /// A document of keys, values, comments and styles that kube-proxy configs have, and some they do not.
 fn documents() -> impl Strategy<Value = String> {
-    let key = prop::sample::select(vec![
-        "mode",
-        "ipvs",
-        "a",
-        "\"b\"",
-        "'c'",
-        "featureGates",
-        "x.y",
-    ]);
+    let key = prop::sample::select(vec!["mode", "ipvs", "a", "\"b\"", "'c'", "featureGates", "x.y"]);
     let leaf = prop::sample::select(vec![
         "iptables",
         "\"\"",
@@ -156,24 +108,17 @@ fn documents() -> impl Strategy<Value = String> {
         "# only a comment",
         "\"two\n      lines\"",
     ]);
-    let entry = (
-        key,
-        leaf,
-        any::<bool>(),
-        prop::sample::select(vec!["", "# note\n", "\n"]),
-    );
+    let entry = (key, leaf, any::<bool>(), prop::sample::select(vec!["", "# note\n", "\n"]));
     prop::collection::vec(entry, 1..6).prop_map(|entries| {
-        entries
-            .iter()
-            .fold(String::new(), |mut text, (key, leaf, nest, before)| {
-                text += before;
-                if *nest {
-                    text.extend([*key, ":\n    inner: ", *leaf, "\n    ", *key, ": 1\n"]);
-                } else {
-                    text.extend([*key, ": ", *leaf, "\n"]);
-                }
-                text
-            })
+        entries.iter().fold(String::new(), |mut text, (key, leaf, nest, before)| {
+            text += before;
+            if *nest {
+                text.extend([*key, ":\n    inner: ", *leaf, "\n    ", *key, ": 1\n"]);
+            } else {
+                text.extend([*key, ": ", *leaf, "\n"]);
+            }
+            text
+        })
     })
 }
 
@@ -208,9 +153,7 @@ fn without(node: &Node, path: &[&str], out: &mut Vec<String>) {
 }
 
 fn comments(text: &str) -> Vec<&str> {
-    text.lines()
-        .filter_map(|line| line.find("# ").map(|at| &line[at..]))
-        .collect()
+    text.lines().filter_map(|line| line.find("# ").map(|at| &line[at..])).collect()
 }
 
 proptest! {

@@ -39,8 +39,7 @@ Examples:
 impl CloudInitArgs {
     pub(super) fn run(&self) -> anyhow::Result<Exit> {
         let mut findings = Findings::default();
-        let version =
-            version_source::choose(self.options.kubernetes_version.as_deref(), &mut findings);
+        let version = version_source::choose(self.options.kubernetes_version.as_deref(), &mut findings);
         let options = check_all(&self.node, &self.options, version, &mut findings);
         let text = options.and_then(|options| findings.accept("user-data", render(&options)));
         deliver(text.as_deref(), self.output_file.as_deref(), &findings)?;

@@ -55,16 +55,9 @@ impl KubeadmConfigArgs {
             let (name, text) = read(file)?;
             existing_file::complete(&name, &text, &self.options, &mut findings)
         } else {
-            let version =
-                version_source::choose(self.options.kubernetes_version.as_deref(), &mut findings);
-            check(
-                &self.options,
-                self.purpose(),
-                version,
-                OnNode::default(),
-                &mut findings,
-            )
-            .map(|options| render::render(&options))
+            let version = version_source::choose(self.options.kubernetes_version.as_deref(), &mut findings);
+            check(&self.options, self.purpose(), version, OnNode::default(), &mut findings)
+                .map(|options| render::render(&options))
         };
         deliver(config.as_deref(), self.output_file.as_deref(), &findings)?;
         Ok(Exit::Done)
@@ -80,11 +73,7 @@ impl KubeadmConfigArgs {
 }
 
 /// Says what there is to say, and writes the result if there is no problem.
-pub(super) fn deliver(
-    result: Option<&str>,
-    file: Option<&Path>,
-    findings: &Findings,
-) -> anyhow::Result<()> {
+pub(super) fn deliver(result: Option<&str>, file: Option<&Path>, findings: &Findings) -> anyhow::Result<()> {
     for note in &findings.notes {
         anstream::eprintln!("note: {note}");
     }
@@ -113,21 +102,13 @@ pub(super) fn deliver(
 /// A file's name in messages, and its text.
 fn read(file: &Path) -> anyhow::Result<(String, String)> {
     let stdin = file.as_os_str() == "-";
-    let name = if stdin {
-        "standard input".to_owned()
-    } else {
-        file.display().to_string()
-    };
+    let name = if stdin { "standard input".to_owned() } else { file.display().to_string() };
     let mut text = String::new();
     let result = if stdin {
         std::io::stdin().read_to_string(&mut text)
     } else {
         fs::File::open(file).and_then(|mut file| file.read_to_string(&mut text))
     };
-    result.map_err(|error| {
-        Refusal::usage(format!(
-            "--from: reading {name}: {error}; nothing was written"
-        ))
-    })?;
+    result.map_err(|error| Refusal::usage(format!("--from: reading {name}: {error}; nothing was written")))?;
     Ok((name, text))
 }

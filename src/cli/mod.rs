@@ -7,6 +7,7 @@ use crate::exit_code::{self, Exit};
 mod cloud_init;
 mod completions;
 mod kubeadm_config;
+mod node;
 
 /// Prepares nodes and kubeadm clusters to run kube-proxy in IPVS mode.
 #[derive(Debug, Parser)]
@@ -53,6 +54,7 @@ impl GlobalArgs {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Node(node::NodeArgs),
     KubeadmConfig(Box<kubeadm_config::KubeadmConfigArgs>),
     CloudInit(Box<cloud_init::CloudInitArgs>),
     Completions(completions::CompletionsArgs),
@@ -66,6 +68,7 @@ enum Command {
 /// Whatever the command could not do; [`Exit::of_error`] gives the status.
 pub fn run(cli: Cli) -> anyhow::Result<Exit> {
     match cli.command {
+        Command::Node(args) => args.run(),
         Command::KubeadmConfig(args) => args.run(),
         Command::CloudInit(args) => args.run(),
         Command::Completions(args) => args.run(),

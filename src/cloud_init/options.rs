@@ -43,12 +43,7 @@ pub struct RawNodeOptions {
     #[arg(long)]
     pub role: Role,
     /// Where a node downloads kpx-prep from; needs --sha256
-    #[arg(
-        long,
-        value_name = "URL",
-        conflicts_with = "binary_path",
-        help_heading = "kpx-prep on the node"
-    )]
+    #[arg(long, value_name = "URL", conflicts_with = "binary_path", help_heading = "kpx-prep on the node")]
     pub binary_url: Option<String>,
     /// Where kpx-prep is on the node already [default: /usr/local/bin/kpx-prep]
     #[arg(long, value_name = "PATH", help_heading = "kpx-prep on the node")]
@@ -117,10 +112,8 @@ pub fn check_all(
     findings: &mut Findings,
 ) -> Option<NodeOptions> {
     let purpose = node.role.purpose();
-    let on_node = OnNode {
-        token: node.node_token_file.is_some(),
-        certificate_key: node.node_certificate_key_file.is_some(),
-    };
+    let on_node =
+        OnNode { token: node.node_token_file.is_some(), certificate_key: node.node_certificate_key_file.is_some() };
     let mode = check_mode(raw, purpose, version.as_ref(), findings);
     // A joining node's kubeadm config has no mode; here it says what the node must be prepared for.
     let mut for_kubeadm = raw.clone();
@@ -134,8 +127,7 @@ pub fn check_all(
     if !findings.problems.is_empty() {
         return None;
     }
-    let upload_certs =
-        purpose == Purpose::Init && (options.certificate_key.is_some() || on_node.certificate_key);
+    let upload_certs = purpose == Purpose::Init && (options.certificate_key.is_some() || on_node.certificate_key);
     let config = if on_node.any() {
         Config::MadeOnNode(arguments(node, &for_kubeadm, &options.version))
     } else {
@@ -144,14 +136,9 @@ pub fn check_all(
     };
     let needs_binary = mode.mode == ProxyMode::Ipvs || on_node.any();
     if !needs_binary {
-        findings.note(format!(
-            "in {} mode the node needs no preparation: its user-data only runs kubeadm",
-            mode.mode
-        ));
+        findings.note(format!("in {} mode the node needs no preparation: its user-data only runs kubeadm", mode.mode));
     } else if node.binary_url.is_none() && node.binary_path.is_none() {
-        findings.note(format!(
-            "the node must have kpx-prep at {DEFAULT_BINARY}; --binary-url has it downloaded"
-        ));
+        findings.note(format!("the node must have kpx-prep at {DEFAULT_BINARY}; --binary-url has it downloaded"));
     }
     Some(NodeOptions {
         role: node.role,
@@ -171,11 +158,7 @@ fn check_mode(
     findings: &mut Findings,
 ) -> Option<Mode> {
     let all = RawSettings::from_options(raw);
-    let wanted = RawSettings {
-        mode: all.mode,
-        scheduler: all.scheduler,
-        ..RawSettings::default()
-    };
+    let wanted = RawSettings { mode: all.mode, scheduler: all.scheduler, ..RawSettings::default() };
     let minor = version?.minor();
     if purpose == Purpose::Init {
         return wanted.check(minor, &mut Findings::default());
@@ -185,22 +168,12 @@ fn check_mode(
     Some(mode)
 }
 
-fn refuse_mixed_secrets(
-    node: &RawNodeOptions,
-    raw: &RawOptions,
-    on_node: OnNode,
-    findings: &mut Findings,
-) {
+fn refuse_mixed_secrets(node: &RawNodeOptions, raw: &RawOptions, on_node: OnNode, findings: &mut Findings) {
     if on_node.certificate_key && node.role == Role::Worker {
-        findings.problem(
-            "--node-certificate-key-file",
-            "is for control-plane nodes only",
-        );
+        findings.problem("--node-certificate-key-file", "is for control-plane nodes only");
     }
     let given = raw.given();
-    let in_user_data = given
-        .iter()
-        .filter(|option| matches!(option.scope, Scope::Token | Scope::CertificateKey));
+    let in_user_data = given.iter().filter(|option| matches!(option.scope, Scope::Token | Scope::CertificateKey));
     if on_node.any() {
         for option in in_user_data {
             findings.problem(option.flag, "one secret is in a file on the node, so this one must be too (--node-token-file, --node-certificate-key-file)");
@@ -208,15 +181,11 @@ fn refuse_mixed_secrets(
     }
     for (flag, path) in [
         ("--node-token-file", &node.node_token_file),
-        (
-            "--node-certificate-key-file",
-            &node.node_certificate_key_file,
-        ),
+        ("--node-certificate-key-file", &node.node_certificate_key_file),
         ("--binary-path", &node.binary_path),
     ] {
-        if let Some(path) = path
-            .as_deref()
-            .filter(|path| !path.starts_with('/') || path.contains(|c: char| c.is_control()))
+        if let Some(path) =
+            path.as_deref().filter(|path| !path.starts_with('/') || path.contains(|c: char| c.is_control()))
         {
             findings.problem(flag, format!("{path:?} is not an absolute path"));
         }
@@ -225,58 +194,28 @@ fn refuse_mixed_secrets(
 
 fn check_binary(node: &RawNodeOptions, findings: &mut Findings) -> Option<Binary> {
     let sha256 = node.sha256.as_ref().map(|text| text.to_ascii_lowercase());
-    if sha256
-        .as_ref()
-        .is_some_and(|text| text.len() != 64 || !text.bytes().all(|b| b.is_ascii_hexdigit()))
-    {
-        findings.problem(
-            "--sha256",
-            "not 64 hexadecimal digits (sha256sum kpx-prep shows them)",
-        );
+    if sha256.as_ref().is_some_and(|text| text.len() != 64 || !text.bytes().all(|b| b.is_ascii_hexdigit())) {
+        findings.problem("--sha256", "not 64 hexadecimal digits (sha256sum kpx-prep shows them)");
     }
     let Some(url) = &node.binary_url else {
-        let path = node
-            .binary_path
-            .as_deref()
-            .unwrap_or(DEFAULT_BINARY)
-            .to_owned();
+        let path = node.binary_path.as_deref().unwrap_or(DEFAULT_BINARY).to_owned();
         return Some(Binary::Path { path, sha256 });
     };
-    let rest = url
-        .strip_prefix("https://")
-        .or_else(|| url.strip_prefix("http://"))
-        .unwrap_or_default();
-    if rest.is_empty()
-        || !rest
-            .bytes()
-            .all(|b| b.is_ascii_graphic() && !b"\"'\\`<>".contains(&b))
-    {
-        findings.problem(
-            "--binary-url",
-            format!("{url:?} is not an http or https URL"),
-        );
+    let rest = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://")).unwrap_or_default();
+    if rest.is_empty() || !rest.bytes().all(|b| b.is_ascii_graphic() && !b"\"'\\`<>".contains(&b)) {
+        findings.problem("--binary-url", format!("{url:?} is not an http or https URL"));
     }
     let Some(sha256) = sha256 else {
-        findings.problem(
-            "--sha256",
-            "a download is run only if its SHA-256 is the one given here",
-        );
+        findings.problem("--sha256", "a download is run only if its SHA-256 is the one given here");
         return None;
     };
-    Some(Binary::Url {
-        url: url.clone(),
-        sha256,
-    })
+    Some(Binary::Url { url: url.clone(), sha256 })
 }
 
 fn warn_of_secrets(options: &Options, findings: &mut Findings) {
     for (secret, what, option) in [
         (&options.token, "bootstrap token", "--node-token-file"),
-        (
-            &options.certificate_key,
-            "certificate key",
-            "--node-certificate-key-file",
-        ),
+        (&options.certificate_key, "certificate key", "--node-certificate-key-file"),
     ] {
         if secret.is_some() {
             findings.warn(format!(
@@ -297,26 +236,11 @@ fn arguments(node: &RawNodeOptions, raw: &RawOptions, version: &KubernetesVersio
         }
     }
     arguments.push(format!("--kubernetes-version={}", version.for_kubeadm()));
-    for option in raw
-        .given()
-        .into_iter()
-        .filter(|option| option.scope != Scope::Version)
-    {
+    for option in raw.given().into_iter().filter(|option| option.scope != Scope::Version) {
         let switch = option.value.is_empty();
-        arguments.push(if switch {
-            option.flag.to_owned()
-        } else {
-            format!("{}={}", option.flag, option.value)
-        });
+        arguments.push(if switch { option.flag.to_owned() } else { format!("{}={}", option.flag, option.value) });
     }
-    let files = [
-        ("--token-file", &node.node_token_file),
-        ("--certificate-key-file", &node.node_certificate_key_file),
-    ];
-    arguments.extend(
-        files
-            .into_iter()
-            .filter_map(|(flag, path)| Some(format!("{flag}={}", path.as_ref()?))),
-    );
+    let files = [("--token-file", &node.node_token_file), ("--certificate-key-file", &node.node_certificate_key_file)];
+    arguments.extend(files.into_iter().filter_map(|(flag, path)| Some(format!("{flag}={}", path.as_ref()?))));
     arguments
 }

@@ -12,11 +12,7 @@ pub(super) fn script(options: &NodeOptions) -> String {
         Role::ControlPlane => ("init", "/etc/kubernetes/admin.conf"),
         Role::ControlPlaneJoin | Role::Worker => ("join", "/etc/kubernetes/kubelet.conf"),
     };
-    let upload = if options.upload_certs {
-        " --upload-certs"
-    } else {
-        ""
-    };
+    let upload = if options.upload_certs { " --upload-certs" } else { "" };
     [
         include_str!("boot/start.sh").to_owned(),
         options.binary.as_ref().map(get_binary).unwrap_or_default(),
@@ -24,9 +20,7 @@ pub(super) fn script(options: &NodeOptions) -> String {
         format!("\naction={action} result={result} config={CONFIG}\n"),
         include_str!("boot/kubeadm.sh").to_owned(),
         make_config(&options.config),
-        format!(
-            "kubeadm {action} --config \"$config\"{upload} || fail \"kubeadm {action} failed\"\n"
-        ),
+        format!("kubeadm {action} --config \"$config\"{upload} || fail \"kubeadm {action} failed\"\n"),
         include_str!("boot/end.sh").to_owned(),
     ]
     .concat()
@@ -36,10 +30,7 @@ fn prepare(options: &NodeOptions) -> String {
     if options.mode != ProxyMode::Ipvs {
         return String::new();
     }
-    let scheduler = options
-        .scheduler
-        .as_deref()
-        .map(|name| format!(" --scheduler {}", quote(name)));
+    let scheduler = options.scheduler.as_deref().map(|name| format!(" --scheduler {}", quote(name)));
     format!(
         "\n# The modules first, now and for every boot: kubeadm runs only on a prepared node.\n\
          rc=0\n\"$kpx\" node install{} || rc=$?\n{}",
@@ -71,10 +62,7 @@ fn get_binary(binary: &Binary) -> String {
         Binary::Path { path, sha256: None } => {
             format!("\nkpx={}\n{}", quote(path), include_str!("boot/present.sh"))
         }
-        Binary::Path {
-            path,
-            sha256: Some(sha256),
-        } => format!(
+        Binary::Path { path, sha256: Some(sha256) } => format!(
             "\n# The binary, verified before it is run.\nkpx={}\nsha256={sha256}\n{verify}{}{}",
             quote(path),
             include_str!("boot/present.sh"),
@@ -101,21 +89,8 @@ mod tests {
 
     #[test]
     fn the_shell_gives_a_quoted_word_back() {
-        for word in [
-            "",
-            "a",
-            "it's",
-            "$HOME `id` \"x\" \\ *",
-            "--a=b,c",
-            "a;b",
-            "é",
-            "'",
-            "# x",
-        ] {
-            let output = Command::new("sh")
-                .args(["-c", &format!("printf %s {}", quote(word))])
-                .output()
-                .unwrap();
+        for word in ["", "a", "it's", "$HOME `id` \"x\" \\ *", "--a=b,c", "a;b", "é", "'", "# x"] {
+            let output = Command::new("sh").args(["-c", &format!("printf %s {}", quote(word))]).output().unwrap();
             assert_eq!(String::from_utf8_lossy(&output.stdout), word);
         }
     }

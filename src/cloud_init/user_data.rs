@@ -18,11 +18,7 @@ pub fn render(options: &NodeOptions) -> Result<String, String> {
         Role::ControlPlaneJoin => "a further control-plane node",
         Role::Worker => "a worker",
     };
-    let prepared = if options.mode == ProxyMode::Ipvs {
-        "prepares it for kube-proxy's ipvs mode, "
-    } else {
-        ""
-    };
+    let prepared = if options.mode == ProxyMode::Ipvs { "prepares it for kube-proxy's ipvs mode, " } else { "" };
     let mut text = format!(
         "#cloud-config\n\
          # Makes this machine {role} of a Kubernetes cluster: {prepared}then runs kubeadm.\n\
@@ -47,13 +43,7 @@ pub fn render(options: &NodeOptions) -> Result<String, String> {
 
 /// An entry of `write_files`. The content is ours: it begins with no space and ends with a line ending.
 fn file(path: &str, mode: &str, content: &str) -> String {
-    let lines = content.lines().map(|line| {
-        if line.is_empty() {
-            "\n".to_owned()
-        } else {
-            format!("    {line}\n")
-        }
-    });
+    let lines = content.lines().map(|line| if line.is_empty() { "\n".to_owned() } else { format!("    {line}\n") });
     format!(
         "- path: {path}\n  owner: root:root\n  permissions: \"{mode}\"\n  content: |\n{}",
         lines.collect::<String>()

@@ -32,9 +32,7 @@ impl ApiVersion {
 
     /// The version that a document's `apiVersion` names.
     pub fn from_group_version(text: &str) -> Option<Self> {
-        [Self::V1beta2, Self::V1beta3, Self::V1beta4]
-            .into_iter()
-            .find(|version| version.group_version() == text)
+        [Self::V1beta2, Self::V1beta3, Self::V1beta4].into_iter().find(|version| version.group_version() == text)
     }
 
     /// The kubeadm minor versions that read it: first, and last where there is one.
@@ -56,23 +54,12 @@ mod tests {
     fn each_minor_version_reads_what_it_is_given() {
         for minor in 15..60 {
             let (first, last) = ApiVersion::for_minor(minor).read_by();
-            assert!(
-                first <= minor && last.is_none_or(|last| minor <= last),
-                "1.{minor}"
-            );
+            assert!(first <= minor && last.is_none_or(|last| minor <= last), "1.{minor}");
         }
-        for (minor, group_version) in [
-            (20, "v1beta2"),
-            (21, "v1beta2"),
-            (22, "v1beta3"),
-            (30, "v1beta3"),
-            (31, "v1beta4"),
-        ] {
-            assert!(
-                ApiVersion::for_minor(minor)
-                    .group_version()
-                    .ends_with(group_version)
-            );
+        for (minor, group_version) in
+            [(20, "v1beta2"), (21, "v1beta2"), (22, "v1beta3"), (30, "v1beta3"), (31, "v1beta4")]
+        {
+            assert!(ApiVersion::for_minor(minor).group_version().ends_with(group_version));
         }
     }
 }

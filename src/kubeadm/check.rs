@@ -5,18 +5,14 @@ use std::net::IpAddr;
 use std::path::Path;
 
 use super::endpoint::{Endpoint, check_alternative_name, check_dns_name};
-use super::formats::{
-    check_ca_cert_hash, check_cri_socket, check_image_repository, duration, feature_gates,
-};
+use super::formats::{check_ca_cert_hash, check_cri_socket, check_image_repository, duration, feature_gates};
 use super::given_options::Scope;
 use super::options::{Cluster, Config, Join, Options, Purpose};
 use super::problem::Findings;
 use super::proxy::RawSettings;
 use super::ranges::Ranges;
 use super::raw_options::RawOptions;
-use super::secret::{
-    CERTIFICATE_KEY_VARIABLE, EXAMPLE_TOKEN, Kind, Secret, TOKEN_VARIABLE, Unchecked,
-};
+use super::secret::{CERTIFICATE_KEY_VARIABLE, EXAMPLE_TOKEN, Kind, Secret, TOKEN_VARIABLE, Unchecked};
 use crate::kubernetes_version::KubernetesVersion;
 
 /// Which secrets are in files on the node, and are filled in there.
@@ -55,19 +51,11 @@ pub fn check(
         (!on_node.any()).then_some(TOKEN_VARIABLE),
         findings,
     );
-    if token
-        .as_ref()
-        .is_some_and(|token| token.reveal() == EXAMPLE_TOKEN)
-    {
-        findings.warn(
-            "the bootstrap token is the one in kubeadm's documentation: anyone can join with it",
-        );
+    if token.as_ref().is_some_and(|token| token.reveal() == EXAMPLE_TOKEN) {
+        findings.warn("the bootstrap token is the one in kubeadm's documentation: anyone can join with it");
     }
     let certificate_key = if purpose.allows(Scope::CertificateKey) {
-        let (given, file) = (
-            raw.certificate_key.as_ref(),
-            raw.certificate_key_file.as_deref(),
-        );
+        let (given, file) = (raw.certificate_key.as_ref(), raw.certificate_key_file.as_deref());
         secret(
             Kind::CertificateKey,
             "--certificate-key",
@@ -80,22 +68,19 @@ pub fn check(
         None
     };
     let kind = if purpose == Purpose::Init {
-        check_cluster(raw, version.as_ref(), findings)
-            .map(|cluster| Config::Init(Box::new(cluster)))
+        check_cluster(raw, version.as_ref(), findings).map(|cluster| Config::Init(Box::new(cluster)))
     } else {
         if token.is_none() && !on_node.token && raw.token.is_none() && raw.token_file.is_none() {
             findings.problem(
                 "--token-file",
-                format!(
-                    "a join needs a bootstrap token: --token-file, {TOKEN_VARIABLE} or --token"
-                ),
+                format!("a join needs a bootstrap token: --token-file, {TOKEN_VARIABLE} or --token"),
             );
         }
         check_join(raw, purpose, findings).map(Config::Join)
     };
-    if purpose == Purpose::JoinControlPlane && certificate_key.is_none() && !on_node.certificate_key
-    {
-        findings.warn("without a certificate key, the control plane's certificates must be on the node before it joins");
+    if purpose == Purpose::JoinControlPlane && certificate_key.is_none() && !on_node.certificate_key {
+        findings
+            .warn("without a certificate key, the control plane's certificates must be on the node before it joins");
     }
     let (version, kind) = (version?, kind?);
     findings.problems.is_empty().then(|| Options {
@@ -110,19 +95,13 @@ pub fn check(
 }
 
 fn refuse_misplaced(raw: &RawOptions, purpose: Purpose, findings: &mut Findings) {
-    for option in raw
-        .given()
-        .into_iter()
-        .filter(|option| !purpose.allows(option.scope))
-    {
+    for option in raw.given().into_iter().filter(|option| !purpose.allows(option.scope)) {
         let why = match option.scope {
             Scope::Proxy => {
                 "kube-proxy's settings are the cluster's (ConfigMap kube-proxy in kube-system); a joining node has none"
             }
             Scope::Discovery => "is for joining only: add --join",
-            Scope::LocalEndpoint | Scope::CertificateKey => {
-                "is for control-plane nodes only: add --control-plane"
-            }
+            Scope::LocalEndpoint | Scope::CertificateKey => "is for control-plane nodes only: add --control-plane",
             _ => "is decided when the cluster is created; a joining node cannot change it",
         };
         findings.problem(option.flag, why);
@@ -141,9 +120,7 @@ fn secret(
     match (given, file, from_environment) {
         (Some(given), ..) => findings.accept(flag, kind.parse(&given.0)),
         (None, Some(file), _) => findings.accept(&format!("{flag}-file"), kind.read(file)),
-        (None, None, Some((variable, text))) if !text.is_empty() => {
-            findings.accept(variable, kind.parse(&text))
-        }
+        (None, None, Some((variable, text))) if !text.is_empty() => findings.accept(variable, kind.parse(&text)),
         _ => None,
     }
 }
@@ -157,29 +134,21 @@ fn check_node(raw: &RawOptions, findings: &mut Findings) {
     }
     if let Some(address) = &raw.apiserver_advertise_address {
         if address == "1.2.3.4" {
-            findings.warn("--apiserver-advertise-address: 1.2.3.4 is the placeholder of kubeadm config print init-defaults");
+            findings.warn(
+                "--apiserver-advertise-address: 1.2.3.4 is the placeholder of kubeadm config print init-defaults",
+            );
         }
         match address.parse::<IpAddr>() {
             Ok(ip) if ip.is_unspecified() || ip.is_loopback() || ip.is_multicast() => {
-                findings.problem(
-                    "--apiserver-advertise-address",
-                    format!("other nodes cannot reach {address}"),
-                );
+                findings.problem("--apiserver-advertise-address", format!("other nodes cannot reach {address}"));
             }
             Ok(_) => {}
-            Err(_) => findings.problem(
-                "--apiserver-advertise-address",
-                format!("{address:?} is not an IP address"),
-            ),
+            Err(_) => findings.problem("--apiserver-advertise-address", format!("{address:?} is not an IP address")),
         }
     }
 }
 
-fn check_cluster(
-    raw: &RawOptions,
-    version: Option<&KubernetesVersion>,
-    findings: &mut Findings,
-) -> Option<Cluster> {
+fn check_cluster(raw: &RawOptions, version: Option<&KubernetesVersion>, findings: &mut Findings) -> Option<Cluster> {
     let proxy = RawSettings::from_options(raw);
     // Without a version the rest is still checked, as for the newest that runs every mode.
     let mode = proxy.check(version.map_or(34, KubernetesVersion::minor), findings);
@@ -204,45 +173,25 @@ fn check_cluster(
         findings.problem("--cluster-name", format!("{name:?} is not a name"));
     }
     if let Some(ttl) = &raw.token_ttl
-        && findings
-            .accept("--token-ttl", duration(ttl))
-            .is_some_and(|ttl| ttl < 0)
+        && findings.accept("--token-ttl", duration(ttl)).is_some_and(|ttl| ttl < 0)
     {
         findings.problem("--token-ttl", format!("{ttl:?}: a time cannot be negative"));
     }
-    let gates = raw
-        .feature_gates
-        .as_deref()
-        .map(feature_gates)
-        .map(|gates| findings.accept("--feature-gates", gates));
-    let gates = gates
-        .unwrap_or_else(|| Some(Vec::new()))
-        .unwrap_or_default();
+    let gates = raw.feature_gates.as_deref().map(feature_gates).map(|gates| findings.accept("--feature-gates", gates));
+    let gates = gates.unwrap_or_else(|| Some(Vec::new())).unwrap_or_default();
     let ranges = Ranges {
-        pods: raw
-            .pod_network_cidr
-            .as_deref()
-            .map(|text| ("--pod-network-cidr".to_owned(), text)),
-        services: raw
-            .service_cidr
-            .as_deref()
-            .map(|text| ("--service-cidr".to_owned(), text)),
+        pods: raw.pod_network_cidr.as_deref().map(|text| ("--pod-network-cidr".to_owned(), text)),
+        services: raw.service_cidr.as_deref().map(|text| ("--service-cidr".to_owned(), text)),
     };
     let dual_stack = ranges.check(raw.apiserver_advertise_address.as_deref(), findings);
     // kubeadm's own gate: off by default until 1.20.
-    let gate_is_on = gates
-        .iter()
-        .any(|(name, on)| name == "IPv6DualStack" && *on);
+    let gate_is_on = gates.iter().any(|(name, on)| name == "IPv6DualStack" && *on);
     if let (Some(place), Some(version)) = (dual_stack, version)
         && version.minor() < 21
         && !gate_is_on
     {
-        findings.problem(
-            place,
-            format!(
-                "kubeadm {version} takes two ranges only with --feature-gates IPv6DualStack=true"
-            ),
-        );
+        findings
+            .problem(place, format!("kubeadm {version} takes two ranges only with --feature-gates IPv6DualStack=true"));
     }
     Some(Cluster {
         proxy,
@@ -278,10 +227,7 @@ fn check_join(raw: &RawOptions, purpose: Purpose, findings: &mut Findings) -> Op
         (false, false) => {}
     }
     let Some(endpoint) = &raw.control_plane_endpoint else {
-        findings.problem(
-            "--control-plane-endpoint",
-            "a join needs the cluster's endpoint",
-        );
+        findings.problem("--control-plane-endpoint", "a join needs the cluster's endpoint");
         return None;
     };
     let endpoint: Endpoint = findings.accept("--control-plane-endpoint", endpoint.parse())?;

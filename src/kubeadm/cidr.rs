@@ -33,8 +33,7 @@ impl Cidr {
     /// Whether both have addresses in common.
     pub fn overlaps(self, other: Self) -> bool {
         let wider = self.prefix.min(other.prefix);
-        self.is_ipv6() == other.is_ipv6()
-            && masked(self.address, wider) == masked(other.address, wider)
+        self.is_ipv6() == other.is_ipv6() && masked(self.address, wider) == masked(other.address, wider)
     }
 }
 
@@ -48,31 +47,21 @@ impl FromStr for Cidr {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let not_a_cidr = || {
-            format!("{text:?} is not a CIDR; write for example 10.244.0.0/16 or fd00:10:244::/56")
-        };
+        let not_a_cidr = || format!("{text:?} is not a CIDR; write for example 10.244.0.0/16 or fd00:10:244::/56");
         let (address, prefix) = text.split_once('/').ok_or_else(not_a_cidr)?;
         let address: IpAddr = address.parse().map_err(|_| not_a_cidr())?;
         if prefix.is_empty() || !prefix.bytes().all(|b| b.is_ascii_digit()) {
             return Err(not_a_cidr());
         }
-        let (family, most) = if address.is_ipv6() {
-            ("IPv6", 128)
-        } else {
-            ("IPv4", 32)
-        };
+        let (family, most) = if address.is_ipv6() { ("IPv6", 128) } else { ("IPv4", 32) };
         let prefix = prefix
             .parse()
             .ok()
             .filter(|prefix| *prefix <= most)
-            .ok_or_else(|| {
-                format!("{text:?}: the prefix length of an {family} range is 0 to {most}")
-            })?;
+            .ok_or_else(|| format!("{text:?}: the prefix length of an {family} range is 0 to {most}"))?;
         let network = masked(address, prefix);
         if network != address {
-            return Err(format!(
-                "{text:?} has bits set behind its prefix; did you mean {network}/{prefix}?"
-            ));
+            return Err(format!("{text:?} has bits set behind its prefix; did you mean {network}/{prefix}?"));
         }
         Ok(Self { address, prefix })
     }
@@ -96,16 +85,11 @@ fn masked(address: IpAddr, prefix: u8) -> IpAddr {
 /// # Errors
 /// Not a range, more than two, or two of one family.
 pub fn parse_ranges(text: &str) -> Result<Vec<Cidr>, String> {
-    let ranges = text
-        .split(',')
-        .map(str::parse)
-        .collect::<Result<Vec<Cidr>, _>>()?;
+    let ranges = text.split(',').map(str::parse).collect::<Result<Vec<Cidr>, _>>()?;
     match ranges.as_slice() {
         [_] => Ok(ranges),
         [a, b] if a.is_ipv6() != b.is_ipv6() => Ok(ranges),
-        _ => Err(format!(
-            "{text:?}: one range, or one IPv4 and one IPv6 range for dual-stack"
-        )),
+        _ => Err(format!("{text:?}: one range, or one IPv4 and one IPv6 range for dual-stack")),
     }
 }
 
@@ -117,14 +101,9 @@ pub fn parse_ranges(text: &str) -> Result<Vec<Cidr>, String> {
 pub fn check_pod_range(range: Cidr) -> Result<(), String> {
     let node = if range.is_ipv6() { 64 } else { 24 };
     if range.prefix > node {
-        Err(format!(
-            "{range} is too small: every node gets a /{node} of it (kube-controller-manager's default)"
-        ))
+        Err(format!("{range} is too small: every node gets a /{node} of it (kube-controller-manager's default)"))
     } else if node - range.prefix > 16 {
-        Err(format!(
-            "{range} is too large: with a /{node} for every node, the prefix must be {} or longer",
-            node - 16
-        ))
+        Err(format!("{range} is too large: with a /{node} for every node, the prefix must be {} or longer", node - 16))
     } else {
         Ok(())
     }
@@ -140,9 +119,7 @@ pub fn check_service_range(range: Cidr) -> Result<(), String> {
             "{range} is too large: the API server takes at most 2^20 addresses, a prefix of {} or longer",
             range.prefix + range.host_bits() - 20
         )),
-        ..4 => Err(format!(
-            "{range} is too small: kubeadm wants room for 10 addresses at least"
-        )),
+        ..4 => Err(format!("{range} is too small: kubeadm wants room for 10 addresses at least")),
         _ => Ok(()),
     }
 }
@@ -153,17 +130,8 @@ mod tests {
 
     #[test]
     fn ranges() {
-        for text in [
-            "10.244.0.0/16",
-            "0.0.0.0/0",
-            "fd00:10:244::/56",
-            "::/0",
-            "10.0.0.1/32",
-        ] {
-            assert_eq!(
-                text.parse::<Cidr>().map(|cidr| cidr.to_string()).as_deref(),
-                Ok(text)
-            );
+        for text in ["10.244.0.0/16", "0.0.0.0/0", "fd00:10:244::/56", "::/0", "10.0.0.1/32"] {
+            assert_eq!(text.parse::<Cidr>().map(|cidr| cidr.to_string()).as_deref(), Ok(text));
         }
         for (text, part) in [
             ("10.0.0.0/40", "0 to 32"),
@@ -180,16 +148,8 @@ mod tests {
             let error = text.parse::<Cidr>().unwrap_err();
             assert!(error.contains(part), "{text}: {error}");
         }
-        assert_eq!(
-            parse_ranges("10.0.0.0/16,fd00::/56").map(|ranges| ranges.len()),
-            Ok(2)
-        );
-        for text in [
-            "",
-            "10.0.0.0/16,10.1.0.0/16",
-            "10.0.0.0/16, fd00::/56",
-            "10.0.0.0/16,fd00::/56,fd01::/56",
-        ] {
+        assert_eq!(parse_ranges("10.0.0.0/16,fd00::/56").map(|ranges| ranges.len()), Ok(2));
+        for text in ["", "10.0.0.0/16,10.1.0.0/16", "10.0.0.0/16, fd00::/56", "10.0.0.0/16,fd00::/56,fd01::/56"] {
             assert!(parse_ranges(text).is_err(), "{text}");
         }
     }
@@ -205,11 +165,7 @@ mod tests {
             ("fd00::/108", "fd00::/56", true),
         ] {
             let (a, b): (Cidr, Cidr) = (a.parse().unwrap(), b.parse().unwrap());
-            assert_eq!(
-                (a.overlaps(b), b.overlaps(a)),
-                (overlap, overlap),
-                "{a} {b}"
-            );
+            assert_eq!((a.overlaps(b), b.overlaps(a)), (overlap, overlap), "{a} {b}");
         }
     }
 
@@ -233,10 +189,7 @@ mod tests {
         ] {
             let range = text.parse().unwrap();
             assert_eq!(
-                (
-                    check_pod_range(range).is_ok(),
-                    check_service_range(range).is_ok()
-                ),
+                (check_pod_range(range).is_ok(), check_service_range(range).is_ok()),
                 (pods, services),
                 "{text}"
             );

@@ -17,11 +17,7 @@ impl Endpoint {
     /// `host:port`, with [`API_SERVER_PORT`] where no port was given.
     pub fn with_port(&self) -> String {
         let port = self.port.unwrap_or(API_SERVER_PORT);
-        if self.host.contains(':') {
-            format!("[{}]:{port}", self.host)
-        } else {
-            format!("{}:{port}", self.host)
-        }
+        if self.host.contains(':') { format!("[{}]:{port}", self.host) } else { format!("{}:{port}", self.host) }
     }
 }
 
@@ -30,27 +26,18 @@ impl FromStr for Endpoint {
 
     fn from_str(text: &str) -> Result<Self, String> {
         if let Some((scheme, rest)) = text.split_once("://") {
-            return Err(format!(
-                "{text:?}: an endpoint is a host and port; leave {scheme}:// away: {rest}"
-            ));
+            return Err(format!("{text:?}: an endpoint is a host and port; leave {scheme}:// away: {rest}"));
         }
         let (host, port) = match text.strip_prefix('[') {
             Some(rest) => {
-                let (host, port) = rest
-                    .split_once(']')
-                    .ok_or(format!("{text:?}: the ] is missing"))?;
-                host.parse::<Ipv6Addr>()
-                    .map_err(|_| format!("{text:?}: brackets are for IPv6 addresses"))?;
-                let port = if port.is_empty() {
-                    None
-                } else {
-                    Some(port.strip_prefix(':').unwrap_or(""))
-                };
+                let (host, port) = rest.split_once(']').ok_or(format!("{text:?}: the ] is missing"))?;
+                host.parse::<Ipv6Addr>().map_err(|_| format!("{text:?}: brackets are for IPv6 addresses"))?;
+                let port = if port.is_empty() { None } else { Some(port.strip_prefix(':').unwrap_or("")) };
                 (host, port)
             }
-            None if text.matches(':').count() == 1 => text
-                .split_once(':')
-                .map_or((text, None), |(host, port)| (host, Some(port))),
+            None if text.matches(':').count() == 1 => {
+                text.split_once(':').map_or((text, None), |(host, port)| (host, Some(port)))
+            }
             None => (text, None),
         };
         if host.parse::<IpAddr>().is_err() {
@@ -61,17 +48,11 @@ impl FromStr for Endpoint {
         let port = match port {
             None => None,
             Some(port) if port.bytes().all(|b| b.is_ascii_digit()) => Some(
-                port.parse::<u16>()
-                    .ok()
-                    .filter(|port| *port > 0)
-                    .ok_or(format!("{text:?}: a port is 1 to 65535"))?,
+                port.parse::<u16>().ok().filter(|port| *port > 0).ok_or(format!("{text:?}: a port is 1 to 65535"))?,
             ),
             Some(_) => return Err(format!("{text:?}: a port is 1 to 65535")),
         };
-        Ok(Self {
-            host: host.to_owned(),
-            port,
-        })
+        Ok(Self { host: host.to_owned(), port })
     }
 }
 
@@ -83,9 +64,7 @@ pub fn check_dns_name(name: &str) -> Result<(), String> {
     let label_is_fine = |label: &str| {
         !label.is_empty()
             && label.len() <= 63
-            && label
-                .bytes()
-                .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+            && label.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
             && !label.starts_with('-')
             && !label.ends_with('-')
     };
@@ -101,9 +80,7 @@ pub fn check_dns_name(name: &str) -> Result<(), String> {
     } else {
         String::new()
     };
-    Err(format!(
-        "{name:?} is not a DNS name (a-z, 0-9, - and dots between the labels){meant}"
-    ))
+    Err(format!("{name:?} is not a DNS name (a-z, 0-9, - and dots between the labels){meant}"))
 }
 
 /// A subject alternative name: an address, a DNS name, or one with `*.` before it.
@@ -132,12 +109,7 @@ mod tests {
             ("fd00::1", "[fd00::1]:6443"),
             ("host:1", "host:1"),
         ] {
-            assert_eq!(
-                text.parse::<Endpoint>()
-                    .map(|endpoint| endpoint.with_port())
-                    .as_deref(),
-                Ok(full)
-            );
+            assert_eq!(text.parse::<Endpoint>().map(|endpoint| endpoint.with_port()).as_deref(), Ok(full));
         }
         for text in [
             "",
@@ -165,26 +137,10 @@ mod tests {
         for name in ["node-1", "a.b.c", "1a", "cluster.local"] {
             assert_eq!(check_dns_name(name), Ok(()));
         }
-        for name in [
-            "",
-            "Node",
-            "a..b",
-            "-a",
-            "a-",
-            "a_b",
-            ".",
-            "a.",
-            "a b",
-            &"a".repeat(64),
-            "1.2.3.4.5",
-        ] {
+        for name in ["", "Node", "a..b", "-a", "a-", "a_b", ".", "a.", "a b", &"a".repeat(64), "1.2.3.4.5"] {
             assert!(check_dns_name(name).is_err(), "{name}");
         }
-        assert!(
-            check_dns_name("Node-1")
-                .unwrap_err()
-                .contains("did you mean node-1?")
-        );
+        assert!(check_dns_name("Node-1").unwrap_err().contains("did you mean node-1?"));
         for name in ["*.example.com", "10.0.0.1", "fd00::1", "a.example.com"] {
             assert_eq!(check_alternative_name(name), Ok(()));
         }

@@ -16,12 +16,7 @@ use crate::yaml::{Kind, Node, ScalarStyle, append_document, parse, set};
 ///
 /// `name` is the file's name in messages. The Kubernetes version is the one given, else the file's own, else
 /// the local kubeadm's or the newest known.
-pub fn complete(
-    name: &str,
-    text: &str,
-    raw: &RawOptions,
-    findings: &mut Findings,
-) -> Option<String> {
+pub fn complete(name: &str, text: &str, raw: &RawOptions, findings: &mut Findings) -> Option<String> {
     refuse_other_options(name, raw, findings);
     let documents = match parse(text) {
         Ok(documents) => documents,
@@ -36,24 +31,11 @@ pub fn complete(
     check_documents(name, &kinds, &roots, version.as_ref(), findings);
     let proxy = kinds.proxy.map(|index| (index, roots[index]));
     let wanted = RawSettings::from_options(raw);
-    let mode = check_settings(
-        name,
-        proxy.map(|(_, root)| root),
-        &wanted,
-        version.as_ref(),
-        findings,
-    );
+    let mode = check_settings(name, proxy.map(|(_, root)| root), &wanted, version.as_ref(), findings);
     if !findings.problems.is_empty() {
         return None;
     }
-    write(
-        name,
-        text,
-        proxy.map(|(index, _)| index),
-        &wanted,
-        &mode?,
-        findings,
-    )
+    write(name, text, proxy.map(|(index, _)| index), &wanted, &mode?, findings)
 }
 
 fn refuse_other_options(name: &str, raw: &RawOptions, findings: &mut Findings) {
@@ -75,12 +57,8 @@ fn version(
     raw: &RawOptions,
     findings: &mut Findings,
 ) -> Option<KubernetesVersion> {
-    let node = kinds
-        .cluster
-        .and_then(|index| roots[index].get(&["kubernetesVersion"]));
-    let Some((node, text)) = node
-        .and_then(|node| Some((node, node.text()?)))
-        .filter(|(_, text)| !text.is_empty())
+    let node = kinds.cluster.and_then(|index| roots[index].get(&["kubernetesVersion"]));
+    let Some((node, text)) = node.and_then(|node| Some((node, node.text()?))).filter(|(_, text)| !text.is_empty())
     else {
         return version_source::choose(raw.kubernetes_version.as_deref(), findings);
     };
@@ -96,10 +74,7 @@ fn version(
     if let Ok(in_file) = text.parse::<KubernetesVersion>()
         && in_file.minor() != version.minor()
     {
-        findings.problem(
-            "--kubernetes-version",
-            format!("is {version}, but {place} is {in_file}; make them agree"),
-        );
+        findings.problem("--kubernetes-version", format!("is {version}, but {place} is {in_file}; make them agree"));
     }
     Some(version)
 }
@@ -113,14 +88,9 @@ fn check_settings(
     findings: &mut Findings,
 ) -> Option<Mode> {
     let file_mode = proxy.and_then(|root| given(name, root, &["mode"]));
-    let valid_mode = file_mode
-        .as_ref()
-        .and_then(|mode| findings.accept(&mode.place, mode.text.parse::<ProxyMode>()));
+    let valid_mode = file_mode.as_ref().and_then(|mode| findings.accept(&mode.place, mode.text.parse::<ProxyMode>()));
     let minor = version.map_or(34, KubernetesVersion::minor);
-    let asked = wanted
-        .mode
-        .as_ref()
-        .map_or("ipvs", |mode| mode.text.as_str());
+    let asked = wanted.mode.as_ref().map_or("ipvs", |mode| mode.text.as_str());
     let mut settings = wanted.clone();
     if let Some(root) = proxy {
         let from_file = |option: &mut Option<Given>, path: &[&str]| {
@@ -132,17 +102,11 @@ fn check_settings(
             from_file(&mut settings.tcp_fin_timeout, &["ipvs", "tcpFinTimeout"]);
             from_file(&mut settings.udp_timeout, &["ipvs", "udpTimeout"]);
             if settings.exclude_cidrs.is_empty() {
-                let items = root
-                    .get(&["ipvs", "excludeCIDRs"])
-                    .map(Node::items)
-                    .unwrap_or_default();
+                let items = root.get(&["ipvs", "excludeCIDRs"]).map(Node::items).unwrap_or_default();
                 settings.exclude_cidrs = items
                     .iter()
                     .filter_map(|item| {
-                        Some(Given {
-                            place: place(name, item, "ipvs.excludeCIDRs"),
-                            text: item.text()?.to_owned(),
-                        })
+                        Some(Given { place: place(name, item, "ipvs.excludeCIDRs"), text: item.text()?.to_owned() })
                     })
                     .collect();
             }
@@ -153,24 +117,14 @@ fn check_settings(
     let mode = settings.check(minor, findings)?;
     wanted.refuse_ipvs_only(&mode, findings);
     if let Some(old) = file_mode.filter(|_| valid_mode.is_some_and(|valid| valid != mode.mode)) {
-        let why = if wanted.mode.is_some() {
-            "--mode"
-        } else {
-            "the default of --mode"
-        };
-        findings.warn(format!(
-            "{}: {} becomes {} ({why})",
-            old.place, old.text, mode.mode
-        ));
+        let why = if wanted.mode.is_some() { "--mode" } else { "the default of --mode" };
+        findings.warn(format!("{}: {} becomes {} ({why})", old.place, old.text, mode.mode));
     }
     if let (Some(root), Some(gate)) = (proxy, mode.gate)
         && let Some(node) = root.get(&["featureGates", gate])
         && !matches!(&node.kind, Kind::Scalar(text, ScalarStyle::Plain) if text == "true")
     {
-        findings.warn(format!(
-            "{}: becomes true",
-            place(name, node, &format!("featureGates.{gate}"))
-        ));
+        findings.warn(format!("{}: becomes true", place(name, node, &format!("featureGates.{gate}"))));
     }
     Some(mode)
 }
@@ -179,10 +133,7 @@ fn check_settings(
 fn given(name: &str, root: &Node, path: &[&str]) -> Option<Given> {
     let node = root.get(path).filter(|node| !node.is_null())?;
     let text = node.text().filter(|text| !text.is_empty())?;
-    Some(Given {
-        place: place(name, node, &path.join(".")),
-        text: text.to_owned(),
-    })
+    Some(Given { place: place(name, node, &path.join(".")), text: text.to_owned() })
 }
 
 /// `FILE:LINE: FIELD`
@@ -199,18 +150,11 @@ fn write(
     findings: &mut Findings,
 ) -> Option<String> {
     let Some(index) = proxy else {
-        findings.note(format!(
-            "{name} had no KubeProxyConfiguration; it is added at the end"
-        ));
-        return findings.accept(
-            name,
-            append_document(text, &proxy_configuration(wanted, mode)),
-        );
+        findings.note(format!("{name} had no KubeProxyConfiguration; it is added at the end"));
+        return findings.accept(name, append_document(text, &proxy_configuration(wanted, mode)));
     };
     wanted
         .to_write(mode)
         .iter()
-        .try_fold(text.to_owned(), |text, (path, value)| {
-            findings.accept(name, set(&text, index, path, value))
-        })
+        .try_fold(text.to_owned(), |text, (path, value)| findings.accept(name, set(&text, index, path, value)))
 }

@@ -39,45 +39,27 @@ impl Kinds {
         for (index, root) in roots.iter().enumerate() {
             if root.is_null() {
                 findings.warn(format!(
-                    "{name}:{}: a document with nothing in it (or comments only), which kubeadm may refuse", root.line
+                    "{name}:{}: a document with nothing in it (or comments only), which kubeadm may refuse",
+                    root.line
                 ));
                 continue;
             }
             let text = |key: &str| root.get(&[key]).and_then(|node| Some((node, node.text()?)));
-            let (Some((kind_node, kind)), Some((api_node, api))) =
-                (text("kind"), text("apiVersion"))
-            else {
-                findings.problem(
-                    place(name, root, "kind"),
-                    "every document needs apiVersion and kind",
-                );
+            let (Some((kind_node, kind)), Some((api_node, api))) = (text("kind"), text("apiVersion")) else {
+                findings.problem(place(name, root, "kind"), "every document needs apiVersion and kind");
                 continue;
             };
             let Some((kind, group)) = KINDS.into_iter().find(|(known, _)| *known == kind) else {
-                let meant = KINDS
-                    .into_iter()
-                    .find(|(known, _)| known.eq_ignore_ascii_case(kind));
-                let meant = meant.map_or(String::new(), |(known, _)| {
-                    format!("; did you mean {known}?")
-                });
-                findings.problem(
-                    place(name, kind_node, "kind"),
-                    format!("{kind:?} is nothing that kubeadm reads{meant}"),
-                );
+                let meant = KINDS.into_iter().find(|(known, _)| known.eq_ignore_ascii_case(kind));
+                let meant = meant.map_or(String::new(), |(known, _)| format!("; did you mean {known}?"));
+                findings
+                    .problem(place(name, kind_node, "kind"), format!("{kind:?} is nothing that kubeadm reads{meant}"));
                 continue;
             };
             let kubeadm_api = ApiVersion::from_group_version(api);
-            let right = if group.ends_with('/') {
-                kubeadm_api.is_some()
-            } else {
-                api == group
-            };
+            let right = if group.ends_with('/') { kubeadm_api.is_some() } else { api == group };
             if !right {
-                let expected = if group.ends_with('/') {
-                    "kubeadm.k8s.io/v1beta2, v1beta3 or v1beta4"
-                } else {
-                    group
-                };
+                let expected = if group.ends_with('/') { "kubeadm.k8s.io/v1beta2, v1beta3 or v1beta4" } else { group };
                 findings.problem(
                     place(name, api_node, "apiVersion"),
                     format!("{api:?} has no {kind}; expected {expected}"),
@@ -92,9 +74,7 @@ impl Kinds {
                 continue;
             }
             seen.push((kind, kind_node.line));
-            found
-                .kubeadm
-                .extend(kubeadm_api.map(|api| (kind, index, api)));
+            found.kubeadm.extend(kubeadm_api.map(|api| (kind, index, api)));
             match kind {
                 "KubeProxyConfiguration" => found.proxy = Some(index),
                 "ClusterConfiguration" => found.cluster = Some(index),
@@ -103,11 +83,7 @@ impl Kinds {
             }
         }
         if found.cluster.is_none() && found.init.is_none() {
-            for (kind, index, _) in found
-                .kubeadm
-                .iter()
-                .filter(|(kind, ..)| *kind == "JoinConfiguration")
-            {
+            for (kind, index, _) in found.kubeadm.iter().filter(|(kind, ..)| *kind == "JoinConfiguration") {
                 findings.problem(
                     place(name, roots[*index], "kind"),
                     format!("a file with {kind} alone: kubeadm join reads no KubeProxyConfiguration, the mode is the cluster's"),
@@ -135,7 +111,10 @@ pub(super) fn check_documents(
             let use_it = ApiVersion::for_minor(version.minor()).group_version();
             findings.problem(
                 place(name, node, "apiVersion"),
-                format!("kubeadm {version} does not read {} ({kind}); it reads {use_it} (kubeadm config migrate converts)", api.group_version()),
+                format!(
+                    "kubeadm {version} does not read {} ({kind}); it reads {use_it} (kubeadm config migrate converts)",
+                    api.group_version()
+                ),
             );
         }
     }
@@ -145,17 +124,10 @@ pub(super) fn check_documents(
     if let Some(index) = kinds.init {
         warn_of_placeholders(name, roots[index], findings);
     }
-    for (key, _) in kinds
-        .proxy
-        .and_then(|index| roots[index].get(&["ipvs"]))
-        .map(Node::entries)
-        .unwrap_or_default()
-    {
+    for (key, _) in kinds.proxy.and_then(|index| roots[index].get(&["ipvs"])).map(Node::entries).unwrap_or_default() {
         let field = key.text().unwrap_or_default();
         if !IPVS_FIELDS.contains(&field) {
-            let meant = IPVS_FIELDS
-                .into_iter()
-                .find(|known| known.eq_ignore_ascii_case(field));
+            let meant = IPVS_FIELDS.into_iter().find(|known| known.eq_ignore_ascii_case(field));
             let meant = meant.map_or(String::new(), |known| format!("; did you mean {known}?"));
             findings.warn(format!(
                 "{}: kube-proxy knows no such field and ignores it{meant}",
@@ -168,15 +140,11 @@ pub(super) fn check_documents(
 fn check_cluster(name: &str, root: &Node, findings: &mut Findings) {
     let given = |path: &[&str]| {
         let node = root.get(path)?;
-        let text = node
-            .text()
-            .filter(|text| !text.is_empty() && !node.is_null())?;
+        let text = node.text().filter(|text| !text.is_empty() && !node.is_null())?;
         Some((place(name, node, &path.join(".")), text))
     };
-    let ranges = Ranges {
-        pods: given(&["networking", "podSubnet"]),
-        services: given(&["networking", "serviceSubnet"]),
-    };
+    let ranges =
+        Ranges { pods: given(&["networking", "podSubnet"]), services: given(&["networking", "serviceSubnet"]) };
     ranges.check(None, findings);
     if let Some((place, domain)) = given(&["networking", "dnsDomain"]) {
         findings.accept(&place, check_dns_name(domain));
@@ -189,31 +157,12 @@ fn check_cluster(name: &str, root: &Node, findings: &mut Findings) {
 /// `kubeadm config print init-defaults` fills in examples that make a cluster which does not work or is not safe.
 fn warn_of_placeholders(name: &str, root: &Node, findings: &mut Findings) {
     let token = |node: &Node| node.get(&["token"]).cloned();
-    let tokens: Vec<Node> = root
-        .get(&["bootstrapTokens"])
-        .map(Node::items)
-        .unwrap_or_default()
-        .iter()
-        .filter_map(token)
-        .collect();
+    let tokens: Vec<Node> =
+        root.get(&["bootstrapTokens"]).map(Node::items).unwrap_or_default().iter().filter_map(token).collect();
     let nodes = [
-        (
-            root.get(&["localAPIEndpoint", "advertiseAddress"]),
-            "localAPIEndpoint.advertiseAddress",
-            "1.2.3.4",
-        ),
-        (
-            root.get(&["nodeRegistration", "name"]),
-            "nodeRegistration.name",
-            "node",
-        ),
-        (
-            tokens
-                .iter()
-                .find(|token| token.text() == Some(EXAMPLE_TOKEN)),
-            "bootstrapTokens",
-            EXAMPLE_TOKEN,
-        ),
+        (root.get(&["localAPIEndpoint", "advertiseAddress"]), "localAPIEndpoint.advertiseAddress", "1.2.3.4"),
+        (root.get(&["nodeRegistration", "name"]), "nodeRegistration.name", "node"),
+        (tokens.iter().find(|token| token.text() == Some(EXAMPLE_TOKEN)), "bootstrapTokens", EXAMPLE_TOKEN),
     ];
     for (node, field, placeholder) in nodes {
         if let Some(node) = node.filter(|node| node.text() == Some(placeholder)) {

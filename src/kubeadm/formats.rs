@@ -5,8 +5,7 @@
 /// # Errors
 /// What a duration looks like.
 pub fn duration(text: &str) -> Result<i128, String> {
-    let not_a_duration =
-        || format!("{text:?} is not a duration; write for example 30s, 15m or 1h30m");
+    let not_a_duration = || format!("{text:?} is not a duration; write for example 30s, 15m or 1h30m");
     let (negative, mut rest) = match text.strip_prefix('-') {
         Some(rest) => (true, rest),
         None => (false, text.strip_prefix('+').unwrap_or(text)),
@@ -19,13 +18,9 @@ pub fn duration(text: &str) -> Result<i128, String> {
     }
     let mut total: i128 = 0;
     while !rest.is_empty() {
-        let end = rest
-            .find(|c: char| !(c.is_ascii_digit() || c == '.'))
-            .ok_or_else(not_a_duration)?;
+        let end = rest.find(|c: char| !(c.is_ascii_digit() || c == '.')).ok_or_else(not_a_duration)?;
         let (number, tail) = rest.split_at(end);
-        let end = tail
-            .find(|c: char| c.is_ascii_digit() || c == '.')
-            .unwrap_or(tail.len());
+        let end = tail.find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(tail.len());
         let (unit, tail) = tail.split_at(end);
         let nanoseconds: i128 = match unit {
             "ns" => 1,
@@ -44,9 +39,7 @@ pub fn duration(text: &str) -> Result<i128, String> {
         {
             return Err(not_a_duration());
         }
-        let digits: i128 = format!("{whole}{fraction}")
-            .parse()
-            .map_err(|_| not_a_duration())?;
+        let digits: i128 = format!("{whole}{fraction}").parse().map_err(|_| not_a_duration())?;
         total += digits * nanoseconds / 10_i128.pow(u32::try_from(fraction.len()).unwrap_or(0));
         rest = tail;
     }
@@ -64,21 +57,15 @@ pub fn duration(text: &str) -> Result<i128, String> {
 pub fn feature_gates(text: &str) -> Result<Vec<(String, bool)>, String> {
     let mut gates: Vec<(String, bool)> = Vec::new();
     for part in text.split(',') {
-        let (name, value) = part
-            .split_once('=')
-            .ok_or_else(|| format!("{part:?} is not Name=true or Name=false"))?;
+        let (name, value) = part.split_once('=').ok_or_else(|| format!("{part:?} is not Name=true or Name=false"))?;
         let (name, value) = (name.trim(), value.trim());
         let value = match value {
             "1" | "t" | "T" | "true" | "TRUE" | "True" => true,
             "0" | "f" | "F" | "false" | "FALSE" | "False" => false,
             _ => return Err(format!("{name}: {value:?} is neither true nor false")),
         };
-        if !name.starts_with(|c: char| c.is_ascii_uppercase())
-            || !name.bytes().all(|b| b.is_ascii_alphanumeric())
-        {
-            return Err(format!(
-                "{name:?} is not a gate's name (such as PublicKeysECDSA)"
-            ));
+        if !name.starts_with(|c: char| c.is_ascii_uppercase()) || !name.bytes().all(|b| b.is_ascii_alphanumeric()) {
+            return Err(format!("{name:?} is not a gate's name (such as PublicKeysECDSA)"));
         }
         if ["KubeProxyIPVS", "NFTablesProxyMode"].contains(&name) {
             return Err(format!(
@@ -101,12 +88,9 @@ pub fn check_image_repository(text: &str) -> Result<(), String> {
     let mut parts = text.split('/');
     let registry = parts.next().unwrap_or_default();
     let (host, port) = registry.split_once(':').unwrap_or((registry, "1"));
-    let host_is_fine = host.split('.').all(|label| {
-        !label.is_empty()
-            && label
-                .bytes()
-                .all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
-    });
+    let host_is_fine = host
+        .split('.')
+        .all(|label| !label.is_empty() && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_'));
     let port_is_fine = port.parse::<u16>().is_ok();
     // Lower case and digits; . _ __ and any number of - between them.
     let path_is_fine = parts.all(|part| {
@@ -134,15 +118,10 @@ pub fn check_image_repository(text: &str) -> Result<(), String> {
 /// What is wrong with it.
 pub fn check_cri_socket(text: &str) -> Result<(), String> {
     let path = text.strip_prefix("unix://").unwrap_or(text);
-    if path.starts_with('/')
-        && path.len() > 1
-        && !path.contains(|c: char| c.is_control() || c.is_whitespace())
-    {
+    if path.starts_with('/') && path.len() > 1 && !path.contains(|c: char| c.is_control() || c.is_whitespace()) {
         Ok(())
     } else {
-        Err(format!(
-            "{text:?} is not a socket; write for example unix:///run/containerd/containerd.sock"
-        ))
+        Err(format!("{text:?} is not a socket; write for example unix:///run/containerd/containerd.sock"))
     }
 }
 
@@ -206,10 +185,7 @@ mod tests {
     fn gates() {
         assert_eq!(
             feature_gates("PublicKeysECDSA=true,IPv6DualStack=0"),
-            Ok(vec![
-                ("PublicKeysECDSA".to_owned(), true),
-                ("IPv6DualStack".to_owned(), false)
-            ])
+            Ok(vec![("PublicKeysECDSA".to_owned(), true), ("IPv6DualStack".to_owned(), false)])
         );
         for text in [
             "",
@@ -229,18 +205,10 @@ mod tests {
 
     #[test]
     fn repositories_sockets_and_hashes() {
-        for text in [
-            "registry.k8s.io",
-            "registry.example.com:5000/k8s/images",
-            "localhost/a_b",
-            "k8s.gcr.io",
-            "[::1]/a",
-        ] {
-            assert_eq!(
-                check_image_repository(text).is_ok(),
-                text != "[::1]/a",
-                "{text}"
-            );
+        for text in
+            ["registry.k8s.io", "registry.example.com:5000/k8s/images", "localhost/a_b", "k8s.gcr.io", "[::1]/a"]
+        {
+            assert_eq!(check_image_repository(text).is_ok(), text != "[::1]/a", "{text}");
         }
         for text in [
             "",
@@ -254,27 +222,13 @@ mod tests {
         ] {
             assert!(check_image_repository(text).is_err(), "{text}");
         }
-        for text in [
-            "unix:///run/containerd/containerd.sock",
-            "/run/crio/crio.sock",
-        ] {
+        for text in ["unix:///run/containerd/containerd.sock", "/run/crio/crio.sock"] {
             assert_eq!(check_cri_socket(text), Ok(()));
         }
-        for text in [
-            "",
-            "/",
-            "unix://",
-            "run/x",
-            "tcp://1.2.3.4:1",
-            "npipe:////./pipe/x",
-            "/a b",
-        ] {
+        for text in ["", "/", "unix://", "run/x", "tcp://1.2.3.4:1", "npipe:////./pipe/x", "/a b"] {
             assert!(check_cri_socket(text).is_err(), "{text}");
         }
-        assert_eq!(
-            check_ca_cert_hash(&format!("sha256:{}", "0a".repeat(32))),
-            Ok(())
-        );
+        assert_eq!(check_ca_cert_hash(&format!("sha256:{}", "0a".repeat(32))), Ok(()));
         for text in [
             "",
             "sha256:",

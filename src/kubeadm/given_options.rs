@@ -45,133 +45,39 @@ type Reader = fn(&RawOptions) -> Option<String>;
 
 /// Every option, in the order of the help: name, what it is about, field, value if given.
 const OPTIONS: &[(&str, Scope, &str, Reader)] = &[
-    (
-        "--kubernetes-version",
-        Scope::Version,
-        "kubernetesVersion",
-        |raw| raw.kubernetes_version.clone(),
-    ),
+    ("--kubernetes-version", Scope::Version, "kubernetesVersion", |raw| raw.kubernetes_version.clone()),
     ("--mode", Scope::Proxy, "mode", |raw| raw.mode.clone()),
-    ("--scheduler", Scope::Proxy, "ipvs.scheduler", |raw| {
-        raw.scheduler.clone()
+    ("--scheduler", Scope::Proxy, "ipvs.scheduler", |raw| raw.scheduler.clone()),
+    ("--strict-arp", Scope::Proxy, "ipvs.strictARP", |raw| raw.strict_arp.map(|value| value.to_string())),
+    ("--exclude-cidrs", Scope::Proxy, "ipvs.excludeCIDRs", |raw| list(&raw.exclude_cidrs)),
+    ("--tcp-timeout", Scope::Proxy, "ipvs.tcpTimeout", |raw| raw.tcp_timeout.clone()),
+    ("--tcp-fin-timeout", Scope::Proxy, "ipvs.tcpFinTimeout", |raw| raw.tcp_fin_timeout.clone()),
+    ("--udp-timeout", Scope::Proxy, "ipvs.udpTimeout", |raw| raw.udp_timeout.clone()),
+    ("--sync-period", Scope::Proxy, "syncPeriod", |raw| raw.sync_period.clone()),
+    ("--min-sync-period", Scope::Proxy, "minSyncPeriod", |raw| raw.min_sync_period.clone()),
+    ("--control-plane-endpoint", Scope::Endpoint, "controlPlaneEndpoint", |raw| raw.control_plane_endpoint.clone()),
+    ("--apiserver-cert-extra-sans", Scope::Cluster, "apiServer.certSANs", |raw| list(&raw.apiserver_cert_extra_sans)),
+    ("--pod-network-cidr", Scope::Cluster, "networking.podSubnet", |raw| raw.pod_network_cidr.clone()),
+    ("--service-cidr", Scope::Cluster, "networking.serviceSubnet", |raw| raw.service_cidr.clone()),
+    ("--service-dns-domain", Scope::Cluster, "networking.dnsDomain", |raw| raw.service_dns_domain.clone()),
+    ("--image-repository", Scope::Cluster, "imageRepository", |raw| raw.image_repository.clone()),
+    ("--cluster-name", Scope::Cluster, "clusterName", |raw| raw.cluster_name.clone()),
+    ("--feature-gates", Scope::Cluster, "featureGates", |raw| raw.feature_gates.clone()),
+    ("--apiserver-advertise-address", Scope::LocalEndpoint, "localAPIEndpoint.advertiseAddress", |raw| {
+        raw.apiserver_advertise_address.clone()
     }),
-    ("--strict-arp", Scope::Proxy, "ipvs.strictARP", |raw| {
-        raw.strict_arp.map(|value| value.to_string())
+    ("--node-name", Scope::Node, "nodeRegistration.name", |raw| raw.node_name.clone()),
+    ("--cri-socket", Scope::Node, "nodeRegistration.criSocket", |raw| raw.cri_socket.clone()),
+    ("--token-ttl", Scope::TokenTtl, "bootstrapTokens[0].ttl", |raw| raw.token_ttl.clone()),
+    ("--discovery-token-ca-cert-hash", Scope::Discovery, "discovery.bootstrapToken.caCertHashes", |raw| {
+        list(&raw.discovery_token_ca_cert_hash)
     }),
-    (
-        "--exclude-cidrs",
-        Scope::Proxy,
-        "ipvs.excludeCIDRs",
-        |raw| list(&raw.exclude_cidrs),
-    ),
-    ("--tcp-timeout", Scope::Proxy, "ipvs.tcpTimeout", |raw| {
-        raw.tcp_timeout.clone()
+    ("--token", Scope::Token, "bootstrapTokens[0].token", |raw| hidden(raw.token.is_some())),
+    ("--token-file", Scope::Token, "bootstrapTokens[0].token", |raw| hidden(raw.token_file.is_some())),
+    ("--certificate-key", Scope::CertificateKey, "certificateKey", |raw| hidden(raw.certificate_key.is_some())),
+    ("--certificate-key-file", Scope::CertificateKey, "certificateKey", |raw| {
+        hidden(raw.certificate_key_file.is_some())
     }),
-    (
-        "--tcp-fin-timeout",
-        Scope::Proxy,
-        "ipvs.tcpFinTimeout",
-        |raw| raw.tcp_fin_timeout.clone(),
-    ),
-    ("--udp-timeout", Scope::Proxy, "ipvs.udpTimeout", |raw| {
-        raw.udp_timeout.clone()
-    }),
-    ("--sync-period", Scope::Proxy, "syncPeriod", |raw| {
-        raw.sync_period.clone()
-    }),
-    ("--min-sync-period", Scope::Proxy, "minSyncPeriod", |raw| {
-        raw.min_sync_period.clone()
-    }),
-    (
-        "--control-plane-endpoint",
-        Scope::Endpoint,
-        "controlPlaneEndpoint",
-        |raw| raw.control_plane_endpoint.clone(),
-    ),
-    (
-        "--apiserver-cert-extra-sans",
-        Scope::Cluster,
-        "apiServer.certSANs",
-        |raw| list(&raw.apiserver_cert_extra_sans),
-    ),
-    (
-        "--pod-network-cidr",
-        Scope::Cluster,
-        "networking.podSubnet",
-        |raw| raw.pod_network_cidr.clone(),
-    ),
-    (
-        "--service-cidr",
-        Scope::Cluster,
-        "networking.serviceSubnet",
-        |raw| raw.service_cidr.clone(),
-    ),
-    (
-        "--service-dns-domain",
-        Scope::Cluster,
-        "networking.dnsDomain",
-        |raw| raw.service_dns_domain.clone(),
-    ),
-    (
-        "--image-repository",
-        Scope::Cluster,
-        "imageRepository",
-        |raw| raw.image_repository.clone(),
-    ),
-    ("--cluster-name", Scope::Cluster, "clusterName", |raw| {
-        raw.cluster_name.clone()
-    }),
-    ("--feature-gates", Scope::Cluster, "featureGates", |raw| {
-        raw.feature_gates.clone()
-    }),
-    (
-        "--apiserver-advertise-address",
-        Scope::LocalEndpoint,
-        "localAPIEndpoint.advertiseAddress",
-        |raw| raw.apiserver_advertise_address.clone(),
-    ),
-    ("--node-name", Scope::Node, "nodeRegistration.name", |raw| {
-        raw.node_name.clone()
-    }),
-    (
-        "--cri-socket",
-        Scope::Node,
-        "nodeRegistration.criSocket",
-        |raw| raw.cri_socket.clone(),
-    ),
-    (
-        "--token-ttl",
-        Scope::TokenTtl,
-        "bootstrapTokens[0].ttl",
-        |raw| raw.token_ttl.clone(),
-    ),
-    (
-        "--discovery-token-ca-cert-hash",
-        Scope::Discovery,
-        "discovery.bootstrapToken.caCertHashes",
-        |raw| list(&raw.discovery_token_ca_cert_hash),
-    ),
-    ("--token", Scope::Token, "bootstrapTokens[0].token", |raw| {
-        hidden(raw.token.is_some())
-    }),
-    (
-        "--token-file",
-        Scope::Token,
-        "bootstrapTokens[0].token",
-        |raw| hidden(raw.token_file.is_some()),
-    ),
-    (
-        "--certificate-key",
-        Scope::CertificateKey,
-        "certificateKey",
-        |raw| hidden(raw.certificate_key.is_some()),
-    ),
-    (
-        "--certificate-key-file",
-        Scope::CertificateKey,
-        "certificateKey",
-        |raw| hidden(raw.certificate_key_file.is_some()),
-    ),
     (
         "--discovery-token-unsafe-skip-ca-verification",
         Scope::Discovery,
@@ -194,12 +100,7 @@ impl RawOptions {
         OPTIONS
             .iter()
             .filter_map(|(flag, scope, field, read)| {
-                Some(GivenOption {
-                    flag,
-                    scope: *scope,
-                    field,
-                    value: read(self)?,
-                })
+                Some(GivenOption { flag, scope: *scope, field, value: read(self)? })
             })
             .collect()
     }
@@ -216,15 +117,8 @@ mod tests {
         let command = RawOptions::augment_args(Command::new("x"));
         for argument in command.get_arguments() {
             let flag = format!("--{}", argument.get_long().expect("only long options"));
-            assert!(
-                OPTIONS.iter().any(|(known, ..)| *known == flag),
-                "{flag} is missing"
-            );
-            let value = if argument.get_action().takes_values() {
-                Some("=true")
-            } else {
-                None
-            };
+            assert!(OPTIONS.iter().any(|(known, ..)| *known == flag), "{flag} is missing");
+            let value = if argument.get_action().takes_values() { Some("=true") } else { None };
             let argument = format!("{flag}{}", value.unwrap_or_default());
             let matches = command.clone().get_matches_from(["x", &argument]);
             let given = RawOptions::from_arg_matches(&matches).unwrap().given();

@@ -31,10 +31,7 @@ pub struct Findings {
 impl Findings {
     /// Adds a problem.
     pub fn problem(&mut self, place: impl Into<String>, message: impl fmt::Display) {
-        self.problems.push(Problem {
-            place: place.into(),
-            message: message.to_string(),
-        });
+        self.problems.push(Problem { place: place.into(), message: message.to_string() });
     }
 
     /// Adds a remark.
@@ -54,19 +51,11 @@ impl Findings {
 
     /// All problems as one message; none if there are none.
     pub fn refusal(&self) -> Option<String> {
-        let lines: Vec<_> = self
-            .problems
-            .iter()
-            .map(|problem| format!("\n  {problem}"))
-            .collect();
+        let lines: Vec<_> = self.problems.iter().map(|problem| format!("\n  {problem}")).collect();
         match lines.as_slice() {
             [] => None,
             [one] => Some(format!("nothing was written: {}", one.trim_start())),
-            many => Some(format!(
-                "nothing was written: {} problems{}",
-                many.len(),
-                many.concat()
-            )),
+            many => Some(format!("nothing was written: {} problems{}", many.len(), many.concat())),
         }
     }
 }

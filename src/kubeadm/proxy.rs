@@ -37,10 +37,7 @@ pub struct Given {
 
 impl Given {
     fn option(flag: &str, text: Option<&String>) -> Option<Self> {
-        text.map(|text| Self {
-            place: flag.to_owned(),
-            text: text.clone(),
-        })
+        text.map(|text| Self { place: flag.to_owned(), text: text.clone() })
     }
 }
 
@@ -73,10 +70,7 @@ impl RawSettings {
         Self {
             mode: Given::option("--mode", raw.mode.as_ref()),
             scheduler: Given::option("--scheduler", raw.scheduler.as_ref()),
-            strict_arp: Given::option(
-                "--strict-arp",
-                raw.strict_arp.map(|value| value.to_string()).as_ref(),
-            ),
+            strict_arp: Given::option("--strict-arp", raw.strict_arp.map(|value| value.to_string()).as_ref()),
             exclude_cidrs: raw
                 .exclude_cidrs
                 .iter()
@@ -93,15 +87,9 @@ impl RawSettings {
     /// Checks everything that can be checked; the mode and its gate if they are right.
     pub fn check(&self, minor: u32, findings: &mut Findings) -> Option<Mode> {
         let mode = self.check_mode(minor, findings);
-        for given in [&self.tcp_timeout, &self.tcp_fin_timeout, &self.udp_timeout]
-            .into_iter()
-            .flatten()
-        {
+        for given in [&self.tcp_timeout, &self.tcp_fin_timeout, &self.udp_timeout].into_iter().flatten() {
             if not_negative(given, findings).is_some() && minor < 18 {
-                findings.problem(
-                    &given.place,
-                    format!("Kubernetes 1.{minor} does not know it; it came with 1.18"),
-                );
+                findings.problem(&given.place, format!("Kubernetes 1.{minor} does not know it; it came with 1.18"));
             }
         }
         for cidr in &self.exclude_cidrs {
@@ -110,20 +98,10 @@ impl RawSettings {
         if let Some(scheduler) = &self.scheduler {
             check_scheduler(scheduler, minor, findings);
         }
-        let sync = self
-            .sync_period
-            .as_ref()
-            .map_or(Some(DEFAULT_SYNC_PERIOD), |given| {
-                not_negative(given, findings)
-            });
-        let ipvs = mode
-            .as_ref()
-            .is_none_or(|mode| mode.mode == ProxyMode::Ipvs);
+        let sync = self.sync_period.as_ref().map_or(Some(DEFAULT_SYNC_PERIOD), |given| not_negative(given, findings));
+        let ipvs = mode.as_ref().is_none_or(|mode| mode.mode == ProxyMode::Ipvs);
         let least = if ipvs { 0 } else { DEFAULT_MIN_SYNC_PERIOD };
-        let min_sync = self
-            .min_sync_period
-            .as_ref()
-            .map_or(Some(least), |given| not_negative(given, findings));
+        let min_sync = self.min_sync_period.as_ref().map_or(Some(least), |given| not_negative(given, findings));
         if let (Some(sync), Some(min_sync)) = (sync, min_sync) {
             let sync = if sync == 0 { DEFAULT_SYNC_PERIOD } else { sync };
             if min_sync > sync {
@@ -144,20 +122,14 @@ impl RawSettings {
 
     fn check_mode(&self, minor: u32, findings: &mut Findings) -> Option<Mode> {
         let (place, mode) = match &self.mode {
-            Some(given) => (
-                given.place.as_str(),
-                findings.accept(&given.place, given.text.parse())?,
-            ),
+            Some(given) => (given.place.as_str(), findings.accept(&given.place, given.text.parse())?),
             None => ("--mode", ProxyMode::Ipvs),
         };
         let policy = findings.accept(place, policy(mode, minor))?;
         if let Some(warning) = policy.warning {
             findings.warn(warning);
         }
-        Some(Mode {
-            mode,
-            gate: policy.gate,
-        })
+        Some(Mode { mode, gate: policy.gate })
     }
 
     /// The settings as paths and values, to be written; checked before.
@@ -179,10 +151,7 @@ impl RawSettings {
         text(vec![section, "syncPeriod"], &self.sync_period);
         text(vec![section, "minSyncPeriod"], &self.min_sync_period);
         if let Some(strict) = &self.strict_arp {
-            settings.push((
-                vec!["ipvs", "strictARP"],
-                Value::Bool(strict.text == "true"),
-            ));
+            settings.push((vec!["ipvs", "strictARP"], Value::Bool(strict.text == "true")));
         }
         if !self.exclude_cidrs.is_empty() {
             let cidrs: Vec<_> = self.exclude_cidrs.iter().map(|cidr| &cidr.text).collect();
@@ -196,22 +165,9 @@ impl RawSettings {
         if mode.mode == ProxyMode::Ipvs {
             return;
         }
-        let single = [
-            &self.scheduler,
-            &self.strict_arp,
-            &self.tcp_timeout,
-            &self.tcp_fin_timeout,
-            &self.udp_timeout,
-        ];
-        for given in single
-            .into_iter()
-            .flatten()
-            .chain(self.exclude_cidrs.first())
-        {
-            findings.problem(
-                &given.place,
-                format!("only ipvs mode has it, and the mode is {}", mode.mode),
-            );
+        let single = [&self.scheduler, &self.strict_arp, &self.tcp_timeout, &self.tcp_fin_timeout, &self.udp_timeout];
+        for given in single.into_iter().flatten().chain(self.exclude_cidrs.first()) {
+            findings.problem(&given.place, format!("only ipvs mode has it, and the mode is {}", mode.mode));
         }
     }
 }
@@ -228,10 +184,7 @@ pub struct Mode {
 fn not_negative(given: &Given, findings: &mut Findings) -> Option<i128> {
     let nanoseconds = findings.accept(&given.place, duration(&given.text))?;
     if nanoseconds < 0 {
-        findings.problem(
-            &given.place,
-            format!("{:?}: a time cannot be negative", given.text),
-        );
+        findings.problem(&given.place, format!("{:?}: a time cannot be negative", given.text));
         return None;
     }
     Some(nanoseconds)
@@ -239,10 +192,7 @@ fn not_negative(given: &Given, findings: &mut Findings) -> Option<i128> {
 
 fn seconds(nanoseconds: i128) -> String {
     let (whole, rest) = (nanoseconds / 1_000_000_000, nanoseconds % 1_000_000_000);
-    format!("{whole}.{rest:09}")
-        .trim_end_matches('0')
-        .trim_end_matches('.')
-        .to_owned()
+    format!("{whole}.{rest:09}").trim_end_matches('0').trim_end_matches('.').to_owned()
 }
 
 #[cfg(test)]
@@ -250,10 +200,7 @@ mod tests {
     use super::*;
 
     fn given(text: &str) -> Given {
-        Given {
-            place: "x".to_owned(),
-            text: text.to_owned(),
-        }
+        Given { place: "x".to_owned(), text: text.to_owned() }
     }
 
     fn problems(settings: &RawSettings, minor: u32) -> Vec<String> {
@@ -281,23 +228,13 @@ mod tests {
                 min_sync_period: min_sync.map(given),
                 ..RawSettings::default()
             };
-            assert_eq!(
-                problems(&settings, 34).is_empty(),
-                right,
-                "{mode} {sync:?} {min_sync:?}"
-            );
+            assert_eq!(problems(&settings, 34).is_empty(), right, "{mode} {sync:?} {min_sync:?}");
         }
     }
 
     #[test]
     fn timeouts_are_known_from_1_18_on() {
-        let settings = RawSettings {
-            tcp_timeout: Some(given("15m")),
-            ..RawSettings::default()
-        };
-        assert_eq!(
-            (problems(&settings, 17).len(), problems(&settings, 18).len()),
-            (1, 0)
-        );
+        let settings = RawSettings { tcp_timeout: Some(given("15m")), ..RawSettings::default() };
+        assert_eq!((problems(&settings, 17).len(), problems(&settings, 18).len()), (1, 0));
     }
 }

@@ -17,14 +17,8 @@ pub struct Ranges<'a> {
 impl Ranges<'_> {
     /// Checks the ranges, each by itself and against each other and the API server's address.
     /// Gives the place of a dual-stack pair if there is one.
-    pub fn check(
-        &self,
-        advertise_address: Option<&str>,
-        findings: &mut Findings,
-    ) -> Option<String> {
-        let parse = |given: &Option<(String, &str)>,
-                     limit: fn(Cidr) -> Result<(), String>,
-                     findings: &mut Findings| {
+    pub fn check(&self, advertise_address: Option<&str>, findings: &mut Findings) -> Option<String> {
+        let parse = |given: &Option<(String, &str)>, limit: fn(Cidr) -> Result<(), String>, findings: &mut Findings| {
             let (place, text) = given.as_ref()?;
             let ranges = findings.accept(place, parse_ranges(text))?;
             for range in &ranges {
@@ -41,48 +35,34 @@ impl Ranges<'_> {
                 .map(|(place, _)| place.clone())
         };
         let dual_stack = dual(&self.pods, &pods).or_else(|| dual(&self.services, &services));
-        let default = if self.services.is_none() {
-            parse_ranges(DEFAULT_SERVICE_CIDR).ok()
-        } else {
-            None
-        };
+        let default = if self.services.is_none() { parse_ranges(DEFAULT_SERVICE_CIDR).ok() } else { None };
         let is_default = default.is_some();
         let services = services.or(default);
-        let whose = if is_default {
-            "kubeadm's default service range"
-        } else {
-            "the service range"
-        };
+        let whose = if is_default { "kubeadm's default service range" } else { "the service range" };
         let family = |cidr: &Cidr| if cidr.is_ipv6() { "IPv6" } else { "IPv4" };
         if let (Some((place, _)), Some(pods), Some(services)) = (&self.pods, &pods, &services) {
-            for (pod, service) in pods
-                .iter()
-                .flat_map(|pod| services.iter().map(move |service| (pod, service)))
-            {
+            for (pod, service) in pods.iter().flat_map(|pod| services.iter().map(move |service| (pod, service))) {
                 if pod.overlaps(*service) {
-                    findings.problem(
-                        place,
-                        format!("{pod} overlaps {whose} {service}; they must be apart"),
-                    );
+                    findings.problem(place, format!("{pod} overlaps {whose} {service}; they must be apart"));
                 }
             }
             if pods[0].is_ipv6() != services[0].is_ipv6() {
                 findings.problem(
                     place,
-                    format!("begins with {}, but {whose} with {}: the families must come in the same order", family(&pods[0]), family(&services[0])),
+                    format!(
+                        "begins with {}, but {whose} with {}: the families must come in the same order",
+                        family(&pods[0]),
+                        family(&services[0])
+                    ),
                 );
             }
         }
-        if let (Some(services), Some(Ok(address))) =
-            (&services, advertise_address.map(str::parse::<IpAddr>))
+        if let (Some(services), Some(Ok(address))) = (&services, advertise_address.map(str::parse::<IpAddr>))
             && address.is_ipv6() != services[0].is_ipv6()
         {
             findings.problem(
                 "--apiserver-advertise-address",
-                format!(
-                    "{address} must be of the family that {whose} begins with: {}",
-                    family(&services[0])
-                ),
+                format!("{address} must be of the family that {whose} begins with: {}", family(&services[0])),
             );
         }
         dual_stack

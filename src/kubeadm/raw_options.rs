@@ -23,12 +23,7 @@ pub struct RawOptions {
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", help_heading = "kube-proxy")]
     pub strict_arp: Option<bool>,
     /// Virtual servers in these ranges are left alone by kube-proxy
-    #[arg(
-        long,
-        value_name = "CIDR,…",
-        value_delimiter = ',',
-        help_heading = "kube-proxy"
-    )]
+    #[arg(long, value_name = "CIDR,…", value_delimiter = ',', help_heading = "kube-proxy")]
     pub exclude_cidrs: Vec<String>,
     /// Idle timeout of IPVS TCP sessions, such as 15m
     #[arg(long, value_name = "DURATION", help_heading = "kube-proxy")]
@@ -50,12 +45,7 @@ pub struct RawOptions {
     #[arg(long, value_name = "HOST[:PORT]", help_heading = "Cluster")]
     pub control_plane_endpoint: Option<String>,
     /// Further names and addresses for the API server's certificate
-    #[arg(
-        long,
-        value_name = "NAME,…",
-        value_delimiter = ',',
-        help_heading = "Cluster"
-    )]
+    #[arg(long, value_name = "NAME,…", value_delimiter = ',', help_heading = "Cluster")]
     pub apiserver_cert_extra_sans: Vec<String>,
     /// The pods' addresses: one range, or one IPv4 and one IPv6 range
     #[arg(long, value_name = "CIDR[,CIDR]", help_heading = "Cluster")]
@@ -90,12 +80,7 @@ pub struct RawOptions {
     #[arg(long, help_heading = "Secrets")]
     pub token: Option<Unchecked>,
     /// File that holds the bootstrap token
-    #[arg(
-        long,
-        value_name = "FILE",
-        conflicts_with = "token",
-        help_heading = "Secrets"
-    )]
+    #[arg(long, value_name = "FILE", conflicts_with = "token", help_heading = "Secrets")]
     pub token_file: Option<PathBuf>,
     /// How long the token is valid; 0 for ever [kubeadm's default: 24h]
     #[arg(long, value_name = "DURATION", help_heading = "Secrets")]
@@ -105,21 +90,11 @@ pub struct RawOptions {
     #[arg(long, value_name = "KEY", help_heading = "Secrets")]
     pub certificate_key: Option<Unchecked>,
     /// File that holds the certificate key
-    #[arg(
-        long,
-        value_name = "FILE",
-        conflicts_with = "certificate_key",
-        help_heading = "Secrets"
-    )]
+    #[arg(long, value_name = "FILE", conflicts_with = "certificate_key", help_heading = "Secrets")]
     pub certificate_key_file: Option<PathBuf>,
 
     /// Hash of the cluster's CA certificate, to join by: sha256:…; may be repeated
-    #[arg(
-        long,
-        value_name = "HASH",
-        value_delimiter = ',',
-        help_heading = "Joining"
-    )]
+    #[arg(long, value_name = "HASH", value_delimiter = ',', help_heading = "Joining")]
     pub discovery_token_ca_cert_hash: Vec<String>,
     /// Join without checking the cluster's CA certificate: whoever answers is believed
     #[arg(long, help_heading = "Joining")]

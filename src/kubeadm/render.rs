@@ -28,9 +28,7 @@ struct Fields(Vec<(String, Value)>);
 
 impl Fields {
     fn of_kind(api_version: &str, kind: &str) -> Self {
-        Self::default()
-            .text("apiVersion", Some(api_version))
-            .text("kind", Some(kind))
+        Self::default().text("apiVersion", Some(api_version)).text("kind", Some(kind))
     }
 
     fn with(mut self, key: &str, value: Option<Value>) -> Self {
@@ -54,28 +52,15 @@ impl Fields {
 
 fn init(options: &Options, cluster: &Cluster, api: &str) -> String {
     let token = Fields::default()
-        .text(
-            "token",
-            options.token.as_ref().map(super::secret::Secret::reveal),
-        )
+        .text("token", options.token.as_ref().map(super::secret::Secret::reveal))
         .text("ttl", cluster.token_ttl.as_deref())
         .map();
-    let tokens = if token.is_empty() {
-        Vec::new()
-    } else {
-        vec![token]
-    };
+    let tokens = if token.is_empty() { Vec::new() } else { vec![token] };
     let body = Fields::of_kind(api, "InitConfiguration")
         .some("bootstrapTokens", Value::Seq(tokens))
         .some("localAPIEndpoint", local_endpoint(options))
         .some("nodeRegistration", node_registration(options))
-        .text(
-            "certificateKey",
-            options
-                .certificate_key
-                .as_ref()
-                .map(super::secret::Secret::reveal),
-        );
+        .text("certificateKey", options.certificate_key.as_ref().map(super::secret::Secret::reveal));
     format!(
         "# kubeadm config for Kubernetes {}, kube-proxy in {} mode. Written by kpx-prep.\n\
          # Use: kubeadm init --config FILE{}\n{}",
@@ -91,16 +76,11 @@ fn init(options: &Options, cluster: &Cluster, api: &str) -> String {
 }
 
 fn local_endpoint(options: &Options) -> Value {
-    Fields::default()
-        .text("advertiseAddress", options.advertise_address.as_deref())
-        .map()
+    Fields::default().text("advertiseAddress", options.advertise_address.as_deref()).map()
 }
 
 fn node_registration(options: &Options) -> Value {
-    Fields::default()
-        .text("name", options.node_name.as_deref())
-        .text("criSocket", options.cri_socket.as_deref())
-        .map()
+    Fields::default().text("name", options.node_name.as_deref()).text("criSocket", options.cri_socket.as_deref()).map()
 }
 
 fn cluster_configuration(options: &Options, cluster: &Cluster, api: &str) -> String {
@@ -109,23 +89,14 @@ fn cluster_configuration(options: &Options, cluster: &Cluster, api: &str) -> Str
         .text("serviceSubnet", cluster.service_subnet.as_deref())
         .text("dnsDomain", cluster.dns_domain.as_deref())
         .map();
-    let gates = cluster
-        .feature_gates
-        .iter()
-        .map(|(name, on)| (name.clone(), Value::Bool(*on)))
-        .collect();
+    let gates = cluster.feature_gates.iter().map(|(name, on)| (name.clone(), Value::Bool(*on))).collect();
     Fields::of_kind(api, "ClusterConfiguration")
         .text("kubernetesVersion", Some(options.version.for_kubeadm()))
         .text("clusterName", cluster.name.as_deref())
         .text("controlPlaneEndpoint", cluster.endpoint.as_deref())
         .text("imageRepository", cluster.image_repository.as_deref())
         .some("networking", networking)
-        .some(
-            "apiServer",
-            Fields::default()
-                .some("certSANs", Value::strings(&cluster.cert_sans))
-                .map(),
-        )
+        .some("apiServer", Fields::default().some("certSANs", Value::strings(&cluster.cert_sans)).map())
         .some("featureGates", Value::Map(gates))
         .map()
         .to_block()
@@ -138,10 +109,7 @@ pub fn proxy_configuration(settings: &RawSettings, mode: &Mode) -> String {
         insert(&mut fields, &path, value);
     }
     let gate = mode.gate.map_or(String::new(), |gate| {
-        format!(
-            "# Without the gate {gate}, kube-proxy of this version refuses to start in {} mode.\n",
-            mode.mode
-        )
+        format!("# Without the gate {gate}, kube-proxy of this version refuses to start in {} mode.\n", mode.mode)
     });
     format!(
         "# The mode is always written out: an empty one means iptables below Kubernetes 1.40, and nftables from there on.\n{gate}{}",
@@ -154,13 +122,10 @@ fn insert(fields: &mut Vec<(String, Value)>, path: &[&str], value: Value) {
         [] => {}
         [key] => fields.push(((*key).to_owned(), value)),
         [key, rest @ ..] => {
-            let at = fields
-                .iter()
-                .position(|(name, _)| name == key)
-                .unwrap_or_else(|| {
-                    fields.push(((*key).to_owned(), Value::Map(Vec::new())));
-                    fields.len() - 1
-                });
+            let at = fields.iter().position(|(name, _)| name == key).unwrap_or_else(|| {
+                fields.push(((*key).to_owned(), Value::Map(Vec::new())));
+                fields.len() - 1
+            });
             if let Value::Map(inner) = &mut fields[at].1 {
                 insert(inner, rest, value);
             }
@@ -169,57 +134,30 @@ fn insert(fields: &mut Vec<(String, Value)>, path: &[&str], value: Value) {
 }
 
 fn kubelet_configuration() -> String {
-    let body = Fields::of_kind("kubelet.config.k8s.io/v1beta1", "KubeletConfiguration")
-        .text("cgroupDriver", Some("systemd"));
-    format!(
-        "# The container runtime must use the systemd cgroup driver too.\n{}",
-        body.map().to_block()
-    )
+    let body =
+        Fields::of_kind("kubelet.config.k8s.io/v1beta1", "KubeletConfiguration").text("cgroupDriver", Some("systemd"));
+    format!("# The container runtime must use the systemd cgroup driver too.\n{}", body.map().to_block())
 }
 
 fn join_configuration(options: &Options, join: &Join, api: &str) -> String {
     let discovery = Fields::default()
         .text("apiServerEndpoint", Some(&join.endpoint))
-        .text(
-            "token",
-            options.token.as_ref().map(super::secret::Secret::reveal),
-        )
+        .text("token", options.token.as_ref().map(super::secret::Secret::reveal))
         .some("caCertHashes", Value::strings(&join.ca_cert_hashes))
-        .with(
-            "unsafeSkipCAVerification",
-            join.skip_ca_verification.then_some(Value::Bool(true)),
-        );
+        .with("unsafeSkipCAVerification", join.skip_ca_verification.then_some(Value::Bool(true)));
     let control_plane = Fields::default()
         .some("localAPIEndpoint", local_endpoint(options))
-        .text(
-            "certificateKey",
-            options
-                .certificate_key
-                .as_ref()
-                .map(super::secret::Secret::reveal),
-        );
+        .text("certificateKey", options.certificate_key.as_ref().map(super::secret::Secret::reveal));
     // An empty mapping counts: it is what makes the node a control-plane node.
     let body = Fields::of_kind(api, "JoinConfiguration")
-        .some(
-            "discovery",
-            Fields::default()
-                .some("bootstrapToken", discovery.map())
-                .map(),
-        )
+        .some("discovery", Fields::default().some("bootstrapToken", discovery.map()).map())
         .some("nodeRegistration", node_registration(options))
-        .with(
-            "controlPlane",
-            join.control_plane.then(|| control_plane.map()),
-        );
+        .with("controlPlane", join.control_plane.then(|| control_plane.map()));
     format!(
         "# kubeadm config to join a {} node to a Kubernetes {} cluster. Written by kpx-prep.\n\
          # Use: kubeadm join --config FILE, on a node that kpx-prep node install has prepared.\n\
          # kube-proxy's mode is not in here: it is the cluster's (ConfigMap kube-proxy in kube-system).\n{}",
-        if join.control_plane {
-            "control-plane"
-        } else {
-            "worker"
-        },
+        if join.control_plane { "control-plane" } else { "worker" },
         options.version,
         body.map().to_block()
     )

@@ -4,28 +4,18 @@ use super::problem::Findings;
 use super::proxy::Given;
 
 /// The schedulers that kube-proxy's validation accepts up to 1.26.
-const SCHEDULERS_TO_1_26: [&str; 10] = [
-    "rr", "wrr", "lc", "wlc", "lblc", "lblcr", "sh", "dh", "sed", "nq",
-];
+const SCHEDULERS_TO_1_26: [&str; 10] = ["rr", "wrr", "lc", "wlc", "lblc", "lblcr", "sh", "dh", "sed", "nq"];
 /// Those that Linux has and kube-proxy from 1.27 on passes to it unchecked.
-const SCHEDULERS_OF_LINUX: [&str; 14] = [
-    "rr", "wrr", "lc", "wlc", "lblc", "lblcr", "sh", "dh", "sed", "nq", "fo", "ovf", "mh", "twos",
-];
+const SCHEDULERS_OF_LINUX: [&str; 14] =
+    ["rr", "wrr", "lc", "wlc", "lblc", "lblcr", "sh", "dh", "sed", "nq", "fo", "ovf", "mh", "twos"];
 
 /// Checks a scheduler's name; a slip gets what was probably meant.
 pub(super) fn check_scheduler(given: &Given, minor: u32, findings: &mut Findings) {
     let name = given.text.as_str();
-    let known: &[&str] = if minor < 27 {
-        &SCHEDULERS_TO_1_26
-    } else {
-        &SCHEDULERS_OF_LINUX
-    };
+    let known: &[&str] = if minor < 27 { &SCHEDULERS_TO_1_26 } else { &SCHEDULERS_OF_LINUX };
     if known.contains(&name) {
         if name == "twos" {
-            findings.warn(format!(
-                "{}: twos needs Linux 6.12 or newer on every node",
-                given.place
-            ));
+            findings.warn(format!("{}: twos needs Linux 6.12 or newer on every node", given.place));
         }
         return;
     }
@@ -39,10 +29,7 @@ pub(super) fn check_scheduler(given: &Given, minor: u32, findings: &mut Findings
             known.join(" ")
         )
     } else {
-        format!(
-            "{name:?} is not a scheduler that Linux has; choose from {}",
-            known.join(" ")
-        )
+        format!("{name:?} is not a scheduler that Linux has; choose from {}", known.join(" "))
     };
     findings.problem(&given.place, message);
 }
@@ -53,14 +40,7 @@ mod tests {
 
     fn problems(name: &str, minor: u32) -> Vec<String> {
         let mut findings = Findings::default();
-        check_scheduler(
-            &Given {
-                place: "x".to_owned(),
-                text: name.to_owned(),
-            },
-            minor,
-            &mut findings,
-        );
+        check_scheduler(&Given { place: "x".to_owned(), text: name.to_owned() }, minor, &mut findings);
         findings.problems.iter().map(ToString::to_string).collect()
     }
 
@@ -79,11 +59,7 @@ mod tests {
             ("", 36, false),
             ("roundrobin", 26, false),
         ] {
-            assert_eq!(
-                problems(name, minor).is_empty(),
-                right,
-                "{name} on 1.{minor}"
-            );
+            assert_eq!(problems(name, minor).is_empty(), right, "{name} on 1.{minor}");
         }
         assert!(problems("ip_vs_LC", 36)[0].ends_with("did you mean lc?"));
     }

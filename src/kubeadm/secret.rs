@@ -59,21 +59,14 @@ impl Kind {
     /// # Errors
     /// What the format is; not what was given.
     pub fn parse(self, text: &str) -> Result<Secret, &'static str> {
-        let small = |part: &str| {
-            part.bytes()
-                .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit())
-        };
+        let small = |part: &str| part.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
         let valid = match self {
-            Self::Token => text.split_once('.').is_some_and(|(id, secret)| {
-                id.len() == 6 && secret.len() == 16 && small(id) && small(secret)
-            }),
+            Self::Token => text
+                .split_once('.')
+                .is_some_and(|(id, secret)| id.len() == 6 && secret.len() == 16 && small(id) && small(secret)),
             Self::CertificateKey => text.len() == 64 && text.bytes().all(|b| b.is_ascii_hexdigit()),
         };
-        if valid {
-            Ok(Secret(text.to_owned()))
-        } else {
-            Err(self.format())
-        }
+        if valid { Ok(Secret(text.to_owned())) } else { Err(self.format()) }
     }
 
     fn format(self) -> &'static str {
@@ -92,10 +85,8 @@ impl Kind {
     /// # Errors
     /// When the file cannot be read or holds something else.
     pub fn read(self, file: &Path) -> Result<Secret, String> {
-        let text = fs::read_to_string(file)
-            .map_err(|error| format!("reading {}: {error}", file.display()))?;
-        self.parse(text.trim())
-            .map_err(|error| format!("{} holds no such thing: {error}", file.display()))
+        let text = fs::read_to_string(file).map_err(|error| format!("reading {}: {error}", file.display()))?;
+        self.parse(text.trim()).map_err(|error| format!("{} holds no such thing: {error}", file.display()))
     }
 }
 

@@ -37,7 +37,9 @@ fn without_option(findings: &mut Findings) -> KubernetesVersion {
             version
         }
         Some(Err(why)) => {
-            findings.warn(format!("the local kubeadm does not tell its version ({why}); Kubernetes {newest}, the newest known, is assumed"));
+            findings.warn(format!(
+                "the local kubeadm does not tell its version ({why}); Kubernetes {newest}, the newest known, is assumed"
+            ));
             newest
         }
         None => {
@@ -49,13 +51,9 @@ fn without_option(findings: &mut Findings) -> KubernetesVersion {
 
 /// Asks the kubeadm in `PATH`; nothing if there is none.
 fn local_kubeadm() -> Option<Result<KubernetesVersion, String>> {
-    let kubeadm: PathBuf = env::split_paths(&env::var_os("PATH")?)
-        .map(|folder| folder.join("kubeadm"))
-        .find(|file| file.is_file())?;
-    let output = Command::new(&kubeadm)
-        .args(["version", "-o", "short"])
-        .stdin(Stdio::null())
-        .output();
+    let kubeadm: PathBuf =
+        env::split_paths(&env::var_os("PATH")?).map(|folder| folder.join("kubeadm")).find(|file| file.is_file())?;
+    let output = Command::new(&kubeadm).args(["version", "-o", "short"]).stdin(Stdio::null()).output();
     Some(match output {
         Ok(output) if output.status.success() => String::from_utf8_lossy(&output.stdout)
             .trim()

@@ -18,15 +18,10 @@ pub fn append_document(text: &str, document: &str) -> Result<String, EditError> 
     let gap = if text.ends_with('\n') { "" } else { ending };
     let edited = format!("{text}{gap}---{ending}{document}");
     let (new, kept) = parse_with_comments(&edited)?;
-    let same = old
-        .iter()
-        .zip(&new)
-        .all(|(old, new)| old.root.same(&new.root));
+    let same = old.iter().zip(&new).all(|(old, new)| old.root.same(&new.root));
     if new.len() > old.len() && same && kept.starts_with(&comments) {
         Ok(edited)
     } else {
-        Err(EditError::NotVerified {
-            path: "a further document".to_owned(),
-        })
+        Err(EditError::NotVerified { path: "a further document".to_owned() })
     }
 }

@@ -3,9 +3,7 @@
 use std::ops::Range;
 
 use super::error::EditError;
-use super::place::{
-    Place, Style, after_colon, column, indent_step, line_end, line_ending, line_start, locate,
-};
+use super::place::{Place, Style, after_colon, column, indent_step, line_end, line_ending, line_start, locate};
 use super::scalar::{quoted, scalar, single_quoted};
 use super::tree::{Kind, Node, ScalarStyle, parse_with_comments};
 use super::value::Value;
@@ -36,28 +34,12 @@ type Splice = (Range<usize>, String);
 pub fn set(text: &str, document: usize, path: &[&str], value: &Value) -> Result<String, EditError> {
     let (documents, comments) = parse_with_comments(text)?;
     let count = documents.len();
-    let root = &documents
-        .get(document)
-        .ok_or(EditError::NoDocument {
-            index: document,
-            count,
-        })?
-        .root;
-    let editor = Editor {
-        text,
-        root,
-        path,
-        value,
-    };
+    let root = &documents.get(document).ok_or(EditError::NoDocument { index: document, count })?.root;
+    let editor = Editor { text, root, path, value };
     let attempts = match locate(root, path)? {
         Place::Found { node, .. } if matches(node, value) => return Ok(text.to_owned()),
         Place::Found { key, node, style } => editor.replace(key, node, style)?,
-        Place::Null {
-            key,
-            node,
-            style,
-            rest,
-        } => {
+        Place::Null { key, node, style, rest } => {
             vec![editor.fill(key, node, style, &nested(rest, value))]
         }
         Place::Missing { map, style, rest } => editor.insert(map, style, rest),
@@ -77,10 +59,7 @@ pub fn set(text: &str, document: usize, path: &[&str], value: &Value) -> Result<
     }
     let path = path.join(".");
     Err(match locate(root, editor.path)? {
-        Place::Found { node, .. } if lost_comment => EditError::CommentInside {
-            path,
-            line: node.line,
-        },
+        Place::Found { node, .. } if lost_comment => EditError::CommentInside { path, line: node.line },
         _ => EditError::NotVerified { path },
     })
 }
@@ -103,28 +82,17 @@ struct Editor<'a> {
 
 impl Editor<'_> {
     /// Ways to replace a value that is there.
-    fn replace(
-        &self,
-        key: Option<&Node>,
-        node: &Node,
-        style: Style,
-    ) -> Result<Vec<Vec<Splice>>, EditError> {
+    fn replace(&self, key: Option<&Node>, node: &Node, style: Style) -> Result<Vec<Vec<Splice>>, EditError> {
         let path = || self.path.join(".");
         let string = matches!(self.value, Value::Str(_));
         if let Some(tag) = &node.tag
             && !(string && tag.ends_with(":str") && node.text().is_some())
         {
-            return Err(EditError::Tagged {
-                path: path(),
-                line: node.line,
-            });
+            return Err(EditError::Tagged { path: path(), line: node.line });
         }
         let collection = matches!(self.value, Value::Seq(_) | Value::Map(_));
         match (&node.kind, key) {
-            (Kind::Scalar(_, ScalarStyle::Block), _) => Err(EditError::BlockScalar {
-                path: path(),
-                line: node.line,
-            }),
+            (Kind::Scalar(_, ScalarStyle::Block), _) => Err(EditError::BlockScalar { path: path(), line: node.line }),
             (Kind::Scalar(..) | Kind::Alias(_), Some(key)) if collection => {
                 Ok(vec![self.fill(key, node, style, self.value)])
             }
@@ -139,49 +107,25 @@ impl Editor<'_> {
                 };
                 let properties = node.tag.is_some() || node.anchor != 0;
                 let splice = match after_colon(self.text, key) {
-                    Some(colon) if node.span.is_empty() && !properties => {
-                        (colon..colon, format!(" {new}"))
-                    }
+                    Some(colon) if node.span.is_empty() && !properties => (colon..colon, format!(" {new}")),
                     _ if node.span.is_empty() => (node.span.clone(), format!(" {new}")),
                     _ => (node.span.clone(), new),
                 };
                 Ok(vec![vec![splice]])
             }
             (Kind::Seq { flow: true, .. } | Kind::Map { flow: true, .. } | Kind::Alias(_), _) => {
-                Ok(vec![vec![(
-                    node.span.clone(),
-                    self.value.to_flow(style.json),
-                )]])
+                Ok(vec![vec![(node.span.clone(), self.value.to_flow(style.json))]])
             }
             (Kind::Seq { .. } | Kind::Map { .. }, Some(key)) => {
                 let colon = after_colon(self.text, key);
-                let on_the_key = colon.map(|colon| {
-                    (
-                        colon..node.span.end,
-                        format!(" {}", self.value.to_flow(false)),
-                    )
-                });
-                let indent = format!(
-                    "{}{}",
-                    line_ending(self.text),
-                    " ".repeat(column(self.text, node.span.start))
-                );
-                let lines = self
-                    .value
-                    .block_lines(indent_step(self.text, self.root))
-                    .join(&indent);
+                let on_the_key = colon.map(|colon| (colon..node.span.end, format!(" {}", self.value.to_flow(false))));
+                let indent = format!("{}{}", line_ending(self.text), " ".repeat(column(self.text, node.span.start)));
+                let lines = self.value.block_lines(indent_step(self.text, self.root)).join(&indent);
                 let in_place = (node.span.clone(), lines);
                 let one_line = !collection || self.value.is_empty();
-                Ok(if one_line {
-                    on_the_key.into_iter().map(|s| vec![s]).collect()
-                } else {
-                    vec![vec![in_place]]
-                })
+                Ok(if one_line { on_the_key.into_iter().map(|s| vec![s]).collect() } else { vec![vec![in_place]] })
             }
-            (_, None) => Err(EditError::NotAMapping {
-                path: "the document".to_owned(),
-                line: node.line,
-            }),
+            (_, None) => Err(EditError::NotAMapping { path: "the document".to_owned(), line: node.line }),
         }
     }
 
@@ -191,23 +135,11 @@ impl Editor<'_> {
         let absent = node.span.is_empty();
         if style.flow || value.is_empty() {
             let new = value.to_flow(style.json);
-            return vec![if absent {
-                (colon..colon, format!(" {new}"))
-            } else {
-                (node.span.clone(), new)
-            }];
+            return vec![if absent { (colon..colon, format!(" {new}")) } else { (node.span.clone(), new) }];
         }
         let step = indent_step(self.text, self.root);
-        let below = if matches!(value, Value::Map(_)) {
-            step
-        } else {
-            0
-        };
-        let indent = format!(
-            "{}{}",
-            line_ending(self.text),
-            " ".repeat(column(self.text, key.span.start) + below)
-        );
+        let below = if matches!(value, Value::Map(_)) { step } else { 0 };
+        let indent = format!("{}{}", line_ending(self.text), " ".repeat(column(self.text, key.span.start) + below));
         let end = line_end(self.text, node.span.end.max(colon));
         let lines = format!("{indent}{}", value.block_lines(step).join(&indent));
         let mut splices = vec![(end..end, lines)];
@@ -231,39 +163,22 @@ impl Editor<'_> {
         };
         let ending = line_ending(self.text);
         let indent = " ".repeat(column(self.text, first.span.start));
-        let lines = value
-            .entry_lines(name, indent_step(self.text, self.root))
-            .join(&format!("{ending}{indent}"));
+        let lines = value.entry_lines(name, indent_step(self.text, self.root)).join(&format!("{ending}{indent}"));
         // After the last line that has something of this mapping in it …
-        let content = self.text[..map.span.end]
-            .trim_end_matches([' ', '\t', '\r', '\n'])
-            .len();
+        let content = self.text[..map.span.end].trim_end_matches([' ', '\t', '\r', '\n']).len();
         let end = line_end(self.text, content);
         let mut ways = vec![vec![(end..end, format!("{ending}{indent}{lines}"))]];
         // … or, where a block scalar's empty lines belong to it, after those, or at the top.
         if self.text[..map.span.end].ends_with('\n') {
-            ways.push(vec![(
-                map.span.end..map.span.end,
-                format!("{indent}{lines}{ending}"),
-            )]);
+            ways.push(vec![(map.span.end..map.span.end, format!("{indent}{lines}{ending}"))]);
         }
         let top = first.span.start;
         ways.push(vec![(top..top, format!("{lines}{ending}{indent}"))]);
         ways
     }
 
-    fn insert_in_flow(
-        &self,
-        map: &Node,
-        style: Style,
-        name: &str,
-        value: &Value,
-    ) -> Vec<Vec<Splice>> {
-        let key = if style.json {
-            quoted(name)
-        } else {
-            scalar(name)
-        };
+    fn insert_in_flow(&self, map: &Node, style: Style, name: &str, value: &Value) -> Vec<Vec<Splice>> {
+        let key = if style.json { quoted(name) } else { scalar(name) };
         let entry = format!("{key}: {}", value.to_flow(style.json));
         let Some((last_key, last)) = map.entries().last() else {
             let inside = map.span.start + 1;
@@ -272,10 +187,7 @@ impl Editor<'_> {
         let colon = after_colon(self.text, last_key).unwrap_or(0);
         let end = last.span.end.max(last_key.span.end).max(colon);
         let rest = &self.text[end..map.span.end];
-        let comma = rest
-            .trim_start()
-            .starts_with(',')
-            .then(|| end + rest.find(',').unwrap_or(0) + 1);
+        let comma = rest.trim_start().starts_with(',').then(|| end + rest.find(',').unwrap_or(0) + 1);
         let (comma_at, comma) = comma.map_or((end, ","), |at| (at, ""));
         let indent = &self.text[line_start(self.text, last_key.span.start)..last_key.span.start];
         if indent.trim().is_empty() {

@@ -40,9 +40,7 @@ pub enum EditError {
         second: usize,
     },
     /// The way to the key leads through an alias: the text it stands for is used elsewhere too.
-    #[error(
-        "line {line}: {path} is an alias, and editing what it stands for would change other places; write it out"
-    )]
+    #[error("line {line}: {path} is an alias, and editing what it stands for would change other places; write it out")]
     Alias {
         /// The keys up to the place.
         path: String,
@@ -50,9 +48,7 @@ pub enum EditError {
         line: usize,
     },
     /// The value carries an anchor that other places use.
-    #[error(
-        "line {line}: {path} carries an anchor that other places use, and they would change too; write it out"
-    )]
+    #[error("line {line}: {path} carries an anchor that other places use, and they would change too; write it out")]
     SharedAnchor {
         /// The keys up to the place.
         path: String,
@@ -60,9 +56,7 @@ pub enum EditError {
         line: usize,
     },
     /// The key may come from a merge (`<<`).
-    #[error(
-        "line {line}: {path} has a merge key (<<), so what a new key would replace cannot be told; write it out"
-    )]
+    #[error("line {line}: {path} has a merge key (<<), so what a new key would replace cannot be told; write it out")]
     MergeKey {
         /// The keys up to the mapping.
         path: String,
@@ -86,9 +80,7 @@ pub enum EditError {
         line: usize,
     },
     /// The value that would be replaced has comments in it.
-    #[error(
-        "line {line}: {path} has comments inside, which replacing it would lose; edit it by hand"
-    )]
+    #[error("line {line}: {path} has comments inside, which replacing it would lose; edit it by hand")]
     CommentInside {
         /// The key with the keys above it.
         path: String,

@@ -7,24 +7,11 @@ use super::tree::{Kind, Node, ScalarStyle};
 #[derive(Debug)]
 pub(super) enum Place<'a> {
     /// The key is there, with this value.
-    Found {
-        key: Option<&'a Node>,
-        node: &'a Node,
-        style: Style,
-    },
+    Found { key: Option<&'a Node>, node: &'a Node, style: Style },
     /// The way ends at a key without a value; these keys are to be made below it.
-    Null {
-        key: &'a Node,
-        node: &'a Node,
-        style: Style,
-        rest: &'a [&'a str],
-    },
+    Null { key: &'a Node, node: &'a Node, style: Style, rest: &'a [&'a str] },
     /// The way ends in a mapping that has not the next key.
-    Missing {
-        map: &'a Node,
-        style: Style,
-        rest: &'a [&'a str],
-    },
+    Missing { map: &'a Node, style: Style, rest: &'a [&'a str] },
 }
 
 /// How the surroundings of a place are written.
@@ -38,41 +25,23 @@ pub(super) struct Style {
 
 /// The way from `root` along `path`.
 pub(super) fn locate<'a>(root: &'a Node, path: &'a [&'a str]) -> Result<Place<'a>, EditError> {
-    let mut style = Style {
-        flow: false,
-        json: false,
-    };
+    let mut style = Style { flow: false, json: false };
     let mut last_key = None;
     let mut node = root;
     for (depth, name) in path.iter().enumerate() {
         let here = || {
-            if depth == 0 {
-                "the document".to_owned()
-            } else {
-                path[..depth].join(".")
-            }
+            if depth == 0 { "the document".to_owned() } else { path[..depth].join(".") }
         };
         refuse_shared(root, node, here)?;
         let (flow, entries) = match &node.kind {
             Kind::Map { flow, entries } => (*flow, entries),
             Kind::Alias(_) => {
-                return Err(EditError::Alias {
-                    path: here(),
-                    line: node.line,
-                });
+                return Err(EditError::Alias { path: here(), line: node.line });
             }
             _ => {
                 return match last_key {
-                    Some(key) if node.is_null() => Ok(Place::Null {
-                        key,
-                        node,
-                        style,
-                        rest: &path[depth..],
-                    }),
-                    _ => Err(EditError::NotAMapping {
-                        path: here(),
-                        line: node.line,
-                    }),
+                    Some(key) if node.is_null() => Ok(Place::Null { key, node, style, rest: &path[depth..] }),
+                    _ => Err(EditError::NotAMapping { path: here(), line: node.line }),
                 };
             }
         };
@@ -93,34 +62,20 @@ pub(super) fn locate<'a>(root: &'a Node, path: &'a [&'a str]) -> Result<Place<'a
             }
             (Some((key, value)), None) => (last_key, node) = (Some(key), value),
             (None, _) if entries.iter().any(|(key, _)| key.text() == Some("<<")) => {
-                return Err(EditError::MergeKey {
-                    path: here(),
-                    line: node.line,
-                });
+                return Err(EditError::MergeKey { path: here(), line: node.line });
             }
             (None, _) => {
-                return Ok(Place::Missing {
-                    map: node,
-                    style,
-                    rest: &path[depth..],
-                });
+                return Ok(Place::Missing { map: node, style, rest: &path[depth..] });
             }
         }
     }
     refuse_shared(root, node, || path.join("."))?;
-    Ok(Place::Found {
-        key: last_key,
-        node,
-        style,
-    })
+    Ok(Place::Found { key: last_key, node, style })
 }
 
 fn refuse_shared(root: &Node, node: &Node, path: impl Fn() -> String) -> Result<(), EditError> {
     if node.anchor != 0 && root.uses_anchor(node.anchor) {
-        return Err(EditError::SharedAnchor {
-            path: path(),
-            line: node.line,
-        });
+        return Err(EditError::SharedAnchor { path: path(), line: node.line });
     }
     Ok(())
 }
@@ -136,12 +91,7 @@ pub(super) fn line_ending(text: &str) -> &'static str {
 /// Where the line of `at` begins, after a byte-order mark.
 pub(super) fn line_start(text: &str, at: usize) -> usize {
     let start = text[..at].rfind('\n').map_or(0, |newline| newline + 1);
-    start
-        + if text[start..at].starts_with('\u{feff}') {
-            '\u{feff}'.len_utf8()
-        } else {
-            0
-        }
+    start + if text[start..at].starts_with('\u{feff}') { '\u{feff}'.len_utf8() } else { 0 }
 }
 
 /// Where the line of `at` ends, before its line ending.
@@ -160,23 +110,19 @@ pub(super) fn column(text: &str, at: usize) -> usize {
 pub(super) fn after_colon(text: &str, key: &Node) -> Option<usize> {
     let rest = &text[key.span.end..];
     let gap = rest.len() - rest.trim_start_matches([' ', '\t']).len();
-    rest[gap..]
-        .starts_with(':')
-        .then_some(key.span.end + gap + 1)
+    rest[gap..].starts_with(':').then_some(key.span.end + gap + 1)
 }
 
 /// By how many spaces this text indents a mapping in a mapping; 2 if it never does.
 pub(super) fn indent_step(text: &str, root: &Node) -> usize {
     root.entries()
         .iter()
-        .find_map(
-            |(key, value)| match (&value.kind, value.entries().first()) {
-                (Kind::Map { flow: false, .. }, Some((child, _))) => {
-                    column(text, child.span.start).checked_sub(column(text, key.span.start))
-                }
-                _ => None,
-            },
-        )
+        .find_map(|(key, value)| match (&value.kind, value.entries().first()) {
+            (Kind::Map { flow: false, .. }, Some((child, _))) => {
+                column(text, child.span.start).checked_sub(column(text, key.span.start))
+            }
+            _ => None,
+        })
         .filter(|step| (1..=8).contains(step))
         .unwrap_or(2)
 }

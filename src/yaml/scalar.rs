@@ -11,11 +11,7 @@ const RESERVED: [&str; 9] = ["y", "n", "yes", "no", "on", "off", "true", "false"
 /// `.5`, `1e3`, dates, `~`, `=`, `<<` and anything with a meaning in the syntax. The rule is a list of what
 /// is safe, so that a form nobody thought of ends up in quotes.
 pub fn scalar(text: &str) -> String {
-    if is_plain_everywhere(text) {
-        text.to_owned()
-    } else {
-        quoted(text)
-    }
+    if is_plain_everywhere(text) { text.to_owned() } else { quoted(text) }
 }
 
 /// A string in double quotes, with escapes that JSON has too.
@@ -32,13 +28,7 @@ pub fn quoted(text: &str) -> String {
             '\r' => out.push_str("\\r"),
             '\t' => out.push_str("\\t"),
             // What YAML does not print, or folds as a line break in 1.1. All of it lies in the basic plane.
-            '\0'..='\x1f'
-            | '\x7f'..='\u{9f}'
-            | '\u{2028}'
-            | '\u{2029}'
-            | '\u{feff}'
-            | '\u{fffe}'
-            | '\u{ffff}' => {
+            '\0'..='\x1f' | '\x7f'..='\u{9f}' | '\u{2028}' | '\u{2029}' | '\u{feff}' | '\u{fffe}' | '\u{ffff}' => {
                 let _ = write!(out, "\\u{:04x}", u32::from(c));
             }
             _ => out.push(c),
@@ -68,16 +58,12 @@ pub(super) fn is_plain_everywhere(text: &str) -> bool {
         // No number, time or date of any version has a slash in it, or ends in a unit of time.
         return text.contains('/') || is_duration(text);
     }
-    (first.is_ascii_alphabetic() || first == '/')
-        && !RESERVED.iter().any(|word| word.eq_ignore_ascii_case(text))
+    (first.is_ascii_alphabetic() || first == '/') && !RESERVED.iter().any(|word| word.eq_ignore_ascii_case(text))
 }
 
 /// Digits and units of time in turn, such as `1h30m`.
 fn is_duration(text: &str) -> bool {
-    text.ends_with(['h', 'm', 's'])
-        && text
-            .chars()
-            .all(|c| c.is_ascii_digit() || "hmsu.".contains(c))
+    text.ends_with(['h', 'm', 's']) && text.chars().all(|c| c.is_ascii_digit() || "hmsu.".contains(c))
 }
 
 #[cfg(test)]
@@ -158,10 +144,7 @@ mod tests {
             "_1",
         ] {
             let written = scalar(text);
-            assert!(
-                written.starts_with('"') && written.ends_with('"'),
-                "{text:?} → {written}"
-            );
+            assert!(written.starts_with('"') && written.ends_with('"'), "{text:?} → {written}");
         }
     }
 
@@ -191,10 +174,7 @@ mod tests {
 
     #[test]
     fn quotes_escape_what_needs_it() {
-        assert_eq!(
-            quoted("a\"b\\c\n\u{7}\u{2028}é"),
-            r#""a\"b\\c\n\u0007\u2028é""#
-        );
+        assert_eq!(quoted("a\"b\\c\n\u{7}\u{2028}é"), r#""a\"b\\c\n\u0007\u2028é""#);
         assert_eq!(single_quoted("it's"), Some("'it''s'".to_owned()));
         assert_eq!(single_quoted("a\nb"), None);
     }

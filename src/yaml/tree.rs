@@ -82,8 +82,7 @@ impl Node {
     /// Whether it is nothing, `null` or `~`.
     pub fn is_null(&self) -> bool {
         let null = |text: &str| matches!(text, "" | "~" | "null" | "Null" | "NULL");
-        matches!(&self.kind, Kind::Scalar(text, ScalarStyle::Plain) if null(text))
-            && self.tag.is_none()
+        matches!(&self.kind, Kind::Scalar(text, ScalarStyle::Plain) if null(text)) && self.tag.is_none()
     }
 
     /// The entries of a mapping; none of anything else.
@@ -117,9 +116,9 @@ impl Node {
             Kind::Alias(of) => *of == anchor,
             Kind::Scalar(..) => false,
             Kind::Seq { items, .. } => items.iter().any(|item| item.uses_anchor(anchor)),
-            Kind::Map { entries, .. } => entries
-                .iter()
-                .any(|(key, value)| key.uses_anchor(anchor) || value.uses_anchor(anchor)),
+            Kind::Map { entries, .. } => {
+                entries.iter().any(|(key, value)| key.uses_anchor(anchor) || value.uses_anchor(anchor))
+            }
         }
     }
 
@@ -129,20 +128,9 @@ impl Node {
             (Kind::Seq { flow: a, items: x }, Kind::Seq { flow: b, items: y }) => {
                 a == b && x.len() == y.len() && x.iter().zip(y).all(|(x, y)| x.same(y))
             }
-            (
-                Kind::Map {
-                    flow: a,
-                    entries: x,
-                },
-                Kind::Map {
-                    flow: b,
-                    entries: y,
-                },
-            ) => {
+            (Kind::Map { flow: a, entries: x }, Kind::Map { flow: b, entries: y }) => {
                 let pairs = || x.iter().zip(y);
-                a == b
-                    && x.len() == y.len()
-                    && pairs().all(|(x, y)| x.0.same(&y.0) && x.1.same(&y.1))
+                a == b && x.len() == y.len() && pairs().all(|(x, y)| x.0.same(&y.0) && x.1.same(&y.1))
             }
             (a, b) => a == b,
         };
@@ -160,19 +148,12 @@ pub fn parse(text: &str) -> Result<Vec<Document>, EditError> {
 
 /// [`parse`], and the text of every comment.
 pub(super) fn parse_with_comments(text: &str) -> Result<(Vec<Document>, Vec<String>), EditError> {
-    let mut reader = Reader {
-        parser: Parser::new_from_str(text),
-        comments: Vec::new(),
-    };
+    let mut reader = Reader { parser: Parser::new_from_str(text), comments: Vec::new() };
     let mut documents = Vec::new();
     while let Some((event, span)) = reader.next()? {
         if let Event::DocumentStart(..) = event {
             let first = reader.need()?;
-            documents.push(Document {
-                root: reader.node(first)?,
-                line: span.start.line(),
-                start: bytes(&span).end,
-            });
+            documents.push(Document { root: reader.node(first)?, line: span.start.line(), start: bytes(&span).end });
         }
     }
     Ok((documents, reader.comments))
@@ -222,11 +203,7 @@ impl<'t> Reader<'t> {
                 };
                 // The parser gives "~" for what is not written at all.
                 let absent = range.is_empty() && style == ScalarStyle::Plain;
-                let text = if absent {
-                    String::new()
-                } else {
-                    text.into_owned()
-                };
+                let text = if absent { String::new() } else { text.into_owned() };
                 (Kind::Scalar(text, style), anchor, tag)
             }
             Event::SequenceStart(style, anchor, tag) => {
@@ -239,11 +216,7 @@ impl<'t> Reader<'t> {
                     }
                 };
                 let last = items.last().map(|item| item.span.end);
-                range.end = if flow {
-                    bytes(&end).end
-                } else {
-                    last.unwrap_or(range.end).max(range.end)
-                };
+                range.end = if flow { bytes(&end).end } else { last.unwrap_or(range.end).max(range.end) };
                 (Kind::Seq { flow, items }, anchor, tag)
             }
             Event::MappingStart(style, anchor, tag) => {
@@ -259,14 +232,8 @@ impl<'t> Reader<'t> {
                         }
                     }
                 };
-                let last = entries
-                    .last()
-                    .map(|(key, value)| key.span.end.max(value.span.end));
-                range.end = if flow {
-                    bytes(&end).end
-                } else {
-                    last.unwrap_or(range.end).max(range.end)
-                };
+                let last = entries.last().map(|(key, value)| key.span.end.max(value.span.end));
+                range.end = if flow { bytes(&end).end } else { last.unwrap_or(range.end).max(range.end) };
                 (Kind::Map { flow, entries }, anchor, tag)
             }
             Event::Alias(anchor) => (Kind::Alias(anchor), 0, None),

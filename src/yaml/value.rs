@@ -49,10 +49,9 @@ impl Value {
     /// Sequences stand at the indentation of their key, as kubeadm and kubectl write them.
     pub(super) fn block_lines(&self, step: usize) -> Vec<String> {
         match self {
-            Self::Map(entries) if !entries.is_empty() => entries
-                .iter()
-                .flat_map(|(key, value)| value.entry_lines(key, step))
-                .collect(),
+            Self::Map(entries) if !entries.is_empty() => {
+                entries.iter().flat_map(|(key, value)| value.entry_lines(key, step)).collect()
+            }
             Self::Seq(items) if !items.is_empty() => items
                 .iter()
                 .flat_map(|item| {
@@ -70,17 +69,9 @@ impl Value {
         if self.is_empty() || !matches!(self, Self::Map(_) | Self::Seq(_)) {
             return vec![format!("{key}: {}", self.to_flow(false))];
         }
-        let indent = " ".repeat(if matches!(self, Self::Map(_)) {
-            step
-        } else {
-            0
-        });
+        let indent = " ".repeat(if matches!(self, Self::Map(_)) { step } else { 0 });
         let mut lines = vec![format!("{key}:")];
-        lines.extend(
-            self.block_lines(step)
-                .iter()
-                .map(|line| format!("{indent}{line}")),
-        );
+        lines.extend(self.block_lines(step).iter().map(|line| format!("{indent}{line}")));
         lines
     }
 
@@ -96,10 +87,8 @@ impl Value {
                 format!("[{}]", items.join(", "))
             }
             Self::Map(entries) => {
-                let entries: Vec<_> = entries
-                    .iter()
-                    .map(|(key, value)| format!("{}: {}", string(key), value.to_flow(json)))
-                    .collect();
+                let entries: Vec<_> =
+                    entries.iter().map(|(key, value)| format!("{}: {}", string(key), value.to_flow(json))).collect();
                 format!("{{{}}}", entries.join(", "))
             }
         }

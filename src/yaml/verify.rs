@@ -20,35 +20,21 @@ pub(super) fn matches(node: &Node, value: &Value) -> bool {
             node.tag.is_none() && *text == wanted.to_string()
         }
         (Kind::Seq { items, .. }, Value::Seq(wanted)) => {
-            items.len() == wanted.len()
-                && items.iter().zip(wanted).all(|(item, w)| matches(item, w))
+            items.len() == wanted.len() && items.iter().zip(wanted).all(|(item, w)| matches(item, w))
         }
         (Kind::Map { entries, .. }, Value::Map(wanted)) => {
             entries.len() == wanted.len()
-                && entries
-                    .iter()
-                    .zip(wanted)
-                    .all(|((key, value), (k, w))| key.text() == Some(k) && matches(value, w))
+                && entries.iter().zip(wanted).all(|((key, value), (k, w))| key.text() == Some(k) && matches(value, w))
         }
         _ => false,
     }
 }
 
 /// Whether `new` is `old` but for `path` in document `index`, which is `value` now.
-pub(super) fn only_changed(
-    old: &[Document],
-    new: &[Document],
-    index: usize,
-    path: &[&str],
-    value: &Value,
-) -> bool {
+pub(super) fn only_changed(old: &[Document], new: &[Document], index: usize, path: &[&str], value: &Value) -> bool {
     old.len() == new.len()
         && old.iter().zip(new).enumerate().all(|(i, (old, new))| {
-            if i == index {
-                changed_at(&old.root, &new.root, path, value)
-            } else {
-                old.root.same(&new.root)
-            }
+            if i == index { changed_at(&old.root, &new.root, path, value) } else { old.root.same(&new.root) }
         })
 }
 
@@ -59,16 +45,8 @@ fn changed_at(old: &Node, new: &Node, path: &[&str], value: &Value) -> bool {
     if old.is_null() && old.anchor == new.anchor {
         return matches(new, &nested(path, value));
     }
-    let (
-        Kind::Map {
-            flow: was,
-            entries: old_entries,
-        },
-        Kind::Map {
-            flow: is,
-            entries: new_entries,
-        },
-    ) = (&old.kind, &new.kind)
+    let (Kind::Map { flow: was, entries: old_entries }, Kind::Map { flow: is, entries: new_entries }) =
+        (&old.kind, &new.kind)
     else {
         return false;
     };
@@ -78,12 +56,10 @@ fn changed_at(old: &Node, new: &Node, path: &[&str], value: &Value) -> bool {
     let (Some((_, set)), None) = (found.next(), found.next()) else {
         return false;
     };
-    let rest_is_same = old_entries.iter().all(|entry| {
-        named(entry)
-            || others
-                .next()
-                .is_some_and(|new| entry.0.same(&new.0) && entry.1.same(&new.1))
-    }) && others.next().is_none();
+    let rest_is_same = old_entries
+        .iter()
+        .all(|entry| named(entry) || others.next().is_some_and(|new| entry.0.same(&new.0) && entry.1.same(&new.1)))
+        && others.next().is_none();
     let place_is_same = match old_entries.iter().position(named) {
         Some(at) => named(&new_entries[at]) && changed_at(&old_entries[at].1, set, rest, value),
         None => matches(set, &nested(rest, value)),
@@ -93,7 +69,5 @@ fn changed_at(old: &Node, new: &Node, path: &[&str], value: &Value) -> bool {
 
 /// The value with a mapping around it for each key of `path`.
 pub(super) fn nested(path: &[&str], value: &Value) -> Value {
-    path.iter().rev().fold(value.clone(), |inner, key| {
-        Value::Map(vec![((*key).to_owned(), inner)])
-    })
+    path.iter().rev().fold(value.clone(), |inner, key| Value::Map(vec![((*key).to_owned(), inner)]))
 }

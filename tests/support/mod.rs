@@ -10,9 +10,7 @@ use assert_cmd::Command;
 
 /// The folders below `tests/NAME` that hold a case.
 pub(crate) fn folders(name: &str) -> Vec<PathBuf> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("tests")
-        .join(name);
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests").join(name);
     let mut folders: Vec<_> = fs::read_dir(root)
         .unwrap()
         .map(|entry| entry.unwrap().path())
@@ -25,11 +23,7 @@ pub(crate) fn folders(name: &str) -> Vec<PathBuf> {
 /// `kpx-prep COMMAND` in a folder, with nothing of this machine's environment.
 pub(crate) fn kpx_prep(command: &str, folder: &Path) -> Command {
     let mut kpx_prep = Command::cargo_bin("kpx-prep").unwrap();
-    kpx_prep
-        .env_clear()
-        .env("PATH", folder.join("bin"))
-        .current_dir(folder)
-        .arg(command);
+    kpx_prep.env_clear().env("PATH", "bin").current_dir(folder).arg(command);
     kpx_prep
 }
 
@@ -50,21 +44,11 @@ pub(crate) fn compare(command: &str, folders: &[PathBuf]) {
     for folder in folders {
         let output = run(command, folder);
         let exit = format!("{}\n", output.status.code().unwrap_or(-1));
-        for (name, got) in [
-            ("stdout", output.stdout),
-            ("stderr", output.stderr),
-            ("exit", exit.into_bytes()),
-        ] {
+        for (name, got) in [("stdout", output.stdout), ("stderr", output.stderr), ("exit", exit.into_bytes())] {
             failed.extend(difference(&folder.join(name), &got));
         }
     }
-    assert!(
-        failed.is_empty(),
-        "{} differences in {} cases:\n{}",
-        failed.len(),
-        folders.len(),
-        failed.join("\n")
-    );
+    assert!(failed.is_empty(), "{} differences in {} cases:\n{}", failed.len(), folders.len(), failed.join("\n"));
 }
 
 /// The difference between a file and what it should hold; writes it instead if blessed.
@@ -74,13 +58,8 @@ pub(crate) fn difference(file: &Path, got: &[u8]) -> Option<String> {
     }
     let expected = fs::read(file).unwrap_or_default();
     (got != expected).then(|| {
-        let (expected, got) = (
-            String::from_utf8_lossy(&expected),
-            String::from_utf8_lossy(got),
-        );
-        let diff = similar::TextDiff::from_lines(&*expected, &*got)
-            .unified_diff()
-            .to_string();
+        let (expected, got) = (String::from_utf8_lossy(&expected), String::from_utf8_lossy(got));
+        let diff = similar::TextDiff::from_lines(&*expected, &*got).unified_diff().to_string();
         format!("{}:\n{diff}", file.display())
     })
 }

@@ -3,17 +3,11 @@
 
 /// Whether a YAML 1.1 reader takes this plain scalar for a string.
 pub(crate) fn reads_as_string(text: &str) -> bool {
-    !(is_word(text)
-        || is_int(text)
-        || is_float(text)
-        || is_time(text)
-        || ["=", "<<"].contains(&text))
+    !(is_word(text) || is_int(text) || is_float(text) || is_time(text) || ["=", "<<"].contains(&text))
 }
 
 fn is_word(text: &str) -> bool {
-    let words = [
-        "y", "n", "yes", "no", "on", "off", "true", "false", "null", "~", "",
-    ];
+    let words = ["y", "n", "yes", "no", "on", "off", "true", "false", "null", "~", ""];
     words.iter().any(|word| word.eq_ignore_ascii_case(text))
 }
 
@@ -28,18 +22,8 @@ fn unsigned(text: &str) -> &str {
 
 fn is_int(text: &str) -> bool {
     let text = unsigned(text);
-    let based = [
-        ("0b", 2),
-        ("0x", 16),
-        ("0X", 16),
-        ("0o", 8),
-        ("0O", 8),
-        ("0B", 2),
-    ];
-    if based.iter().any(|(prefix, base)| {
-        text.strip_prefix(prefix)
-            .is_some_and(|rest| digits(rest, *base))
-    }) {
+    let based = [("0b", 2), ("0x", 16), ("0X", 16), ("0o", 8), ("0O", 8), ("0B", 2)];
+    if based.iter().any(|(prefix, base)| text.strip_prefix(prefix).is_some_and(|rest| digits(rest, *base))) {
         return true;
     }
     digits(text, 10) || is_sexagesimal(text)
@@ -52,18 +36,12 @@ fn is_sexagesimal(text: &str) -> bool {
     text.contains(':')
         && fraction.bytes().all(|b| b.is_ascii_digit() || b == b'_')
         && parts.next().is_some_and(|first| digits(first, 10))
-        && parts.all(|part| {
-            !part.is_empty() && part.len() <= 2 && part.bytes().all(|b| b.is_ascii_digit())
-        })
+        && parts.all(|part| !part.is_empty() && part.len() <= 2 && part.bytes().all(|b| b.is_ascii_digit()))
 }
 
 fn is_float(text: &str) -> bool {
     let text = unsigned(text);
-    if [".inf", ".nan"]
-        .iter()
-        .any(|word| word.eq_ignore_ascii_case(text))
-        || is_sexagesimal(text)
-    {
+    if [".inf", ".nan"].iter().any(|word| word.eq_ignore_ascii_case(text)) || is_sexagesimal(text) {
         return true;
     }
     let text = text.to_ascii_lowercase();
@@ -73,24 +51,16 @@ fn is_float(text: &str) -> bool {
     };
     // The repository's own pattern lets any number of dots in; so be it.
     mantissa.chars().any(|c| c.is_ascii_digit())
-        && mantissa
-            .chars()
-            .all(|c| c.is_ascii_digit() || c == '_' || c == '.')
-        && exponent
-            .is_none_or(|digits| !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit()))
+        && mantissa.chars().all(|c| c.is_ascii_digit() || c == '_' || c == '.')
+        && exponent.is_none_or(|digits| !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit()))
 }
 
 /// `2001-12-14`, with or without a time of day.
 fn is_time(text: &str) -> bool {
     let mut parts = text.splitn(3, '-');
     let number = |part: Option<&str>, most: usize| {
-        part.is_some_and(|p| {
-            !p.is_empty() && p.len() <= most && p.bytes().all(|b| b.is_ascii_digit())
-        })
+        part.is_some_and(|p| !p.is_empty() && p.len() <= most && p.bytes().all(|b| b.is_ascii_digit()))
     };
     let (year, month) = (number(parts.next(), 4), number(parts.next(), 2));
-    year && month
-        && parts
-            .next()
-            .is_some_and(|day| day.starts_with(|c: char| c.is_ascii_digit()))
+    year && month && parts.next().is_some_and(|day| day.starts_with(|c: char| c.is_ascii_digit()))
 }

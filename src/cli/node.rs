@@ -1,0 +1,162 @@
+//! `kpx-prep node install | check | remove`: one Linux host.
+
+use std::path::PathBuf;
+
+use anyhow::Context as _;
+use clap::{Args, Subcommand};
+
+use crate::exit_code::{Exit, Refusal};
+use crate::node::check::check;
+use crate::node::install::{Options, install};
+use crate::node::modprobe::HostModprobe;
+use crate::node::modules::Wish;
+use crate::node::remove::remove;
+use crate::node::report::NodeReport;
+use crate::node::root::Root;
+use crate::report::{Format, print};
+
+/// Prepare this node for kube-proxy in IPVS mode: kernel modules now and at boot
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  kpx-prep node install && kpx-prep node check -o json")]
+pub(super) struct NodeArgs {
+    #[command(subcommand)]
+    command: NodeCommand,
+}
+
+#[derive(Debug, Subcommand)]
+enum NodeCommand {
+    Install(InstallArgs),
+    Check(CheckArgs),
+    Remove(RemoveArgs),
+}
+
+impl NodeArgs {
+    pub(super) fn run(self) -> anyhow::Result<Exit> {
+        match self.command {
+            NodeCommand::Install(args) => args.run(),
+            NodeCommand::Check(args) => args.run(),
+            NodeCommand::Remove(args) => args.run(),
+        }
+    }
+}
+
+#[derive(Debug, Args)]
+struct Where {
+    /// Work on the file tree below DIR; other than `/` it implies --no-load
+    #[arg(long, value_name = "DIR", default_value = "/")]
+    root: PathBuf,
+    /// How to write the report
+    #[arg(short, long, value_enum, default_value_t)]
+    output: Format,
+}
+
+impl Where {
+    fn root(&self) -> anyhow::Result<Root> {
+        Root::new(&self.root)
+            .map_err(|error| Refusal::usage(format!("--root {}: {error}; nothing was changed", self.root.display())))
+    }
+
+    fn tell(&self, result: anyhow::Result<(NodeReport, Exit)>) -> anyhow::Result<Exit> {
+        let (report, exit) = result?;
+        print(&report.render(self.output)?).context("the node is as the exit status of a rerun will say")?;
+        Ok(exit)
+    }
+}
+
+#[derive(Debug, Args)]
+struct Loading {
+    /// Load the modules (below another root than `/`: with that root's modprobe, in a chroot)
+    #[arg(long, conflicts_with = "no_load")]
+    load: bool,
+    /// Leave loading to the next boot
+    #[arg(long)]
+    no_load: bool,
+}
+
+impl Loading {
+    fn wanted(&self, root: &Root) -> bool {
+        self.load || (!self.no_load && root.is_host())
+    }
+}
+
+const MODULES_HELP: &str = "Which modules: `all` of the kernel's ipvs folder, `required` by kube-proxy, or names";
+
+/// Write the boot files, load the modules, prove it
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  kpx-prep node install
+  kpx-prep node install --modules required --scheduler wlc --dry-run
+  kpx-prep node install --root /mnt/image        (an image that is being built)")]
+struct InstallArgs {
+    #[arg(long, value_name = "all|required|NAME,...", default_value = "all", help = MODULES_HELP)]
+    modules: String,
+    /// The IPVS scheduler that kube-proxy will use
+    #[arg(long, value_name = "NAME", default_value = "rr")]
+    scheduler: String,
+    #[command(flatten)]
+    loading: Loading,
+    /// Say what would be done and change nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// Replace files that kpx-prep did not write, keeping a copy beside each
+    #[arg(long)]
+    force: bool,
+    #[command(flatten)]
+    place: Where,
+}
+
+impl InstallArgs {
+    fn run(self) -> anyhow::Result<Exit> {
+        let wish = Wish::parse(&self.modules, &self.scheduler).map_err(Refusal::usage)?;
+        let root = self.place.root()?;
+        let options = Options { load: self.loading.wanted(&root), dry_run: self.dry_run, force: self.force };
+        self.place.tell(install(&root, &wish, options, &HostModprobe(&root)))
+    }
+}
+
+/// Look whether this node is prepared; changes nothing
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  kpx-prep node check -o json")]
+struct CheckArgs {
+    #[arg(long, value_name = "all|required|NAME,...", help = MODULES_HELP)]
+    modules: Option<String>,
+    /// The IPVS scheduler that kube-proxy will use
+    #[arg(long, value_name = "NAME")]
+    scheduler: Option<String>,
+    #[command(flatten)]
+    loading: Loading,
+    #[command(flatten)]
+    place: Where,
+}
+
+impl CheckArgs {
+    fn run(self) -> anyhow::Result<Exit> {
+        // Without either option, the installed files say what was asked for.
+        let wish = if self.modules.is_some() || self.scheduler.is_some() {
+            let (modules, scheduler) = (self.modules.as_deref(), self.scheduler.as_deref());
+            Some(Wish::parse(modules.unwrap_or("all"), scheduler.unwrap_or("rr")).map_err(Refusal::usage)?)
+        } else {
+            None
+        };
+        let root = self.place.root()?;
+        self.place.tell(check(&root, wish, self.loading.wanted(&root)))
+    }
+}
+
+/// Take away what install wrote
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  kpx-prep node remove --unload")]
+struct RemoveArgs {
+    /// Also unload the modules that nothing uses
+    #[arg(long)]
+    unload: bool,
+    #[command(flatten)]
+    place: Where,
+}
+
+impl RemoveArgs {
+    fn run(self) -> anyhow::Result<Exit> {
+        let root = self.place.root()?;
+        self.place.tell(remove(&root, self.unload, &HostModprobe(&root)))
+    }
+}

@@ -1,0 +1,277 @@
+//! What loads modules when this host boots, and which modules that covers.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+
+use serde::Serialize;
+
+use super::boot_files;
+use super::kernel::{Kernel, canonical};
+use super::modprobe_config::has_extension;
+use super::root::Root;
+
+/// Folders of modules-load.d(5) that outlive a reboot, the strongest first.
+const LIST_FOLDERS: [&str; 4] =
+    ["/etc/modules-load.d", "/usr/local/lib/modules-load.d", "/usr/lib/modules-load.d", "/lib/modules-load.d"];
+/// Where RHEL's `loadmodules` looks for executable scripts.
+const SCRIPT_FOLDER: &str = "/etc/sysconfig/modules";
+const UNIT_FOLDERS: [&str; 5] = [
+    "/etc/systemd/system",
+    "/run/systemd/system",
+    "/usr/local/lib/systemd/system",
+    "/usr/lib/systemd/system",
+    "/lib/systemd/system",
+];
+
+/// Something that loads modules at boot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Mechanism {
+    /// systemd-modules-load.service reads modules-load.d.
+    SystemdModulesLoad,
+    /// OpenRC's `modules` service reads modules-load.d and /etc/modules.
+    Openrc,
+    /// RHEL 7's rhel-loadmodules.service runs /etc/sysconfig/modules/*.modules.
+    RhelLoadmodules,
+    /// loadmodules.service of RHEL 8's initscripts does the same.
+    Loadmodules,
+}
+
+impl Mechanism {
+    /// What it is, and what it honours, in words.
+    pub fn describe(self) -> &'static str {
+        match self {
+            Self::SystemdModulesLoad => "systemd-modules-load reads /etc/modules-load.d",
+            Self::Openrc => "OpenRC's modules service reads /etc/modules-load.d",
+            Self::RhelLoadmodules => "rhel-loadmodules.service runs /etc/sysconfig/modules/*.modules",
+            Self::Loadmodules => "loadmodules.service runs /etc/sysconfig/modules/*.modules",
+        }
+    }
+
+    fn runs_scripts(self) -> bool {
+        matches!(self, Self::RhelLoadmodules | Self::Loadmodules)
+    }
+}
+
+/// A file that names modules to load at boot.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BootList {
+    /// Where it is.
+    pub path: String,
+    /// The modules that it names. For a script, only those that it certainly loads.
+    pub modules: BTreeSet<String>,
+}
+
+/// What happens to modules when the host boots.
+#[derive(Clone, Debug, Default)]
+pub struct Boot {
+    /// What this host honours.
+    pub mechanisms: Vec<Mechanism>,
+    /// Why there is none, with the way out.
+    pub why_none: Option<(String, String)>,
+    /// The lists and scripts that are honoured.
+    pub lists: Vec<BootList>,
+}
+
+impl Boot {
+    /// Whether /etc/sysconfig/modules is honoured.
+    pub fn runs_scripts(&self) -> bool {
+        self.mechanisms.iter().any(|mechanism| mechanism.runs_scripts())
+    }
+
+    /// Whether modules-load.d is honoured.
+    pub fn reads_lists(&self) -> bool {
+        self.mechanisms.iter().any(|mechanism| !mechanism.runs_scripts())
+    }
+
+    /// The file because of which `module` will be there after the next boot of `kernel`.
+    pub fn covered_by<'a>(&'a self, module: &str, kernel: &Kernel) -> Option<&'a str> {
+        let loads = |list: &&BootList| {
+            list.modules.contains(module) || list.modules.iter().any(|listed| kernel.needs(listed, module))
+        };
+        self.lists.iter().find(loads).map(|list| list.path.as_str())
+    }
+}
+
+/// Observes what this host honours at boot.
+pub fn observe(root: &Root) -> Boot {
+    let mut boot = Boot::default();
+    let openrc = ["/sbin/openrc-run", "/usr/sbin/openrc-run", "/usr/bin/openrc-run"].iter().any(|p| root.exists(p))
+        && !root.is_dir("/run/systemd/system");
+    match unit(root, "systemd-modules-load.service") {
+        _ if openrc => {
+            let enabled = ["boot", "sysinit", "default"]
+                .iter()
+                .any(|level| root.join(&format!("/etc/runlevels/{level}/modules")).symlink_metadata().is_ok());
+            if enabled {
+                boot.mechanisms.push(Mechanism::Openrc);
+            } else {
+                let why = "OpenRC's modules service is in no runlevel".to_owned();
+                boot.why_none = Some((why, "rc-update add modules boot".to_owned()));
+            }
+        }
+        Unit::Present => boot.mechanisms.push(Mechanism::SystemdModulesLoad),
+        Unit::Masked => {
+            let why = "systemd-modules-load.service is masked".to_owned();
+            boot.why_none = Some((why, "systemctl unmask systemd-modules-load.service".to_owned()));
+        }
+        Unit::Absent => {}
+    }
+    let scripts =
+        [("rhel-loadmodules.service", Mechanism::RhelLoadmodules), ("loadmodules.service", Mechanism::Loadmodules)];
+    for (name, mechanism) in scripts {
+        if unit(root, name) == Unit::Present && is_wanted(root, name) {
+            boot.mechanisms.push(mechanism);
+        }
+    }
+    if boot.mechanisms.is_empty() && boot.why_none.is_none() {
+        let why = "nothing was found that loads modules at boot (systemd-modules-load, loadmodules, OpenRC)".to_owned();
+        let hint = "install systemd or OpenRC's modules service; or load the modules in this host's own boot scripts";
+        boot.why_none = Some((why, hint.to_owned()));
+    }
+    if boot.reads_lists() {
+        boot.lists.extend(lists(root));
+    }
+    if boot.runs_scripts() {
+        boot.lists.extend(scripts_of(root));
+    }
+    boot
+}
+
+#[derive(PartialEq, Eq)]
+enum Unit {
+    Absent,
+    Masked,
+    Present,
+}
+
+/// Whether systemd would find the unit; the first folder that has it decides (systemd.unit(5)).
+fn unit(root: &Root, name: &str) -> Unit {
+    for (rank, folder) in UNIT_FOLDERS.iter().enumerate() {
+        let path = root.join(&format!("{folder}/{name}"));
+        let Ok(meta) = path.symlink_metadata() else { continue };
+        let masked = if meta.is_symlink() {
+            fs::read_link(&path).is_ok_and(|target| target == Path::new("/dev/null"))
+        } else {
+            // An empty file masks as well; below /usr it is taken for a package's own, which is never empty.
+            meta.len() == 0 && rank < 2
+        };
+        return if masked { Unit::Masked } else { Unit::Present };
+    }
+    Unit::Absent
+}
+
+/// Whether some target wants the unit, that is: it is enabled.
+fn is_wanted(root: &Root, name: &str) -> bool {
+    UNIT_FOLDERS.iter().any(|folder| {
+        root.list(folder)
+            .iter()
+            .filter(|entry| has_extension(entry, "wants"))
+            .any(|wants| root.join(&format!("{folder}/{wants}/{name}")).symlink_metadata().is_ok())
+    })
+}
+
+fn lists(root: &Root) -> Vec<BootList> {
+    let mut seen = BTreeSet::new();
+    let mut lists = Vec::new();
+    for folder in LIST_FOLDERS {
+        for name in root.list(folder) {
+            if has_extension(&name, "conf") && seen.insert(name.clone()) {
+                let path = format!("{folder}/{name}");
+                if let Ok(Some(text)) = root.read(&path) {
+                    lists.push(BootList { path, modules: names_in_list(&text) });
+                }
+            }
+        }
+    }
+    if let Ok(Some(text)) = root.read("/etc/modules") {
+        lists.push(BootList { path: "/etc/modules".to_owned(), modules: names_in_list(&text) });
+    }
+    lists.retain(|list| !list.modules.is_empty());
+    lists
+}
+
+/// The modules that a modules-load.d file names, one a line; `#` and `;` start a comment line.
+pub fn names_in_list(text: &str) -> BTreeSet<String> {
+    text.lines()
+        .map(str::trim)
+        .filter(|line| !line.is_empty() && !line.starts_with(['#', ';']))
+        .filter_map(|line| line.split_whitespace().next().map(canonical))
+        .collect()
+}
+
+fn scripts_of(root: &Root) -> Vec<BootList> {
+    let mut lists = Vec::new();
+    for name in root.list(SCRIPT_FOLDER).into_iter().filter(|name| has_extension(name, "modules")) {
+        let path = format!("{SCRIPT_FOLDER}/{name}");
+        let executable = root
+            .resolve(&path)
+            .and_then(fs::metadata)
+            .is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0);
+        if executable && let Ok(Some(text)) = root.read(&path) {
+            lists.push(BootList { path, modules: names_in_script(&text) });
+        }
+    }
+    lists.retain(|list| !list.modules.is_empty());
+    lists
+}
+
+/// The modules that a script certainly loads: those of our own script, else of plain `modprobe` lines outside of
+/// any condition or loop. Anything cleverer proves nothing.
+pub fn names_in_script(text: &str) -> BTreeSet<String> {
+    if let Some(names) = boot_files::mandatory_of_script(text) {
+        return names;
+    }
+    let mut names = BTreeSet::new();
+    let mut depth = 0_usize;
+    for line in text.lines() {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let Some((command, arguments)) = words.split_first() else { continue };
+        match *command {
+            "if" | "for" | "while" | "until" | "case" => depth += 1,
+            "fi" | "done" | "esac" => depth = depth.saturating_sub(1),
+            "exit" if depth == 0 => break,
+            "modprobe" | "/sbin/modprobe" | "/usr/sbin/modprobe" if depth == 0 => {
+                names.extend(modprobe_arguments(arguments));
+            }
+            _ => {}
+        }
+    }
+    names
+}
+
+fn modprobe_arguments(arguments: &[&str]) -> BTreeSet<String> {
+    let several = arguments.iter().any(|word| matches!(*word, "-a" | "--all"));
+    let plain = |word: &&&str| !word.starts_with('-') && !word.contains(['$', '`', '*']);
+    let inside = |word: &&&str| !word.starts_with(['>', '&', '|', ';', '#']) && !word.starts_with("2>");
+    let modules = arguments.iter().take_while(inside).filter(plain);
+    modules.take(if several { usize::MAX } else { 1 }).map(|word| canonical(word)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lists_name_one_module_a_line() {
+        let names = names_in_list("# c\n; c\n\n ip_vs \nip-vs-rr\n");
+        assert_eq!(names.into_iter().collect::<Vec<_>>(), ["ip_vs", "ip_vs_rr"]);
+    }
+
+    #[test]
+    fn scripts_prove_only_their_plain_lines() {
+        let cases: [(&str, &[&str]); 6] = [
+            ("#!/bin/sh\nmodprobe -- ip_vs\n/sbin/modprobe ip_vs_rr\n", &["ip_vs", "ip_vs_rr"]),
+            ("modprobe -a ip_vs ip_vs_sh > /dev/null 2>&1\n", &["ip_vs", "ip_vs_sh"]),
+            ("modprobe ip_vs numa=1\n", &["ip_vs"]),
+            ("for i in ip_vs; do\n  modprobe $i\ndone\nmodprobe $i\n", &[]),
+            ("if true; then\nmodprobe ip_vs\nfi\nmodprobe ip_vs_sh\n", &["ip_vs_sh"]),
+            ("# modprobe ip_vs\n", &[]),
+        ];
+        for (script, names) in cases {
+            assert_eq!(names_in_script(script).into_iter().collect::<Vec<_>>(), names, "{script}");
+        }
+    }
+}

@@ -1,0 +1,61 @@
+//! `node check`: the observation of `node install`, changing nothing.
+
+use super::decide::{FileAction, boot_findings, decide};
+use super::facts::Facts;
+use super::modules::{State, Wish};
+use super::report::{NodeReport, Outcome, file_line};
+use super::root::Root;
+use crate::exit_code::Exit;
+use crate::node::boot_files;
+use crate::report::{Finding, Level};
+
+/// Looks whether a node is prepared. Without a wish, what the installed files say was asked for counts.
+/// `loaded`: the modules must be loaded now; otherwise it is enough that they can be.
+///
+/// # Errors
+/// When the node cannot be observed.
+pub fn check(root: &Root, wish: Option<Wish>, loaded: bool) -> anyhow::Result<(NodeReport, Exit)> {
+    let existing = boot_files::observe(root)?;
+    let wish = wish.or_else(|| boot_files::installed_wish(&existing)).unwrap_or_default();
+    let facts = Facts::observe(root, existing, &wish)?;
+    let mut decision = decide(&facts, &wish, false);
+
+    // What counts is what is there, not what install would make of it.
+    decision
+        .findings
+        .retain(|finding| !["boot-coverage", "boot-mechanism", "kernel-lacks-modules"].contains(&finding.id));
+    if facts.host.container.is_none() {
+        decision.findings.extend(boot_findings(&facts, &facts.boot, &decision.modules));
+    }
+    if loaded {
+        for mandatory in [true, false] {
+            let waits = |m: &&super::modules::Module| m.mandatory == mandatory && m.state == State::Loadable;
+            let names: Vec<&str> = decision.modules.iter().filter(waits).map(|m| m.name.as_str()).collect();
+            if !names.is_empty() {
+                decision.findings.push(Finding {
+                    level: if mandatory { Level::Error } else { Level::Warning },
+                    id: "module-not-loaded",
+                    message: format!("{}: not loaded", names.join(" ")),
+                    hint: Some("kpx-prep node install".to_owned()),
+                });
+            }
+        }
+    }
+    for file in &decision.files {
+        let (id, what) = match file.action {
+            FileAction::Create => ("file-missing", "is not there"),
+            FileAction::Update => ("file-differs", "is not as kpx-prep would write it"),
+            _ => continue,
+        };
+        decision.findings.push(Finding {
+            level: Level::Warning,
+            id,
+            message: format!("{} {what}", file.file.path),
+            hint: Some("kpx-prep node install".to_owned()),
+        });
+    }
+    let (outcome, exit) =
+        if decision.is_blocked() { (Outcome::NotPrepared, Exit::CheckSaysNo) } else { (Outcome::Prepared, Exit::Done) };
+    let files = decision.files.iter().map(|file| file_line(file.file.path, file.action, false)).collect();
+    Ok((NodeReport::new(root, &facts, outcome, decision, files), exit))
+}

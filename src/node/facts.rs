@@ -1,0 +1,116 @@
+//! Everything that is observed on a node, in one place; deciding starts from here.
+
+use std::cmp::Ordering;
+use std::collections::BTreeMap;
+
+use super::boot::{self, Boot};
+use super::boot_files::{self, Existing};
+use super::host::{self, Host};
+use super::kernel::{self, Kernel};
+use super::modprobe_config::{self, ModprobeConfig};
+use super::modules::{Surroundings, Wish};
+use super::root::Root;
+
+/// A node as it was observed.
+#[derive(Clone, Debug, Default)]
+pub struct Facts {
+    /// The host.
+    pub host: Host,
+    /// The kernels that are installed, by release.
+    pub kernels: BTreeMap<String, Kernel>,
+    /// What the administrator forbids.
+    pub config: ModprobeConfig,
+    /// What loads modules at boot.
+    pub boot: Boot,
+    /// What is at the paths that kpx-prep may write.
+    pub existing: BTreeMap<&'static str, Existing>,
+}
+
+impl Facts {
+    /// Observes a node.
+    ///
+    /// # Errors
+    /// When something that must be known exists and cannot be read.
+    pub fn observe(root: &Root, existing: BTreeMap<&'static str, Existing>, wish: &Wish) -> anyhow::Result<Self> {
+        let host = host::observe(root)?;
+        // Whatever a container's own init would do at boot, it loads no modules.
+        let boot = if host.container.is_some() { Boot::default() } else { boot::observe(root) };
+        Ok(Self {
+            host,
+            kernels: kernel::installed(root, &wish.names()),
+            config: modprobe_config::read(root),
+            boot,
+            existing,
+        })
+    }
+
+    /// [`Facts::observe`], the files included.
+    ///
+    /// # Errors
+    /// When something that must be known exists and cannot be read.
+    pub fn observe_all(root: &Root, wish: &Wish) -> anyhow::Result<Self> {
+        Self::observe(root, boot_files::observe(root)?, wish)
+    }
+
+    /// The kernel to judge by: the running one; in an image that is not running, the newest.
+    pub fn kernel(&self) -> Option<&Kernel> {
+        match &self.host.release {
+            Some(release) => self.kernels.get(release),
+            None => self.newest(None),
+        }
+    }
+
+    /// What the state of a module depends on.
+    pub fn surroundings(&self) -> Surroundings<'_> {
+        Surroundings {
+            host: &self.host,
+            kernel: self.kernel(),
+            other_kernel: self.newest(self.host.release.as_deref()).map(|kernel| kernel.release.as_str()),
+            config: &self.config,
+            boot: &self.boot,
+        }
+    }
+
+    fn newest(&self, but: Option<&str>) -> Option<&Kernel> {
+        let others = self.kernels.values().filter(|kernel| Some(kernel.release.as_str()) != but);
+        others.max_by(|a, b| by_version(&a.release, &b.release))
+    }
+}
+
+/// Orders releases as people do: runs of digits by their value. Only used to say which kernel is the newest.
+fn by_version(a: &str, b: &str) -> Ordering {
+    let parts = |release: &str| -> Vec<(u64, String)> {
+        let mut parts = vec![(0_u64, String::new())];
+        let mut in_digits = false;
+        for c in release.chars() {
+            match (c.to_digit(10), in_digits) {
+                (Some(digit), true) => {
+                    if let Some(last) = parts.last_mut() {
+                        last.0 = last.0.saturating_mul(10).saturating_add(u64::from(digit));
+                    }
+                }
+                (Some(digit), false) => parts.push((u64::from(digit), String::new())),
+                (None, _) => {
+                    if let Some(last) = parts.last_mut() {
+                        last.1.push(c);
+                    }
+                }
+            }
+            in_digits = c.is_ascii_digit();
+        }
+        parts
+    };
+    parts(a).cmp(&parts(b))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn newest_by_number() {
+        assert_eq!(by_version("6.1.0-9-amd64", "6.1.0-18-amd64"), Ordering::Less);
+        assert_eq!(by_version("5.14.0-427.el9.x86_64", "5.14.0-70.el9.x86_64"), Ordering::Greater);
+        assert_eq!(by_version("6.1.0", "6.1.0"), Ordering::Equal);
+    }
+}

@@ -1,0 +1,159 @@
+//! What kind of host this is: distribution, running kernel, what its kernel forbids, and whether it is a container.
+
+use std::collections::BTreeSet;
+
+use anyhow::Context as _;
+use etc_os_release::OsRelease;
+
+use super::kernel::canonical;
+use super::root::Root;
+
+/// A host as observed through its root.
+#[derive(Clone, Debug, Default)]
+pub struct Host {
+    /// `ID` of os-release; `linux` where the file is missing, as os-release(5) says.
+    pub distro: String,
+    /// `ID_LIKE` of os-release.
+    pub distro_like: Vec<String>,
+    /// `VERSION_ID` of os-release, or empty.
+    pub distro_version: String,
+    /// `uname -r` of the running kernel; `None` where the root has no `/proc` (an image that is not running).
+    pub release: Option<String>,
+    /// Modules that are live, from `/proc/modules`.
+    pub loaded: BTreeSet<String>,
+    /// `kernel.modules_disabled` is 1: no module can be loaded until the next boot.
+    pub modules_disabled: bool,
+    /// The kernel's lockdown level when it is not `none`.
+    pub lockdown: Option<String>,
+    /// The kind of container, where modules belong to the host around it.
+    pub container: Option<String>,
+    /// SELinux enforces its policy.
+    pub selinux: bool,
+    /// NetworkManager is installed.
+    pub network_manager: bool,
+}
+
+impl Host {
+    /// Whether the distribution is `id` or says that it is like it.
+    pub fn is_like(&self, id: &str) -> bool {
+        self.distro == id || self.distro_like.iter().any(|like| like == id)
+    }
+
+    /// The first number of `VERSION_ID`, or 0.
+    pub fn major(&self) -> u32 {
+        self.distro_version.split('.').next().and_then(|major| major.parse().ok()).unwrap_or(0)
+    }
+}
+
+/// Observes the host.
+///
+/// # Errors
+/// When `/proc/modules` or the kernel's release exists and cannot be read.
+pub fn observe(root: &Root) -> anyhow::Result<Host> {
+    let os = ["/etc/os-release", "/usr/lib/os-release"]
+        .into_iter()
+        .find_map(|path| root.read(path).ok().flatten())
+        .and_then(|text| text.parse::<OsRelease>().ok());
+    let mut host = Host {
+        distro: "linux".to_owned(),
+        loaded: loaded_modules(root)?,
+        release: text_of(root, "/proc/sys/kernel/osrelease")?,
+        modules_disabled: text_of(root, "/proc/sys/kernel/modules_disabled").ok().flatten().as_deref() == Some("1"),
+        lockdown: root.read("/sys/kernel/security/lockdown").ok().flatten().and_then(|text| lockdown_level(&text)),
+        container: container(root),
+        selinux: text_of(root, "/sys/fs/selinux/enforce").ok().flatten().as_deref() == Some("1"),
+        network_manager: ["/usr/sbin/NetworkManager", "/usr/bin/NetworkManager"].iter().any(|p| root.exists(p)),
+        ..Host::default()
+    };
+    if let Some(os) = os {
+        os.id().clone_into(&mut host.distro);
+        host.distro_like = os.id_like().map(|like| like.map(str::to_owned).collect()).unwrap_or_default();
+        os.version_id().unwrap_or_default().clone_into(&mut host.distro_version);
+    }
+    Ok(host)
+}
+
+/// The modules that are live now, from `/proc/modules`.
+///
+/// # Errors
+/// When the file exists and cannot be read.
+pub fn loaded_modules(root: &Root) -> anyhow::Result<BTreeSet<String>> {
+    let text =
+        root.read("/proc/modules").with_context(|| format!("reading {}", root.join("/proc/modules").display()))?;
+    Ok(text.unwrap_or_default().lines().filter_map(live_module).collect())
+}
+
+/// The live modules that nothing uses, from the third field of `/proc/modules`.
+///
+/// # Errors
+/// When the file exists and cannot be read.
+pub fn unused_modules(root: &Root) -> anyhow::Result<BTreeSet<String>> {
+    let text =
+        root.read("/proc/modules").with_context(|| format!("reading {}", root.join("/proc/modules").display()))?;
+    let unused = |line: &&str| line.split_whitespace().nth(2) == Some("0");
+    Ok(text.unwrap_or_default().lines().filter(unused).filter_map(live_module).collect())
+}
+
+/// `NAME SIZE USERS DEPS STATE ADDRESS`; a module that is still loading, or being unloaded, is not there yet or any more.
+fn live_module(line: &str) -> Option<String> {
+    let mut fields = line.split_whitespace();
+    let name = fields.next()?;
+    let state = fields.nth(3).unwrap_or("Live");
+    (state == "Live").then(|| canonical(name))
+}
+
+fn text_of(root: &Root, path: &str) -> anyhow::Result<Option<String>> {
+    let text = root.read(path).with_context(|| format!("reading {}", root.join(path).display()))?;
+    Ok(text.map(|text| text.trim().to_owned()).filter(|text| !text.is_empty()))
+}
+
+/// `none [integrity] confidentiality`: the bracket marks the level in force.
+fn lockdown_level(text: &str) -> Option<String> {
+    let level = text.split('[').nth(1)?.split(']').next()?;
+    (level != "none").then(|| level.to_owned())
+}
+
+/// The marks that container managers leave, as `systemd-detect-virt --container` looks for them.
+///
+/// A machine may boot a file tree that was a container image once: where the kernel's own threads are to be seen,
+/// this is no container, whatever marks lie about.
+fn container(root: &Root) -> Option<String> {
+    let named = |path: &str| text_of(root, path).ok().flatten();
+    if !root.is_dir("/proc/1") || named("/proc/2/comm").as_deref() == Some("kthreadd") {
+        return None;
+    }
+    if let Some(kind) = named("/run/systemd/container") {
+        return Some(kind);
+    }
+    if let Ok(Some(environment)) = root.read("/proc/1/environ")
+        && let Some(kind) = environment.split('\0').find_map(|pair| pair.strip_prefix("container="))
+        && !kind.is_empty()
+    {
+        return Some(kind.to_owned());
+    }
+    let marks = [("/.dockerenv", "docker"), ("/run/.containerenv", "podman"), ("/dev/.lxc", "lxc")];
+    if let Some((_, kind)) = marks.into_iter().find(|(path, _)| root.exists(path)) {
+        return Some(kind.to_owned());
+    }
+    (root.exists("/proc/vz") && !root.exists("/proc/bc")).then(|| "openvz".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_live_modules_count() {
+        assert_eq!(live_module("ip_vs 196608 2 ip_vs_rr, Live 0x0000000000000000").as_deref(), Some("ip_vs"));
+        assert_eq!(live_module("ip_vs 196608 0 - Loading 0x0").as_deref(), None);
+        assert_eq!(live_module("ip_vs 196608 0 - Unloading 0x0").as_deref(), None);
+        assert_eq!(live_module(""), None);
+    }
+
+    #[test]
+    fn level_of_lockdown() {
+        assert_eq!(lockdown_level("[none] integrity confidentiality\n"), None);
+        assert_eq!(lockdown_level("none [integrity] confidentiality\n").as_deref(), Some("integrity"));
+        assert_eq!(lockdown_level(""), None);
+    }
+}

@@ -1,0 +1,23 @@
+//! One Linux host, seen and changed through a root prefix: which IPVS modules it has, what loads them at boot.
+//!
+//! [`facts`] observes, [`decide`] decides, [`install`], [`check`] and [`remove`] act.
+
+pub mod boot;
+pub mod boot_files;
+pub mod check;
+pub mod classic_script;
+pub mod decide;
+pub mod facts;
+pub mod host;
+pub mod install;
+pub mod kernel;
+pub mod lock;
+pub mod modprobe;
+pub mod modprobe_config;
+pub mod modules;
+pub mod network_manager;
+pub mod packages;
+pub mod remove;
+pub mod report;
+pub mod root;
+pub mod transaction;

@@ -1,0 +1,212 @@
+//! What the node commands tell: one line per module and per file, a summary, findings with hints; or JSON and YAML.
+
+use std::fmt::Write as _;
+
+use comfy_table::{Table, presets};
+use serde::Serialize;
+
+use super::boot::Mechanism;
+use super::decide::{Decision, FileAction};
+use super::facts::Facts;
+use super::modules::{Module, State};
+use super::root::Root;
+use crate::report::{API_VERSION, Finding, Format, Level, serialize};
+
+/// How a node command ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Outcome {
+    /// As wanted now.
+    Prepared,
+    /// As wanted before; nothing was done.
+    AlreadyPrepared,
+    /// A dry run; what would be done stands in the report.
+    WouldPrepare,
+    /// A check says no; nothing was done.
+    NotPrepared,
+    /// Loading failed; the files are as they were.
+    Failed,
+    /// What install wrote is gone.
+    Removed,
+    /// There was nothing of ours.
+    NothingToRemove,
+}
+
+/// One file, and what became of it.
+#[derive(Clone, Debug, Serialize)]
+pub struct FileLine {
+    /// Where, as the host sees it.
+    pub path: String,
+    /// What became of it, in a word or two.
+    pub state: &'static str,
+    /// More about it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub detail: Option<String>,
+}
+
+/// What a node command has to tell. Its JSON form is an interface.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct NodeReport {
+    api_version: &'static str,
+    kind: &'static str,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// The summary, in one line.
+    pub summary: String,
+    root: String,
+    distro: String,
+    kernel: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    container: Option<String>,
+    boot: Vec<Mechanism>,
+    /// Every wanted module with its state.
+    pub modules: Vec<Module>,
+    /// Every file with what became of it.
+    pub files: Vec<FileLine>,
+    /// What was found, errors first.
+    pub findings: Vec<Finding>,
+}
+
+impl NodeReport {
+    /// A report on a node, its findings sorted by weight.
+    pub fn new(root: &Root, facts: &Facts, outcome: Outcome, decision: Decision, files: Vec<FileLine>) -> Self {
+        let mut findings = decision.findings;
+        findings.sort_by_key(|finding| std::cmp::Reverse(finding.level));
+        let mut report = Self {
+            api_version: API_VERSION,
+            kind: "NodeReport",
+            outcome,
+            summary: String::new(),
+            root: root.path().display().to_string(),
+            distro: format!("{} {}", facts.host.distro, facts.host.distro_version).trim_end().to_owned(),
+            kernel: facts.host.release.clone().or_else(|| facts.kernel().map(|kernel| kernel.release.clone())),
+            container: facts.host.container.clone(),
+            boot: facts.boot.mechanisms.clone(),
+            modules: decision.modules,
+            files,
+            findings,
+        };
+        report.summary = report.summarize();
+        report
+    }
+
+    fn summarize(&self) -> String {
+        let count = |state| self.modules.iter().filter(|module| module.state == state).count();
+        let mut modules = Vec::new();
+        for (state, word) in [
+            (State::Loaded, "loaded"),
+            (State::BuiltIn, "built in"),
+            (State::Loadable, "loadable"),
+            (State::Missing, "missing"),
+            (State::Blocked, "blocked"),
+        ] {
+            if count(state) > 0 {
+                modules.push(format!("{} {word}", count(state)));
+            }
+        }
+        let modules = format!("modules: {}", modules.join(", "));
+        let errors = self.findings.iter().filter(|finding| finding.level == Level::Error).count();
+        match self.outcome {
+            Outcome::Prepared => format!("prepared; {modules}"),
+            Outcome::AlreadyPrepared => format!("already prepared; {modules}"),
+            Outcome::WouldPrepare => format!("dry run, nothing was changed; {modules}"),
+            Outcome::NotPrepared => format!(
+                "not prepared: {errors} problem{}; nothing was changed; {modules}",
+                if errors == 1 { "" } else { "s" }
+            ),
+            Outcome::Failed => format!("failed: the files are as they were before; {modules}"),
+            Outcome::Removed => "removed what kpx-prep had written".to_owned(),
+            Outcome::NothingToRemove => "nothing to remove: kpx-prep has written nothing here".to_owned(),
+        }
+    }
+
+    /// The report in the format that was asked for.
+    ///
+    /// # Errors
+    /// When it cannot be serialized.
+    pub fn render(&self, format: Format) -> anyhow::Result<String> {
+        if format == Format::Text { Ok(self.text()) } else { serialize(self, format) }
+    }
+
+    fn text(&self) -> String {
+        let mut text = String::new();
+        let mut table = plain_table();
+        for module in &self.modules {
+            let weight = if module.mandatory { "mandatory" } else { "optional" };
+            table.add_row([
+                module.name.as_str(),
+                state_word(module.state),
+                weight,
+                module.detail.as_deref().unwrap_or(""),
+            ]);
+        }
+        push_table(&mut text, &table);
+        let mut table = plain_table();
+        for file in &self.files {
+            table.add_row([file.path.as_str(), file.state, file.detail.as_deref().unwrap_or("")]);
+        }
+        push_table(&mut text, &table);
+        for mechanism in &self.boot {
+            let _ = writeln!(text, "boot: {}", mechanism.describe());
+        }
+        let _ = writeln!(text, "{}", self.summary);
+        for finding in &self.findings {
+            push_finding(&mut text, finding);
+        }
+        text
+    }
+}
+
+/// The line for a file before anything was done to it.
+pub fn file_line(path: &str, action: FileAction, done: bool) -> FileLine {
+    let state = match (action, done) {
+        (FileAction::Keep, _) => "unchanged",
+        (FileAction::Create, true) => "written",
+        (FileAction::Create, false) => "absent",
+        (FileAction::Update, true) => "updated",
+        (FileAction::Update, false) => "differs",
+        (FileAction::KeepForeign, _) => "kept, not ours",
+        (FileAction::ReplaceForeign, true) => "replaced",
+        (FileAction::ReplaceForeign, false) => "not ours",
+        (FileAction::InTheWay, _) => "in the way",
+    };
+    FileLine { path: path.to_owned(), state, detail: None }
+}
+
+fn state_word(state: State) -> &'static str {
+    match state {
+        State::Loaded => "loaded",
+        State::BuiltIn => "built in",
+        State::Loadable => "loadable",
+        State::Missing => "missing",
+        State::Blocked => "blocked",
+    }
+}
+
+fn plain_table() -> Table {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING);
+    table
+}
+
+fn push_table(text: &mut String, table: &Table) {
+    if table.row_count() > 0 {
+        for line in table.lines() {
+            let _ = writeln!(text, "{}", line.trim());
+        }
+    }
+}
+
+fn push_finding(text: &mut String, finding: &Finding) {
+    let (colour, word) = match finding.level {
+        Level::Error => (anstyle::AnsiColor::Red, "error"),
+        Level::Warning => (anstyle::AnsiColor::Yellow, "warning"),
+        Level::Info => (anstyle::AnsiColor::Cyan, "info"),
+    };
+    let style = colour.on_default();
+    let _ = writeln!(text, "{style}{word}{style:#} [{}] {}", finding.id, finding.message);
+    if let Some(hint) = &finding.hint {
+        let _ = writeln!(text, "  hint: {hint}");
+    }
+}

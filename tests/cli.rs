@@ -1,0 +1,89 @@
+//! The command line as a whole: help, exit statuses, generated completions and manual pages.
+
+use std::process::{Command, Output};
+
+use clap::CommandFactory as _;
+use kpx_prep::cli::Cli;
+
+fn kpx_prep(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_kpx-prep")).args(arguments).output().unwrap()
+}
+
+/// Every command that does something, as the words that lead to it.
+fn commands() -> Vec<Vec<String>> {
+    fn collect(command: &clap::Command, path: &[String], all: &mut Vec<Vec<String>>) {
+        for sub in command.get_subcommands().filter(|sub| sub.get_name() != "help") {
+            let path = [path, &[sub.get_name().to_owned()]].concat();
+            collect(sub, &path, all);
+            all.push(path);
+        }
+    }
+    let mut all = Vec::new();
+    collect(&Cli::command(), &[], &mut all);
+    all
+}
+
+#[test]
+fn the_definition_is_sound() {
+    Cli::command().debug_assert();
+}
+
+#[test]
+fn help_of_every_command_has_an_example() {
+    let commands = commands();
+    assert!(commands.len() >= 6, "{commands:?}");
+    for command in commands {
+        let mut words: Vec<&str> = command.iter().map(String::as_str).collect();
+        words.push("--help");
+        let output = kpx_prep(&words);
+        let help = String::from_utf8(output.stdout).unwrap();
+        assert!(output.status.success() && output.stderr.is_empty(), "{words:?}");
+        let example = help.split_once("Example").map(|(_, rest)| rest.contains("kpx-prep"));
+        assert_eq!(example, Some(true), "{words:?} has no example:\n{help}");
+    }
+}
+
+#[test]
+fn help_tells_every_exit_status() {
+    let help = String::from_utf8(kpx_prep(&["--help"]).stdout).unwrap();
+    for status in ["0  ", "1  ", "2  ", "3  ", "4  ", "5  ", "130"] {
+        assert!(help.lines().any(|line| line.trim_start().starts_with(status)), "{status}: {help}");
+    }
+}
+
+#[test]
+fn wrong_usage_is_2_and_silent_on_stdout() {
+    for arguments in
+        [&["--no-such-flag"][..], &["no-such-command"], &[], &["node", "install", "--root", "/nonexistent"]]
+    {
+        let output = kpx_prep(arguments);
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}");
+        assert!(output.stdout.is_empty() && !output.stderr.is_empty(), "{arguments:?}");
+    }
+}
+
+#[test]
+fn completions_and_manual_pages_name_every_command() {
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        let output = kpx_prep(&["completions", shell]);
+        let script = String::from_utf8(output.stdout).unwrap();
+        assert!(output.status.success(), "{shell}");
+        assert!(script.contains("no-load") && script.contains("scheduler"), "{shell}");
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let output = kpx_prep(&["man", folder.path().to_str().unwrap()]);
+    assert!(output.status.success());
+    for command in commands().iter().filter(|command| *command != &["man"]) {
+        let page = folder.path().join(format!("kpx-prep-{}.1", command.join("-")));
+        assert!(page.exists(), "{}", page.display());
+    }
+}
+
+#[test]
+fn a_closed_pipe_is_no_error() {
+    let script =
+        format!("{} completions bash | head -c 1 >/dev/null; echo ${{PIPESTATUS[0]}}", env!("CARGO_BIN_EXE_kpx-prep"));
+    let output = Command::new("bash").args(["-c", &script]).output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&output.stdout).trim(), "0");
+    assert!(output.stderr.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
+}

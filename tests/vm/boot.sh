@@ -1,0 +1,85 @@
+# shellcheck shell=bash
+# Boots a guest and brings back what its job printed. Sourced after lib.sh.
+#
+# A boot is tried a second time only if the kernel died before the job began (its first line is KPX-JOB-BEGIN): some
+# kernels do, now and then, under emulation. Whatever happened after that line stays as it is.
+
+# job_folder NAME FILE…: a folder with the binary, the guest's library, and these files; the first is what runs.
+job_folder() {
+    local folder=$RUN/$1 file
+    shift
+    mkdir -p "$folder"
+    for file in "$VM_DIR/guest/lib" "$@"; do cp "$file" "$folder/"; done
+    cp "$KPX_PREP" "$folder/kpx-prep"
+    printf '. /job/lib\n. "/job/%s"\nend_job\n' "$(basename "$1")" >"$folder/run"
+    echo "$folder"
+}
+
+begun() { grep -q KPX-JOB-BEGIN "$1" 2>/dev/null; }
+
+# boot_twice OUT COMMAND…
+boot_twice() {
+    local out=$1 try status
+    shift
+    for try in 1 2; do
+        : >"$out"
+        status=0
+        "$@" || status=$?
+        if begun "$out"; then
+            [ "$status" = 0 ] || note "the guest ended with status $status (124: timed out)"
+            return 0
+        fi
+        [ "$try" = 2 ] || note "the kernel died before the job began (status $status): booting once more"
+    done
+    return 1
+}
+
+# boot_uml IMAGE JOB SECONDS: the job's output is JOB/out, the console's JOB/console.
+boot_uml() {
+    local image=$1 job=$2 seconds=$3
+    boot_twice "$job/out" uml_once || { not_ok "User-Mode Linux did not get as far as the job" "$job/console"; return 1; }
+}
+
+uml_once() {
+    # Pinned to one processor: its threads hand over to each other all the time. Its own files stay out of $HOME.
+    timeout -k 5 "$seconds" taskset -c "$(some_cpu)" "$image/linux.uml" mem=256M uml_dir="$RUN/uml/" con=null con0=null,fd:1 \
+        rootfstype=hostfs root=/dev/root rootflags="$image/root" ro init=/init kpxjob="$job" quiet \
+        >"$job/console" 2>&1 </dev/null
+}
+
+# Any of the processors this process may use.
+some_cpu() {
+    local list
+    list=$(taskset -cp $$ | sed 's/.*: //')
+    # "0-1,4": the last number is always a valid one.
+    echo "${list##*[-,]}"
+}
+
+# The processor model and the switches are those under which every Debian kernel tried so far boots without KVM.
+qemu() { # qemu SECONDS OUT CONSOLE KERNEL INITRD ARGUMENT…
+    local seconds=$1 out=$2 console=$3 kernel=$4 initrd=$5
+    shift 5
+    timeout -k 5 "$seconds" qemu-system-x86_64 -M pc -accel tcg,thread=multi,tb-size=512 -cpu Nehalem,cx16=off -smp 2 \
+        -nodefaults -no-user-config -display none -serial "file:$console" -serial "file:$out" \
+        -kernel "$kernel" -initrd "$initrd" "$@" </dev/null 2>>"$console.qemu"
+}
+
+QEMU_APPEND="console=ttyS0 panic=-1 quiet mitigations=off tsc=unstable no_timer_check"
+
+# cpio_of FOLDER NAME: FOLDER as an archive that unpacks to /NAME, to be appended to an initrd.
+cpio_of() {
+    local stage
+    stage=$(mktemp -d "$RUN/cpio.XXXXXX")
+    cp -a "$1" "$stage/$2"
+    (cd "$stage" && find . -mindepth 1 | cpio --quiet -o -H newc -R 0:0)
+    rm -rf "$stage"
+}
+
+# boot_qemu IMAGE JOB SECONDS: a guest without a disk; the job's output is JOB/out.
+boot_qemu() {
+    local image=$1 job=$2 seconds=$3 initrd=$RUN/initrd.cpio
+    { cat "$image/initrd.cpio"; cpio_of "$job" job; } >"$initrd"
+    boot_twice "$job/out" qemu "$seconds" "$job/out" "$job/console" "$image/vmlinuz" "$initrd" -m 768 -no-reboot -append "$QEMU_APPEND" ||
+        { not_ok "the guest in QEMU did not get as far as the job" "$job/console"; return 1; }
+    rm -f "$initrd"
+}

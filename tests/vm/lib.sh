@@ -1,0 +1,163 @@
+# shellcheck shell=bash
+# What every script here shares: reports, packages of this machine, the cache of images, the binary under test.
+# Sourced, not run. Booting is in boot.sh, what is built for the cache in build/.
+
+VM_DIR=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+PROJECT=$(cd "$VM_DIR/../.." && pwd)
+CACHE=${KPX_PREP_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/kpx-prep}/vm
+MUSL=x86_64-unknown-linux-musl
+mkdir -p "$CACHE"
+
+# --- reports: one line per check, a summary at the end, never silence
+
+passed=0 failed=0 finished=
+
+ok() {
+    passed=$((passed + 1))
+    printf 'ok - %s\n' "$1"
+}
+
+# not_ok NAME [FILE]: FILE is the log that explains it.
+not_ok() {
+    failed=$((failed + 1))
+    printf 'not ok - %s\n' "$1"
+    if [ -n "${2:-}" ] && [ -e "$2" ]; then tail -n 40 "$2" | tr -d '\r' | sed 's/^/# /'; fi
+}
+
+# check NAME COMMAND…: what the command said is shown only if it fails.
+check() {
+    local name=$1 log
+    shift
+    log=$(mktemp)
+    if "$@" >"$log" 2>&1; then ok "$name"; else not_ok "$name" "$log"; fi
+    rm -f "$log"
+}
+
+note() { printf '# %s\n' "$*"; }
+
+# Cannot even try: a failure, never a skip.
+die() {
+    not_ok "$*"
+    exit 1
+}
+
+# The guest's own checks come back as text: show them and count them. Only "ok"/"not ok" lines are results, and the
+# job must have announced how many it ends with, so that a guest that died half-way cannot pass.
+count_guest() { # count_guest NAME FILE
+    local name=$1 file=$2 announced good bad
+    tr -d '\r' <"$file" | sed -n '/^\(ok\|not ok\|#\)/p'
+    good=$(tr -d '\r' <"$file" | grep -c '^ok - ' || true)
+    bad=$(tr -d '\r' <"$file" | grep -c '^not ok - ' || true)
+    announced=$(tr -d '\r' <"$file" | sed -n 's/^KPX-JOB-END \([0-9][0-9]*\)$/\1/p' | tail -n 1)
+    passed=$((passed + good)) failed=$((failed + bad))
+    if [ "${announced:-none}" != $((good + bad)) ] || [ $((good + bad)) = 0 ]; then
+        not_ok "$name: the guest's job ended early (announced ${announced:-nothing}, reported $((good + bad)))" "$file"
+    fi
+}
+
+finish() {
+    finished=1
+    if [ $((passed + failed)) = 0 ]; then not_ok "nothing was checked"; fi
+    printf '%s passed, %s failed\n' "$passed" "$failed"
+    [ "$failed" = 0 ]
+}
+
+# A throw-away folder for one run; `ending` reports a script that stopped before its summary.
+start() {
+    RUN=$(mktemp -d "${TMPDIR:-/tmp}/kpx-prep-vm.XXXXXX")
+    trap ending EXIT
+    trap 'exit 130' INT TERM
+}
+
+ending() {
+    local status=$?
+    if [ -z "$finished" ]; then
+        [ "$failed" != 0 ] || not_ok "the script stopped early (status $status)"
+        printf '%s passed, %s failed\n' "$passed" "$failed"
+        [ "$status" != 0 ] || status=1
+    fi
+    # Only what this run started itself.
+    local job
+    for job in $(jobs -p); do kill "$job" 2>/dev/null || true; done
+    if [ -n "${KPX_PREP_KEEP:-}" ]; then note "kept: $RUN"; else rm -rf "$RUN"; fi
+    exit "$status"
+}
+
+# --- this machine
+
+# The recipe stands on Debian packages for amd64, unpacked with dpkg; say so instead of failing somewhere inside.
+need_host() {
+    [ "$(uname -sm)" = "Linux x86_64" ] || die "this needs an x86_64 Linux machine (here: $(uname -sm))"
+    local tool
+    for tool in apt-get apt-cache dpkg-deb; do
+        command -v "$tool" >/dev/null || die "this needs Debian's $tool: use a Debian 12 machine, or a container of it"
+    done
+}
+
+need_root() { [ "$(id -u)" = 0 ] || die "$1 needs root (sudo make …)"; }
+
+# need_packages PACKAGE…: installs what is not there.
+need_packages() {
+    local package missing=()
+    for package in "$@"; do
+        [ "$(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null)" = installed ] || missing+=("$package")
+    done
+    [ ${#missing[@]} -gt 0 ] || return 0
+    [ "$(id -u)" = 0 ] || die "packages are missing; as root: apt-get install --no-install-recommends ${missing[*]}"
+    note "installing: ${missing[*]}"
+    local log=$RUN/apt.log options=(-y --no-install-recommends -o DPkg::Lock::Timeout=300)
+    # The lists may be older than the archive: try, refresh, try again.
+    if ! DEBIAN_FRONTEND=noninteractive apt-get install "${options[@]}" "${missing[@]}" >"$log" 2>&1; then
+        { apt-get update -o DPkg::Lock::Timeout=300 &&
+            DEBIAN_FRONTEND=noninteractive apt-get install "${options[@]}" "${missing[@]}"; } >"$log" 2>&1 ||
+            { not_ok "installing ${missing[*]}" "$log"; exit 1; }
+    fi
+}
+
+# --- the cache: $CACHE/NAME-KEY, where KEY says everything that went into it
+
+# built NAME VERSIONS: prints the folder that build/NAME makes, building it if this exact one is not there.
+# A folder under its final name is always whole: it is built beside it and renamed.
+built() {
+    local name=$1 versions=$2 key folder building
+    key=$(cat "$VM_DIR/build/$name" "$VM_DIR/apt.sh" <(echo "$versions") | sha256sum | cut -c1-16)
+    folder=$CACHE/$name-$key
+    (
+        flock 9
+        [ ! -d "$folder" ] || exit 0
+        # With the lock held, what lies here was left by a build that was killed.
+        find "$CACHE" -maxdepth 1 -name ".$name.*" -type d -exec rm -rf {} +
+        building=$(mktemp -d "$CACHE/.$name.XXXXXX")
+        chmod 755 "$building"
+        echo "# building $name ($versions)" >&2
+        local from=$SECONDS log=$CACHE/$name.log
+        if ! bash "$VM_DIR/build/$name" "$building" >"$log" 2>&1; then
+            tail -n 40 "$log" | sed 's/^/# /' >&2
+            rm -rf "$building"
+            exit 1
+        fi
+        echo "$versions" >"$building/made-from"
+        mv -T "$building" "$folder"
+        echo "# built $name in $((SECONDS - from)) s" >&2
+    ) 9>"$CACHE/.$name.lock" || return 1
+    touch "$folder"
+    # Older ones, unused for a month, are only in the way.
+    find "$CACHE" -maxdepth 1 -name "$name-*" -type d -mtime +30 -exec rm -rf {} +
+    echo "$folder"
+}
+
+# --- the binary under test: KPX_PREP=/path, else the static release built from this tree
+need_binary() {
+    if [ -n "${KPX_PREP:-}" ]; then
+        KPX_PREP=$(readlink -f "$KPX_PREP")
+    else
+        command -v cargo >/dev/null || die "cargo is missing; install Rust with: curl --proto '=https' -sSf https://sh.rustup.rs | sh -s -- -y"
+        if ! [ -d "$(rustc --print sysroot)/lib/rustlib/$MUSL" ]; then
+            rustup target add "$MUSL" || die "no Rust target $MUSL: rustup target add $MUSL"
+        fi
+        note "building the static release"
+        (cd "$PROJECT" && cargo build --quiet --locked --release --target "$MUSL") || die "cargo build --release --target $MUSL"
+        KPX_PREP=${CARGO_TARGET_DIR:-$PROJECT/target}/$MUSL/release/kpx-prep
+    fi
+    [ -x "$KPX_PREP" ] || die "no binary at $KPX_PREP"
+}
