@@ -90,7 +90,7 @@ impl FakeNode {
                 content = content.replace(path, &format!("{}{path}", root.path().display()));
             }
             // Nothing of the machine that runs the test may be found.
-            content = content.replace("PATH=$PATH:", "PATH=$PATH #");
+            content = content.replace("PATH=${PATH:+$PATH:}", "PATH=$PATH #");
             fs::write(at(get("path").trim_start_matches('/')), content).unwrap();
         }
         let script = at("etc/kpx-prep/boot");
