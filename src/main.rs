@@ -4,6 +4,10 @@ use clap::Parser;
 use kpx_prep::cli::{Cli, run};
 use kpx_prep::exit_code::Exit;
 
+/// musl's own allocator asks the kernel for memory at every turn.
+#[global_allocator]
+static ALLOCATOR: dlmalloc::GlobalDlmalloc = dlmalloc::GlobalDlmalloc;
+
 fn main() -> std::process::ExitCode {
     let cli = Cli::parse();
     cli.global.start_logging();

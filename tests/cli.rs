@@ -19,7 +19,9 @@ fn commands() -> Vec<Vec<String>> {
         }
     }
     let mut all = Vec::new();
-    collect(&Cli::command(), &[], &mut all);
+    let mut command = Cli::command();
+    command.build();
+    collect(&command, &[], &mut all);
     all
 }
 

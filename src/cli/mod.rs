@@ -3,9 +3,11 @@
 use clap::{Args, Parser, Subcommand};
 
 use crate::exit_code::{self, Exit};
+use deferred::Deferred;
 
 mod cloud_init;
 mod completions;
+mod deferred;
 mod kubeadm_config;
 mod node;
 
@@ -54,12 +56,17 @@ impl GlobalArgs {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    Node(node::NodeArgs),
-    KubeadmConfig(Box<kubeadm_config::KubeadmConfigArgs>),
-    CloudInit(Box<cloud_init::CloudInitArgs>),
-    Completions(completions::CompletionsArgs),
+    /// Prepare this node for kube-proxy in IPVS mode: kernel modules now and at boot
+    Node(Deferred<node::NodeArgs>),
+    /// Write a kubeadm config with kube-proxy in IPVS mode
+    KubeadmConfig(Deferred<kubeadm_config::KubeadmConfigArgs>),
+    /// Render cloud-init user-data that prepares a node and then runs kubeadm
+    CloudInit(Deferred<cloud_init::CloudInitArgs>),
+    /// Print a shell completion script
+    Completions(Deferred<completions::CompletionsArgs>),
+    /// Write a manual page for every command into a folder
     #[command(hide = true)]
-    Man(completions::ManArgs),
+    Man(Deferred<completions::ManArgs>),
 }
 
 /// Runs the command that was asked for.
@@ -68,10 +75,10 @@ enum Command {
 /// Whatever the command could not do; [`Exit::of_error`] gives the status.
 pub fn run(cli: Cli) -> anyhow::Result<Exit> {
     match cli.command {
-        Command::Node(args) => args.run(),
-        Command::KubeadmConfig(args) => args.run(),
-        Command::CloudInit(args) => args.run(),
-        Command::Completions(args) => args.run(),
-        Command::Man(args) => args.run(),
+        Command::Node(args) => args.0.run(),
+        Command::KubeadmConfig(args) => args.0.run(),
+        Command::CloudInit(args) => args.0.run(),
+        Command::Completions(args) => args.0.run(),
+        Command::Man(args) => args.0.run(),
     }
 }

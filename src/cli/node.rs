@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use anyhow::Context as _;
 use clap::{Args, Subcommand};
 
+use super::deferred::Deferred;
 use crate::exit_code::{Exit, Refusal};
 use crate::node::check::check;
 use crate::node::install::{Options, install};
@@ -25,17 +26,20 @@ pub(super) struct NodeArgs {
 
 #[derive(Debug, Subcommand)]
 enum NodeCommand {
-    Install(InstallArgs),
-    Check(CheckArgs),
-    Remove(RemoveArgs),
+    /// Write the boot files, load the modules, prove it
+    Install(Deferred<InstallArgs>),
+    /// Look whether this node is prepared; changes nothing
+    Check(Deferred<CheckArgs>),
+    /// Take away what install wrote
+    Remove(Deferred<RemoveArgs>),
 }
 
 impl NodeArgs {
     pub(super) fn run(self) -> anyhow::Result<Exit> {
         match self.command {
-            NodeCommand::Install(args) => args.run(),
-            NodeCommand::Check(args) => args.run(),
-            NodeCommand::Remove(args) => args.run(),
+            NodeCommand::Install(args) => args.0.run(),
+            NodeCommand::Check(args) => args.0.run(),
+            NodeCommand::Remove(args) => args.0.run(),
         }
     }
 }

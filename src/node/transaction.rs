@@ -110,7 +110,7 @@ impl Drop for Transaction<'_> {
                 Undo::Restore { path, content, mode } => (path.clone(), atomic_file::replace(&path, &content, mode)),
             };
             if let Err(error) = result {
-                tracing::error!("undoing {}: {error}; it stays as it was written", path.display());
+                anstream::eprintln!("error: undoing {}: {error}; it stays as it was written", path.display());
             }
         }
     }
