@@ -136,28 +136,14 @@ pub fn observe(root: &Root) -> anyhow::Result<BTreeMap<&'static str, Existing>> 
 
 fn examine(root: &Root, path: &str) -> io::Result<Existing> {
     let (folder, name) = path.rsplit_once('/').unwrap_or(("", path));
-    // Folders may be links, as an administrator set them up; they are followed below the root only.
-    let mut above = String::new();
-    for part in folder.split('/').filter(|part| !part.is_empty()) {
-        above = format!("{above}/{part}");
-        let link = root.join(&above);
-        match root.resolve(&above) {
-            Ok(real) if real.is_dir() => {}
-            Ok(real) => match (real.symlink_metadata(), link.symlink_metadata()) {
-                (Err(error), Err(_)) if is_absent(&error) => return Ok(Existing::Absent),
-                (_, Ok(meta)) if meta.is_symlink() => {
-                    return Ok(Existing::InTheWay(format!("{above} is a symbolic link that leads to no folder")));
-                }
-                _ => return Ok(Existing::InTheWay(format!("{above} is not a folder"))),
-            },
-            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => return Err(error),
-            Err(error) => return Ok(Existing::InTheWay(format!("{above}: {error}"))),
-        }
-    }
-    let place = root.resolve(folder)?.join(name);
+    let place = match root.resolve(folder) {
+        Ok(folder) => folder.join(name),
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => return Err(error),
+        Err(error) => return Ok(Existing::InTheWay(format!("{folder}: {error}"))),
+    };
     let meta = match place.symlink_metadata() {
         Ok(meta) => meta,
-        Err(error) if is_absent(&error) => return Ok(Existing::Absent),
+        Err(error) if is_absent(&error) => return folder_in_the_way(root, folder),
         Err(error) => return Err(error),
     };
     if meta.is_symlink() {
@@ -169,4 +155,25 @@ fn examine(root: &Root, path: &str) -> io::Result<Existing> {
     }
     let content = String::from_utf8_lossy(&fs::read(&place)?).into_owned();
     Ok(Existing::File { content, mode: meta.permissions().mode() & 0o7777 })
+}
+
+/// Why a file that is not there could not be put there either. Folders may be links, as an administrator set them
+/// up; they are followed below the root only, and must lead to a folder.
+fn folder_in_the_way(root: &Root, folder: &str) -> io::Result<Existing> {
+    let mut above = String::new();
+    for part in folder.split('/').filter(|part| !part.is_empty()) {
+        above = format!("{above}/{part}");
+        if root.is_dir(&above) {
+            continue;
+        }
+        return Ok(match root.join(&above).symlink_metadata() {
+            Ok(meta) if meta.is_symlink() => {
+                Existing::InTheWay(format!("{above} is a symbolic link that leads to no folder"))
+            }
+            Ok(_) => Existing::InTheWay(format!("{above} is not a folder")),
+            Err(error) if is_absent(&error) => Existing::Absent,
+            Err(error) => return Err(error),
+        });
+    }
+    Ok(Existing::Absent)
 }

@@ -35,13 +35,24 @@ impl Facts {
         let host = host::observe(root)?;
         // Whatever a container's own init would do at boot, it loads no modules.
         let boot = if host.container.is_some() { Boot::default() } else { boot::observe(root) };
-        Ok(Self {
-            host,
-            kernels: kernel::installed(root, &wish.names()),
-            config: modprobe_config::read(root),
-            boot,
-            existing,
-        })
+        let kernels = kernel::installed(root, &wish.names());
+        let config = modprobe_config::read(root);
+        let mut facts = Self { host, kernels, config, boot, existing };
+        if !facts.is_plain(wish) {
+            let asked = &wish.names();
+            facts.kernels.values_mut().for_each(|kernel| kernel.read_index(root, asked));
+        }
+        Ok(facts)
+    }
+
+    /// Whether depmod's large index can tell nothing new: the running kernel is the only one, all that is wanted is
+    /// live, and our list names all of it.
+    fn is_plain(&self, wish: &Wish) -> bool {
+        let Some(kernel) = self.kernel() else { return false };
+        let Some(Existing::File { content, .. }) = self.existing.get(boot_files::LIST) else { return false };
+        let listed = boot::names_in_list(content);
+        let wanted = wish.modules(Some(kernel), &self.host.loaded);
+        self.kernels.len() == 1 && wanted.keys().all(|name| self.host.loaded.contains(name) && listed.contains(name))
     }
 
     /// [`Facts::observe`], the files included.

@@ -15,6 +15,12 @@ pub const MODULES_FOLDERS: [&str; 2] = ["/lib/modules", "/usr/lib/modules"];
 /// Below a kernel's folder: where its own, added and replaced modules lie (depmod.d(5), `search`).
 const PARTS: [&str; 4] = ["kernel", "extra", "updates", "weak-updates"];
 
+/// Where connection tracking lies, below a kernel's folder.
+const CONNTRACK_PLACES: [(&str, &str); 2] = [
+    ("nf_conntrack", "kernel/net/netfilter/nf_conntrack"),
+    ("nf_conntrack_ipv4", "kernel/net/ipv4/netfilter/nf_conntrack_ipv4"),
+];
+
 /// A module's name as the kernel spells it: `-` and `_` are the same character to modprobe.
 pub fn canonical(name: &str) -> String {
     name.replace('-', "_")
@@ -27,12 +33,24 @@ pub fn module_of_file(file: &str) -> Option<String> {
     (matches!(suffix, "" | ".gz" | ".xz" | ".zst") && !stem.is_empty()).then(|| canonical(stem))
 }
 
+/// What depmod's index says, as far as it was looked at.
+#[derive(Clone, Debug, Default)]
+pub enum Index {
+    /// Not looked at: every module in question is live, so modprobe did find it.
+    #[default]
+    Unread,
+    /// There is none: depmod never ran.
+    Missing,
+    /// Modules that modprobe can find, with those they need.
+    Read(BTreeMap<String, BTreeSet<String>>),
+}
+
 /// One installed kernel, with what it knows of the modules that matter here.
 #[derive(Clone, Debug, Default)]
 pub struct Kernel {
     /// `uname -r` of that kernel.
     pub release: String,
-    /// Its modules folder as the host sees it, for messages.
+    /// Its modules folder as the host sees it.
     pub folder: String,
     /// Modules in its ipvs folder, built in or as files.
     pub ipvs: BTreeSet<String>,
@@ -40,8 +58,8 @@ pub struct Kernel {
     pub builtin: BTreeSet<String>,
     /// Module files, by module.
     pub files: BTreeMap<String, PathBuf>,
-    /// Modules that modprobe can find, with those they need; `None` when depmod never ran.
-    pub indexed: Option<BTreeMap<String, BTreeSet<String>>>,
+    /// depmod's index.
+    pub index: Index,
 }
 
 impl Kernel {
@@ -52,16 +70,69 @@ impl Kernel {
 
     /// Whether depmod's index lists the module.
     pub fn is_indexed(&self, name: &str) -> bool {
-        self.indexed.as_ref().is_some_and(|index| index.contains_key(name))
+        match &self.index {
+            Index::Unread => true,
+            Index::Missing => false,
+            Index::Read(index) => index.contains_key(name),
+        }
     }
 
     /// Whether loading `name` also loads `needed`.
     pub fn needs(&self, name: &str, needed: &str) -> bool {
-        self.indexed.as_ref().and_then(|index| index.get(name)).is_some_and(|deps| deps.contains(needed))
+        match &self.index {
+            Index::Read(index) => index.get(name).is_some_and(|deps| deps.contains(needed)),
+            Index::Unread | Index::Missing => false,
+        }
+    }
+
+    /// Reads depmod's index: where modprobe finds what lies in unusual places, and what needs what.
+    pub fn read_index(&mut self, root: &Root, asked: &BTreeSet<String>) {
+        let Ok(Some(text)) = root.read(&format!("{}/modules.dep", self.folder)) else {
+            self.index = Index::Missing;
+            self.search_everywhere(root, asked);
+            return;
+        };
+        let mut index = BTreeMap::new();
+        for line in text.lines() {
+            let Some((file, needed)) = line.split_once(':') else { continue };
+            let Some(name) = relevant_module(file, asked) else { continue };
+            if !self.files.contains_key(&name) {
+                // depmod writes paths relative to the kernel's folder, or absolute ones.
+                let path = if file.starts_with('/') { file.to_owned() } else { format!("{}/{file}", self.folder) };
+                if let Ok(real) = root.resolve(&path)
+                    && real.is_file()
+                {
+                    if path.contains("/ipvs/") {
+                        self.ipvs.insert(name.clone());
+                    }
+                    self.files.insert(name.clone(), real);
+                }
+            }
+            index.insert(name, needed.split_whitespace().filter_map(module_of_file).collect());
+        }
+        self.index = Index::Read(index);
+        self.search_everywhere(root, asked);
+    }
+
+    /// What the index does not list may still lie there, because depmod has not run since.
+    fn search_everywhere(&mut self, root: &Root, asked: &BTreeSet<String>) {
+        let unknown = |name: &String| !self.files.contains_key(name) && !self.builtin.contains(name);
+        let wanted: Vec<String> = asked.iter().filter(|name| unknown(name)).cloned().collect();
+        if wanted.is_empty() {
+            return;
+        }
+        for part in PARTS {
+            for (name, file) in files_below(root, &format!("{}/{part}", self.folder)) {
+                if wanted.contains(&name) {
+                    self.files.entry(name).or_insert(file);
+                }
+            }
+        }
     }
 }
 
-/// Every kernel that is installed, by release. Only modules that IPVS could want, and those in `asked`, are noted.
+/// Every kernel that is installed, by release, without its index. Only modules that IPVS could want, and those in
+/// `asked`, are noted.
 ///
 /// A folder counts as an installed kernel when it has a `kernel` folder or a `modules.builtin` file: packages
 /// that are gone leave folders behind that have neither.
@@ -69,73 +140,62 @@ pub fn installed(root: &Root, asked: &BTreeSet<String>) -> BTreeMap<String, Kern
     let mut kernels = BTreeMap::new();
     for base in MODULES_FOLDERS {
         for release in root.list(base) {
+            if kernels.contains_key(&release) {
+                continue;
+            }
             let folder = format!("{base}/{release}");
-            let known = root.is_dir(&format!("{folder}/kernel")) || root.exists(&format!("{folder}/modules.builtin"));
-            if known && !kernels.contains_key(&release) {
-                kernels.insert(release.clone(), read(root, &release, folder, asked));
+            let builtin = root.read(&format!("{folder}/modules.builtin")).ok().flatten();
+            if builtin.is_some() || root.is_dir(&format!("{folder}/kernel")) {
+                let kernel = look(root, &release, folder, &builtin.unwrap_or_default(), asked);
+                kernels.insert(release, kernel);
             }
         }
     }
     kernels
 }
 
-fn read(root: &Root, release: &str, folder: String, asked: &BTreeSet<String>) -> Kernel {
-    let matters = |name: &str| name.starts_with("ip_vs") || name.starts_with("nf_conntrack") || asked.contains(name);
+fn look(root: &Root, release: &str, folder: String, builtin: &str, asked: &BTreeSet<String>) -> Kernel {
     let mut kernel = Kernel { release: release.to_owned(), ..Kernel::default() };
-    let mut ipvs_folders: BTreeSet<String> =
-        PARTS.iter().map(|part| format!("{folder}/{part}/net/netfilter/ipvs")).collect();
-
-    let builtin = root.read(&format!("{folder}/modules.builtin")).ok().flatten().unwrap_or_default();
     for line in builtin.lines() {
-        let Some(name) = module_of_file(line).filter(|name| matters(name)) else { continue };
+        let Some(name) = relevant_module(line, asked) else { continue };
         if line.contains("/ipvs/") {
             kernel.ipvs.insert(name.clone());
         }
         kernel.builtin.insert(name);
     }
-
-    if let Ok(Some(text)) = root.read(&format!("{folder}/modules.dep")) {
-        let mut index = BTreeMap::new();
-        for line in text.lines() {
-            let Some((file, needed)) = line.split_once(':') else { continue };
-            let Some(name) = module_of_file(file).filter(|name| matters(name)) else { continue };
-            // depmod writes paths relative to the kernel's folder, or absolute ones.
-            let path = if file.starts_with('/') { file.to_owned() } else { format!("{folder}/{file}") };
-            if let Some((parent, _)) = path.rsplit_once('/')
-                && parent.ends_with("/ipvs")
-            {
-                ipvs_folders.insert(parent.to_owned());
-            }
-            if let Ok(real) = root.resolve(&path)
-                && real.is_file()
-            {
-                kernel.files.insert(name.clone(), real);
-            }
-            index.insert(name, needed.split_whitespace().filter_map(module_of_file).collect());
-        }
-        kernel.indexed = Some(index);
-    }
-
-    for path in &ipvs_folders {
-        for (name, file) in files_below(root, path) {
+    for part in PARTS {
+        for (name, file) in files_below(root, &format!("{folder}/{part}/net/netfilter/ipvs")) {
             kernel.ipvs.insert(name.clone());
             kernel.files.entry(name).or_insert(file);
         }
     }
-    // What the index does not list may still lie there (depmod has not run since): looked for only then.
-    let unlisted = |name: &String| !kernel.files.contains_key(name) && !kernel.builtin.contains(name);
-    let looked_for: Vec<String> = asked.iter().cloned().chain(["nf_conntrack".to_owned()]).filter(unlisted).collect();
-    if !looked_for.is_empty() {
-        for part in PARTS {
-            for (name, file) in files_below(root, &format!("{folder}/{part}")) {
-                if looked_for.contains(&name) {
-                    kernel.files.entry(name).or_insert(file);
-                }
+    // A kernel's modules all end alike: what its ipvs folder shows saves looking for the other endings.
+    let seen =
+        kernel.files.values().next().and_then(|file| file.to_str()?.split_once(".ko").map(|(_, end)| end.to_owned()));
+    let endings = seen.as_deref().map_or(&["", ".xz", ".zst", ".gz"][..], |_| &[]);
+    for (name, place) in CONNTRACK_PLACES {
+        for ending in seen.as_deref().into_iter().chain(endings.iter().copied()) {
+            if let Ok(real) = root.resolve(&format!("{folder}/{place}.ko{ending}"))
+                && real.is_file()
+            {
+                kernel.files.insert(name.to_owned(), real);
+                break;
             }
         }
     }
     kernel.folder = folder;
     kernel
+}
+
+/// The module in a line of depmod's files, if it matters here. Most do not: they are told apart before anything is copied.
+fn relevant_module(file: &str, asked: &BTreeSet<String>) -> Option<String> {
+    let name = file.rsplit('/').next()?;
+    let hinted = ["ip_vs", "ip-vs", "nf_conntrack", "nf-conntrack"].iter().any(|start| name.starts_with(start));
+    if !hinted && asked.iter().all(|name| name.starts_with("ip_vs")) {
+        return None;
+    }
+    let matters = |name: &String| hinted || asked.contains(name);
+    module_of_file(name).filter(matters)
 }
 
 fn files_below(root: &Root, folder: &str) -> Vec<(String, PathBuf)> {
