@@ -5,6 +5,7 @@
 
 pub mod atomic_file;
 pub mod cli;
+pub mod cloud_init;
 pub mod exit_code;
 pub mod kubeadm;
 pub mod kubernetes_version;

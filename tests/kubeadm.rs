@@ -1,71 +1,28 @@
-//! `kpx-prep kubeadm-config` against cases as folders: `tests/kubeadm/NAME/` holds `args` (one a line) and the
-//! expected `stdout`, `stderr` and `exit`; where it needs them, `stdin`, `env` (NAME=VALUE lines), files that the
-//! arguments name, and `bin/`, which is all of `PATH`. `BLESS=1` writes what came out, for review as a diff.
+//! `kpx-prep kubeadm-config` against cases as folders below `tests/kubeadm/`; see `support`.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::{Path, PathBuf};
-use std::process::Output;
+use std::path::Path;
 
-use assert_cmd::Command;
 use kpx_prep::yaml::{Node, parse};
+use support::{compare, folders, kpx_prep, run};
 
-fn kpx_prep(folder: &Path) -> Command {
-    let mut command = Command::cargo_bin("kpx-prep").unwrap();
-    command.env_clear().env("PATH", "bin").current_dir(folder).arg("kubeadm-config");
-    command
-}
+mod support;
 
-fn folders() -> Vec<PathBuf> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/kubeadm");
-    let mut folders: Vec<_> = fs::read_dir(root)
-        .unwrap()
-        .map(|entry| entry.unwrap().path())
-        .filter(|path| path.join("args").exists())
-        .collect();
-    folders.sort();
-    folders
-}
-
-fn run(folder: &Path) -> Output {
-    let mut command = kpx_prep(folder);
-    command.args(fs::read_to_string(folder.join("args")).unwrap().lines());
-    if let Ok(env) = fs::read_to_string(folder.join("env")) {
-        command.envs(env.lines().filter_map(|line| line.split_once('=')));
-    }
-    command.write_stdin(fs::read(folder.join("stdin")).unwrap_or_default());
-    command.output().unwrap()
-}
+const COMMAND: &str = "kubeadm-config";
 
 #[test]
 fn cases() {
-    let folders = folders();
-    assert!(folders.len() >= 60, "only {} cases found", folders.len());
-    let mut failed = Vec::new();
-    for folder in &folders {
-        let output = run(folder);
-        let exit = format!("{}\n", output.status.code().unwrap_or(-1));
-        for (name, got) in [("stdout", output.stdout), ("stderr", output.stderr), ("exit", exit.into_bytes())] {
-            let file = folder.join(name);
-            if std::env::var_os("BLESS").is_some() {
-                fs::write(&file, &got).unwrap();
-            }
-            let expected = fs::read(&file).unwrap_or_default();
-            if got != expected {
-                let (expected, got) = (String::from_utf8_lossy(&expected), String::from_utf8_lossy(&got));
-                let diff = similar::TextDiff::from_lines(&*expected, &*got).unified_diff().to_string();
-                failed.push(format!("{}:\n{diff}", file.display()));
-            }
-        }
-    }
-    assert!(failed.is_empty(), "{} differences in {} cases:\n{}", failed.len(), folders.len(), failed.join("\n"));
+    let folders = folders("kubeadm");
+    assert!(folders.len() >= 100, "only {} cases found", folders.len());
+    compare(COMMAND, &folders);
 }
 
 /// What holds in every case, whatever the goldens say.
 #[test]
 fn every_outcome_keeps_the_contract() {
-    for folder in folders() {
-        let output = run(&folder);
+    for folder in folders("kubeadm") {
+        let output = run(COMMAND, &folder);
         let (stdout, stderr) = (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap());
         let name = folder.display();
         match output.status.code() {
@@ -109,7 +66,7 @@ fn an_output_file_is_whole_and_private() {
     fs::write(&file, "old").unwrap();
     fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).unwrap();
     let command = || {
-        let mut command = kpx_prep(folder.path());
+        let mut command = kpx_prep(COMMAND, folder.path());
         command.args(["--kubernetes-version", "1.34"]);
         command
     };
@@ -129,10 +86,10 @@ fn an_output_file_replaces_plain_files_only() {
     std::os::unix::fs::symlink("target", folder.path().join("link")).unwrap();
     fs::create_dir(folder.path().join("folder")).unwrap();
     for name in ["link", "folder"] {
-        kpx_prep(folder.path()).args(["--output-file", name]).assert().code(2).stdout("");
+        kpx_prep(COMMAND, folder.path()).args(["--output-file", name]).assert().code(2).stdout("");
     }
     assert_eq!(fs::read_to_string(folder.path().join("target")).unwrap(), "theirs");
-    kpx_prep(folder.path()).args(["--output-file", "missing/config.yaml"]).assert().code(1).stdout("");
+    kpx_prep(COMMAND, folder.path()).args(["--output-file", "missing/config.yaml"]).assert().code(1).stdout("");
 }
 
 /// The field names of every document, against what kubeadm and kube-proxy print of themselves.
@@ -142,8 +99,8 @@ fn every_field_exists_in_its_api_version() {
     let read = |name: &str| fs::read_to_string(root.join(name)).unwrap();
     let fields = read("kubeadm") + &read("component-configs");
     let mut checked = 0;
-    for folder in folders().iter().filter(|folder| !folder.join("foreign").exists()) {
-        let output = run(folder);
+    for folder in folders("kubeadm").iter().filter(|folder| !folder.join("foreign").exists()) {
+        let output = run(COMMAND, folder);
         for document in parse(&String::from_utf8(output.stdout).unwrap()).unwrap() {
             let text = |key: &str| document.root.get(&[key]).and_then(Node::text).unwrap_or_default().to_owned();
             let (api, kind) = (text("apiVersion"), text("kind"));

@@ -6,6 +6,8 @@ use std::path::Path;
 
 use kpx_prep::yaml::{EditError, Kind, Node, ScalarStyle, Value, append_document, parse, scalar, set};
 use proptest::prelude::*;
+use proptest::strategy::ValueTree as _;
+use proptest::test_runner::TestRunner;
 
 #[path = "yaml/reader_1_1.rs"]
 mod reader_1_1;
@@ -154,6 +156,19 @@ fn without(node: &Node, path: &[&str], out: &mut Vec<String>) {
 
 fn comments(text: &str) -> Vec<&str> {
     text.lines().filter_map(|line| line.find("# ").map(|at| &line[at..])).collect()
+}
+
+/// The property below says nothing of edits that are refused: most must not be.
+#[test]
+fn most_documents_can_be_edited() {
+    let mut runner = TestRunner::deterministic();
+    let edited = (0..400)
+        .filter(|_| {
+            let text = documents().new_tree(&mut runner).unwrap().current();
+            set(&text, 0, &["mode"], &Value::from("ipvs")).is_ok()
+        })
+        .count();
+    assert!(edited > 250, "only {edited} of 400");
 }
 
 proptest! {

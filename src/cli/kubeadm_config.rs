@@ -9,7 +9,7 @@ use clap::Args;
 
 use crate::atomic_file;
 use crate::exit_code::{Exit, Refusal};
-use crate::kubeadm::check::check;
+use crate::kubeadm::check::{OnNode, check};
 use crate::kubeadm::options::Purpose;
 use crate::kubeadm::problem::Findings;
 use crate::kubeadm::raw_options::RawOptions;
@@ -56,7 +56,8 @@ impl KubeadmConfigArgs {
             existing_file::complete(&name, &text, &self.options, &mut findings)
         } else {
             let version = version_source::choose(self.options.kubernetes_version.as_deref(), &mut findings);
-            check(&self.options, self.purpose(), version, false, &mut findings).map(|options| render::render(&options))
+            check(&self.options, self.purpose(), version, OnNode::default(), &mut findings)
+                .map(|options| render::render(&options))
         };
         deliver(config.as_deref(), self.output_file.as_deref(), &findings)?;
         Ok(Exit::Done)

@@ -4,6 +4,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::exit_code::{self, Exit};
 
+mod cloud_init;
 mod completions;
 mod kubeadm_config;
 mod node;
@@ -55,6 +56,7 @@ impl GlobalArgs {
 enum Command {
     Node(node::NodeArgs),
     KubeadmConfig(Box<kubeadm_config::KubeadmConfigArgs>),
+    CloudInit(Box<cloud_init::CloudInitArgs>),
     Completions(completions::CompletionsArgs),
     #[command(hide = true)]
     Man(completions::ManArgs),
@@ -68,6 +70,7 @@ pub fn run(cli: Cli) -> anyhow::Result<Exit> {
     match cli.command {
         Command::Node(args) => args.run(),
         Command::KubeadmConfig(args) => args.run(),
+        Command::CloudInit(args) => args.run(),
         Command::Completions(args) => args.run(),
         Command::Man(args) => args.run(),
     }

@@ -15,40 +15,70 @@ use super::raw_options::RawOptions;
 use super::secret::{CERTIFICATE_KEY_VARIABLE, EXAMPLE_TOKEN, Kind, Secret, TOKEN_VARIABLE, Unchecked};
 use crate::kubernetes_version::KubernetesVersion;
 
+/// Which secrets are in files on the node, and are filled in there.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct OnNode {
+    /// The bootstrap token.
+    pub token: bool,
+    /// The certificate key.
+    pub certificate_key: bool,
+}
+
+impl OnNode {
+    /// Whether any is.
+    pub fn any(self) -> bool {
+        self.token || self.certificate_key
+    }
+}
+
 /// Checks everything at once. What is wrong is in `findings`, and then there are no options.
 ///
-/// With `secrets_on_node`, a join needs no token here: it is filled in on the node.
+/// With any secret on the node, the environment here is not asked for others.
 pub fn check(
     raw: &RawOptions,
     purpose: Purpose,
     version: Option<KubernetesVersion>,
-    secrets_on_node: bool,
+    on_node: OnNode,
     findings: &mut Findings,
 ) -> Option<Options> {
     refuse_misplaced(raw, purpose, findings);
     check_node(raw, findings);
-    let token = secret(Kind::Token, "--token", raw.token.as_ref(), raw.token_file.as_deref(), TOKEN_VARIABLE, findings);
+    let token = secret(
+        Kind::Token,
+        "--token",
+        raw.token.as_ref(),
+        raw.token_file.as_deref(),
+        (!on_node.any()).then_some(TOKEN_VARIABLE),
+        findings,
+    );
     if token.as_ref().is_some_and(|token| token.reveal() == EXAMPLE_TOKEN) {
         findings.warn("the bootstrap token is the one in kubeadm's documentation: anyone can join with it");
     }
     let certificate_key = if purpose.allows(Scope::CertificateKey) {
         let (given, file) = (raw.certificate_key.as_ref(), raw.certificate_key_file.as_deref());
-        secret(Kind::CertificateKey, "--certificate-key", given, file, CERTIFICATE_KEY_VARIABLE, findings)
+        secret(
+            Kind::CertificateKey,
+            "--certificate-key",
+            given,
+            file,
+            (!on_node.any()).then_some(CERTIFICATE_KEY_VARIABLE),
+            findings,
+        )
     } else {
         None
     };
     let kind = if purpose == Purpose::Init {
         check_cluster(raw, version.as_ref(), findings).map(|cluster| Config::Init(Box::new(cluster)))
     } else {
-        if token.is_none() && !secrets_on_node && raw.token.is_none() && raw.token_file.is_none() {
+        if token.is_none() && !on_node.token && raw.token.is_none() && raw.token_file.is_none() {
             findings.problem(
                 "--token-file",
-                format!("a join needs a bootstrap token: --token-file, {TOKEN_VARIABLE} or --token"),
+                format!("a join needs a bootstrap token: --token-file, {TOKEN_VARIABLE} or --token (cloud-init also: --node-token-file)"),
             );
         }
         check_join(raw, purpose, findings).map(Config::Join)
     };
-    if purpose == Purpose::JoinControlPlane && certificate_key.is_none() && !secrets_on_node {
+    if purpose == Purpose::JoinControlPlane && certificate_key.is_none() && !on_node.certificate_key {
         findings
             .warn("without a certificate key, the control plane's certificates must be on the node before it joins");
     }
@@ -83,13 +113,14 @@ fn secret(
     flag: &str,
     given: Option<&Unchecked>,
     file: Option<&Path>,
-    variable: &str,
+    variable: Option<&str>,
     findings: &mut Findings,
 ) -> Option<Secret> {
-    match (given, file, env::var(variable)) {
+    let from_environment = variable.and_then(|name| Some((name, env::var(name).ok()?)));
+    match (given, file, from_environment) {
         (Some(given), ..) => findings.accept(flag, kind.parse(&given.0)),
         (None, Some(file), _) => findings.accept(&format!("{flag}-file"), kind.read(file)),
-        (None, None, Ok(text)) if !text.is_empty() => findings.accept(variable, kind.parse(&text)),
+        (None, None, Some((variable, text))) if !text.is_empty() => findings.accept(variable, kind.parse(&text)),
         _ => None,
     }
 }

@@ -65,6 +65,9 @@ fn version(
     let place = place(name, node, "kubernetesVersion");
     let Some(given) = &raw.kubernetes_version else {
         let version: KubernetesVersion = findings.accept(&place, text.parse())?;
+        if version.for_kubeadm() != text {
+            findings.problem(&place, format!("kubeadm does not take {text:?}; write {}", version.for_kubeadm()));
+        }
         version_source::remark(&version, findings);
         findings.note(format!("Kubernetes {version}, from {name}"));
         return Some(version);
@@ -87,6 +90,9 @@ fn check_settings(
     version: Option<&KubernetesVersion>,
     findings: &mut Findings,
 ) -> Option<Mode> {
+    if let Some(root) = proxy {
+        check_types(name, root, findings);
+    }
     let file_mode = proxy.and_then(|root| given(name, root, &["mode"]));
     let valid_mode = file_mode.as_ref().and_then(|mode| findings.accept(&mode.place, mode.text.parse::<ProxyMode>()));
     let minor = version.map_or(34, KubernetesVersion::minor);
@@ -127,6 +133,29 @@ fn check_settings(
         findings.warn(format!("{}: becomes true", place(name, node, &format!("featureGates.{gate}"))));
     }
     Some(mode)
+}
+
+/// What has a type that kube-proxy cannot read is a problem, even where an option replaces it.
+fn check_types(name: &str, root: &Node, findings: &mut Findings) {
+    let texts = ["scheduler", "tcpTimeout", "tcpFinTimeout", "udpTimeout", "syncPeriod", "minSyncPeriod"];
+    let ipvs = texts.map(|field| ["ipvs", field]);
+    for path in [["mode"].as_slice()].into_iter().chain(ipvs.iter().map(<[&str; 2]>::as_slice)) {
+        if let Some(node) = root.get(path).filter(|node| !matches!(node.kind, Kind::Scalar(..) | Kind::Alias(_))) {
+            findings.problem(place(name, node, &path.join(".")), "must be a text");
+        }
+    }
+    if let Some(node) = root.get(&["ipvs", "excludeCIDRs"])
+        && !node.is_null()
+        && !matches!(node.kind, Kind::Seq { .. } | Kind::Alias(_))
+    {
+        findings.problem(place(name, node, "ipvs.excludeCIDRs"), "must be a list");
+    }
+    if let Some(node) = root.get(&["ipvs", "strictARP"])
+        && !node.is_null()
+        && !matches!(&node.kind, Kind::Scalar(_, ScalarStyle::Plain) | Kind::Alias(_))
+    {
+        findings.problem(place(name, node, "ipvs.strictARP"), "must be true or false, without quotes");
+    }
 }
 
 /// A text in the file that is not empty.

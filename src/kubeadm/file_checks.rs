@@ -124,7 +124,37 @@ pub(super) fn check_documents(
     if let Some(index) = kinds.init {
         warn_of_placeholders(name, roots[index], findings);
     }
-    for (key, _) in kinds.proxy.and_then(|index| roots[index].get(&["ipvs"])).map(Node::entries).unwrap_or_default() {
+    for index in kinds.cluster.into_iter().chain(kinds.init) {
+        find_misplaced(name, roots[index], findings);
+    }
+    if let Some(index) = kinds.proxy {
+        warn_of_proxy_fields(name, roots[index], findings);
+    }
+}
+
+/// kube-proxy's settings in a document of kubeadm's, where they have no effect: how a cluster that was to run ipvs
+/// ends up with `mode: ""` (kubernetes/kubeadm issue 1182, kubernetes/kubernetes issues 70096 and 105534).
+fn find_misplaced(name: &str, root: &Node, findings: &mut Findings) {
+    for field in ["mode", "ipvs", "kubeProxy"] {
+        if let Some(node) = root.get(&[field]) {
+            findings.warn(format!(
+                "{}: has no effect here; kube-proxy's settings belong in a KubeProxyConfiguration document",
+                place(name, node, field)
+            ));
+        }
+    }
+    for gate in ["KubeProxyIPVS", "NFTablesProxyMode", "SupportIPVSProxyMode"] {
+        if let Some(node) = root.get(&["featureGates", gate]) {
+            findings.problem(
+                place(name, node, &format!("featureGates.{gate}")),
+                "is a gate of kube-proxy, and kubeadm refuses it here; remove it (kpx-prep sets in the KubeProxyConfiguration what a version needs)",
+            );
+        }
+    }
+}
+
+fn warn_of_proxy_fields(name: &str, root: &Node, findings: &mut Findings) {
+    for (key, _) in root.get(&["ipvs"]).map(Node::entries).unwrap_or_default() {
         let field = key.text().unwrap_or_default();
         if !IPVS_FIELDS.contains(&field) {
             let meant = IPVS_FIELDS.into_iter().find(|known| known.eq_ignore_ascii_case(field));
@@ -134,6 +164,13 @@ pub(super) fn check_documents(
                 place(name, key, &format!("ipvs.{field}"))
             ));
         }
+    }
+    // In many guides of its time; gone with the gate's graduation, and versions that check gates refuse to start.
+    if let Some(node) = root.get(&["featureGates", "SupportIPVSProxyMode"]) {
+        findings.warn(format!(
+            "{}: kube-proxy has no such gate any more and may refuse to start; remove it",
+            place(name, node, "featureGates.SupportIPVSProxyMode")
+        ));
     }
 }
 

@@ -8,6 +8,7 @@
 //!
 //! What it does not do: remove keys, edit inside sequences, follow aliases, merge keys.
 
+mod append;
 mod edit;
 mod error;
 mod place;
@@ -16,7 +17,8 @@ mod tree;
 mod value;
 mod verify;
 
-pub use edit::{append_document, set};
+pub use append::append_document;
+pub use edit::set;
 pub use error::EditError;
 pub use scalar::{quoted, scalar};
 pub use tree::{Document, Kind, Node, ScalarStyle, parse};

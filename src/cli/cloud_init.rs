@@ -1,0 +1,48 @@
+//! `kpx-prep cloud-init`: user-data that prepares a node and runs kubeadm.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::kubeadm_config::deliver;
+use crate::cloud_init::options::{RawNodeOptions, check_all};
+use crate::cloud_init::render;
+use crate::exit_code::Exit;
+use crate::kubeadm::problem::Findings;
+use crate::kubeadm::raw_options::RawOptions;
+use crate::kubeadm::version_source;
+
+/// Render cloud-init user-data that prepares a node and then runs kubeadm
+///
+/// Takes the options of kubeadm-config besides its own. On a joining node, --mode and --scheduler say what
+/// its cluster runs, so that the node is prepared for it. Secrets that are given here stand in the user-data;
+/// with --node-token-file and --node-certificate-key-file they stay on the node.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct CloudInitArgs {
+    #[command(flatten)]
+    node: RawNodeOptions,
+    /// Write to this file, as a whole or not at all, with mode 0600
+    #[arg(long, value_name = "FILE")]
+    output_file: Option<PathBuf>,
+    #[command(flatten)]
+    options: RawOptions,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  kpx-prep cloud-init --role control-plane --pod-network-cidr 10.244.0.0/16 \\
+    --binary-url https://example.com/kpx-prep --sha256 HEX > user-data
+  kpx-prep cloud-init --role worker --control-plane-endpoint k8s.example.com:6443 \\
+    --discovery-token-ca-cert-hash sha256:HASH --node-token-file /run/secrets/token > user-data";
+
+impl CloudInitArgs {
+    pub(super) fn run(&self) -> anyhow::Result<Exit> {
+        let mut findings = Findings::default();
+        let version = version_source::choose(self.options.kubernetes_version.as_deref(), &mut findings);
+        let options = check_all(&self.node, &self.options, version, &mut findings);
+        let text = options.and_then(|options| findings.accept("user-data", render(&options)));
+        deliver(text.as_deref(), self.output_file.as_deref(), &findings)?;
+        Ok(Exit::Done)
+    }
+}

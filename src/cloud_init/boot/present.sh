@@ -1,0 +1,1 @@
+[ -x "$kpx" ] || fail "$kpx is not there, or not executable"

@@ -1,0 +1,2 @@
+command -v sha256sum >/dev/null || fail "sha256sum is missing: kpx-prep cannot be verified, so it is not run"
+verified() { [ -f "$1" ] && echo "$sha256  $1" | sha256sum -c - >/dev/null 2>&1; }

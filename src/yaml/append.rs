@@ -1,0 +1,27 @@
+//! A further document at the end of a text.
+
+use super::error::EditError;
+use super::place::line_ending;
+use super::tree::parse_with_comments;
+
+/// Adds a document at the end of a text, behind a `---`, in the text's own line endings.
+///
+/// # Errors
+/// When the text is not YAML, or its documents would not stay as they are.
+pub fn append_document(text: &str, document: &str) -> Result<String, EditError> {
+    let (old, comments) = parse_with_comments(text)?;
+    let ending = line_ending(text);
+    let document = document.replace('\n', ending);
+    if old.is_empty() && text.trim().is_empty() {
+        return Ok(format!("{text}{document}"));
+    }
+    let gap = if text.ends_with('\n') { "" } else { ending };
+    let edited = format!("{text}{gap}---{ending}{document}");
+    let (new, kept) = parse_with_comments(&edited)?;
+    let same = old.iter().zip(&new).all(|(old, new)| old.root.same(&new.root));
+    if new.len() > old.len() && same && kept.starts_with(&comments) {
+        Ok(edited)
+    } else {
+        Err(EditError::NotVerified { path: "a further document".to_owned() })
+    }
+}
