@@ -151,10 +151,13 @@ need_binary() {
     if [ -n "${KPX_PREP:-}" ]; then
         KPX_PREP=$(readlink -f "$KPX_PREP")
     else
-        command -v cargo >/dev/null || die "cargo is missing; install Rust with: curl --proto '=https' -sSf https://sh.rustup.rs | sh -s -- -y"
+        local rust="curl --proto '=https' --tlsv1.2 -sSf https://sh.rustup.rs | sh -s -- -y"
+        command -v cargo >/dev/null || die "cargo is missing; install Rust with: $rust"
         if ! [ -d "$(rustc --print sysroot)/lib/rustlib/$MUSL" ]; then
+            command -v rustup >/dev/null || die "this Rust has no target $MUSL; install one that has: $rust"
             rustup target add "$MUSL" || die "no Rust target $MUSL: rustup target add $MUSL"
         fi
+        command -v cc >/dev/null || need_packages gcc libc6-dev # Rust links with it
         note "building the static release"
         (cd "$PROJECT" && cargo build --quiet --locked --release --target "$MUSL") || die "cargo build --release --target $MUSL"
         KPX_PREP=${CARGO_TARGET_DIR:-$PROJECT/target}/$MUSL/release/kpx-prep

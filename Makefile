@@ -1,0 +1,37 @@
+# What a person runs. Everything that is needed is installed (as root, by apt) or named.
+MUSL := x86_64-unknown-linux-musl
+BINARY := $(or $(CARGO_TARGET_DIR),target)/$(MUSL)/release/kpx-prep
+
+.PHONY: help demo build test test-full bench audit clean
+help:
+	@echo "make demo       see it work on a throw-away Linux (Debian 12 amd64)"
+	@echo "make build      the static release binary: $(BINARY)"
+	@echo "make test       units, miniature hosts, real kernels"
+	@echo "make test-full  the same and what takes longer, and the figures"
+	@echo "make bench      the figures, as a table"
+	@echo "make audit      known vulnerabilities of the dependencies (needs the network)"
+
+demo:
+	@tests/vm/demo
+
+# The binary that is tested and shipped.
+build:
+	@bash -euo pipefail -c '. tests/vm/lib.sh; start; need_binary; finished=1; ls -l "$$KPX_PREP"'
+
+test:
+	cargo test --quiet --locked
+	tests/vm/run
+
+test-full:
+	cargo test --quiet --locked -- --include-ignored
+	tests/vm/run --full
+	tests/vm/bench
+
+bench:
+	@tests/vm/bench
+
+audit:
+	$(or $(KPX_PREP_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/kpx-prep)/tools/bin/cargo-deny check advisories
+
+clean:
+	cargo clean
