@@ -41,8 +41,9 @@ boot_uml() {
 }
 
 uml_once() {
+    # In the foreground, here and below, so that whoever stops the test stops the guest.
     # Pinned to one processor: its threads hand over to each other all the time. Its own files stay out of $HOME.
-    timeout -k 5 "$seconds" taskset -c "$(some_cpu)" "$image/linux.uml" mem=256M uml_dir="$RUN/uml/" con=null con0=null,fd:1 \
+    timeout --foreground -k 5 "$seconds" taskset -c "$(some_cpu)" "$image/linux.uml" mem=256M uml_dir="$RUN/uml/" con=null con0=null,fd:1 \
         rootfstype=hostfs root=/dev/root rootflags="$image/root" ro init=/init kpxjob="$job" quiet \
         >"$job/console" 2>&1 </dev/null
 }
@@ -59,7 +60,7 @@ some_cpu() {
 qemu() { # qemu SECONDS OUT CONSOLE KERNEL INITRD ARGUMENT…
     local seconds=$1 out=$2 console=$3 kernel=$4 initrd=$5
     shift 5
-    timeout -k 5 "$seconds" qemu-system-x86_64 -M pc -accel tcg,thread=multi,tb-size=512 -cpu Nehalem,cx16=off -smp 2 \
+    timeout --foreground -k 5 "$seconds" qemu-system-x86_64 -M pc -accel tcg,thread=multi,tb-size=512 -cpu Nehalem,cx16=off -smp 2 \
         -nodefaults -no-user-config -display none -serial "file:$console" -serial "file:$out" \
         -kernel "$kernel" -initrd "$initrd" "$@" </dev/null 2>>"$console.qemu"
 }

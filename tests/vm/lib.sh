@@ -76,9 +76,9 @@ ending() {
         printf '%s passed, %s failed\n' "$passed" "$failed"
         [ "$status" != 0 ] || status=1
     fi
-    # Only what this run started itself.
+    # Only what this run started itself, with all that hangs on it where it has a process group of its own.
     local job
-    for job in $(jobs -p); do kill "$job" 2>/dev/null || true; done
+    for job in $(jobs -p); do kill -- "-$job" 2>/dev/null || kill "$job" 2>/dev/null || true; done
     if [ -n "${KPX_PREP_KEEP:-}" ]; then note "kept: $RUN"; else rm -rf "$RUN"; fi
     exit "$status"
 }
