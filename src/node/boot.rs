@@ -98,8 +98,8 @@ impl Boot {
 /// Observes what this host honours at boot.
 pub fn observe(root: &Root) -> Boot {
     let mut boot = Boot::default();
-    let openrc = ["/sbin/openrc-run", "/usr/sbin/openrc-run", "/usr/bin/openrc-run"].iter().any(|p| root.exists(p))
-        && !root.is_dir("/run/systemd/system");
+    let openrc = !root.is_dir("/run/systemd/system")
+        && ["/sbin/openrc-run", "/usr/sbin/openrc-run", "/usr/bin/openrc-run"].iter().any(|path| root.exists(path));
     match unit(root, "systemd-modules-load.service") {
         _ if openrc => {
             let enabled = ["boot", "sysinit", "default"]
