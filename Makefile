@@ -20,10 +20,12 @@ build:
 
 test:
 	cargo test --quiet --locked
+	tests/cloud-init/schema
 	tests/vm/run
 
 test-full:
 	cargo test --quiet --locked -- --include-ignored
+	tests/cloud-init/schema
 	tests/vm/run --full
 	tests/vm/bench
 
