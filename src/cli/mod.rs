@@ -34,13 +34,14 @@ pub struct GlobalArgs {
 }
 
 impl GlobalArgs {
-    /// Sends log lines to stderr at the level that `-v` asks for, and settles the use of colour.
+    /// Settles the use of colour, and with `-v` sends log lines to stderr.
     pub fn start_logging(&self) {
         if self.no_color {
             anstream::ColorChoice::Never.write_global();
         }
         let level = match self.verbose {
-            0 => tracing::Level::WARN,
+            // What everybody should see is said without the log.
+            0 => return,
             1 => tracing::Level::INFO,
             2 => tracing::Level::DEBUG,
             _ => tracing::Level::TRACE,

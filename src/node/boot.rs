@@ -12,18 +12,12 @@ use super::kernel::{Kernel, canonical};
 use super::modprobe_config::has_extension;
 use super::root::Root;
 
-/// Folders of modules-load.d(5) that outlive a reboot, the strongest first.
-const LIST_FOLDERS: [&str; 4] =
-    ["/etc/modules-load.d", "/usr/local/lib/modules-load.d", "/usr/lib/modules-load.d", "/lib/modules-load.d"];
+/// Folders of modules-load.d(5) that outlive a reboot, the strongest first; then comes that in [`Root::lib_folders`].
+const LIST_FOLDERS: [&str; 2] = ["/etc/modules-load.d", "/usr/local/lib/modules-load.d"];
 /// Where RHEL's `loadmodules` looks for executable scripts.
 const SCRIPT_FOLDER: &str = "/etc/sysconfig/modules";
-const UNIT_FOLDERS: [&str; 5] = [
-    "/etc/systemd/system",
-    "/run/systemd/system",
-    "/usr/local/lib/systemd/system",
-    "/usr/lib/systemd/system",
-    "/lib/systemd/system",
-];
+/// Where systemd looks for units, the strongest first; then comes `systemd/system` in [`Root::lib_folders`].
+const UNIT_FOLDERS: [&str; 3] = ["/etc/systemd/system", "/run/systemd/system", "/usr/local/lib/systemd/system"];
 
 /// Something that loads modules at boot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -147,9 +141,14 @@ enum Unit {
     Present,
 }
 
+fn unit_folders(root: &Root) -> impl Iterator<Item = String> {
+    let vendor = root.lib_folders().iter().map(|lib| format!("{lib}/systemd/system"));
+    UNIT_FOLDERS.into_iter().map(str::to_owned).chain(vendor)
+}
+
 /// Whether systemd would find the unit; the first folder that has it decides (systemd.unit(5)).
 fn unit(root: &Root, name: &str) -> Unit {
-    for (rank, folder) in UNIT_FOLDERS.iter().enumerate() {
+    for (rank, folder) in unit_folders(root).enumerate() {
         let path = root.join(&format!("{folder}/{name}"));
         let Ok(meta) = path.symlink_metadata() else { continue };
         let masked = if meta.is_symlink() {
@@ -176,8 +175,9 @@ fn is_wanted(root: &Root, name: &str) -> bool {
 fn lists(root: &Root) -> Vec<BootList> {
     let mut seen = BTreeSet::new();
     let mut lists = Vec::new();
-    for folder in LIST_FOLDERS {
-        for name in root.list(folder) {
+    let last = root.lib_folders().iter().map(|lib| format!("{lib}/modules-load.d"));
+    for folder in LIST_FOLDERS.into_iter().map(str::to_owned).chain(last) {
+        for name in root.list(&folder) {
             if has_extension(&name, "conf") && seen.insert(name.clone()) {
                 let path = format!("{folder}/{name}");
                 if let Ok(Some(text)) = root.read(&path) {

@@ -42,6 +42,7 @@ impl Facts {
             let asked = &wish.names();
             facts.kernels.values_mut().for_each(|kernel| kernel.read_index(root, asked));
         }
+        tracing::debug!("observed: {facts:?}");
         Ok(facts)
     }
 

@@ -9,9 +9,6 @@ use walkdir::WalkDir;
 
 use super::root::Root;
 
-/// Where distributions keep modules; often two names of one folder.
-pub const MODULES_FOLDERS: [&str; 2] = ["/lib/modules", "/usr/lib/modules"];
-
 /// Below a kernel's folder: where its own, added and replaced modules lie (depmod.d(5), `search`).
 const PARTS: [&str; 4] = ["kernel", "extra", "updates", "weak-updates"];
 
@@ -138,8 +135,8 @@ impl Kernel {
 /// that are gone leave folders behind that have neither.
 pub fn installed(root: &Root, asked: &BTreeSet<String>) -> BTreeMap<String, Kernel> {
     let mut kernels = BTreeMap::new();
-    for base in MODULES_FOLDERS {
-        for release in root.list(base) {
+    for base in root.lib_folders().iter().map(|lib| format!("{lib}/modules")) {
+        for release in root.list(&base) {
             if kernels.contains_key(&release) {
                 continue;
             }

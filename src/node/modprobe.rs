@@ -39,7 +39,9 @@ impl HostModprobe<'_> {
         if !self.0.is_host() {
             enter_root(&mut command, self.0);
         }
+        tracing::info!("{program} {option} -- {}", names.join(" "));
         let output = command.output()?;
+        tracing::debug!("{program}: {}", output.status);
         Ok(String::from_utf8_lossy(&output.stderr).into_owned())
     }
 }

@@ -8,9 +8,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::kernel::canonical;
 use super::root::Root;
 
-/// Where modprobe reads its configuration, the strongest first.
-const FOLDERS: [&str; 5] =
-    ["/etc/modprobe.d", "/run/modprobe.d", "/usr/local/lib/modprobe.d", "/usr/lib/modprobe.d", "/lib/modprobe.d"];
+/// Where modprobe reads its configuration, the strongest first; `modprobe.d` in [`Root::lib_folders`] comes last.
+const FOLDERS: [&str; 3] = ["/etc/modprobe.d", "/run/modprobe.d", "/usr/local/lib/modprobe.d"];
 
 /// Why a module is held back, and where that is written.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,8 +35,9 @@ pub struct ModprobeConfig {
 pub fn read(root: &Root) -> ModprobeConfig {
     let mut config = ModprobeConfig::default();
     let mut seen = BTreeSet::new();
-    for folder in FOLDERS {
-        for name in root.list(folder) {
+    let last = root.lib_folders().iter().map(|lib| format!("{lib}/modprobe.d"));
+    for folder in FOLDERS.into_iter().map(str::to_owned).chain(last) {
+        for name in root.list(&folder) {
             if has_extension(&name, "conf") && seen.insert(name.clone()) {
                 let path = format!("{folder}/{name}");
                 if let Ok(Some(text)) = root.read(&path) {

@@ -14,7 +14,11 @@ const MAX_LINKS: usize = 40;
 
 /// A Linux host's file tree: `/`, a mounted image, a container's view of its host, or a test's folder.
 #[derive(Clone, Debug)]
-pub struct Root(PathBuf);
+pub struct Root {
+    path: PathBuf,
+    is_host: bool,
+    lib_folders: &'static [&'static str],
+}
 
 impl Root {
     /// The tree below `path`.
@@ -23,22 +27,33 @@ impl Root {
     /// When `path` is not a folder that can be reached.
     pub fn new(path: &Path) -> io::Result<Self> {
         let path = fs::canonicalize(path)?;
-        if path.is_dir() { Ok(Self(path)) } else { Err(io::ErrorKind::NotADirectory.into()) }
+        if !path.is_dir() {
+            return Err(io::ErrorKind::NotADirectory.into());
+        }
+        // Where /lib is a link it leads to /usr/lib: looking into both would be looking twice.
+        let merged = path.join("lib").symlink_metadata().is_ok_and(|meta| meta.is_symlink());
+        let lib_folders: &[&str] = if merged { &["/usr/lib"] } else { &["/usr/lib", "/lib"] };
+        Ok(Self { is_host: path == Path::new("/"), path, lib_folders })
     }
 
     /// Whether this is the running system's own `/`.
     pub fn is_host(&self) -> bool {
-        self.0 == Path::new("/")
+        self.is_host
     }
 
     /// The prefix itself.
     pub fn path(&self) -> &Path {
-        &self.0
+        &self.path
+    }
+
+    /// `/usr/lib` and, where it is a folder of its own, `/lib`.
+    pub fn lib_folders(&self) -> &'static [&'static str] {
+        self.lib_folders
     }
 
     /// Where `path` (absolute, as the host sees it) lies, its own links not followed.
     pub fn join(&self, path: &str) -> PathBuf {
-        self.0.join(path.trim_start_matches('/'))
+        self.path.join(path.trim_start_matches('/'))
     }
 
     /// Where `path` really lies once all links are followed below the root. What does not exist is kept as it is.
@@ -58,7 +73,7 @@ impl Root {
                 done.pop();
                 continue;
             }
-            let here = self.0.join(&done).join(&part);
+            let here = self.path.join(&done).join(&part);
             match fs::symlink_metadata(&here) {
                 Ok(meta) if meta.is_symlink() => {
                     links += 1;
@@ -78,7 +93,7 @@ impl Root {
                 Err(error) => return Err(error),
             }
         }
-        Ok(self.0.join(done))
+        Ok(self.path.join(done))
     }
 
     /// Whether `path` exists, links followed below the root.

@@ -55,6 +55,7 @@ impl<'a> Transaction<'a> {
             Err(error) => return Err(error),
         };
         atomic_file::replace(&place, content, mode)?;
+        tracing::info!("wrote {}", place.display());
         self.undo.push(before);
         Ok(())
     }
