@@ -23,9 +23,13 @@ test:
 	tests/cloud-init/schema
 	tests/vm/run
 
+# The folder of a Kubernetes that was built once; ten minutes the first time.
+KUBERNETES = $$(tests/cluster/control-plane)
+
 test-full:
 	cargo test --quiet --locked -- --include-ignored
 	tests/cloud-init/schema
+	KUBEADM=$(KUBERNETES)/kubeadm tests/kubeadm/validate-with-kubeadm
 	tests/vm/run --full
 	tests/vm/bench
 

@@ -60,7 +60,7 @@ some_cpu() {
 qemu() { # qemu SECONDS OUT CONSOLE KERNEL INITRD ARGUMENT…
     local seconds=$1 out=$2 console=$3 kernel=$4 initrd=$5
     shift 5
-    timeout --foreground -k 5 "$seconds" qemu-system-x86_64 -M pc -accel tcg,thread=multi,tb-size=512 -cpu Nehalem,cx16=off -smp 2 \
+    timeout --foreground -k 5 "$seconds" qemu-system-x86_64 -M pc -accel tcg,thread=multi,tb-size=512 -cpu Nehalem,cx16=off -smp "${QEMU_CPUS:-2}" \
         -nodefaults -no-user-config -display none -serial "file:$console" -serial "file:$out" \
         -kernel "$kernel" -initrd "$initrd" "$@" </dev/null 2>>"$console.qemu"
 }
