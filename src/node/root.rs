@@ -112,7 +112,10 @@ impl Root {
     /// Any other error of reading it, such as missing permission.
     pub fn read(&self, path: &str) -> io::Result<Option<String>> {
         match self.resolve(path).and_then(fs::read) {
-            Ok(bytes) => Ok(Some(String::from_utf8_lossy(&bytes).into_owned())),
+            // Nearly always it is UTF-8, and then nothing has to be copied.
+            Ok(bytes) => Ok(Some(
+                String::from_utf8(bytes).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned()),
+            )),
             Err(error) if is_absent(&error) => Ok(None),
             Err(error) => Err(error),
         }
