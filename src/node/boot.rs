@@ -9,8 +9,7 @@ use serde::Serialize;
 
 use super::boot_files;
 use super::kernel::{Kernel, canonical};
-use super::modprobe_config::has_extension;
-use super::root::Root;
+use super::root::{Root, has_extension};
 
 /// Folders of modules-load.d(5) that outlive a reboot, the strongest first; then comes that in [`Root::lib_folders`].
 const LIST_FOLDERS: [&str; 2] = ["/etc/modules-load.d", "/usr/local/lib/modules-load.d"];
@@ -126,7 +125,7 @@ pub fn observe(root: &Root) -> Boot {
         boot.why_none = Some((why, hint.to_owned()));
     }
     if boot.reads_lists() {
-        boot.lists.extend(lists(root));
+        boot.lists.extend(lists(root, boot.mechanisms.contains(&Mechanism::Openrc)));
     }
     if boot.runs_scripts() {
         boot.lists.extend(scripts_of(root));
@@ -172,23 +171,14 @@ fn is_wanted(root: &Root, name: &str) -> bool {
     })
 }
 
-fn lists(root: &Root) -> Vec<BootList> {
-    let mut seen = BTreeSet::new();
-    let mut lists = Vec::new();
-    let last = root.lib_folders().iter().map(|lib| format!("{lib}/modules-load.d"));
-    for folder in LIST_FOLDERS.into_iter().map(str::to_owned).chain(last) {
-        for name in root.list(&folder) {
-            if has_extension(&name, "conf") && seen.insert(name.clone()) {
-                let path = format!("{folder}/{name}");
-                if let Ok(Some(text)) = root.read(&path) {
-                    lists.push(BootList { path, modules: names_in_list(&text) });
-                }
-            }
-        }
+fn lists(root: &Root, openrc: bool) -> Vec<BootList> {
+    let mut files = root.conf_files(&LIST_FOLDERS, "modules-load.d");
+    // systemd reads this one only where a distribution links it into modules-load.d, as Debian does.
+    if openrc && let Ok(Some(text)) = root.read("/etc/modules") {
+        files.push(("/etc/modules".to_owned(), text));
     }
-    if let Ok(Some(text)) = root.read("/etc/modules") {
-        lists.push(BootList { path: "/etc/modules".to_owned(), modules: names_in_list(&text) });
-    }
+    let list = |(path, text): (String, String)| BootList { path, modules: names_in_list(&text) };
+    let mut lists: Vec<BootList> = files.into_iter().map(list).collect();
     lists.retain(|list| !list.modules.is_empty());
     lists
 }

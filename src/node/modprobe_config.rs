@@ -3,7 +3,7 @@
 //! Rules of modprobe.d(5): files `*.conf` of several folders, a name in an earlier folder hides the same name in a
 //! later one, a backslash at the end continues a line.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use super::kernel::canonical;
 use super::root::Root;
@@ -34,26 +34,13 @@ pub struct ModprobeConfig {
 /// Reads the host's modprobe configuration and kernel command line.
 pub fn read(root: &Root) -> ModprobeConfig {
     let mut config = ModprobeConfig::default();
-    let mut seen = BTreeSet::new();
-    let last = root.lib_folders().iter().map(|lib| format!("{lib}/modprobe.d"));
-    for folder in FOLDERS.into_iter().map(str::to_owned).chain(last) {
-        for name in root.list(&folder) {
-            if has_extension(&name, "conf") && seen.insert(name.clone()) {
-                let path = format!("{folder}/{name}");
-                if let Ok(Some(text)) = root.read(&path) {
-                    parse_file(&mut config, &path, &text);
-                }
-            }
-        }
+    for (path, text) in root.conf_files(&FOLDERS, "modprobe.d") {
+        parse_file(&mut config, &path, &text);
     }
     if let Ok(Some(line)) = root.read("/proc/cmdline") {
         parse_command_line(&mut config, &line);
     }
     config
-}
-
-pub(super) fn has_extension(name: &str, extension: &str) -> bool {
-    name.rsplit_once('.').is_some_and(|(stem, end)| !stem.is_empty() && end == extension)
 }
 
 fn parse_file(config: &mut ModprobeConfig, path: &str, text: &str) {

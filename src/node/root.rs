@@ -3,7 +3,7 @@
 //! Symbolic links are followed as a process that was chrooted into the root would: an absolute target
 //! stays below the root, `..` never climbs above it.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::ffi::OsString;
 use std::fs;
 use std::io;
@@ -121,6 +121,26 @@ impl Root {
         }
     }
 
+    /// The readable `*.conf` files in `folders` and then in `name` of [`Root::lib_folders`], with their text. A name in
+    /// an earlier folder hides the same name in a later one, as modules-load.d(5) and modprobe.d(5) have it.
+    pub fn conf_files(&self, folders: &[&str], name: &str) -> Vec<(String, String)> {
+        let mut seen = BTreeSet::new();
+        let mut files = Vec::new();
+        let last = self.lib_folders.iter().map(|lib| format!("{lib}/{name}"));
+        for folder in folders.iter().map(|folder| (*folder).to_owned()).chain(last) {
+            for entry in self.list(&folder) {
+                if !has_extension(&entry, "conf") || !seen.insert(entry.clone()) {
+                    continue;
+                }
+                let path = format!("{folder}/{entry}");
+                if let Ok(Some(text)) = self.read(&path) {
+                    files.push((path, text));
+                }
+            }
+        }
+        files
+    }
+
     /// The names in the folder `path`, sorted; empty where there is no such folder or it may not be read.
     pub fn list(&self, path: &str) -> Vec<String> {
         let Ok(entries) = self.resolve(path).and_then(fs::read_dir) else { return Vec::new() };
@@ -129,6 +149,11 @@ impl Root {
         names.sort();
         names
     }
+}
+
+/// Whether a file's name ends in this extension and has something before it.
+pub fn has_extension(name: &str, extension: &str) -> bool {
+    name.rsplit_once('.').is_some_and(|(stem, end)| !stem.is_empty() && end == extension)
 }
 
 /// Whether the error says that there is nothing at that path.
