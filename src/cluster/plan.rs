@@ -110,7 +110,8 @@ pub fn plan(facts: &Facts, around: &Surroundings, wish: &Wish) -> Plan {
             return plan;
         }
     };
-    let config = facts.config.as_ref().expect("there is a target only where there is a configuration");
+    // There is a target only where there is a configuration.
+    let Some(config) = &facts.config else { return plan };
     plan.to = Some(target.mode.name());
     plan.edits = target.text != config.text;
     if plan.edits {
