@@ -7,11 +7,11 @@ use std::time::{Duration, Instant};
 
 use k8s_openapi::api::apps::v1::DaemonSet;
 use k8s_openapi::api::coordination::v1::Lease;
-use k8s_openapi::api::core::v1::{ConfigMap, Pod};
+use k8s_openapi::api::core::v1::{ConfigMap, Pod, Service};
 use k8s_openapi::api::events::v1::Event;
-use kube::api::{Api, ListParams, Patch, PatchParams};
+use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use kube::{Client, ResourceExt as _};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::stand_in::StandIn;
 use super::world::World;
@@ -110,6 +110,61 @@ impl Cluster {
         let leases = Api::<Lease>::namespaced(self.client.clone(), &self.namespace);
         let lease = leases.get_opt("kpx-prep").await.expect("a lease or none")?;
         lease.spec?.holder_identity.filter(|holder| !holder.is_empty())
+    }
+
+    /// Someone else takes the lock.
+    pub(crate) async fn write_lock(&self, holder: &str, renewed: &str) {
+        let spec = json!({"holderIdentity": holder, "leaseDurationSeconds": 3, "acquireTime": renewed, "renewTime": renewed});
+        let lease = json!({
+            "apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": {"name": "kpx-prep"}, "spec": spec,
+        });
+        let leases = Api::<Lease>::namespaced(self.client.clone(), &self.namespace);
+        let by_force = PatchParams::apply("someone-else").force();
+        leases.patch("kpx-prep", &by_force, &Patch::Apply(lease)).await.expect("a lease");
+    }
+
+    /// Someone else deletes kube-proxy's pods, all at once.
+    pub(crate) async fn delete_pods(&self) {
+        let pods = Api::<Pod>::namespaced(self.client.clone(), &self.namespace);
+        let labels = ListParams::default().labels("k8s-app=kube-proxy");
+        pods.delete_collection(&DeleteParams::default(), &labels).await.expect("deleted");
+        self.wait_for("all ended", BTreeMap::is_empty).await;
+    }
+
+    /// kube-proxy for Windows nodes, as sig-windows-tools installs it: a DaemonSet of its own.
+    pub(crate) async fn add_windows_kube_proxy(&self) {
+        let labels = json!({"k8s-app": "kube-proxy-windows"});
+        let container = json!({
+            "name": "kube-proxy", "image": "sigwindowstools/kube-proxy:v1.20.2-nanoserver", "args": ["-file", "start.ps1"],
+        });
+        let template = json!({
+            "metadata": {"labels": labels},
+            "spec": {
+                "nodeSelector": {"kubernetes.io/os": "windows"}, "containers": [container],
+                "tolerations": [{"operator": "Exists"}],
+            },
+        });
+        let set: DaemonSet = serde_json::from_value(json!({
+            "metadata": {"name": "kube-proxy-windows", "labels": labels},
+            "spec": {"selector": {"matchLabels": labels}, "template": template},
+        }))
+        .expect("a DaemonSet");
+        let sets = Api::<DaemonSet>::namespaced(self.client.clone(), &self.namespace);
+        sets.create(&PostParams::default(), &set).await.expect("a DaemonSet");
+    }
+
+    /// A Service with an address from outside.
+    pub(crate) async fn add_load_balancer(&self, address: &str) {
+        let service: Service = serde_json::from_value(json!({
+            "metadata": {"name": "balanced", "labels": {"kpx-prep-test": "1"}},
+            "spec": {"type": "LoadBalancer", "selector": {"app": "balanced"}, "ports": [{"port": 80}]},
+        }))
+        .expect("a Service");
+        let services = Api::<Service>::namespaced(self.client.clone(), &self.namespace);
+        services.create(&PostParams::default(), &service).await.expect("a Service");
+        let status = json!({"status": {"loadBalancer": {"ingress": [{"ip": address}]}}});
+        let merge = PatchParams::default();
+        services.patch_status("balanced", &merge, &Patch::Merge(status)).await.expect("a status");
     }
 
     /// The modes that really run, a node and its mode a line.

@@ -16,6 +16,7 @@ use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_tungstenite::tungstenite::protocol::Role;
 
+use super::kube_proxy::KubeProxy;
 use super::kubelet::text;
 use super::stand_in::{Record, locked};
 
@@ -72,6 +73,14 @@ async fn serve(mut socket: Socket, ports: Vec<u16>, record: Arc<Record>) {
             return;
         }
     }
+    // A kubelet dials as soon as it is asked to forward, and hangs up when nobody listens.
+    for (index, port) in ports.iter().enumerate() {
+        if let Err(error) = listening(&record, *port) {
+            let _ = socket.send(frame(2 * index + 1, error.as_bytes())).await;
+            let _ = socket.close(None).await;
+            return;
+        }
+    }
     let mut received = vec![Vec::new(); ports.len()];
     while let Some(Ok(message)) = socket.next().await {
         let Message::Binary(bytes) = message else { continue };
@@ -91,7 +100,10 @@ async fn serve(mut socket: Socket, ports: Vec<u16>, record: Arc<Record>) {
                 tokio::time::sleep(Duration::from_millis(2)).await;
                 sent.and(socket.send(frame(2 * index, rest.as_bytes())).await)
             }
-            Err(error) => socket.send(frame(2 * index + 1, error.as_bytes())).await,
+            Err(error) => {
+                let _ = socket.send(frame(2 * index + 1, error.as_bytes())).await;
+                break;
+            }
         };
         if sent.is_err() || close {
             break;
@@ -100,16 +112,21 @@ async fn serve(mut socket: Socket, ports: Vec<u16>, record: Arc<Record>) {
     let _ = socket.close(None).await;
 }
 
-/// What comes back from that port of the node, or the kubelet's message.
-fn reply(record: &Record, port: u16, request: &[u8]) -> Result<String, String> {
+/// What listens on that port of the node, or the kubelet's message.
+fn listening(record: &Record, port: u16) -> Result<KubeProxy, String> {
     let process = locked(&record.process).clone().filter(|process| process.metrics_port == port);
-    let Some(process) = process else {
-        return Err(format!(
+    process.ok_or_else(|| {
+        format!(
             "error forwarding port {port} to pod {uid}, uid : failed to connect to localhost:{port} inside namespace: \
              dial tcp4 127.0.0.1:{port}: connect: connection refused",
             uid = record.uid
-        ));
-    };
+        )
+    })
+}
+
+/// What comes back.
+fn reply(record: &Record, port: u16, request: &[u8]) -> Result<String, String> {
+    let process = listening(record, port)?;
     let request = String::from_utf8_lossy(request);
     let (status, body) = match request.split_whitespace().nth(1) {
         Some("/proxyMode") => ("200 OK", process.mode),

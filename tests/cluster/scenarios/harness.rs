@@ -48,8 +48,8 @@ async fn keeps_its_mode(world: &World) {
 
 async fn mode_by_port_forward(cluster: &Cluster, pod: &str, port: u16) -> Result<String, String> {
     let mut forwarder = pods(cluster).portforward(pod, &[port]).await.map_err(|error| error.to_string())?;
-    let refused = forwarder.take_error(0).expect("an error channel");
-    let mut stream = forwarder.take_stream(0).expect("a stream");
+    let refused = forwarder.take_error(port).expect("an error channel");
+    let mut stream = forwarder.take_stream(port).expect("a stream");
     stream.write_all(b"GET /proxyMode HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").await.expect("sent");
     let mut answer = String::new();
     tokio::select! {
@@ -98,7 +98,8 @@ async fn node_down(world: &World) {
     let still = pod_on(&cluster, "node-2").await;
     assert!(still.uid() == pod.uid() && still.metadata.deletion_timestamp.is_some());
     cluster.nodes.set("node-2", &[]).await;
-    while pod_on(&cluster, "node-2").await.uid() == pod.uid() {
+    let uid = pod.uid();
+    while cluster.pods().await.get("node-2").is_none_or(|now| Some(now) == uid.as_ref()) {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
