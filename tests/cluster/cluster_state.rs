@@ -114,7 +114,8 @@ impl Cluster {
 
     /// Someone else takes the lock.
     pub(crate) async fn write_lock(&self, holder: &str, renewed: &str) {
-        let spec = json!({"holderIdentity": holder, "leaseDurationSeconds": 3, "acquireTime": renewed, "renewTime": renewed});
+        let spec =
+            json!({"holderIdentity": holder, "leaseDurationSeconds": 3, "acquireTime": renewed, "renewTime": renewed});
         let lease = json!({
             "apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": {"name": "kpx-prep"}, "spec": spec,
         });

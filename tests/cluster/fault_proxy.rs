@@ -212,7 +212,7 @@ async fn forward(shared: &Shared, request: Request<Bytes>, upgrade: OnUpgrade) -
         let query: Vec<_> = query.split('&').filter(|pair| !pair.is_empty()).map(short).collect();
         parts.uri = format!("{}?{}", parts.uri.path(), query.join("&")).parse().expect("a URI");
     }
-    let body = body.collect().await.map_err(io::Error::other)?.to_bytes().to_vec();
+    let body = body.to_vec();
     let mut response =
         shared.client.send(Request::from_parts(parts, Body::from(body))).await.map_err(io::Error::other)?;
     if response.status() == http::StatusCode::SWITCHING_PROTOCOLS {

@@ -24,7 +24,7 @@ pub(crate) struct Outcome {
 pub(crate) struct Run(Child);
 
 /// So that a scenario takes seconds.
-const QUICK: [&str; 6] = ["--settle-time", "500ms", "--timeout", "4s", "--lease-duration", "3s"];
+const QUICK: [[&str; 2]; 3] = [["--settle-time", "500ms"], ["--timeout", "4s"], ["--lease-duration", "3s"]];
 
 impl Cluster {
     /// `kpx-prep status -o json`
@@ -39,8 +39,10 @@ impl Cluster {
 
     /// The same, not waited for.
     pub(crate) fn remediation(&self, arguments: &[&str]) -> Run {
-        let yes = ["-o", "json", "--yes", "--assume-nodes-prepared"];
-        start(&self.kubeconfig, "remediate", &[&yes, &QUICK[..], arguments].concat())
+        let mut all = vec!["-o", "json", "--yes", "--assume-nodes-prepared"];
+        all.extend(QUICK.iter().filter(|[name, _]| !arguments.contains(name)).flatten());
+        all.extend(arguments);
+        start(&self.kubeconfig, "remediate", &all)
     }
 
     /// The same cluster through another kubeconfig.

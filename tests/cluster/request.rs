@@ -56,7 +56,10 @@ impl Asked {
             _ => "other",
         };
         let reviews = if resource == "selfsubjectaccessreviews" { review(request.body()) } else { None };
-        Self { verb, resource, name, dry_run: has("dryRun=All"), continues: has("continue="), reviews }
+        // A deletion's options may also be its body.
+        let options = serde_json::from_slice::<Value>(request.body()).unwrap_or_default();
+        let dry_run = has("dryRun=All") || verb.starts_with("delete") && options["dryRun"][0] == "All";
+        Self { verb, resource, name, dry_run, continues: has("continue="), reviews }
     }
 
     /// Whether it changes what is stored.

@@ -32,14 +32,16 @@ fn container(set: &mut Value) -> &mut Value {
 
 async fn flags_only(world: &World) {
     let flags = world.nodes(2).daemon_set(|set| {
-        container(set)["command"] = json!(["/usr/local/bin/kube-proxy", "--proxy-mode=iptables", "--cluster-cidr=10.244.0.0/16"]);
+        container(set)["command"] =
+            json!(["/usr/local/bin/kube-proxy", "--proxy-mode=iptables", "--cluster-cidr=10.244.0.0/16"]);
     });
     let cluster = flags.start().await;
     refused(&cluster, "flag-only-config").await;
 }
 
 async fn pending_revision(world: &World) {
-    let cluster = world.nodes(2).daemon_set(|set| set["spec"]["updateStrategy"] = json!({"type": "OnDelete"})).start().await;
+    let cluster =
+        world.nodes(2).daemon_set(|set| set["spec"]["updateStrategy"] = json!({"type": "OnDelete"})).start().await;
     let template = json!({"metadata": {"annotations": {"example.org/edited": "yes"}}});
     cluster.edit_daemon_set(json!({"spec": {"template": template}})).await;
     tokio::time::sleep(std::time::Duration::from_millis(500)).await;

@@ -48,7 +48,8 @@ async fn third_batch(world: &World) {
     let cluster = world.nodes(5).start().await;
     let before = cluster.before().await;
     let plan = cluster.remediate(&["--dry-run"]).await.exits(0);
-    let third = plan.json.pointer("/plan/batches/2/0").and_then(|node| node.as_str()).expect("a third batch").to_owned();
+    let third =
+        plan.json.pointer("/plan/batches/2/0").and_then(|node| node.as_str()).expect("a third batch").to_owned();
     let fourth = plan.json.pointer("/plan/batches/3/0").and_then(|node| node.as_str()).expect("a fourth batch");
     cluster.nodes.set(&third, &[Misbehaviour::CrashesInIpvs]).await;
     let outcome = cluster.remediate(&[]).await.exits(5).says("/outcome", "rolled-back");
@@ -134,7 +135,11 @@ async fn goes_down(world: &World) {
     let cluster = world.nodes(4).start().await;
     let before = cluster.before().await;
     let run = cluster.remediation(&["--canary", "node-2", "--settle-time", "2s"]);
-    cluster.wait_for("the canary switched", |modes| modes["node-1"] == "iptables" && modes.get("node-2").is_some_and(|mode| mode == "ipvs")).await;
+    cluster
+        .wait_for("the canary switched", |modes| {
+            modes["node-1"] == "iptables" && modes.get("node-2").is_some_and(|mode| mode == "ipvs")
+        })
+        .await;
     cluster.nodes.set("node-4", &[Misbehaviour::Down]).await;
     run.end().await.exits(0);
     before.only_mode_changed(&cluster, "ipvs").await;

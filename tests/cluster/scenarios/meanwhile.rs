@@ -26,7 +26,11 @@ pub(crate) fn trials() -> Vec<Trial> {
 }
 
 /// Something happens once, before the first request of a kind reaches the API server.
-async fn once<F>(cluster: &Cluster, kind: &'static str, what: impl Fn(Cluster) -> F + Send + Sync + 'static) -> FaultProxy
+async fn once<F>(
+    cluster: &Cluster,
+    kind: &'static str,
+    what: impl Fn(Cluster) -> F + Send + Sync + 'static,
+) -> FaultProxy
 where
     F: Future<Output = ()> + Send + 'static,
 {

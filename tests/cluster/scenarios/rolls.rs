@@ -87,7 +87,8 @@ async fn dry_run(world: &World) {
     let diff = outcome.json["plan"]["diff"].as_str().expect("a diff");
     assert!(diff.contains("\n-mode: \"\"\n+mode: \"ipvs\"\n"), "{diff}");
     before.untouched(&cluster).await;
-    let wrote: Vec<_> = proxy.seen().into_iter().filter(|asked| asked.writes()).map(|asked| asked.to_string()).collect();
+    let wrote: Vec<_> =
+        proxy.seen().into_iter().filter(|asked| asked.writes()).map(|asked| asked.to_string()).collect();
     assert!(wrote.is_empty(), "{wrote:?}");
     assert!(proxy.seen().iter().any(|asked| asked.dry_run), "the API server was not asked: {:?}", proxy.counts());
 }
@@ -141,7 +142,7 @@ async fn chosen_canary(world: &World) {
     before.switched(&cluster).await;
     let cluster = world.nodes(2).start().await;
     let before = cluster.before().await;
-    cluster.remediate(&["--canary", "node-9"]).await.exits(2).mentions("node-9");
+    cluster.remediate(&["--canary", "node-9"]).await.exits(3).finds("error", "canary").mentions("node-9");
     before.untouched(&cluster).await;
 }
 
