@@ -19,7 +19,7 @@ use kube::Client;
 use kube::client::Body;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
@@ -33,6 +33,8 @@ pub(crate) enum Fault {
     None,
     /// The API server is not asked; this status is the answer.
     Answer(u16),
+    /// A watch begins, only to tell that it would have begun too long ago.
+    ExpiredWatch,
     /// The connection ends, before or after the API server got the request.
     Close(When),
     /// The program ends.
@@ -155,6 +157,11 @@ async fn answer(shared: Arc<Shared>, mut request: Request<Incoming>) -> io::Resu
     match (shared.decide)(number, &asked) {
         Fault::None => forward(&shared, request, upgrade).await,
         Fault::Answer(status) => Ok(refusal(status)),
+        Fault::ExpiredWatch => {
+            let event = json!({"type": "ERROR", "object": status(410)}).to_string() + "\n";
+            let response = Response::builder().header(CONTENT_TYPE, "application/json");
+            Ok(response.body(Body::from(event.into_bytes())).expect("a response"))
+        }
         Fault::Close(When::Before) => Err(io::Error::other("closed on purpose")),
         Fault::Close(When::After) => {
             swallow(&shared, request, upgrade).await;
@@ -185,19 +192,22 @@ async fn swallow(shared: &Shared, request: Request<Bytes>, upgrade: OnUpgrade) {
     }
 }
 
-/// As the API server refuses.
-fn refusal(code: u16) -> Response<Body> {
+fn status(code: u16) -> Value {
     let (reason, message) = match code {
         410 => ("Expired", "The provided continue parameter is too old"),
         429 => ("TooManyRequests", "the server has received too many requests and has asked us to try again later"),
         409 => ("Conflict", "the object has been modified; please apply your changes to the latest version"),
         _ => ("InternalError", "etcdserver: leader changed"),
     };
-    let status = json!({
+    json!({
         "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
         "message": message, "reason": reason, "code": code,
-    });
-    let body = serde_json::to_vec(&status).expect("JSON");
+    })
+}
+
+/// As the API server refuses.
+fn refusal(code: u16) -> Response<Body> {
+    let body = serde_json::to_vec(&status(code)).expect("JSON");
     let response = Response::builder().status(code).header(CONTENT_TYPE, "application/json");
     let response = if code == 429 { response.header("Retry-After", "1") } else { response };
     response.body(Body::from(body)).expect("a response")

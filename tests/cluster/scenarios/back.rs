@@ -40,7 +40,7 @@ async fn to_backup(world: &World) {
     let second = cluster.remediate(&["--scheduler", "lc"]).await.exits(0);
     assert_ne!(second.json["backup"], json!(first), "another content is another backup\n{second}");
     assert_eq!(cluster.backups().await.len(), 2);
-    cluster.remediate(&["--rollback", "--to", "kpx-prep-backup-0000000000"]).await.exits(2);
+    cluster.remediate(&["--rollback", "--to", "kpx-prep-backup-0000000000"]).await.exits(3);
     cluster.remediate(&["--rollback", "--to", &first]).await.exits(0);
     before.rolled_back(&cluster).await;
 }

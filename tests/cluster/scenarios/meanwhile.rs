@@ -157,11 +157,17 @@ async fn watches_expire(world: &World) {
     let before = cluster.before().await;
     let answered = Arc::new(AtomicUsize::new(0));
     let proxy = cluster.proxy(move |_, asked| {
-        let expires = asked.verb == "watch" && answered.fetch_add(1, Ordering::SeqCst) < 3;
-        if expires { Fault::Answer(410) } else { Fault::None }
+        if asked.verb != "watch" {
+            return Fault::None;
+        }
+        match answered.fetch_add(1, Ordering::SeqCst) {
+            0 => Fault::ExpiredWatch,
+            1 => Fault::Answer(410),
+            _ => Fault::None,
+        }
     });
     let proxy = proxy.await;
-    proxy.cluster(&cluster).remediate(&[]).await.exits(0);
+    proxy.cluster(&cluster).remediate(&["--timeout", "20s"]).await.exits(0);
     before.switched(&cluster).await;
 }
 
