@@ -10,6 +10,7 @@ use super::client::Connection;
 use super::daemon_set::find;
 use super::drift::finding;
 use super::facts::Facts;
+use super::interrupt::Interrupt;
 use super::lock::Lock;
 use super::objects::{self, DaemonSet};
 use super::observe::{Scope, observe};
@@ -61,6 +62,7 @@ pub async fn remediate(
     options: Options,
     operator: &mut dyn Operator,
 ) -> anyhow::Result<(RemediationReport, Exit)> {
+    let mut interrupt = None;
     for _ in 0..ATTEMPTS {
         let (facts, plan) = prepare(connection, scope, wish).await?;
         operator.show(facts.as_ref(), &plan)?;
@@ -85,8 +87,12 @@ pub async fn remediate(
             ));
         }
         let namespace = &run.kube_proxy()?.namespace;
+        let interrupt = match &interrupt {
+            Some(interrupt) => interrupt,
+            None => interrupt.insert(Interrupt::listen().context("listening for signals; nothing was changed")?),
+        };
         let lock = Lock::take(&connection.client, namespace, options.lease).await?;
-        let result = run.execute(&lock).await;
+        let result = run.execute(&lock, interrupt).await;
         lock.release().await;
         match result? {
             Some(done) => return Ok(done),

@@ -78,9 +78,16 @@ impl<'a> Run<'a> {
     }
 
     /// Acts. Nothing if the configuration was changed by somebody else before it was written.
-    pub(super) async fn execute(&self, lock: &Lock) -> anyhow::Result<Option<(RemediationReport, Exit)>> {
+    pub(super) async fn execute(
+        &self,
+        lock: &Lock,
+        interrupt: &Interrupt,
+    ) -> anyhow::Result<Option<(RemediationReport, Exit)>> {
         let (kube_proxy, config, target) = (self.kube_proxy()?, self.config()?, self.target()?);
-        let interrupt = Interrupt::listen().context("listening for signals; nothing was changed")?;
+        if interrupt.is_asked() {
+            let report = RemediationReport::new(self.plan, Outcome::Interrupted, "Interrupted: nothing was changed.");
+            return Ok(Some((report, Exit::Interrupted)));
+        }
         let events = Events::new(self.connection.client.clone(), kube_proxy);
         let maps = self.maps()?;
         let mut kept = None;
@@ -118,7 +125,7 @@ impl<'a> Run<'a> {
             pause: self.wish.pause_after_canary,
             switcher: &switcher,
             lock,
-            interrupt: &interrupt,
+            interrupt,
             progress: &progress,
             events: &events,
         };
@@ -151,8 +158,7 @@ impl<'a> Run<'a> {
         let again = "run the same command again to go on, or kpx-prep remediate --rollback to go back";
         let (outcome, message, exit) = match end {
             RollEnd::Done | RollEnd::Failed(..) => {
-                let down = count(NodeOutcome::NotReady)
-                    + self.plan.left_alone.iter().filter(|left| left.reason == "not ready").count();
+                let down = count(NodeOutcome::NotReady);
                 let rest = if down > 0 {
                     format!("; {down} node(s) are not ready: run again when they are back")
                 } else {

@@ -137,8 +137,9 @@ fn restored(name: Option<&str>, force: bool, facts: &Facts) -> Result<Target, Re
     let backup = if let Some(name) = name {
         facts.backups.iter().find(|backup| backup.name == name || backup.hash() == name)
     } else {
-        // A run that was killed may have kept an original without replacing it.
-        facts.backups.iter().find(replaced).or(facts.backups.first())
+        // Where the newest original is in place, its change was undone or never made: only pods may be left to put back.
+        let newest = facts.backups.first();
+        newest.filter(|newest| newest.text == config.text).or(facts.backups.iter().find(replaced)).or(newest)
     };
     let Some(backup) = backup else {
         let message = match name {
