@@ -193,6 +193,10 @@ fn a_run_that_was_killed_goes_on_from_what_is_observed() {
     assert!(!planned.edits);
     assert_eq!(planned.already_right, ["worker-1"]);
     assert_eq!(order(&planned), "worker-2 | worker-3 control-1");
+    // The same command again, its canary done.
+    let same = Wish { canary: Some("worker-1".to_owned()), ..wish("ipvs") };
+    let again = plan(&facts, &around(), &same);
+    assert_eq!((order(&again).as_str(), again.is_blocked()), ("worker-2 | worker-3 control-1", false));
     // The same second counts as younger.
     facts.nodes[1].pod.as_mut().unwrap().created = CHANGED;
     assert_eq!(plan(&facts, &around(), &wish("ipvs")).already_right, ["worker-1"]);

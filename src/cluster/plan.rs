@@ -80,7 +80,7 @@ impl Plan {
 
     /// Whether there is nothing to do.
     pub fn is_empty(&self) -> bool {
-        !self.edits && self.canary.is_none()
+        !self.edits && self.canary.is_none() && self.batches.is_empty()
     }
 
     /// The mode that is wanted.
@@ -127,6 +127,7 @@ pub fn plan(facts: &Facts, around: &Surroundings, wish: &Wish) -> Plan {
     if let Some(canary) = &wish.canary
         && !plan.is_empty()
         && plan.canary.as_ref() != Some(canary)
+        && !plan.already_right.contains(canary)
     {
         let message = format!("--canary {canary}: no such node among those to be switched");
         plan.checks.push(finding(Level::Error, "canary", message, "kpx-prep status lists the nodes"));
@@ -154,7 +155,9 @@ fn order(facts: &Facts, wish: &Wish, target: &Target, plan: &mut Plan) {
     // Workers first: what goes wrong there leaves the API server's nodes alone. Names within each are in order already.
     todo.sort_by_key(|node| node.control_plane);
     let healthy = |node: &&NodeFacts| node.pod.as_ref().is_some_and(|pod| pod.ready && !pod.deleting);
-    let canary = match &wish.canary {
+    // The same command again, after a run that was killed: its canary is done, and another node goes first.
+    let asked = wish.canary.as_ref().filter(|name| !plan.already_right.contains(name));
+    let canary = match asked {
         Some(name) => todo.iter().position(|node| node.name == *name),
         None => todo.iter().position(|node| !node.control_plane && healthy(node)).or((!todo.is_empty()).then_some(0)),
     };

@@ -173,6 +173,26 @@ impl Cluster {
         self.nodes.modes().iter().map(|(node, mode)| format!("{node} {mode}\n")).collect()
     }
 
+    /// Waits until so many of kube-proxy's pods are ready, and none is on its way out.
+    pub(crate) async fn all_ready(&self, count: usize) {
+        let pods = Api::<Pod>::namespaced(self.client.clone(), &self.namespace);
+        let labels = ListParams::default().labels("k8s-app=kube-proxy");
+        let deadline = Instant::now() + Duration::from_secs(120);
+        loop {
+            let all = pods.list(&labels).await.expect("a list").items;
+            let ready = |pod: &&Pod| {
+                let conditions = pod.status.iter().flat_map(|status| status.conditions.iter().flatten());
+                pod.metadata.deletion_timestamp.is_none()
+                    && conditions.into_iter().any(|condition| condition.type_ == "Ready" && condition.status == "True")
+            };
+            if all.len() == count && all.iter().filter(ready).count() == count {
+                return;
+            }
+            assert!(Instant::now() < deadline, "of {count} pods {} are ready", all.iter().filter(ready).count());
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+
     /// Waits until all of these nodes run that mode.
     pub(crate) async fn wait_for(&self, what: &str, mut done: impl FnMut(&BTreeMap<String, String>) -> bool) {
         let deadline = Instant::now() + Duration::from_secs(20);

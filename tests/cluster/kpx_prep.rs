@@ -53,7 +53,9 @@ impl Cluster {
 
 /// Starts the program, its environment empty but for what finding other programs takes.
 pub(crate) fn start(kubeconfig: &Path, command: &str, arguments: &[&str]) -> Run {
-    let child = Command::new(env!("CARGO_BIN_EXE_kpx-prep"))
+    // For figures, the binary that is shipped.
+    let program = std::env::var_os("KPX_PREP").unwrap_or_else(|| env!("CARGO_BIN_EXE_kpx-prep").into());
+    let child = Command::new(program)
         .env_clear()
         .env("PATH", std::env::var_os("PATH").unwrap_or_default())
         .arg(command)

@@ -137,7 +137,7 @@ impl Scenario<'_> {
         };
         let expected = self.nodes.iter().filter(linux).count();
         let cluster = Cluster::new(world, &namespace, &name, &config_map.metadata.name.expect("a name"));
-        let deadline = Instant::now() + Duration::from_secs(30);
+        let deadline = Instant::now() + Duration::from_secs(30 + expected as u64);
         while world.nodes.modes().len() < expected {
             assert!(Instant::now() < deadline, "only {:?} run, of {expected}", world.nodes.modes());
             tokio::time::sleep(Duration::from_millis(20)).await;

@@ -4,6 +4,7 @@ mod back;
 mod blocked;
 mod configs;
 mod failures;
+mod figures;
 mod harness;
 mod kubectl;
 mod locks;
@@ -29,6 +30,7 @@ pub(crate) fn all() -> Vec<Trial> {
         locks::trials(),
         rights::trials(),
         sweep::trials(),
+        figures::trials(),
     ];
     subjects.into_iter().flatten().collect()
 }
