@@ -1,4 +1,4 @@
-//! ConfigMaps as people write them, each a folder: `before`, and either `after` or `expected-error`, the id of the check
+//! kube-proxy's configuration as people write it, each a folder: `before`, and either `after` or `expected-error`, the id of the check
 //! that refuses. `image` is kube-proxy's, where the configuration belongs to another version.
 
 use std::fs;

@@ -11,7 +11,7 @@ use crate::cluster::processes::output;
 use crate::cluster::world::World;
 
 /// Installs it where that is possible.
-pub(crate) fn install() {
+pub(super) fn install() {
     if Command::new("kubectl").args(["version", "--client"]).output().is_ok_and(|output| output.status.success()) {
         return;
     }

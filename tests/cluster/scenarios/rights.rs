@@ -1,18 +1,31 @@
 //! Permissions: what a run needs is what it asks about first, and without any of it nothing is touched.
 
 use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
 
 use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding};
 use kube::Client;
 use kube::api::{Api, PostParams};
 use libtest_mimic::Trial;
-use serde_json::json;
+use serde::Deserialize as _;
+use serde_json::{Value, json};
 
+use crate::cluster::cluster_state::Cluster;
 use crate::cluster::fault_proxy::Fault;
+use crate::cluster::misbehaviour::Misbehaviour;
+use crate::cluster::processes::output;
 use crate::cluster::world::{World, trial};
 
 pub(crate) fn trials() -> Vec<Trial> {
-    vec![trial("rights::each_verb_missing_in_turn", each_in_turn)]
+    vec![
+        trial("rights::each_verb_missing_in_turn", each_in_turn),
+        trial("rights::the_manifest_is_enough", manifest_is_enough),
+        trial("rights::the_manifest_is_no_more_than_what_is_used", manifest_is_least),
+        trial("rights::ten_backups_are_kept", ten_backups).with_ignored_flag(true),
+    ]
 }
 
 type Right = (String, String);
@@ -28,15 +41,16 @@ fn group(resource: &str) -> &'static str {
 
 /// A user of that name with these rights.
 async fn user(client: &Client, name: &str, rights: &BTreeSet<Right>) {
-    let rule = |(verb, resource): &Right| {
+    let granted = |(verb, resource): &Right| {
         // Either API serves events.
         let groups = if resource == "events" { vec!["", "events.k8s.io"] } else { vec![group(resource)] };
         json!({"apiGroups": groups, "resources": [resource], "verbs": [verb]})
     };
     let metadata = json!({"name": name, "labels": {"kpx-prep-test": "1"}});
-    let rules: Vec<_> = rights.iter().map(rule).collect();
-    let role: ClusterRole = serde_json::from_value(json!({"metadata": metadata, "rules": rules})).expect("a role");
-    Api::all(client.clone()).create(&PostParams::default(), &role).await.expect("a role");
+    let rules: Vec<_> = rights.iter().map(granted).collect();
+    let cluster_role: ClusterRole =
+        serde_json::from_value(json!({"metadata": metadata, "rules": rules})).expect("a role");
+    Api::all(client.clone()).create(&PostParams::default(), &cluster_role).await.expect("a role");
     let binding = json!({
         "metadata": metadata,
         "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": name},
@@ -63,7 +77,7 @@ async fn each_in_turn(world: &World) {
         user(&cluster.client, &format!("without-{number}"), &rest).await;
     }
     // The authorizer hears of new roles a moment later.
-    tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
     let before = cluster.before().await;
     let mut optional = Vec::new();
     for (number, (verb, resource)) in reviewed.iter().enumerate() {
@@ -82,4 +96,68 @@ async fn each_in_turn(world: &World) {
     cluster.remediate(&["--as", "all-of-it"]).await.exits(0);
     before.switched(&cluster).await;
     println!("{} rights, of which optional: {optional:?}", reviewed.len());
+}
+
+/// The account of the manifest, impersonated.
+const ACCOUNT: [&str; 2] = ["--as", "system:serviceaccount:kube-system:kpx-prep"];
+
+fn manifest() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("kubeadm/remediate-rbac.yaml")
+}
+
+fn kubectl_with_manifest(cluster: &Cluster, verb: &[&str]) {
+    super::kubectl::install();
+    let mut kubectl = Command::new("kubectl");
+    kubectl.arg("--kubeconfig").arg(&cluster.kubeconfig).args(verb).arg("-f").arg(manifest());
+    output(&mut kubectl);
+}
+
+async fn manifest_is_enough(world: &World) {
+    let cluster = world.nodes(3).misbehave("node-3", Misbehaviour::RefusesPortForward).start().await;
+    kubectl_with_manifest(&cluster, &["apply"]);
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let before = cluster.before().await;
+    cluster.status(&ACCOUNT).await.exits(0);
+    cluster.remediate(&[&ACCOUNT[..], &["--dry-run"]].concat()).await.exits(0);
+    cluster.remediate(&ACCOUNT).await.exits(0);
+    before.switched(&cluster).await;
+    assert_eq!(cluster.events().await.last().map(String::as_str), Some("RemediationDone"));
+    cluster.remediate(&[&ACCOUNT[..], &["--rollback"]].concat()).await.exits(0);
+    before.rolled_back(&cluster).await;
+    cluster.nodes.set("node-2", &[Misbehaviour::CrashesInIpvs]).await;
+    cluster.remediate(&[&ACCOUNT[..], &["--canary", "node-2"]].concat()).await.exits(5);
+    before.rolled_back(&cluster).await;
+    kubectl_with_manifest(&cluster, &["delete", "--wait=false"]);
+}
+
+async fn manifest_is_least(world: &World) {
+    let mut granted = BTreeSet::new();
+    for document in serde_yaml::Deserializer::from_str(&fs::read_to_string(manifest()).expect("the manifest")) {
+        let object = Value::deserialize(document).expect("YAML");
+        for rule in object["rules"].as_array().into_iter().flatten() {
+            let texts = |field: &str| rule[field].as_array().into_iter().flatten().filter_map(Value::as_str);
+            for verb in texts("verbs") {
+                granted.extend(texts("resources").map(|resource| (verb.to_owned(), resource.to_owned())));
+            }
+        }
+    }
+    let cluster = world.nodes(1).start().await;
+    let proxy = cluster.proxy(|_, _| Fault::None).await;
+    proxy.cluster(&cluster).remediate(&["--dry-run"]).await.exits(0);
+    let reviewed: BTreeSet<Right> = proxy.seen().into_iter().filter_map(|asked| asked.reviews).collect();
+    assert_eq!(granted, reviewed);
+}
+
+/// Older ones are deleted, and never the one that was just made.
+async fn ten_backups(world: &World) {
+    let cluster = world.nodes(1).start().await;
+    let mut newest = String::new();
+    for scheduler in ["rr", "wrr", "lc", "wlc", "lblc", "lblcr", "sh", "dh", "sed", "nq", "rr", "wrr"] {
+        let outcome = cluster.remediate(&["--scheduler", scheduler, "--settle-time", "100ms"]).await.exits(0);
+        newest = outcome.json["backup"].as_str().expect("a backup").to_owned();
+        // The API's times know no less than seconds.
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    let backups = cluster.backups().await;
+    assert!(backups.len() == 10 && backups.contains_key(&newest), "{:?}", backups.keys());
 }

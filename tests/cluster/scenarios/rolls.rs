@@ -11,6 +11,7 @@ use serde_json::json;
 use crate::cluster::before::with_mode;
 use crate::cluster::fault_proxy::Fault;
 use crate::cluster::kpx_prep;
+use crate::cluster::request::Asked;
 use crate::cluster::world::{World, trial};
 
 pub(crate) fn trials() -> Vec<Trial> {
@@ -24,6 +25,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial("rolls::pause_after_canary_then_resume", pause),
         trial("rolls::interrupted_and_resumed", interrupted),
         trial("rolls::canary_of_ones_choice", chosen_canary),
+        trial("rolls::the_same_command_again_resumes_past_its_canary", same_command),
         trial("rolls::custom_names", custom_names),
         trial("rolls::metrics_on_another_port", other_port),
         trial("rolls::nodes_of_other_kinds_are_left_alone", other_nodes),
@@ -87,8 +89,7 @@ async fn dry_run(world: &World) {
     let diff = outcome.json["plan"]["diff"].as_str().expect("a diff");
     assert!(diff.contains("\n-mode: \"\"\n+mode: \"ipvs\"\n"), "{diff}");
     before.untouched(&cluster).await;
-    let wrote: Vec<_> =
-        proxy.seen().into_iter().filter(|asked| asked.writes()).map(|asked| asked.to_string()).collect();
+    let wrote: Vec<_> = proxy.seen().into_iter().filter(Asked::writes).map(|asked| asked.to_string()).collect();
     assert!(wrote.is_empty(), "{wrote:?}");
     assert!(proxy.seen().iter().any(|asked| asked.dry_run), "the API server was not asked: {:?}", proxy.counts());
 }
@@ -144,6 +145,15 @@ async fn chosen_canary(world: &World) {
     let before = cluster.before().await;
     cluster.remediate(&["--canary", "node-9"]).await.exits(3).finds("error", "canary").mentions("node-9");
     before.untouched(&cluster).await;
+}
+
+/// Whoever was interrupted repeats the command as it was, the canary's name included.
+async fn same_command(world: &World) {
+    let cluster = world.nodes(3).start().await;
+    let before = cluster.before().await;
+    cluster.remediate(&["--canary", "node-3", "--pause-after-canary"]).await.exits(0).says("/outcome", "paused");
+    cluster.remediate(&["--canary", "node-3"]).await.exits(0).says("/outcome", "done");
+    before.switched(&cluster).await;
 }
 
 async fn custom_names(world: &World) {

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use crate::cluster::fault_proxy::Fault;
 use crate::cluster::misbehaviour::Misbehaviour;
+use crate::cluster::request::Asked;
 use crate::cluster::world::{World, trial};
 
 pub(crate) fn trials() -> Vec<Trial> {
@@ -144,6 +145,6 @@ async fn requests(world: &World) {
     lists.dedup();
     // Backups are ConfigMaps, and looked for beside the one that is read by name.
     assert_eq!(lists.len(), all, "a kind is listed twice: {counts:?}");
-    assert!(!proxy.seen().iter().any(|asked| asked.writes()), "{counts:?}");
+    assert!(!proxy.seen().iter().any(Asked::writes), "{counts:?}");
     println!("status on 50 nodes: {counts:?}");
 }
