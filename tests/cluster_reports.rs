@@ -16,7 +16,6 @@ use kpx_prep::cluster::status_report::StatusReport;
 use kpx_prep::cluster::surroundings::Surroundings;
 use kpx_prep::cluster::wish::{Goal, Wish};
 use kpx_prep::exit_code::Exit;
-use kpx_prep::kubeadm::proxy::RawSettings;
 use kpx_prep::mode::ProxyMode;
 use kpx_prep::report::{Format, serialize};
 
@@ -57,7 +56,7 @@ fn half_way() -> Facts {
 
 fn planned(facts: &Facts) -> Plan {
     let wish = Wish {
-        goal: Goal::Settings(Box::new(RawSettings::default())),
+        goal: Goal::Settings(Box::default()),
         canary: None,
         max_unavailable: None,
         timeout: Duration::from_secs(1),
