@@ -48,6 +48,20 @@ uml_once() {
         >"$job/console" 2>&1 </dev/null
 }
 
+# boot_node NAME IMAGE JOB SECONDS [MEMORY]: a node of a cluster (cluster_image), on a throw-away layer over its disk.
+boot_node() {
+    local name=$1 image=$2 job=$3 seconds=$4 memory=${5:-2500M} disk
+    disk=$RUN/$name.cow,$image/disk.img
+    boot_twice "$job/out" node_once || { not_ok "the node $name did not get as far as its job" "$job/console"; return 1; }
+}
+
+node_once() {
+    rm -f "$RUN/$name.cow"
+    timeout --foreground -k 5 "$seconds" taskset -c "$(some_cpu)" "$image/linux.uml" mem="$memory" umid="$name" uml_dir="$RUN/uml/" \
+        con=null con0=null,fd:1 ubd0="$disk" root=/dev/ubda rootfstype=ext4 rw init=/usr/sbin/kpx-init kpxjob="$job" quiet \
+        >"$job/console" 2>&1 </dev/null
+}
+
 # Any of the processors this process may use.
 some_cpu() {
     local list
