@@ -6,6 +6,7 @@
 pub mod atomic_file;
 pub mod cli;
 pub mod cloud_init;
+pub mod cluster;
 pub mod exit_code;
 pub mod kubeadm;
 pub mod kubernetes_version;

@@ -6,10 +6,12 @@ use crate::exit_code::{self, Exit};
 use deferred::Deferred;
 
 mod cloud_init;
+mod cluster_args;
 mod completions;
 mod deferred;
 mod kubeadm_config;
 mod node;
+mod status;
 
 /// Prepares nodes and kubeadm clusters to run kube-proxy in IPVS mode.
 #[derive(Debug, Parser)]
@@ -63,6 +65,8 @@ enum Command {
     KubeadmConfig(Deferred<kubeadm_config::KubeadmConfigArgs>),
     /// Render cloud-init user-data that prepares a node and then runs kubeadm
     CloudInit(Deferred<cloud_init::CloudInitArgs>),
+    /// Show which mode every kube-proxy of a cluster really runs, and how that was proved
+    Status(Deferred<status::StatusArgs>),
     /// Print a shell completion script
     Completions(Deferred<completions::CompletionsArgs>),
     /// Write a manual page for every command into a folder
@@ -79,6 +83,7 @@ pub fn run(cli: Cli) -> anyhow::Result<Exit> {
         Command::Node(args) => args.0.run(),
         Command::KubeadmConfig(args) => args.0.run(),
         Command::CloudInit(args) => args.0.run(),
+        Command::Status(args) => args.0.run(),
         Command::Completions(args) => args.0.run(),
         Command::Man(args) => args.0.run(),
     }

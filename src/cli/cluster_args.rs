@@ -1,0 +1,77 @@
+//! Options of every command that speaks to a cluster.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+
+use crate::cluster::client::Access;
+use crate::cluster::observe::Scope;
+use crate::report::Format;
+
+#[derive(Debug, Args)]
+pub(super) struct ClusterArgs {
+    /// The kubeconfig file [default: $KUBECONFIG, ~/.kube/config, or a pod's service account]
+    #[arg(long, value_name = "FILE", help_heading = "Cluster")]
+    kubeconfig: Option<PathBuf>,
+    /// The kubeconfig's context
+    #[arg(long, value_name = "NAME", help_heading = "Cluster")]
+    context: Option<String>,
+    /// Act as this user
+    #[arg(long = "as", value_name = "USER", help_heading = "Cluster")]
+    impersonate: Option<String>,
+    /// How long the API server may stay silent; 0 for ever
+    #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = duration, help_heading = "Cluster")]
+    request_timeout: Duration,
+    /// Namespace of kube-proxy's DaemonSet [default: found]
+    #[arg(short, long, value_name = "NAME", help_heading = "Cluster")]
+    namespace: Option<String>,
+    /// Name of kube-proxy's DaemonSet [default: found]
+    #[arg(long, value_name = "NAME", help_heading = "Cluster")]
+    daemonset: Option<String>,
+}
+
+impl ClusterArgs {
+    pub(super) fn access(&self) -> Access {
+        Access {
+            kubeconfig: self.kubeconfig.clone(),
+            context: self.context.clone(),
+            impersonate: self.impersonate.clone(),
+            request_timeout: self.request_timeout,
+        }
+    }
+
+    pub(super) fn scope(&self, nodes: Vec<String>) -> Scope {
+        Scope { namespace: self.namespace.clone(), daemon_set: self.daemonset.clone(), nodes }
+    }
+}
+
+/// How a cluster command writes its result.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(super) enum ClusterFormat {
+    /// For people; its wording may change.
+    #[default]
+    Text,
+    /// The same with images and reasons.
+    Wide,
+    /// For programs; versioned by `apiVersion`.
+    Json,
+    /// The same as JSON, as YAML.
+    Yaml,
+}
+
+impl ClusterFormat {
+    pub(super) fn format(self) -> Format {
+        match self {
+            Self::Text | Self::Wide => Format::Text,
+            Self::Json => Format::Json,
+            Self::Yaml => Format::Yaml,
+        }
+    }
+}
+
+/// Durations as Kubernetes writes them: `30s`, `1m30s`, `500ms`.
+pub(super) fn duration(text: &str) -> Result<Duration, String> {
+    let nanoseconds = crate::kubeadm::formats::duration(if text == "0" { "0s" } else { text })?;
+    u64::try_from(nanoseconds).map(Duration::from_nanos).map_err(|_| "a duration cannot be negative".to_owned())
+}

@@ -1,0 +1,84 @@
+//! `kpx-prep status`: which mode every kube-proxy really runs.
+
+use std::io::IsTerminal as _;
+use std::time::Duration;
+
+use clap::Args;
+
+use super::cluster_args::{ClusterArgs, ClusterFormat};
+use crate::cluster::client::Connection;
+use crate::cluster::observe::{Scope, observe};
+use crate::cluster::status_report::StatusReport;
+use crate::exit_code::Exit;
+use crate::report::{Format, print};
+
+/// How often `--watch` looks.
+const INTERVAL: Duration = Duration::from_secs(3);
+
+/// Show which mode every kube-proxy of a cluster really runs, and how that was proved
+#[derive(Debug, Args)]
+#[command(after_help = "Exits 0 when every node runs the configured mode, else 3.
+
+Examples:
+  kpx-prep status
+  kpx-prep status --kubeconfig /etc/kubernetes/admin.conf -o wide
+  kpx-prep status -o json | jq '.nodes[] | select(.state != \"right\")'")]
+pub(super) struct StatusArgs {
+    /// Only this node; repeat for more
+    #[arg(long, value_name = "NAME")]
+    node: Vec<String>,
+    /// Look again and again, until interrupted
+    #[arg(short, long)]
+    watch: bool,
+    /// How to write the report
+    #[arg(short, long, value_enum, default_value_t)]
+    output: ClusterFormat,
+    #[command(flatten)]
+    cluster: ClusterArgs,
+}
+
+impl StatusArgs {
+    pub(super) fn run(self) -> anyhow::Result<Exit> {
+        let scope = self.cluster.scope(self.node.clone());
+        crate::cluster::run(async {
+            let connection = self.cluster.access().connect().await?;
+            if self.watch {
+                return self.watch(&connection, &scope).await;
+            }
+            let report = StatusReport::new(&observe(&connection, &scope).await?);
+            print(&self.render(&report)?)?;
+            Ok(report.exit())
+        })
+    }
+
+    fn render(&self, report: &StatusReport) -> anyhow::Result<String> {
+        report.render(self.output.format(), self.output == ClusterFormat::Wide)
+    }
+
+    async fn watch(&self, connection: &Connection, scope: &Scope) -> anyhow::Result<Exit> {
+        let redraw = self.output.format() == Format::Text && std::io::stdout().is_terminal();
+        let mut shown = None;
+        loop {
+            let report = match observe(connection, scope).await {
+                Ok(report) => Some(StatusReport::new(&report)),
+                // A cluster that is away for a moment is no reason to stop watching it.
+                Err(error) if shown.is_some() => {
+                    anstream::eprintln!("warning: {error:#}");
+                    None
+                }
+                Err(error) => return Err(error),
+            };
+            if report.is_some() && report != shown {
+                if redraw {
+                    print("\x1b[H\x1b[2J")?;
+                }
+                print(&self.render(report.as_ref().expect("just checked"))?)?;
+                shown = report;
+            }
+            tokio::select! {
+                () = tokio::time::sleep(INTERVAL) => {}
+                _ = tokio::signal::ctrl_c() => return Ok(Exit::Interrupted),
+            }
+        }
+    }
+}

@@ -1,0 +1,146 @@
+//! Calls to the API server: paged lists, and patience with a server that is busy or gone for a moment.
+
+use std::fmt::Debug;
+use std::future::Future;
+use std::time::Duration;
+
+use kube::api::{Api, ListParams};
+use kube::core::Object;
+use serde::de::DeserializeOwned;
+
+/// How many objects a list asks for at a time: kubectl's own chunk size.
+const PAGE: u32 = 500;
+/// Waits between tries of one call, in milliseconds: some six seconds altogether.
+const WAITS: [u64; 5] = [200, 400, 800, 1600, 3200];
+/// How often a list may start anew because its continue token expired.
+const FRESH_STARTS: u32 = 3;
+
+/// The HTTP status of a refusal by the API server.
+pub fn code(error: &kube::Error) -> Option<u16> {
+    match error {
+        kube::Error::Api(status) => Some(status.code),
+        _ => None,
+    }
+}
+
+/// Whether the same call may well succeed a little later.
+pub fn is_transient(error: &kube::Error) -> bool {
+    match error {
+        kube::Error::Api(status) => matches!(status.code, 429 | 500 | 502 | 503 | 504),
+        kube::Error::HyperError(_) | kube::Error::Service(_) | kube::Error::ReadEvents(_) => true,
+        _ => false,
+    }
+}
+
+/// Calls until it succeeds, fails for good, or patience ends. Only for calls that may be repeated.
+///
+/// # Errors
+/// The last error.
+pub async fn retried<T, C, F>(mut call: C) -> kube::Result<T>
+where
+    C: FnMut() -> F,
+    F: Future<Output = kube::Result<T>>,
+{
+    for wait in WAITS {
+        match call().await {
+            Err(error) if is_transient(&error) => {
+                tracing::debug!("{error}; trying again in {wait} ms");
+                tokio::time::sleep(Duration::from_millis(wait)).await;
+            }
+            result => return result,
+        }
+    }
+    call().await
+}
+
+/// Walks through a list page by page, so that no more than one page is in memory.
+///
+/// An expired continue token (410, the server's compaction took it) starts the list anew; `fresh` is then called
+/// to drop what was gathered.
+///
+/// # Errors
+/// What the API server says.
+pub async fn walk<P, U, R>(
+    api: &Api<Object<P, U>>,
+    params: &ListParams,
+    gathered: &mut R,
+    mut add: impl FnMut(&mut R, Object<P, U>),
+) -> kube::Result<()>
+where
+    P: Clone + DeserializeOwned + Debug,
+    U: Clone + Default + DeserializeOwned + Debug,
+    R: Default,
+{
+    let mut starts = 0;
+    let mut token: Option<String> = None;
+    loop {
+        let mut page = params.clone().limit(PAGE);
+        page.continue_token.clone_from(&token);
+        match retried(|| api.list(&page)).await {
+            Ok(list) => {
+                for object in list.items {
+                    add(gathered, object);
+                }
+                token = list.metadata.continue_.filter(|token| !token.is_empty());
+                if token.is_none() {
+                    return Ok(());
+                }
+            }
+            Err(error) if code(&error) == Some(410) && starts < FRESH_STARTS => {
+                starts += 1;
+                token = None;
+                *gathered = R::default();
+            }
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// The whole list, each object turned into what is needed of it as soon as its page is read.
+///
+/// # Errors
+/// What the API server says.
+pub async fn list<P, U, T>(
+    api: &Api<Object<P, U>>,
+    params: &ListParams,
+    mut turn: impl FnMut(Object<P, U>) -> T,
+) -> kube::Result<Vec<T>>
+where
+    P: Clone + DeserializeOwned + Debug,
+    U: Clone + Default + DeserializeOwned + Debug,
+{
+    let mut gathered = Vec::new();
+    walk(api, params, &mut gathered, |gathered: &mut Vec<T>, object| gathered.push(turn(object))).await?;
+    Ok(gathered)
+}
+
+/// One object, or nothing if there is none of that name.
+///
+/// # Errors
+/// What else the API server says.
+pub async fn get<K>(api: &Api<K>, name: &str) -> kube::Result<Option<K>>
+where
+    K: Clone + DeserializeOwned + Debug,
+{
+    retried(|| api.get_opt(name)).await
+}
+
+/// What an error means, without what a person does not need.
+pub fn plain(error: &kube::Error) -> String {
+    match error {
+        kube::Error::Api(status) if status.message.is_empty() => format!("{} ({})", status.reason, status.code),
+        kube::Error::Api(status) => status.message.clone(),
+        other => {
+            let mut text = other.to_string();
+            let mut source = std::error::Error::source(other);
+            while let Some(cause) = source {
+                let cause_text = cause.to_string();
+                if !text.contains(&cause_text) {
+                    text = format!("{text}: {cause_text}");
+                }
+                source = cause.source();
+            }
+            text
+        }
+    }
+}

@@ -1,0 +1,164 @@
+//! kube-proxy's `ConfigMap`: what is read of it, and the one write that changes it.
+
+use k8s_openapi::api::core::v1::ConfigMap;
+use kube::ResourceExt as _;
+use kube::api::{Api, Patch, PatchParams};
+use serde_json::json;
+use sha2::{Digest as _, Sha256};
+
+use super::api::{code, is_transient, retried};
+use super::facts::{ConfigFacts, HashAnnotation};
+use super::proxy_config;
+
+/// kubeadm's annotation (cmd/kubeadm/app/constants, `ComponentConfigHashAnnotationKey`).
+const HASH: &str = "kubeadm.kubernetes.io/component-config.hash";
+/// How kpx-prep is called in managedFields.
+pub const FIELD_MANAGER: &str = "kpx-prep";
+
+/// What is needed of the `ConfigMap`; nothing if it has no such key.
+pub fn read(config_map: &ConfigMap, key: &str) -> Option<ConfigFacts> {
+    let data = config_map.data.clone().unwrap_or_default();
+    let text = data.get(key)?.clone();
+    Some(ConfigFacts {
+        name: config_map.name_any(),
+        key: key.to_owned(),
+        parsed: proxy_config::read(&text),
+        text,
+        resource_version: config_map.resource_version().unwrap_or_default(),
+        immutable: config_map.immutable == Some(true),
+        changed: changed(config_map, key),
+        hash: hash_annotation(config_map),
+        owner: owner(config_map),
+        data,
+    })
+}
+
+/// When the key was last written, by managedFields.
+fn changed(config_map: &ConfigMap, key: &str) -> Option<i64> {
+    let field = format!("f:{key}");
+    let entries = config_map.metadata.managed_fields.iter().flatten();
+    let times = entries.filter_map(|entry| {
+        let fields = &entry.fields_v1.as_ref()?.0;
+        fields.get("f:data")?.get(&field)?;
+        entry.time.as_ref().map(|time| time.0.as_second())
+    });
+    times.max()
+}
+
+/// kubeadm hashes the values in the order of their keys (`ChecksumForConfigMap` in
+/// cmd/kubeadm/app/componentconfigs/checksums.go).
+fn hash_annotation(config_map: &ConfigMap) -> HashAnnotation {
+    let Some(annotation) = config_map.annotations().get(HASH) else { return HashAnnotation::Absent };
+    let mut hash = Sha256::new();
+    for value in config_map.data.iter().flatten().map(|(_, value)| value.as_bytes()) {
+        hash.update(value);
+    }
+    for value in config_map.binary_data.iter().flatten().map(|(_, value)| &value.0) {
+        hash.update(value);
+    }
+    let hex: String = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+    if *annotation == format!("sha256:{hex}") { HashAnnotation::Matches } else { HashAnnotation::Differs }
+}
+
+/// Who would write it again: a GitOps tool or Helm, by labels, annotations and managedFields.
+fn owner(config_map: &ConfigMap) -> Option<String> {
+    let marks = config_map.labels().iter().chain(config_map.annotations());
+    for (key, value) in marks {
+        let tool = match key.as_str() {
+            "argocd.argoproj.io/instance" | "argocd.argoproj.io/tracking-id" => "Argo CD",
+            "kustomize.toolkit.fluxcd.io/name" | "helm.toolkit.fluxcd.io/name" => "Flux",
+            "meta.helm.sh/release-name" => "Helm",
+            "app.kubernetes.io/managed-by" if value != FIELD_MANAGER => {
+                return Some(format!("{value} (label {key})"));
+            }
+            "objectset.rio.cattle.io/id" => "Fleet",
+            "kapp.k14s.io/app" => "kapp",
+            _ => continue,
+        };
+        return Some(format!("{tool} ({key}={value})"));
+    }
+    let managers = config_map.metadata.managed_fields.iter().flatten().filter_map(|entry| entry.manager.as_deref());
+    for manager in managers {
+        let lower = manager.to_ascii_lowercase();
+        if [
+            "argocd",
+            "flux",
+            "kustomize-controller",
+            "helm",
+            "fleet",
+            "kapp",
+            "pulumi",
+            "terraform",
+            "addon-manager",
+            "ansible",
+        ]
+        .iter()
+        .any(|tool| lower.contains(tool))
+        {
+            return Some(format!("{manager} (managedFields)"));
+        }
+    }
+    if let Some(reference) = config_map.owner_references().first() {
+        return Some(format!("{} {} (ownerReferences)", reference.kind, reference.name));
+    }
+    None
+}
+
+/// Why a write did not happen.
+#[derive(Debug)]
+pub enum WriteError {
+    /// Somebody wrote it since it was read.
+    Conflict,
+    /// Anything else.
+    Failed(kube::Error),
+}
+
+/// Replaces the text under the key and nothing else, if nobody wrote the `ConfigMap` since it was read. Gives the new
+/// `resourceVersion`.
+///
+/// A connection that broke may have broken after the write: then the `ConfigMap` is read again to see.
+///
+/// # Errors
+/// [`WriteError`]
+pub async fn write(
+    api: &Api<ConfigMap>,
+    config: &ConfigFacts,
+    text: &str,
+    dry_run: bool,
+) -> Result<String, WriteError> {
+    let patch = Patch::Merge(json!({
+        "metadata": {"resourceVersion": config.resource_version},
+        "data": {config.key.as_str(): text},
+    }));
+    let params = PatchParams { dry_run, field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
+    // After a broken connection, what looks like somebody else's write may be our own.
+    let mut maybe_ours = false;
+    for wait in [200, 400, 800, 1600, 3200] {
+        let error = match api.patch(&config.name, &params, &patch).await {
+            Ok(written) => return Ok(written.resource_version().unwrap_or_default()),
+            Err(error) => error,
+        };
+        if code(&error) == Some(409) {
+            if !maybe_ours {
+                return Err(WriteError::Conflict);
+            }
+        } else if is_transient(&error) {
+            maybe_ours = true;
+        } else {
+            return Err(WriteError::Failed(error));
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(wait)).await;
+        let now = retried(|| api.get(&config.name)).await.map_err(WriteError::Failed)?;
+        if now.resource_version().as_deref() == Some(config.resource_version.as_str()) {
+            continue;
+        }
+        return match now.data.as_ref().and_then(|data| data.get(&config.key)) {
+            Some(there) if there == text => Ok(now.resource_version().unwrap_or_default()),
+            _ => Err(WriteError::Conflict),
+        };
+    }
+    api.patch(&config.name, &params, &patch)
+        .await
+        .map(|written| written.resource_version().unwrap_or_default())
+        .map_err(WriteError::Failed)
+}

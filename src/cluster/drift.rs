@@ -1,0 +1,229 @@
+//! Where a cluster differs from its configuration, or its configuration from what it should be. Pure.
+
+use super::daemon_set::ConfigSource;
+use super::facts::{Facts, HashAnnotation, NodeFacts};
+use super::flavour::replacement;
+use crate::mode::{IPVS_TIMELINE, ProxyMode, policy};
+use crate::report::{Finding, Level};
+
+/// How a node's kube-proxy compares with the configuration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum State {
+    /// It runs the configured mode.
+    Right,
+    /// It runs another mode.
+    Wrong,
+    /// It was to run ipvs, could not, and runs iptables (kube-proxy ≤ 1.25).
+    Fallback,
+    /// Its mode is not known.
+    Unproved,
+    /// It has no kube-proxy pod, and should have one.
+    NoPod,
+}
+
+/// A finding.
+pub fn finding(level: Level, id: &'static str, message: impl Into<String>, hint: &str) -> Finding {
+    Finding { level, id, message: message.into(), hint: (!hint.is_empty()).then(|| hint.to_owned()) }
+}
+
+/// How a node's kube-proxy compares with the mode that the configuration amounts to.
+pub fn state(node: &NodeFacts, target: Option<ProxyMode>, minor: u32) -> State {
+    let Some(pod) = &node.pod else { return State::NoPod };
+    let Some(mode) = node.proof.mode else { return State::Unproved };
+    if target == Some(mode) {
+        return State::Right;
+    }
+    // Without a log it is told by the version: such a kube-proxy exits from 1.26 on.
+    let fell_back = target == Some(ProxyMode::Ipvs) && mode == ProxyMode::Iptables && minor <= 25;
+    if fell_back && (node.proof.fallback || !pod.deleting) { State::Fallback } else { State::Wrong }
+}
+
+/// Everything an operator should know about a cluster's kube-proxy.
+pub fn findings(facts: &Facts) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    if let Some(advice) = facts.flavour.advice() {
+        let managed = facts.flavour.is_managed();
+        let level = if managed { Level::Warning } else { Level::Info };
+        findings.push(finding(level, if managed { "managed-cluster" } else { "not-kubeadm" }, advice, ""));
+    }
+    let Some(kube_proxy) = &facts.kube_proxy else {
+        let instead = replacement(&facts.daemon_sets);
+        let message = instead.unwrap_or_else(|| "no DaemonSet of this cluster runs kube-proxy".to_owned());
+        let hint =
+            "kpx-prep works on a kube-proxy DaemonSet; name it by --namespace and --daemonset if it looks unusual";
+        findings.push(finding(Level::Error, "no-kube-proxy", message, hint));
+        return findings;
+    };
+    config_findings(facts, &mut findings);
+    if let Some(flag) = &kube_proxy.mode_flag
+        && kube_proxy.config != ConfigSource::Flags
+    {
+        let message = format!(
+            "DaemonSet {}/{} has --proxy-mode={flag} beside --config: kube-proxy ignores the flag",
+            kube_proxy.namespace, kube_proxy.name
+        );
+        findings.push(finding(
+            Level::Warning,
+            "mode-flag",
+            message,
+            "remove the flag; only the ConfigMap's mode counts",
+        ));
+    }
+    node_findings(facts, &mut findings);
+    findings
+}
+
+fn config_findings(facts: &Facts, findings: &mut Vec<Finding>) {
+    let Some(kube_proxy) = &facts.kube_proxy else { return };
+    match &kube_proxy.config {
+        ConfigSource::Flags => {
+            let message =
+                format!("DaemonSet {}/{} configures kube-proxy by flags only", kube_proxy.namespace, kube_proxy.name);
+            let hint = "kpx-prep edits the ConfigMap behind --config; change --proxy-mode in the DaemonSet, or move to --config";
+            findings.push(finding(Level::Error, "flag-only-config", message, hint));
+            return;
+        }
+        ConfigSource::Elsewhere(why) => {
+            findings.push(finding(Level::Error, "config-unreadable", why.clone(), "kpx-prep edits a ConfigMap only"));
+            return;
+        }
+        ConfigSource::ConfigMap { .. } => {}
+    }
+    let Some(config) = &facts.config else {
+        let ConfigSource::ConfigMap { name, key } = &kube_proxy.config else { return };
+        let message =
+            format!("ConfigMap {}/{name} with key {key}, which kube-proxy reads, is not there", kube_proxy.namespace);
+        findings.push(finding(
+            Level::Error,
+            "config-unreadable",
+            message,
+            "kubeadm init phase addon kube-proxy makes it anew",
+        ));
+        return;
+    };
+    let place = format!("ConfigMap {}/{}, key {}", kube_proxy.namespace, config.name, config.key);
+    let parsed = match (&config.parsed, facts.target()) {
+        (Err(why), _) => {
+            let hint = "mend it by hand: kubectl edit configmap; a new kube-proxy may not start with it";
+            findings.push(finding(Level::Error, "config-unreadable", format!("{place}: {why}"), hint));
+            return;
+        }
+        (Ok(_), Err(why)) => {
+            let hint = "the next kube-proxy that starts will exit; kpx-prep remediate sets a mode that works";
+            findings.push(finding(Level::Error, "mode-invalid", format!("{place}: {why}"), hint));
+            return;
+        }
+        (Ok(parsed), Ok(_)) => parsed,
+    };
+    if parsed.mode.is_empty() {
+        let message = format!("{place}: mode is empty, which means iptables up to 1.39 and nftables from 1.40 on");
+        findings.push(finding(
+            Level::Info,
+            "mode-empty",
+            message,
+            "an explicit mode survives upgrades: kpx-prep remediate",
+        ));
+    }
+    if let Ok(target) = facts.target() {
+        let minor = facts.minor();
+        match policy(target, minor) {
+            Err(refused) => {
+                findings.push(finding(
+                    Level::Error,
+                    "version-policy",
+                    refused.to_string(),
+                    "kpx-prep remediate --mode nftables",
+                ));
+            }
+            Ok(policy) => {
+                if let Some(gate) = policy.gate.filter(|gate| !parsed.gates.iter().any(|set| set == gate)) {
+                    let message =
+                        format!("{place}: Kubernetes 1.{minor} runs {target} only with featureGates: {{{gate}: true}}");
+                    findings.push(finding(Level::Error, "version-policy", message, "kpx-prep remediate sets the gate"));
+                } else if target == ProxyMode::Ipvs && minor >= 35 {
+                    findings.push(finding(
+                        Level::Info,
+                        "version-policy",
+                        IPVS_TIMELINE,
+                        "kpx-prep remediate --mode nftables",
+                    ));
+                }
+            }
+        }
+    }
+    match config.hash {
+        HashAnnotation::Matches => {}
+        HashAnnotation::Differs => {
+            let message = format!("{place}: changed since kubeadm generated it; kubeadm upgrade keeps it");
+            findings.push(finding(Level::Info, "config-hash", message, ""));
+        }
+        HashAnnotation::Absent => {
+            let message = format!("{place}: no kubeadm hash; kubeadm takes it as the user's and keeps it");
+            findings.push(finding(Level::Info, "config-hash", message, ""));
+        }
+    }
+}
+
+fn node_findings(facts: &Facts, findings: &mut Vec<Finding>) {
+    let target = facts.target().ok();
+    let names = |wanted: &dyn Fn(&NodeFacts) -> bool| {
+        facts.proxy_nodes().filter(|node| wanted(node)).map(|node| node.name.clone()).collect::<Vec<_>>()
+    };
+    let is = |node: &NodeFacts, wanted: State| state(node, target, facts.minor()) == wanted;
+    let rerun = "kpx-prep remediate replaces these pods one by one, and proves each";
+    let configured = target.map_or("no valid mode".to_owned(), |mode| mode.to_string());
+    let mut tell = |level, id, nodes: Vec<String>, what: &str, hint: &str| {
+        if !nodes.is_empty() {
+            findings.push(finding(level, id, format!("{}: {what}", few(&nodes)), hint));
+        }
+    };
+    let wrong = format!("the configuration says {configured}, kube-proxy runs another mode");
+    tell(Level::Warning, "drift", names(&|node| is(node, State::Wrong)), &wrong, rerun);
+    tell(
+        Level::Warning,
+        "silent-fallback",
+        names(&|node| is(node, State::Fallback)),
+        "the configuration says ipvs, kube-proxy fell back to iptables without a word",
+        "the kernel modules are missing there: kpx-prep node install, then kpx-prep remediate",
+    );
+    tell(
+        Level::Warning,
+        "unproved",
+        names(&|node| is(node, State::Unproved)),
+        "the effective mode could not be proved",
+        "the reason stands beside each node: -o wide",
+    );
+    tell(
+        Level::Warning,
+        "no-pod",
+        names(&|node| is(node, State::NoPod)),
+        "no kube-proxy pod",
+        "kubectl describe daemonset",
+    );
+    tell(
+        Level::Info,
+        "stale-pods",
+        names(&|node| node.pod.as_ref().is_some_and(|pod| facts.is_stale(pod))),
+        "kube-proxy is older than the last change of its configuration, and reads it only at its start",
+        rerun,
+    );
+    tell(Level::Warning, "nodes-not-ready", names(&|node| !node.ready), "not ready", "");
+    let crashing = |node: &NodeFacts| node.pod.as_ref().is_some_and(|pod| !pod.ready && !pod.deleting);
+    tell(
+        Level::Warning,
+        "unhealthy-pods",
+        names(&crashing),
+        "the kube-proxy pod is not ready",
+        "kubectl logs --previous",
+    );
+}
+
+/// Some names, and how many there are.
+pub fn few(names: &[String]) -> String {
+    const SHOWN: usize = 5;
+    if names.len() <= SHOWN {
+        return names.join(", ");
+    }
+    format!("{} and {} more", names[..SHOWN].join(", "), names.len() - SHOWN)
+}

@@ -1,0 +1,171 @@
+//! What was observed of a cluster. Everything is decided from this; nothing here decides.
+
+use std::collections::BTreeMap;
+
+use super::backup::Backup;
+use super::daemon_set::KubeProxy;
+use super::flavour::Flavour;
+use super::proof::Proof;
+use super::proxy_config::{ProxyConfig, target};
+use crate::mode::ProxyMode;
+
+/// A cluster as it was observed.
+#[derive(Clone, Debug)]
+pub struct Facts {
+    /// The API server's address.
+    pub server: String,
+    /// The API server's version, as it says it.
+    pub version: String,
+    /// What kind of cluster it is.
+    pub flavour: Flavour,
+    /// kube-proxy, if it runs as a `DaemonSet`.
+    pub kube_proxy: Option<KubeProxy>,
+    /// kube-proxies of Windows nodes.
+    pub windows_sets: Vec<String>,
+    /// kube-proxy's configuration.
+    pub config: Option<ConfigFacts>,
+    /// The nodes, by name.
+    pub nodes: Vec<NodeFacts>,
+    /// The kept originals, newest first.
+    pub backups: Vec<Backup>,
+    /// Images of all `DaemonSet`s, with their names: who else works on the nodes.
+    pub daemon_sets: Vec<OtherSet>,
+}
+
+/// Another `DaemonSet`.
+#[derive(Clone, Debug)]
+pub struct OtherSet {
+    /// namespace/name
+    pub name: String,
+    /// Its containers' images.
+    pub images: Vec<String>,
+    /// Its containers' arguments and environment (`NAME=value`).
+    pub words: Vec<String>,
+}
+
+/// kube-proxy's configuration as it was read.
+#[derive(Clone, Debug)]
+pub struct ConfigFacts {
+    /// The `ConfigMap`.
+    pub name: String,
+    /// The key that holds the configuration.
+    pub key: String,
+    /// The text under that key.
+    pub text: String,
+    /// All keys, for the backup.
+    pub data: BTreeMap<String, String>,
+    /// `resourceVersion`; a write with it fails if anyone wrote since.
+    pub resource_version: String,
+    /// Whether it is `immutable`.
+    pub immutable: bool,
+    /// When the key was last changed, in seconds since 1970.
+    pub changed: Option<i64>,
+    /// Whether kubeadm's hash annotation fits the data.
+    pub hash: HashAnnotation,
+    /// Who else writes it, such as a GitOps tool.
+    pub owner: Option<String>,
+    /// What the text says.
+    ///
+    /// An error says why it cannot be read.
+    pub parsed: Result<ProxyConfig, String>,
+}
+
+/// kubeadm's annotation `kubeadm.kubernetes.io/component-config.hash`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum HashAnnotation {
+    /// kubeadm generated the data and nobody changed it.
+    Matches,
+    /// Someone changed the data; kubeadm takes it as the user's and keeps it.
+    Differs,
+    /// Not there: the user's.
+    Absent,
+}
+
+/// A node.
+#[derive(Clone, Debug, Default)]
+pub struct NodeFacts {
+    /// Its name.
+    pub name: String,
+    /// Whether its kubelet says so, and lately.
+    pub ready: bool,
+    /// Whether it is a control-plane node.
+    pub control_plane: bool,
+    /// Whether it runs Windows.
+    pub windows: bool,
+    /// Whether kube-proxy's `DaemonSet` wants a pod there.
+    pub wanted: bool,
+    /// kube-proxy's pod.
+    pub pod: Option<PodFacts>,
+    /// What kube-proxy says about its mode.
+    pub proof: Proof,
+}
+
+/// A pod of kube-proxy.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PodFacts {
+    /// Its name.
+    pub name: String,
+    /// Its uid.
+    pub uid: String,
+    /// Its node.
+    pub node: String,
+    /// kube-proxy's image.
+    pub image: String,
+    /// When it was created, in seconds since 1970.
+    pub created: i64,
+    /// Whether it is being deleted.
+    pub deleting: bool,
+    /// Its phase.
+    pub phase: String,
+    /// Whether it is ready.
+    pub ready: bool,
+    /// How often kube-proxy was started again.
+    pub restarts: u32,
+    /// Why kube-proxy waits to be started, if it does.
+    pub waiting: Option<String>,
+    /// The template revision that it was made from.
+    pub revision: String,
+}
+
+impl Facts {
+    /// kube-proxy's minor version: its image's, else the API server's.
+    pub fn minor(&self) -> u32 {
+        self.proxy_version().as_deref().and_then(minor_of).or_else(|| minor_of(&self.version)).unwrap_or(0)
+    }
+
+    /// kube-proxy's version, by its image's tag.
+    pub fn proxy_version(&self) -> Option<String> {
+        let image = self.kube_proxy.as_ref()?.image.split('@').next()?;
+        let tag = image.rsplit('/').next()?.split_once(':')?.1;
+        minor_of(tag).map(|_| tag.to_owned())
+    }
+
+    /// What the configuration amounts to.
+    ///
+    /// # Errors
+    /// Why it amounts to nothing.
+    pub fn target(&self) -> Result<ProxyMode, String> {
+        let config = self.config.as_ref().ok_or("there is no kube-proxy ConfigMap")?;
+        let parsed = config.parsed.as_ref().map_err(Clone::clone)?;
+        target(&parsed.mode, self.minor())
+    }
+
+    /// Nodes that should run kube-proxy on Linux.
+    pub fn proxy_nodes(&self) -> impl Iterator<Item = &NodeFacts> {
+        self.nodes.iter().filter(|node| node.wanted && !node.windows)
+    }
+
+    /// Whether a pod is older than the configuration. Times are whole seconds; the same second counts as newer.
+    pub fn is_stale(&self, pod: &PodFacts) -> bool {
+        let changed = self.config.as_ref().and_then(|config| config.changed);
+        changed.is_some_and(|changed| pod.created < changed)
+    }
+}
+
+/// 20 of `v1.20.2`, `1.20+` and the like.
+pub fn minor_of(version: &str) -> Option<u32> {
+    let rest = version.strip_prefix('v').unwrap_or(version).strip_prefix("1.")?;
+    let digits = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
+    rest[..digits].parse().ok()
+}

@@ -1,0 +1,35 @@
+//! Live clusters: observe, plan, switch kube-proxy's mode node by node, prove it, go back where it fails.
+//!
+//! Data flows one way: [`observe`] gathers [`facts`]; [`drift`], [`checks`] and [`plan`] decide, purely; [`remediate`]
+//! acts.
+
+pub mod api;
+pub mod backup;
+pub mod client;
+pub mod config_map;
+pub mod daemon_set;
+pub mod drift;
+pub mod facts;
+pub mod flavour;
+pub mod log_lines;
+pub mod objects;
+pub mod observe;
+pub mod pod_objects;
+pub mod proof;
+pub mod proxy_config;
+pub mod scheduling;
+pub mod status_report;
+
+/// Runs cluster work: on one thread, which is plenty for waiting.
+///
+/// # Errors
+/// Those of the work, and that the system gives no event loop.
+pub fn run<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+    use anyhow::Context as _;
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().context("starting an event loop")?;
+    let result = runtime.block_on(work);
+    // Connections that are still open are the kernel's to close.
+    runtime.shutdown_background();
+    result
+}

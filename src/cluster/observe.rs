@@ -1,0 +1,231 @@
+//! Reads a cluster: nodes, kube-proxy's `DaemonSet`, `ConfigMap` and pods, and asks each kube-proxy for its mode.
+
+use k8s_openapi::api::core::v1::ConfigMap;
+use kube::ResourceExt as _;
+use kube::api::{Api, ListParams};
+
+use super::api::{self, code, plain, retried};
+use super::client::Connection;
+use super::daemon_set::{ConfigSource, KubeProxy, find};
+use super::facts::{ConfigFacts, Facts, NodeFacts, OtherSet, PodFacts};
+use super::flavour::Flavour;
+use super::objects::{self, DaemonSet, Node};
+use super::pod_objects::Container;
+use super::proof::{Proof, Prover};
+use super::{backup, config_map, proxy_config, scheduling};
+use crate::exit_code::Refusal;
+
+/// The label that tells which template revision a pod was made from (`DefaultDaemonSetUniqueLabelKey`).
+const REVISION: &str = "controller-revision-hash";
+
+/// What to look at.
+#[derive(Clone, Debug, Default)]
+pub struct Scope {
+    /// The namespace of kube-proxy's `DaemonSet`, if it was named.
+    pub namespace: Option<String>,
+    /// The name of kube-proxy's `DaemonSet`, if it was named.
+    pub daemon_set: Option<String>,
+    /// Only these nodes; all if empty.
+    pub nodes: Vec<String>,
+}
+
+/// Observes a cluster.
+///
+/// # Errors
+/// Which list or object could not be read, and why. An object that is missing is no error but a fact.
+pub async fn observe(connection: &Connection, scope: &Scope) -> anyhow::Result<Facts> {
+    let client = &connection.client;
+    let version = retried(|| client.apiserver_version()).await.map_err(|error| {
+        anyhow::anyhow!("asking {} for its version: {}; nothing was changed", connection.server, plain(&error))
+    })?;
+    let sets = list_daemon_sets(client).await?;
+    let found = find(&sets, scope.namespace.as_deref(), scope.daemon_set.as_deref()).map_err(Refusal::usage)?;
+    let daemon_sets = sets.iter().map(other_set).collect();
+    drop(sets);
+
+    let template = found.kube_proxy.as_ref().map(|kube_proxy| &kube_proxy.template);
+    let mut labels = Vec::new();
+    let mut nodes = list_nodes(client, |node| {
+        labels.extend(node.labels().keys().take(if labels.is_empty() { usize::MAX } else { 0 }).cloned());
+        node_facts(node, template.is_some_and(|template| scheduling::wants(template, node)))
+    })
+    .await?;
+    nodes.sort_by(|a, b| a.name.cmp(&b.name));
+    only_named(&mut nodes, &scope.nodes)?;
+    let kubeadm = Api::<ConfigMap>::namespaced(client.clone(), "kube-system");
+    let has_kubeadm_config = match api::get(&kubeadm, "kubeadm-config").await {
+        Ok(config) => config.is_some(),
+        // Who may not read it may still look at kube-proxy.
+        Err(error) if code(&error) == Some(403) => true,
+        Err(error) => return Err(failed("reading ConfigMap kube-system/kubeadm-config", &error)),
+    };
+    let mut facts = Facts {
+        server: connection.server.clone(),
+        flavour: Flavour::recognise(&version.git_version, &labels, has_kubeadm_config),
+        version: version.git_version,
+        kube_proxy: found.kube_proxy,
+        windows_sets: found.windows,
+        config: None,
+        nodes,
+        backups: Vec::new(),
+        daemon_sets,
+    };
+    if let Some(kube_proxy) = facts.kube_proxy.clone() {
+        facts.config = read_config(client, &kube_proxy).await?;
+        if let Some(config) = &facts.config {
+            let maps = Api::namespaced(client.clone(), &kube_proxy.namespace);
+            facts.backups = match backup::list(&maps, &config.name, &config.key).await {
+                Ok(backups) => backups,
+                // Looking needs no right to see the backups.
+                Err(error) if code(&error) == Some(403) => Vec::new(),
+                Err(error) => return Err(failed("listing the backups", &error)),
+            };
+        }
+        let pods = list_pods(client, &kube_proxy).await?;
+        place_pods(&mut facts.nodes, pods);
+        prove_nodes(client, &mut facts).await;
+    }
+    Ok(facts)
+}
+
+fn failed(what: &str, error: &kube::Error) -> anyhow::Error {
+    anyhow::anyhow!("{what}: {}; nothing was changed", plain(error))
+}
+
+async fn list_daemon_sets(client: &kube::Client) -> anyhow::Result<Vec<DaemonSet>> {
+    let api = Api::all_with(client.clone(), &objects::daemon_sets());
+    api::list(&api, &ListParams::default(), |set: DaemonSet| set)
+        .await
+        .map_err(|error| failed("listing the DaemonSets of all namespaces", &error))
+}
+
+/// All nodes, turned into what is needed of them.
+///
+/// # Errors
+/// What the API server says.
+pub async fn list_nodes<T>(client: &kube::Client, turn: impl FnMut(&Node) -> T) -> anyhow::Result<Vec<T>> {
+    let mut turn = turn;
+    let api = Api::all_with(client.clone(), &objects::nodes());
+    api::list(&api, &ListParams::default(), |node: Node| turn(&node))
+        .await
+        .map_err(|error| failed("listing the nodes", &error))
+}
+
+/// kube-proxy's pods.
+///
+/// # Errors
+/// What the API server says.
+pub async fn list_pods(client: &kube::Client, kube_proxy: &KubeProxy) -> anyhow::Result<Vec<PodFacts>> {
+    let api = Api::namespaced_with(client.clone(), &kube_proxy.namespace, &objects::pods());
+    let params = ListParams::default().labels(&kube_proxy.selector);
+    let pods = api::list(&api, &params, |pod: objects::Pod| pod_facts(&pod, kube_proxy))
+        .await
+        .map_err(|error| failed(&format!("listing the pods of kube-proxy in {}", kube_proxy.namespace), &error))?;
+    Ok(pods.into_iter().flatten().collect())
+}
+
+async fn read_config(client: &kube::Client, kube_proxy: &KubeProxy) -> anyhow::Result<Option<ConfigFacts>> {
+    let ConfigSource::ConfigMap { name, key } = &kube_proxy.config else { return Ok(None) };
+    let api = Api::<ConfigMap>::namespaced(client.clone(), &kube_proxy.namespace);
+    let config_map = api::get(&api, name)
+        .await
+        .map_err(|error| failed(&format!("reading ConfigMap {}/{name}", kube_proxy.namespace), &error))?;
+    Ok(config_map.as_ref().and_then(|config_map| config_map::read(config_map, key)))
+}
+
+fn other_set(set: &DaemonSet) -> OtherSet {
+    let containers = &set.spec.template.spec.containers;
+    let words = |container: &Container| {
+        let env = container.env.iter().filter_map(|env| Some(format!("{}={}", env.name, env.value.as_ref()?)));
+        container.command.iter().chain(&container.args).cloned().chain(env).collect::<Vec<_>>()
+    };
+    OtherSet {
+        name: format!("{}/{}", set.namespace().unwrap_or_default(), set.name_any()),
+        images: containers.iter().map(|container| container.image.clone()).collect(),
+        words: containers.iter().flat_map(words).collect(),
+    }
+}
+
+/// What is needed of a node. `wanted`: whether the `DaemonSet` wants a pod there.
+pub fn node_facts(node: &Node, wanted: bool) -> NodeFacts {
+    let labels = node.labels();
+    let status = node.status.clone().unwrap_or_default();
+    let role = |name: &str| labels.contains_key(&format!("node-role.kubernetes.io/{name}"));
+    NodeFacts {
+        name: node.name_any(),
+        ready: status.conditions.iter().any(|condition| condition.r#type == "Ready" && condition.status == "True"),
+        control_plane: role("control-plane") || role("master"),
+        windows: status.node_info.operating_system == "windows"
+            || labels.get("kubernetes.io/os").is_some_and(|system| system == "windows"),
+        wanted,
+        pod: None,
+        proof: Proof::default(),
+    }
+}
+
+/// What is needed of a pod; nothing if it is not one of the `DaemonSet`'s, or not placed yet.
+pub fn pod_facts(pod: &objects::Pod, kube_proxy: &KubeProxy) -> Option<PodFacts> {
+    if !pod.owner_references().iter().any(|owner| owner.uid == kube_proxy.uid) {
+        return None;
+    }
+    let status = pod.status.clone().unwrap_or_default();
+    let container = status.container_statuses.iter().find(|status| status.name == kube_proxy.container);
+    let image = pod.spec.containers.iter().find(|container| container.name == kube_proxy.container);
+    let waiting =
+        container.and_then(|container| container.state.waiting.as_ref()).map(|waiting| waiting.reason.clone());
+    Some(PodFacts {
+        name: pod.name_any(),
+        uid: pod.uid().unwrap_or_default(),
+        node: pod.spec.node_name.clone()?,
+        image: image.map(|container| container.image.clone()).unwrap_or_default(),
+        created: objects::seconds(pod.metadata.creation_timestamp.as_ref()).unwrap_or_default(),
+        deleting: pod.metadata.deletion_timestamp.is_some(),
+        phase: status.reason.clone().unwrap_or(status.phase),
+        ready: status.conditions.iter().any(|condition| condition.r#type == "Ready" && condition.status == "True"),
+        restarts: container.map_or(0, |container| container.restart_count),
+        waiting: waiting.filter(|reason| !reason.is_empty()),
+        revision: pod.labels().get(REVISION).cloned().unwrap_or_default(),
+    })
+}
+
+/// Gives each node its pod: of several the one that stays, and then the youngest.
+pub fn place_pods(nodes: &mut [NodeFacts], mut pods: Vec<PodFacts>) {
+    pods.sort_by_key(|pod| (pod.deleting, std::cmp::Reverse(pod.created)));
+    for pod in pods {
+        if let Ok(at) = nodes.binary_search_by(|node| node.name.cmp(&pod.node)) {
+            nodes[at].pod.get_or_insert(pod);
+        }
+    }
+}
+
+async fn prove_nodes(client: &kube::Client, facts: &mut Facts) {
+    let Some(kube_proxy) = &facts.kube_proxy else { return };
+    let parsed = facts.config.as_ref().and_then(|config| config.parsed.as_ref().ok());
+    let port = parsed.map_or(proxy_config::METRICS_PORT, |parsed| parsed.metrics_port);
+    let prover = Prover::new(client.clone(), &kube_proxy.namespace, &kube_proxy.container, port);
+    let mut asked = Vec::new();
+    for (index, node) in facts.nodes.iter_mut().enumerate() {
+        match &node.pod {
+            _ if node.windows || !node.wanted => {}
+            None => node.proof = Proof::missing("there is no kube-proxy pod"),
+            Some(pod) if pod.phase == "Running" => asked.push(index),
+            Some(pod) => node.proof = Proof::missing(format!("the pod is {}", pod.phase)),
+        }
+    }
+    let names: Vec<_> = asked.iter().filter_map(|&at| Some(facts.nodes[at].pod.as_ref()?.name.as_str())).collect();
+    let proofs = prover.prove_all(&names).await;
+    for (index, proof) in asked.into_iter().zip(proofs) {
+        facts.nodes[index].proof = proof;
+    }
+}
+
+fn only_named(nodes: &mut Vec<NodeFacts>, names: &[String]) -> anyhow::Result<()> {
+    let unknown: Vec<_> = names.iter().filter(|name| !nodes.iter().any(|node| node.name == **name)).cloned().collect();
+    if !unknown.is_empty() {
+        return Err(Refusal::usage(format!("--node: no such node in this cluster: {}", unknown.join(", "))));
+    }
+    if !names.is_empty() {
+        nodes.retain(|node| names.contains(&node.name));
+    }
+    Ok(())
+}
