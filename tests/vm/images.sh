@@ -42,5 +42,5 @@ cluster_image() {
     inputs=$(cd "$VM_DIR" && cat containers/* node/init node/import | sha256sum | cut -c1-16)
     # Unquoted: a list.
     UML=$uml KUBERNETES=$kubernetes PACKAGES=$NODE_PACKAGES built cluster \
-        "$(suite_version bookworm $NODE_PACKAGES) $(basename "$uml") $(basename "$kubernetes") inputs-$inputs"
+        "$(suite_version bookworm $NODE_PACKAGES uml-utilities) $(basename "$uml") $(basename "$kubernetes") inputs-$inputs"
 }
