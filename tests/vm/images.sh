@@ -28,9 +28,10 @@ debian_image() {
     KERNEL=$package built debian "$(suite_version bookworm "$package" cloud-init systemd kmod)"
 }
 
-# What a node has from Debian. Its version of kubectl, the tests' own judge, is the one of the cluster.
+# What a node has from Debian. Its version of kubectl, the tests' own judge, is the one of the cluster. systemd
+# does not run there: with it this is a host that has something to load modules at boot.
 NODE_PACKAGES="busybox-static conntrack containerd containernetworking-plugins curl ipset iproute2 iptables jq kmod kubernetes-client
-    mount nftables procps runc util-linux"
+    mount nftables procps runc systemd util-linux"
 
 # cluster_image [KUBERNETES]: the disk of a node. KUBERNETES is a folder as tests/cluster/control-plane prints it, which
 # is the default. Needs root.
