@@ -11,6 +11,7 @@ mod completions;
 mod deferred;
 mod kubeadm_config;
 mod node;
+mod remediate;
 mod status;
 
 /// Prepares nodes and kubeadm clusters to run kube-proxy in IPVS mode.
@@ -67,6 +68,8 @@ enum Command {
     CloudInit(Deferred<cloud_init::CloudInitArgs>),
     /// Show which mode every kube-proxy of a cluster really runs, and how that was proved
     Status(Deferred<status::StatusArgs>),
+    /// Switch kube-proxy to IPVS on a cluster that runs: node by node, proved, undone where it fails
+    Remediate(Deferred<remediate::RemediateArgs>),
     /// Print a shell completion script
     Completions(Deferred<completions::CompletionsArgs>),
     /// Write a manual page for every command into a folder
@@ -84,6 +87,7 @@ pub fn run(cli: Cli) -> anyhow::Result<Exit> {
         Command::KubeadmConfig(args) => args.0.run(),
         Command::CloudInit(args) => args.0.run(),
         Command::Status(args) => args.0.run(),
+        Command::Remediate(args) => args.0.run(),
         Command::Completions(args) => args.0.run(),
         Command::Man(args) => args.0.run(),
     }

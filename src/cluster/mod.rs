@@ -5,20 +5,35 @@
 
 pub mod api;
 pub mod backup;
+pub mod checks;
 pub mod client;
 pub mod config_map;
 pub mod daemon_set;
 pub mod drift;
+pub mod events;
 pub mod facts;
 pub mod flavour;
+pub mod interrupt;
+pub mod lock;
 pub mod log_lines;
 pub mod objects;
 pub mod observe;
+pub mod permissions;
+pub mod plan;
 pub mod pod_objects;
+pub mod pod_watch;
+pub mod progress;
 pub mod proof;
 pub mod proxy_config;
+pub mod remediate;
+pub mod remediation_report;
+pub mod roll;
+pub mod rollback;
 pub mod scheduling;
 pub mod status_report;
+pub mod surroundings;
+pub mod switch;
+pub mod wish;
 
 /// Runs cluster work: on one thread, which is plenty for waiting.
 ///

@@ -16,7 +16,7 @@ use super::{backup, config_map, proxy_config, scheduling};
 use crate::exit_code::Refusal;
 
 /// The label that tells which template revision a pod was made from (`DefaultDaemonSetUniqueLabelKey`).
-const REVISION: &str = "controller-revision-hash";
+pub const REVISION: &str = "controller-revision-hash";
 
 /// What to look at.
 #[derive(Clone, Debug, Default)]

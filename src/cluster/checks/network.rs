@@ -1,0 +1,197 @@
+//! Checks on what else works on the nodes' network, and on Services that a mode treats differently.
+
+use super::Question;
+use crate::cluster::drift::{few, finding};
+use crate::cluster::proxy_config::{self, ProxyConfig};
+use crate::cluster::surroundings::{SeenPod, Surroundings};
+use crate::mode::ProxyMode;
+use crate::report::{Finding, Level};
+
+pub(super) fn check(question: Question, findings: &mut Vec<Finding>) {
+    let Question { facts, around, target, .. } = question;
+    // What is there already is no news.
+    if !question.edits
+        || facts.target() == Ok(target.mode) && facts.proxy_nodes().all(|n| n.proof.mode == Some(target.mode))
+    {
+        return;
+    }
+    let Ok(config) = proxy_config::read(&target.text) else { return };
+    match target.mode {
+        ProxyMode::Ipvs => ipvs(around, &config, findings),
+        ProxyMode::Nftables => nftables(around, findings),
+        ProxyMode::Iptables => {}
+    }
+    cni(around, target.mode, findings);
+}
+
+fn ipvs(around: &Surroundings, config: &ProxyConfig, findings: &mut Vec<Finding>) {
+    let image = |name: &str| around.known_images.get(name);
+    if let Some(cache) = image("k8s-dns-node-cache")
+        && !listens_on_link_local_only(cache)
+    {
+        let message =
+            format!("NodeLocal DNSCache ({}) binds the DNS Service's address, which ipvs mode takes", cache.name);
+        let hint = "let it listen on 169.254.20.10 only and set that as the kubelets' clusterDNS; \
+                    https://kubernetes.io/docs/tasks/administer-cluster/nodelocaldns/";
+        findings.push(finding(Level::Error, "node-local-dns", message, hint));
+    }
+    let arp = [image("speaker").filter(|pod| pod.image.contains("metallb")), image("kube-vip")];
+    for pod in arp.into_iter().flatten().filter(|_| !config.strict_arp) {
+        let message = format!(
+            "{} ({}) needs ipvs.strictARP: true, else every node answers ARP for its addresses",
+            pod.name, pod.image
+        );
+        let hint = "--strict-arp; https://metallb.io/installation/#preparation";
+        findings.push(finding(Level::Error, "strict-arp", message, hint));
+    }
+    if let Some(antrea) = image("antrea-agent-ubuntu").or(image("antrea-ubuntu")).filter(|_| config.strict_arp) {
+        let message = format!("Antrea ({}): its Egress does not work with strictARP", antrea.name);
+        findings.push(finding(Level::Warning, "strict-arp", message, "https://github.com/antrea-io/antrea/pull/3816"));
+    }
+    for pod in ipvs_users(around) {
+        let protected = !config.exclude_cidrs.is_empty();
+        let level = if protected { Level::Warning } else { Level::Error };
+        let message = format!(
+            "{} ({}) keeps virtual servers of its own: kube-proxy in ipvs mode deletes those outside excludeCIDRs ({})",
+            pod.name,
+            pod.image,
+            if protected { config.exclude_cidrs.join(", ") } else { "none set".to_owned() }
+        );
+        let hint =
+            "--exclude-cidrs with the addresses that it serves; https://github.com/kubernetes/kubernetes/issues/59507";
+        findings.push(finding(level, "foreign-ipvs", message, hint));
+    }
+    if !around.load_balancers.is_empty() {
+        let message = format!(
+            "Services with a load balancer's IP address: {}: every node takes that address, so health checks and proxy protocol from inside end at the node",
+            few(&around.load_balancers)
+        );
+        let hint = "https://github.com/kubernetes/kubernetes/issues/66607";
+        findings.push(finding(Level::Warning, "load-balancer-ip", message, hint));
+    }
+    let clashes: Vec<_> = around
+        .host_ports
+        .iter()
+        .filter(|(port, _)| around.service_ports.contains(port))
+        .map(|((port, protocol), pod)| format!("{pod} ({port}/{protocol})"))
+        .collect();
+    if !clashes.is_empty() {
+        let message = format!(
+            "pods with a hostPort that is also a Service's port: {}: such a Service may end at that pod",
+            few(&clashes)
+        );
+        let hint = "https://github.com/kubernetes/kubernetes/issues/66103";
+        findings.push(finding(Level::Warning, "host-port", message, hint));
+    }
+    if around.node_ports > 0 {
+        let message = format!(
+            "{} Service(s) with node ports: 127.0.0.1:<nodePort> does not work in ipvs mode",
+            around.node_ports
+        );
+        findings.push(finding(
+            Level::Info,
+            "node-port",
+            message,
+            "https://github.com/kubernetes/kubernetes/issues/67730",
+        ));
+    }
+    if config.tcp_timeout.is_none() {
+        let message =
+            "idle TCP connections through a Service end after 900 s, the kernel's ipvs timeout; conntrack's was 5 days";
+        let hint = "use TCP keepalive, or set ipvs.tcpTimeout: https://github.com/kubernetes/kubernetes/issues/84041";
+        findings.push(finding(Level::Warning, "idle-timeout", message, hint));
+    }
+}
+
+fn nftables(around: &Surroundings, findings: &mut Vec<Finding>) {
+    for pod in ipvs_users(around) {
+        let message = format!(
+            "{} ({}) keeps virtual servers of its own: kube-proxy in nftables mode empties IPVS at every start",
+            pod.name, pod.image
+        );
+        let hint = "the two cannot share a node: https://github.com/kubernetes/kubernetes/issues/55857";
+        findings.push(finding(Level::Error, "foreign-ipvs", message, hint));
+    }
+    if around.node_ports > 0 {
+        let message = format!(
+            "{} Service(s) with node ports: nftables mode serves them on the nodes' primary addresses only",
+            around.node_ports
+        );
+        let hint = "nodePortAddresses widens it: https://kubernetes.io/docs/reference/networking/virtual-ips/#proxy-mode-nftables";
+        findings.push(finding(Level::Warning, "node-port", message, hint));
+    }
+}
+
+fn ipvs_users(around: &Surroundings) -> Vec<&SeenPod> {
+    let image = |name: &str| around.known_images.get(name);
+    let balances =
+        |pod: &&SeenPod| pod.words.iter().any(|word| word == "lb_enable=true" || word == "--enableLoadBalancer");
+    [
+        image("kube-vip").filter(balances),
+        image("keepalived"),
+        image("keepalived-vip"),
+        image("kube-router"),
+        image("lvscare"),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
+}
+
+fn cni(around: &Surroundings, mode: ProxyMode, findings: &mut Vec<Finding>) {
+    if let Some(calico) = around.known_images.get("node").filter(|pod| pod.image.contains("calico")) {
+        if calico.words.iter().any(|word| word.eq_ignore_ascii_case("FELIX_BPFENABLED=true")) {
+            let message =
+                format!("Calico ({}) runs its eBPF data plane, which serves Services without kube-proxy", calico.name);
+            let hint = "kube-proxy's mode has no effect there: https://docs.tigera.io/calico/latest/operations/ebpf/enabling-ebpf";
+            findings.push(finding(Level::Error, "cni-mode", message, hint));
+        } else if mode == ProxyMode::Nftables {
+            let message =
+                format!("Calico ({}, {}) must run in nftables mode too, from 3.29 on", calico.name, calico.image);
+            findings.push(finding(
+                Level::Warning,
+                "cni-mode",
+                message,
+                "https://github.com/projectcalico/calico/issues/8025",
+            ));
+        } else {
+            let message = format!(
+                "Calico ({}) infers ipvs from the link kube-ipvs0: restart calico-node if it misses the change",
+                calico.name
+            );
+            findings.push(finding(
+                Level::Info,
+                "cni-mode",
+                message,
+                "https://github.com/projectcalico/calico/issues/8929",
+            ));
+        }
+    }
+    if let Some(cilium) = around.known_images.get("cilium") {
+        let message = format!(
+            "Cilium ({}) may serve Services itself (kubeProxyReplacement); then kube-proxy's mode matters little",
+            cilium.name
+        );
+        let hint = "cilium status | grep KubeProxyReplacement; https://docs.cilium.io/en/stable/network/kubernetes/kubeproxy-free/";
+        findings.push(finding(Level::Warning, "cni-mode", message, hint));
+    }
+}
+
+/// Whether all addresses of `-localip` are link-local.
+fn listens_on_link_local_only(cache: &SeenPod) -> bool {
+    let mut words = cache.words.iter();
+    let mut addresses = None;
+    while let Some(word) = words.next() {
+        let bare = word.trim_start_matches('-');
+        if bare == "localip" {
+            addresses = words.next().cloned();
+        } else if let Some(value) = bare.strip_prefix("localip=") {
+            addresses = Some(value.to_owned());
+        }
+    }
+    addresses.is_some_and(|list| {
+        let mut all = list.split(',').map(str::trim).filter(|address| !address.is_empty()).peekable();
+        all.peek().is_some()
+            && all.all(|address| address.starts_with("169.254.") || address.to_lowercase().starts_with("fe80:"))
+    })
+}

@@ -1,0 +1,58 @@
+//! Kubernetes Events on kube-proxy's `DaemonSet`, so that `kubectl describe` tells what was done. Best effort.
+
+use k8s_openapi::api::core::v1::ObjectReference;
+use kube::runtime::events::{Event, EventType, Recorder, Reporter};
+
+use super::daemon_set::KubeProxy;
+
+/// Where events go.
+#[derive(Clone)]
+pub struct Events {
+    client: kube::Client,
+    reference: ObjectReference,
+}
+
+impl Events {
+    /// On this `DaemonSet`.
+    pub fn new(client: kube::Client, kube_proxy: &KubeProxy) -> Self {
+        let reference = ObjectReference {
+            api_version: Some("apps/v1".to_owned()),
+            kind: Some("DaemonSet".to_owned()),
+            name: Some(kube_proxy.name.clone()),
+            namespace: Some(kube_proxy.namespace.clone()),
+            uid: Some(kube_proxy.uid.clone()),
+            ..ObjectReference::default()
+        };
+        Self { client, reference }
+    }
+
+    /// Something as intended.
+    pub async fn normal(&self, reason: &str, note: String) {
+        self.publish(EventType::Normal, reason, note).await;
+    }
+
+    /// Something that went wrong.
+    pub async fn warning(&self, reason: &str, note: String) {
+        self.publish(EventType::Warning, reason, note).await;
+    }
+
+    async fn publish(&self, type_: EventType, reason: &str, mut note: String) {
+        // The API server takes 1024 bytes.
+        while note.len() > 1000 {
+            note.pop();
+        }
+        let event = Event {
+            type_,
+            reason: reason.to_owned(),
+            note: Some(note),
+            action: "SwitchProxyMode".to_owned(),
+            secondary: None,
+        };
+        // A recorder of its own for each: one recorder folds events of a kind into a series and loses their notes.
+        let recorder =
+            Recorder::new(self.client.clone(), Reporter { controller: "kpx-prep".to_owned(), instance: None });
+        if let Err(error) = recorder.publish(&event, &self.reference).await {
+            tracing::warn!("publishing the event {reason}: {error}");
+        }
+    }
+}

@@ -1,0 +1,203 @@
+//! From what was observed and what is wanted to what will be done, or why not. Pure.
+
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+use serde::Serialize;
+use similar::TextDiff;
+
+use super::checks::{Question, run, soften};
+use super::drift::{finding, findings};
+use super::facts::{Facts, NodeFacts};
+use super::surroundings::Surroundings;
+use super::wish::{Target, Wish};
+use crate::mode::ProxyMode;
+use crate::report::{Finding, Level};
+
+/// What will be done.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Plan {
+    /// What the configuration amounts to now.
+    pub from: Option<&'static str>,
+    /// What it will amount to.
+    pub to: Option<&'static str>,
+    /// The change of the `ConfigMap`; empty if it is right already.
+    pub diff: String,
+    /// The node that goes first.
+    pub canary: Option<String>,
+    /// The nodes after it, in batches.
+    pub batches: Vec<Vec<String>>,
+    /// How many nodes a batch has at most.
+    pub batch_size: usize,
+    /// Nodes that are left as they are, and why.
+    pub left_alone: Vec<Left>,
+    /// Nodes that run what is wanted already.
+    pub already_right: Vec<String>,
+    /// What preflight says.
+    #[serde(skip)]
+    pub checks: Vec<Finding>,
+    /// The configuration to be written; nothing if it is right already.
+    #[serde(skip)]
+    pub target: Option<Target>,
+    /// Whether the configuration has to be changed.
+    #[serde(skip)]
+    pub edits: bool,
+}
+
+/// A node that is left as it is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Left {
+    /// The node.
+    pub node: String,
+    /// Why.
+    pub reason: String,
+}
+
+impl Plan {
+    /// A plan about which nothing is known yet.
+    pub fn unknown() -> Self {
+        Self {
+            from: None,
+            to: None,
+            diff: String::new(),
+            canary: None,
+            batches: Vec::new(),
+            batch_size: 1,
+            left_alone: Vec::new(),
+            already_right: Vec::new(),
+            checks: Vec::new(),
+            target: None,
+            edits: false,
+        }
+    }
+
+    /// Whether preflight stops it.
+    pub fn is_blocked(&self) -> bool {
+        self.checks.iter().any(|check| check.level == Level::Error)
+    }
+
+    /// Whether there is nothing to do.
+    pub fn is_empty(&self) -> bool {
+        !self.edits && self.canary.is_none()
+    }
+
+    /// The mode that is wanted.
+    pub fn mode(&self) -> Option<ProxyMode> {
+        self.target.as_ref().map(|target| target.mode)
+    }
+}
+
+/// Makes the plan.
+pub fn plan(facts: &Facts, around: &Surroundings, wish: &Wish) -> Plan {
+    let mut plan =
+        Plan { from: facts.target().ok().map(ProxyMode::name), batch_size: batch_size(facts, wish), ..Plan::unknown() };
+    let target = match wish.target(facts) {
+        Ok(target) => target,
+        Err(refused) => {
+            let of_wish = refused.iter().map(|r| finding(Level::Error, r.id, r.message.clone(), r.hint));
+            plan.checks.extend(of_wish);
+            // What makes the cluster itself unfit says more than that its configuration cannot be edited.
+            let unfit = ["no-kube-proxy", "flag-only-config", "config-unreadable", "managed-cluster"];
+            let mut of_cluster = findings(facts);
+            of_cluster.retain(|f| unfit.contains(&f.id) && !plan.checks.iter().any(|check| check.id == f.id));
+            plan.checks.extend(of_cluster.into_iter().map(|f| Finding { level: Level::Error, ..f }));
+            soften(&mut plan.checks, wish);
+            // Without a target there is nothing to go on with.
+            if !plan.is_blocked()
+                && let Some(check) = plan.checks.first_mut()
+            {
+                check.level = Level::Error;
+            }
+            return plan;
+        }
+    };
+    let config = facts.config.as_ref().expect("there is a target only where there is a configuration");
+    plan.to = Some(target.mode.name());
+    plan.edits = target.text != config.text;
+    if plan.edits {
+        plan.diff = diff(&config.key, &config.text, &target.text);
+    }
+    order(facts, wish, &target, &mut plan);
+    if !plan.is_empty() {
+        plan.checks = run(Question { facts, around, wish, target: &target, edits: plan.edits });
+    }
+    if let Some(canary) = &wish.canary
+        && !plan.is_empty()
+        && plan.canary.as_ref() != Some(canary)
+    {
+        let message = format!("--canary {canary}: no such node among those to be switched");
+        plan.checks.push(finding(Level::Error, "canary", message, "kpx-prep status lists the nodes"));
+    }
+    plan.target = Some(target);
+    plan
+}
+
+fn order(facts: &Facts, wish: &Wish, target: &Target, plan: &mut Plan) {
+    let mut todo: Vec<&NodeFacts> = Vec::new();
+    for node in facts.proxy_nodes() {
+        if is_right(facts, node, wish, target, plan.edits) {
+            plan.already_right.push(node.name.clone());
+        } else if node.ready {
+            todo.push(node);
+        } else {
+            plan.left_alone.push(Left { node: node.name.clone(), reason: "not ready".to_owned() });
+        }
+    }
+    let others = facts.nodes.iter().filter(|node| !node.wanted || node.windows);
+    plan.left_alone.extend(others.map(|node| Left {
+        node: node.name.clone(),
+        reason: if node.windows { "runs Windows" } else { "runs no kube-proxy" }.to_owned(),
+    }));
+    // Workers first: what goes wrong there leaves the API server's nodes alone. Names within each are in order already.
+    todo.sort_by_key(|node| node.control_plane);
+    let healthy = |node: &&NodeFacts| node.pod.as_ref().is_some_and(|pod| pod.ready && !pod.deleting);
+    let canary = match &wish.canary {
+        Some(name) => todo.iter().position(|node| node.name == *name),
+        None => todo.iter().position(|node| !node.control_plane && healthy(node)).or((!todo.is_empty()).then_some(0)),
+    };
+    if let Some(at) = canary {
+        plan.canary = Some(todo.remove(at).name.clone());
+    }
+    plan.batches =
+        todo.chunks(plan.batch_size).map(|batch| batch.iter().map(|node| node.name.clone()).collect()).collect();
+}
+
+/// Whether a node's kube-proxy runs what is wanted: the effective mode proves the mode, its age the rest.
+fn is_right(facts: &Facts, node: &NodeFacts, wish: &Wish, target: &Target, edits: bool) -> bool {
+    let Some(pod) = &node.pod else { return false };
+    if node.proof.mode != Some(target.mode) || pod.deleting {
+        return false;
+    }
+    let stale = facts.is_stale(pod);
+    match (wish.is_restore(), edits) {
+        (false, true) => false,
+        (false, false) => !stale,
+        // What is older than the last change never saw it, and still runs what is to be restored.
+        (true, true) => stale && target.undoes_last,
+        (true, false) => true,
+    }
+}
+
+/// How many nodes at a time: as asked, else as the `DaemonSet` says; at least one. Percentages round up, as the
+/// `DaemonSet` controller's do.
+pub fn batch_size(facts: &Facts, wish: &Wish) -> usize {
+    let nodes = facts.proxy_nodes().count();
+    let of_set = facts.kube_proxy.as_ref().and_then(|kube_proxy| kube_proxy.max_unavailable.as_ref());
+    let size = match wish.max_unavailable.as_ref().or(of_set) {
+        Some(IntOrString::Int(number)) => usize::try_from(*number).unwrap_or(0),
+        Some(IntOrString::String(text)) => {
+            let percent: usize = text.trim_end_matches('%').parse().unwrap_or(0);
+            (nodes * percent.min(100)).div_ceil(100)
+        }
+        None => 1,
+    };
+    size.max(1)
+}
+
+/// A unified diff.
+pub fn diff(name: &str, old: &str, new: &str) -> String {
+    TextDiff::from_lines(old, new)
+        .unified_diff()
+        .context_radius(2)
+        .header(&format!("{name} (now)"), &format!("{name} (planned)"))
+        .to_string()
+}

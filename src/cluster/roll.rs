@@ -1,0 +1,237 @@
+//! The roll: the canary, then batch after batch, each node proved before the next; then whoever came meanwhile.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use futures::future::join_all;
+use k8s_openapi::api::core::v1::ConfigMap;
+use kube::ResourceExt as _;
+use kube::api::Api;
+
+use super::api::{get, plain};
+use super::client::Connection;
+use super::daemon_set::KubeProxy;
+use super::events::Events;
+use super::facts::{NodeFacts, PodFacts};
+use super::interrupt::Interrupt;
+use super::lock::Lock;
+use super::objects::{self, DaemonSet};
+use super::observe::{list_nodes, list_pods, node_facts, place_pods};
+use super::progress::Progress;
+use super::remediation_report::{NodeOutcome, NodeResult};
+use super::scheduling;
+use super::switch::{End, Switcher};
+use crate::mode::ProxyMode;
+
+/// How often the roll looks whether nodes came meanwhile, before it leaves them to the next run.
+const SWEEPS: usize = 5;
+
+/// What a roll works with.
+pub struct Roll<'a> {
+    /// The API server.
+    pub connection: &'a Connection,
+    /// kube-proxy.
+    pub kube_proxy: &'a KubeProxy,
+    /// The `ConfigMap` and key, and the text that must stay there meanwhile.
+    pub config: (&'a str, &'a str, &'a str),
+    /// The pods as they were when the plan was made.
+    pub pods: BTreeMap<String, PodFacts>,
+    /// The wanted mode.
+    pub mode: ProxyMode,
+    /// When the configuration was written, in seconds since 1970; pods before it read another one.
+    pub written: Option<i64>,
+    /// How many nodes at a time, after the canary.
+    pub batch_size: usize,
+    /// How long the canary must keep its mode.
+    pub settle: Duration,
+    /// Whether to stop after the canary.
+    pub pause: bool,
+    /// Replaces and proves.
+    pub switcher: &'a Switcher,
+    /// The lock that must be held.
+    pub lock: &'a Lock,
+    /// Whether someone asked to stop.
+    pub interrupt: &'a Interrupt,
+    /// Who is told.
+    pub progress: &'a Progress,
+    /// Who else is told.
+    pub events: &'a Events,
+}
+
+/// How a roll ended.
+#[derive(Debug)]
+pub enum RollEnd {
+    /// All nodes that could be switched are.
+    Done,
+    /// After the canary, as asked.
+    Paused,
+    /// Someone asked to stop.
+    Interrupted,
+    /// A node was not proved; whether only its time ran out.
+    Failed(String, bool),
+    /// Somebody else interfered, or the API server failed; nothing is undone for that.
+    Stopped(String),
+}
+
+impl Roll<'_> {
+    /// Switches these nodes in this order, the first alone. What became of each is added to `results`.
+    pub async fn run(&self, nodes: Vec<String>, results: &mut Vec<NodeResult>) -> RollEnd {
+        let mut queue: VecDeque<String> = nodes.into();
+        let mut canary_proved = false;
+        while !queue.is_empty() {
+            if let Some(end) = self.stop().await {
+                return end;
+            }
+            let size = if canary_proved { self.batch_size } else { 1 };
+            let batch: Vec<String> = queue.drain(..size.min(queue.len())).collect();
+            match self.batch(&batch, canary_proved, results).await {
+                Ok(proved) => canary_proved |= proved,
+                Err(end) => return end,
+            }
+            if canary_proved && self.pause && !queue.is_empty() {
+                return RollEnd::Paused;
+            }
+        }
+        for _ in 0..SWEEPS {
+            match self.newcomers(results).await {
+                Ok(newcomers) if newcomers.is_empty() => break,
+                Ok(newcomers) => {
+                    for (node, pod) in newcomers {
+                        if let Some(end) = self.stop().await {
+                            return end;
+                        }
+                        self.progress.event(&format!("{node}: came meanwhile"));
+                        let end = self.switcher.switch(&node, pod.as_ref(), self.mode).await;
+                        if let Err(end) = self.record(&node, end, results) {
+                            return end;
+                        }
+                    }
+                }
+                Err(error) => return RollEnd::Stopped(format!("{error:#}")),
+            }
+        }
+        RollEnd::Done
+    }
+
+    /// One batch; whether a node of it was proved.
+    async fn batch(&self, batch: &[String], settled: bool, results: &mut Vec<NodeResult>) -> Result<bool, RollEnd> {
+        let canary = if settled { "" } else { "canary " };
+        self.progress.event(&format!("{canary}{}: replacing kube-proxy", batch.join(", ")));
+        let ends = join_all(batch.iter().map(|node| async move {
+            let mut end = self.switcher.switch(node, self.pods.get(node), self.mode).await;
+            if let (Ok(End::Proved(pod, how)), false) = (&end, settled) {
+                self.progress.event(&format!("{node}: {} proved; watching it for {:?}", self.mode, self.settle));
+                let later = self.switcher.settles(pod, self.mode, self.settle).await;
+                end = later
+                    .map(|later| if matches!(later, End::Proved(..)) { End::Proved(pod.clone(), *how) } else { later });
+            }
+            end
+        }))
+        .await;
+        let mut proved = false;
+        let mut failure = None;
+        for (node, end) in batch.iter().zip(ends) {
+            proved |= matches!(end, Ok(End::Proved(..)));
+            if let Err(end) = self.record(node, end, results) {
+                failure.get_or_insert(end);
+            }
+        }
+        if let Some(failure) = failure {
+            return Err(failure);
+        }
+        let note = format!("kube-proxy runs {} on {}", self.mode, batch.join(", "));
+        if proved {
+            self.events.normal("NodesSwitched", note).await;
+        }
+        Ok(proved)
+    }
+
+    fn record(&self, node: &str, end: anyhow::Result<End>, results: &mut Vec<NodeResult>) -> Result<(), RollEnd> {
+        let (outcome, detail, failure) = match end {
+            Ok(End::Proved(_, how)) => {
+                let by = serde_json::to_value(how).ok().and_then(|how| Some(format!("by {}", how.as_str()?)));
+                (NodeOutcome::Proved, by, None)
+            }
+            Ok(End::Gone) => (NodeOutcome::Gone, None, None),
+            Ok(End::NotReady) => (NodeOutcome::NotReady, None, None),
+            Ok(End::Failed(why)) => {
+                (NodeOutcome::Failed, Some(why.clone()), Some(RollEnd::Failed(format!("{node}: {why}"), false)))
+            }
+            Ok(End::TimedOut(why)) => {
+                (NodeOutcome::Failed, Some(why.clone()), Some(RollEnd::Failed(format!("{node}: {why}"), true)))
+            }
+            Err(error) => {
+                let why = format!("{error:#}");
+                (NodeOutcome::Failed, Some(why.clone()), Some(RollEnd::Stopped(why)))
+            }
+        };
+        let mode = (outcome == NodeOutcome::Proved).then(|| self.mode.name());
+        let word = match outcome {
+            NodeOutcome::Proved => format!("{} proved", self.mode),
+            NodeOutcome::Gone => "gone meanwhile".to_owned(),
+            NodeOutcome::NotReady => "not ready; left as it is".to_owned(),
+            _ => format!("FAILED: {}", detail.as_deref().unwrap_or_default()),
+        };
+        self.progress.event(&format!("{node}: {word}"));
+        self.progress.node_done();
+        let result = NodeResult { mode, detail, ..NodeResult::new(node, outcome) };
+        match results.iter_mut().find(|result| result.name == node) {
+            Some(there) => *there = result,
+            None => results.push(result),
+        }
+        failure.map_or(Ok(()), Err)
+    }
+
+    /// Whether to stop before the next batch.
+    async fn stop(&self) -> Option<RollEnd> {
+        if self.interrupt.is_asked() {
+            return Some(RollEnd::Interrupted);
+        }
+        if self.lock.is_lost() {
+            return Some(RollEnd::Stopped("the lock was lost: another run may be at work".to_owned()));
+        }
+        match self.interference().await {
+            Ok(None) => None,
+            Ok(Some(what)) => Some(RollEnd::Stopped(what)),
+            Err(error) => Some(RollEnd::Stopped(plain(&error))),
+        }
+    }
+
+    /// What somebody else changed under our feet.
+    async fn interference(&self) -> kube::Result<Option<String>> {
+        let (name, key, text) = self.config;
+        let namespace = &self.kube_proxy.namespace;
+        let maps = Api::<ConfigMap>::namespaced(self.connection.client.clone(), namespace);
+        let now = get(&maps, name).await?.and_then(|map| map.data).and_then(|mut data| data.remove(key));
+        if now.as_deref() != Some(text) {
+            return Ok(Some(format!("somebody changed ConfigMap {namespace}/{name} meanwhile")));
+        }
+        let sets = Api::namespaced_with(self.connection.client.clone(), namespace, &objects::daemon_sets());
+        let set: Option<DaemonSet> = get(&sets, &self.kube_proxy.name).await?;
+        let same = set.is_some_and(|set| {
+            set.uid().as_deref() == Some(&self.kube_proxy.uid)
+                && set.metadata.generation == Some(self.kube_proxy.generation)
+        });
+        Ok((!same).then(|| format!("somebody changed DaemonSet {namespace}/{} meanwhile", self.kube_proxy.name)))
+    }
+
+    /// Ready nodes that still have to be switched, or whose kube-proxy nobody has asked yet.
+    async fn newcomers(&self, results: &[NodeResult]) -> anyhow::Result<Vec<(String, Option<PodFacts>)>> {
+        let client = &self.connection.client;
+        let template = &self.kube_proxy.template;
+        let mut nodes = list_nodes(client, |node| node_facts(node, scheduling::wants(template, node))).await?;
+        nodes.sort_by(|a, b| a.name.cmp(&b.name));
+        place_pods(&mut nodes, list_pods(client, self.kube_proxy).await?);
+        let settled = |node: &NodeFacts| {
+            let right = [NodeOutcome::Proved, NodeOutcome::Already];
+            results.iter().any(|result| result.name == node.name && right.contains(&result.outcome))
+        };
+        nodes.retain(|node| node.ready && node.wanted && !node.windows && !settled(node));
+        // A pod that was made after the write has read it, and only has to prove it.
+        let old = |pod: &PodFacts| {
+            let known = self.pods.get(&pod.node).is_some_and(|known| known.uid == pod.uid);
+            known || self.written.is_some_and(|written| pod.created < written)
+        };
+        Ok(nodes.into_iter().map(|node| (node.name, node.pod.filter(old))).collect())
+    }
+}

@@ -1,0 +1,122 @@
+//! What else lives in a cluster and minds kube-proxy's mode: Services, host ports, load balancers, other users of IPVS.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use k8s_openapi::api::apps::v1::ControllerRevision;
+use kube::ResourceExt as _;
+use kube::api::{Api, ListParams};
+
+use super::api::{self, plain, retried};
+use super::daemon_set::KubeProxy;
+use super::flavour::repository;
+use super::objects;
+
+/// What was seen around kube-proxy.
+#[derive(Clone, Debug, Default)]
+pub struct Surroundings {
+    /// Services with an IP address of a load balancer, as namespace/name.
+    pub load_balancers: Vec<String>,
+    /// Services with node ports.
+    pub node_ports: usize,
+    /// Ports of Services.
+    pub service_ports: BTreeSet<(i32, String)>,
+    /// Pods with host ports, by port and protocol.
+    pub host_ports: BTreeMap<(i32, String), String>,
+    /// One pod of each image that is known to matter, by the image's name; with its environment.
+    pub known_images: BTreeMap<String, SeenPod>,
+    /// The newest revision of the `DaemonSet`'s template.
+    pub newest_revision: Option<String>,
+}
+
+/// A pod that runs something that matters.
+#[derive(Clone, Debug, Default)]
+pub struct SeenPod {
+    /// namespace/name
+    pub name: String,
+    /// The image with its path.
+    pub image: String,
+    /// Arguments, and environment as `NAME=value`.
+    pub words: Vec<String>,
+}
+
+/// Images that matter, by the last part of their path.
+const KNOWN: [&str; 11] = [
+    "kube-vip",
+    "keepalived",
+    "lvscare",
+    "kube-router",
+    "k8s-dns-node-cache",
+    "speaker",
+    "cilium",
+    "node",
+    "antrea-agent-ubuntu",
+    "antrea-ubuntu",
+    "keepalived-vip",
+];
+
+/// Looks around.
+///
+/// # Errors
+/// Which list could not be read.
+pub async fn look(client: &kube::Client, kube_proxy: &KubeProxy) -> anyhow::Result<Surroundings> {
+    let mut seen = Surroundings::default();
+    let services = Api::all_with(client.clone(), &objects::services());
+    api::walk(&services, &ListParams::default(), &mut seen, add_service)
+        .await
+        .map_err(|error| anyhow::anyhow!("listing the Services: {}; nothing was changed", plain(&error)))?;
+    let mut pods_seen = Surroundings::default();
+    let pods = Api::all_with(client.clone(), &objects::pods());
+    api::walk(&pods, &ListParams::default(), &mut pods_seen, add_pod)
+        .await
+        .map_err(|error| anyhow::anyhow!("listing the pods: {}; nothing was changed", plain(&error)))?;
+    seen.host_ports = pods_seen.host_ports;
+    seen.known_images = pods_seen.known_images;
+    seen.newest_revision = newest_revision(client, kube_proxy)
+        .await
+        .map_err(|error| anyhow::anyhow!("listing the ControllerRevisions: {}; nothing was changed", plain(&error)))?;
+    Ok(seen)
+}
+
+fn protocol(name: Option<&String>) -> String {
+    name.cloned().unwrap_or_else(|| "TCP".to_owned())
+}
+
+fn add_service(seen: &mut Surroundings, service: objects::Service) {
+    let name = format!("{}/{}", service.namespace().unwrap_or_default(), service.name_any());
+    if service.status.iter().flat_map(|status| &status.load_balancer.ingress).any(|ingress| ingress.ip.is_some()) {
+        seen.load_balancers.push(name);
+    }
+    seen.node_ports += usize::from(matches!(service.spec.r#type.as_str(), "NodePort" | "LoadBalancer"));
+    seen.service_ports.extend(service.spec.ports.iter().map(|port| (port.port, protocol(port.protocol.as_ref()))));
+}
+
+fn add_pod(seen: &mut Surroundings, pod: objects::Pod) {
+    let name = format!("{}/{}", pod.namespace().unwrap_or_default(), pod.name_any());
+    for container in &pod.spec.containers {
+        // In the node's own network, a container's ports are no redirections.
+        for port in container.ports.iter().filter(|_| !pod.spec.host_network) {
+            if let Some(number) = port.host_port {
+                seen.host_ports.entry((number, protocol(port.protocol.as_ref()))).or_insert_with(|| name.clone());
+            }
+        }
+        let image = repository(&container.image);
+        if KNOWN.contains(&image) && !seen.known_images.contains_key(image) {
+            let env = container.env.iter().filter_map(|env| Some(format!("{}={}", env.name, env.value.as_ref()?)));
+            let words = container.command.iter().chain(&container.args).cloned().chain(env).collect();
+            let pod = SeenPod { name: name.clone(), image: container.image.clone(), words };
+            seen.known_images.insert(image.to_owned(), pod);
+        }
+    }
+}
+
+async fn newest_revision(client: &kube::Client, kube_proxy: &KubeProxy) -> kube::Result<Option<String>> {
+    let api = Api::<ControllerRevision>::namespaced(client.clone(), &kube_proxy.namespace);
+    let params = ListParams::default().labels(&kube_proxy.selector);
+    let revisions = retried(|| api.list(&params)).await?;
+    let ours = revisions
+        .items
+        .iter()
+        .filter(|revision| revision.owner_references().iter().any(|owner| owner.uid == kube_proxy.uid));
+    let newest = ours.max_by_key(|revision| revision.revision);
+    Ok(newest.and_then(|revision| revision.labels().get(super::observe::REVISION).cloned()))
+}
