@@ -50,10 +50,10 @@ uml_once() {
 
 # start_switch IMAGE: joins the nodes booted after it by a network that nothing else is in.
 start_switch() {
-    "$1/uml_switch" -unix "$RUN/switch" >"$RUN/switch.log" 2>&1 </dev/null &
+    "$1/uml_switch" -unix "$RUN/network" >"$RUN/network.log" 2>&1 </dev/null &
     local try
-    for try in 1 2 3 4 5 6 7 8 9 10; do [ ! -S "$RUN/switch" ] || return 0; sleep 0.2; done
-    cat "$RUN/switch.log"
+    for try in 1 2 3 4 5 6 7 8 9 10; do [ ! -S "$RUN/network" ] || return 0; sleep 0.2; done
+    cat "$RUN/network.log"
     return 1
 }
 
@@ -68,7 +68,7 @@ boot_node() {
 node_once() {
     # Only where start_switch was called first.
     local network=
-    [ ! -S "$RUN/switch" ] || network=eth0=daemon,,unix,$RUN/switch
+    [ ! -S "$RUN/network" ] || network=eth0=daemon,,unix,$RUN/network
     rm -f "$RUN/$name.cow"
     timeout --foreground -k 5 "$seconds" taskset -c "$(some_cpu "${processor:-0}")" "$image/linux.uml" mem="$memory" umid="$name" uml_dir="$RUN/uml/" \
         con=null con0=null,fd:1 ubd0="$disk" $network root=/dev/ubda rootfstype=ext4 rw init=/usr/sbin/kpx-init kpxjob="$job" quiet \
