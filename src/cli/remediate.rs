@@ -112,13 +112,14 @@ impl RemediateArgs {
         let goal = if self.rollback {
             Goal::Restore { backup: self.to.clone(), force: self.force }
         } else {
-            Goal::Settings(RawSettings::from_options(&RawOptions {
+            let settings = RawSettings::from_options(&RawOptions {
                 mode: self.mode.clone(),
                 scheduler: self.scheduler.clone(),
                 strict_arp: self.strict_arp,
                 exclude_cidrs: self.exclude_cidrs.clone(),
                 ..RawOptions::default()
-            }))
+            });
+            Goal::Settings(Box::new(settings))
         };
         Wish {
             goal,

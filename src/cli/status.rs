@@ -59,21 +59,20 @@ impl StatusArgs {
         let redraw = self.output.format() == Format::Text && std::io::stdout().is_terminal();
         let mut shown = None;
         loop {
-            let report = match observe(connection, scope).await {
-                Ok(report) => Some(StatusReport::new(&report)),
+            match observe(connection, scope).await {
+                Ok(facts) => {
+                    let report = StatusReport::new(&facts);
+                    if shown.as_ref() != Some(&report) {
+                        if redraw {
+                            print("\x1b[H\x1b[2J")?;
+                        }
+                        print(&self.render(&report)?)?;
+                        shown = Some(report);
+                    }
+                }
                 // A cluster that is away for a moment is no reason to stop watching it.
-                Err(error) if shown.is_some() => {
-                    anstream::eprintln!("warning: {error:#}");
-                    None
-                }
+                Err(error) if shown.is_some() => anstream::eprintln!("warning: {error:#}"),
                 Err(error) => return Err(error),
-            };
-            if report.is_some() && report != shown {
-                if redraw {
-                    print("\x1b[H\x1b[2J")?;
-                }
-                print(&self.render(report.as_ref().expect("just checked"))?)?;
-                shown = report;
             }
             tokio::select! {
                 () = tokio::time::sleep(INTERVAL) => {}

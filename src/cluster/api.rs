@@ -10,8 +10,9 @@ use serde::de::DeserializeOwned;
 
 /// How many objects a list asks for at a time: kubectl's own chunk size.
 const PAGE: u32 = 500;
-/// Waits between tries of one call, in milliseconds: some six seconds altogether.
-const WAITS: [u64; 5] = [200, 400, 800, 1600, 3200];
+/// Waits between tries of one call, in milliseconds: some 26 seconds altogether, as long as an API server takes to
+/// start again.
+const WAITS: [u64; 9] = [200, 400, 800, 1600, 3200, 5000, 5000, 5000, 5000];
 /// How often a list may start anew because its continue token expired.
 const FRESH_STARTS: u32 = 3;
 
@@ -32,6 +33,21 @@ pub fn is_transient(error: &kube::Error) -> bool {
     }
 }
 
+/// Whether nothing listens at the API server's address, or it cannot be found.
+pub fn is_unreachable(error: &kube::Error) -> bool {
+    let text = plain(error);
+    ["Connection refused", "dns error", "failed to lookup"].iter().any(|sign| text.contains(sign))
+}
+
+/// How long a busy server asks to be left alone.
+fn asked_for(error: &kube::Error) -> Duration {
+    let seconds = match error {
+        kube::Error::Api(status) => status.details.as_ref().map_or(0, |details| details.retry_after_seconds),
+        _ => 0,
+    };
+    Duration::from_secs(u64::from(seconds.min(30)))
+}
+
 /// Calls until it succeeds, fails for good, or patience ends. Only for calls that may be repeated.
 ///
 /// # Errors
@@ -44,8 +60,9 @@ where
     for wait in WAITS {
         match call().await {
             Err(error) if is_transient(&error) => {
-                tracing::debug!("{error}; trying again in {wait} ms");
-                tokio::time::sleep(Duration::from_millis(wait)).await;
+                let wait = Duration::from_millis(wait).max(asked_for(&error));
+                tracing::info!("{}; trying again in {wait:?}", plain(&error));
+                tokio::time::sleep(wait).await;
             }
             result => return result,
         }

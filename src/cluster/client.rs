@@ -6,6 +6,7 @@ use std::time::Duration;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
 
+use super::api::{is_transient, is_unreachable, plain, retried};
 use crate::exit_code::Refusal;
 
 /// Which cluster, and as whom; as given.
@@ -28,21 +29,26 @@ pub struct Connection {
     pub client: Client,
     /// The API server's address.
     pub server: String,
+    /// The API server's version, as it says it.
+    pub version: String,
     /// How long a watch lasts, in seconds, so that it ends before the server counts as silent.
     pub watch_seconds: u32,
 }
 
 impl Access {
-    /// Reads the kubeconfig and makes a client. Nothing is sent yet.
+    /// Reads the kubeconfig, makes a client and asks the API server for its version.
     ///
     /// # Errors
-    /// Wrong usage if there is no usable kubeconfig; it says which file was read.
+    /// Wrong usage if there is no usable kubeconfig; it says which file was read. That the API server does not answer:
+    /// soon, if nothing is there at all.
     pub async fn connect(&self) -> anyhow::Result<Connection> {
         let mut config = self.config().await?;
         config.connect_timeout = Some(Duration::from_secs(10));
         config.read_timeout = (!self.request_timeout.is_zero()).then_some(self.request_timeout);
         // A port-forward that waits for its answer is not silence of the server.
         config.reset_reader_on_write = true;
+        // One way to wait for a busy server, and one that an operator sees the end of: `api::retried`.
+        config.default_retry = false;
         if self.impersonate.is_some() {
             config.auth_info.impersonate.clone_from(&self.impersonate);
         }
@@ -51,7 +57,11 @@ impl Access {
             .map_err(|error| Refusal::usage(format!("the kubeconfig for {server} cannot be used: {error}")))?;
         let silence = if self.request_timeout.is_zero() { 300 } else { self.request_timeout.as_secs() };
         let watch_seconds = u32::try_from(silence * 2 / 3).unwrap_or(u32::MAX).clamp(1, 290);
-        Ok(Connection { client, server, watch_seconds })
+        let version = first_answer(&client).await;
+        let version = version.map_err(|error| {
+            anyhow::anyhow!("asking {server} for its version: {}; nothing was changed", plain(&error))
+        })?;
+        Ok(Connection { client, server, version, watch_seconds })
     }
 
     async fn config(&self) -> anyhow::Result<Config> {
@@ -80,6 +90,15 @@ impl Access {
             }),
         }
     }
+}
+
+async fn first_answer(client: &Client) -> kube::Result<String> {
+    let ask = || client.apiserver_version();
+    let version = match ask().await {
+        Err(error) if is_transient(&error) && !is_unreachable(&error) => retried(ask).await,
+        result => result,
+    };
+    version.map(|version| version.git_version)
 }
 
 fn chain(error: &dyn std::error::Error) -> String {

@@ -28,15 +28,18 @@ pub fn finding(level: Level, id: &'static str, message: impl Into<String>, hint:
 }
 
 /// How a node's kube-proxy compares with the mode that the configuration amounts to.
-pub fn state(node: &NodeFacts, target: Option<ProxyMode>, minor: u32) -> State {
+pub fn state(node: &NodeFacts, facts: &Facts) -> State {
     let Some(pod) = &node.pod else { return State::NoPod };
     let Some(mode) = node.proof.mode else { return State::Unproved };
+    let target = facts.target().ok();
     if target == Some(mode) {
         return State::Right;
     }
-    // Without a log it is told by the version: such a kube-proxy exits from 1.26 on.
-    let fell_back = target == Some(ProxyMode::Ipvs) && mode == ProxyMode::Iptables && minor <= 25;
-    if fell_back && (node.proof.fallback || !pod.deleting) { State::Fallback } else { State::Wrong }
+    // A kube-proxy that started after ipvs was configured and runs iptables has fallen back; from 1.26 on it exits.
+    let changed = facts.config.as_ref().and_then(|config| config.changed);
+    let saw_it = changed.is_some_and(|changed| pod.created > changed);
+    let could = target == Some(ProxyMode::Ipvs) && mode == ProxyMode::Iptables && facts.minor() <= 25;
+    if node.proof.fallback || (could && saw_it) { State::Fallback } else { State::Wrong }
 }
 
 /// Everything an operator should know about a cluster's kube-proxy.
@@ -166,13 +169,12 @@ fn config_findings(facts: &Facts, findings: &mut Vec<Finding>) {
 }
 
 fn node_findings(facts: &Facts, findings: &mut Vec<Finding>) {
-    let target = facts.target().ok();
     let names = |wanted: &dyn Fn(&NodeFacts) -> bool| {
         facts.proxy_nodes().filter(|node| wanted(node)).map(|node| node.name.clone()).collect::<Vec<_>>()
     };
-    let is = |node: &NodeFacts, wanted: State| state(node, target, facts.minor()) == wanted;
+    let is = |node: &NodeFacts, wanted: State| state(node, facts) == wanted;
     let rerun = "kpx-prep remediate replaces these pods one by one, and proves each";
-    let configured = target.map_or("no valid mode".to_owned(), |mode| mode.to_string());
+    let configured = facts.target().map_or("no valid mode", ProxyMode::name);
     let mut tell = |level, id, nodes: Vec<String>, what: &str, hint: &str| {
         if !nodes.is_empty() {
             findings.push(finding(level, id, format!("{}: {what}", few(&nodes)), hint));

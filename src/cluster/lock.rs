@@ -157,7 +157,6 @@ fn fresh(holder: &str, duration: Duration) -> Lease {
             renew_time: Some(now),
             ..LeaseSpec::default()
         }),
-        ..Lease::default()
     }
 }
 

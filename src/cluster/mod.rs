@@ -29,6 +29,7 @@ pub mod remediate;
 pub mod remediation_report;
 pub mod roll;
 pub mod rollback;
+mod run;
 pub mod scheduling;
 pub mod status_report;
 pub mod surroundings;

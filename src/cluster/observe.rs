@@ -4,7 +4,7 @@ use k8s_openapi::api::core::v1::ConfigMap;
 use kube::ResourceExt as _;
 use kube::api::{Api, ListParams};
 
-use super::api::{self, code, plain, retried};
+use super::api::{self, code, plain};
 use super::client::Connection;
 use super::daemon_set::{ConfigSource, KubeProxy, find};
 use super::facts::{ConfigFacts, Facts, NodeFacts, OtherSet, PodFacts};
@@ -35,9 +35,6 @@ pub struct Scope {
 /// Which list or object could not be read, and why. An object that is missing is no error but a fact.
 pub async fn observe(connection: &Connection, scope: &Scope) -> anyhow::Result<Facts> {
     let client = &connection.client;
-    let version = retried(|| client.apiserver_version()).await.map_err(|error| {
-        anyhow::anyhow!("asking {} for its version: {}; nothing was changed", connection.server, plain(&error))
-    })?;
     let sets = list_daemon_sets(client).await?;
     let found = find(&sets, scope.namespace.as_deref(), scope.daemon_set.as_deref()).map_err(Refusal::usage)?;
     let daemon_sets = sets.iter().map(other_set).collect();
@@ -61,8 +58,8 @@ pub async fn observe(connection: &Connection, scope: &Scope) -> anyhow::Result<F
     };
     let mut facts = Facts {
         server: connection.server.clone(),
-        flavour: Flavour::recognise(&version.git_version, &labels, has_kubeadm_config),
-        version: version.git_version,
+        flavour: Flavour::recognise(&connection.version, &labels, has_kubeadm_config),
+        version: connection.version.clone(),
         kube_proxy: found.kube_proxy,
         windows_sets: found.windows,
         config: None,

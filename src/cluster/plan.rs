@@ -12,6 +12,9 @@ use super::wish::{Target, Wish};
 use crate::mode::ProxyMode;
 use crate::report::{Finding, Level};
 
+/// Why a node that is down is left.
+pub const NOT_READY: &str = "not ready";
+
 /// What will be done.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -110,7 +113,8 @@ pub fn plan(facts: &Facts, around: &Surroundings, wish: &Wish) -> Plan {
             return plan;
         }
     };
-    let config = facts.config.as_ref().expect("there is a target only where there is a configuration");
+    // There is a target only where there is a configuration.
+    let Some(config) = &facts.config else { return plan };
     plan.to = Some(target.mode.name());
     plan.edits = target.text != config.text;
     if plan.edits {
@@ -139,7 +143,7 @@ fn order(facts: &Facts, wish: &Wish, target: &Target, plan: &mut Plan) {
         } else if node.ready {
             todo.push(node);
         } else {
-            plan.left_alone.push(Left { node: node.name.clone(), reason: "not ready".to_owned() });
+            plan.left_alone.push(Left { node: node.name.clone(), reason: NOT_READY.to_owned() });
         }
     }
     let others = facts.nodes.iter().filter(|node| !node.wanted || node.windows);
@@ -171,8 +175,8 @@ fn is_right(facts: &Facts, node: &NodeFacts, wish: &Wish, target: &Target, edits
     match (wish.is_restore(), edits) {
         (false, true) => false,
         (false, false) => !stale,
-        // What is older than the last change never saw it, and still runs what is to be restored.
-        (true, true) => stale && target.undoes_last,
+        // What is older than the last change, or runs another mode than it says, still runs what is to be restored.
+        (true, true) => target.undoes_last && (stale || facts.target() != Ok(target.mode)),
         (true, false) => true,
     }
 }

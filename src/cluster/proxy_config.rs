@@ -50,7 +50,7 @@ pub fn read(text: &str) -> Result<ProxyConfig, String> {
         strict_arp: text(&["ipvs", "strictARP"]).as_deref() == Some("true"),
         scheduler: text(&["ipvs", "scheduler"]),
         exclude_cidrs: items.iter().filter_map(|item| item.text().map(ToOwned::to_owned)).collect(),
-        tcp_timeout: text(&["ipvs", "tcpTimeout"]).filter(|timeout| timeout.trim_start_matches(['0', 's']) != ""),
+        tcp_timeout: text(&["ipvs", "tcpTimeout"]).filter(|timeout| !timeout.trim_start_matches(['0', 's']).is_empty()),
         gates: root
             .get(&["featureGates"])
             .map(Node::entries)

@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use super::drift::few;
 use super::facts::Facts;
-use super::plan::Plan;
+use super::plan::{NOT_READY, Plan};
 use super::status_report::line;
 use crate::report::{API_VERSION, Finding};
 
@@ -90,6 +90,7 @@ pub struct RemediationReport {
 impl RemediationReport {
     /// A report on a plan.
     pub fn new(plan: &Plan, outcome: Outcome, message: impl Into<String>) -> Self {
+        let down = plan.left_alone.iter().filter(|left| left.reason == NOT_READY);
         Self {
             api_version: API_VERSION,
             kind: "Remediation",
@@ -97,7 +98,12 @@ impl RemediationReport {
             plan: plan.clone(),
             checks: plan.checks.clone(),
             backup: None,
-            nodes: plan.already_right.iter().map(|name| NodeResult::new(name, NodeOutcome::Already)).collect(),
+            nodes: plan
+                .already_right
+                .iter()
+                .map(|name| NodeResult::new(name, NodeOutcome::Already))
+                .chain(down.map(|left| NodeResult::new(&left.node, NodeOutcome::NotReady)))
+                .collect(),
             message: message.into(),
         }
     }

@@ -242,7 +242,7 @@ pub fn line(finding: &Finding) -> String {
 impl NodeLine {
     fn new(facts: &Facts, node: &NodeFacts) -> Self {
         let pod = node.pod.as_ref();
-        let state = state(node, facts.target().ok(), facts.minor());
+        let state = state(node, facts);
         Self {
             name: node.name.clone(),
             role: if node.control_plane { "control-plane" } else { "worker" },

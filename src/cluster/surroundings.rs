@@ -61,12 +61,12 @@ const KNOWN: [&str; 11] = [
 pub async fn look(client: &kube::Client, kube_proxy: &KubeProxy) -> anyhow::Result<Surroundings> {
     let mut seen = Surroundings::default();
     let services = Api::all_with(client.clone(), &objects::services());
-    api::walk(&services, &ListParams::default(), &mut seen, add_service)
+    api::walk(&services, &ListParams::default(), &mut seen, |seen, service| add_service(seen, &service))
         .await
         .map_err(|error| anyhow::anyhow!("listing the Services: {}; nothing was changed", plain(&error)))?;
     let mut pods_seen = Surroundings::default();
     let pods = Api::all_with(client.clone(), &objects::pods());
-    api::walk(&pods, &ListParams::default(), &mut pods_seen, add_pod)
+    api::walk(&pods, &ListParams::default(), &mut pods_seen, |seen, pod| add_pod(seen, &pod))
         .await
         .map_err(|error| anyhow::anyhow!("listing the pods: {}; nothing was changed", plain(&error)))?;
     seen.host_ports = pods_seen.host_ports;
@@ -81,7 +81,7 @@ fn protocol(name: Option<&String>) -> String {
     name.cloned().unwrap_or_else(|| "TCP".to_owned())
 }
 
-fn add_service(seen: &mut Surroundings, service: objects::Service) {
+fn add_service(seen: &mut Surroundings, service: &objects::Service) {
     let name = format!("{}/{}", service.namespace().unwrap_or_default(), service.name_any());
     if service.status.iter().flat_map(|status| &status.load_balancer.ingress).any(|ingress| ingress.ip.is_some()) {
         seen.load_balancers.push(name);
@@ -90,7 +90,7 @@ fn add_service(seen: &mut Surroundings, service: objects::Service) {
     seen.service_ports.extend(service.spec.ports.iter().map(|port| (port.port, protocol(port.protocol.as_ref()))));
 }
 
-fn add_pod(seen: &mut Surroundings, pod: objects::Pod) {
+fn add_pod(seen: &mut Surroundings, pod: &objects::Pod) {
     let name = format!("{}/{}", pod.namespace().unwrap_or_default(), pod.name_any());
     for container in &pod.spec.containers {
         // In the node's own network, a container's ports are no redirections.

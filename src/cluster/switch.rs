@@ -176,7 +176,7 @@ impl Switcher {
         let telling = |line: &&str| {
             line.to_ascii_lowercase().contains("can't use the ipvs proxier") || line.starts_with(['E', 'F'])
         };
-        let line = log.lines().filter(telling).next_back().or(log.lines().last())?;
+        let line = log.lines().rfind(telling).or(log.lines().last())?;
         Some(line.chars().take(300).collect())
     }
 

@@ -19,7 +19,7 @@ pub type Setting = (Vec<&'static str>, Value);
 #[derive(Clone, Debug)]
 pub enum Goal {
     /// This mode, and these settings besides.
-    Settings(RawSettings),
+    Settings(Box<RawSettings>),
     /// What stood before the last change, or the backup of this name. `force`: even if the configuration was edited
     /// since.
     Restore {
@@ -133,13 +133,13 @@ fn restored(name: Option<&str>, force: bool, facts: &Facts) -> Result<Target, Re
     let Some(config) = &facts.config else {
         return Err(refuse("config-unreadable", "there is no kube-proxy ConfigMap to restore".to_owned(), ""));
     };
-    let backup = match name {
-        Some(name) => facts.backups.iter().find(|backup| backup.name == name || backup.hash() == name),
-        // A run that was killed may have kept an original without replacing it.
-        None => {
-            let replaced = |backup: &&Backup| backup.written.as_ref() == Some(&config.text);
-            facts.backups.iter().find(replaced).or(facts.backups.first())
-        }
+    let replaced = |backup: &&Backup| backup.written.as_ref() == Some(&config.text);
+    let backup = if let Some(name) = name {
+        facts.backups.iter().find(|backup| backup.name == name || backup.hash() == name)
+    } else {
+        // Where the newest original is in place, its change was undone or never made: only pods may be left to put back.
+        let newest = facts.backups.first();
+        newest.filter(|newest| newest.text == config.text).or(facts.backups.iter().find(replaced)).or(newest)
     };
     let Some(backup) = backup else {
         let message = match name {

@@ -1,0 +1,281 @@
+//! Carries out a plan: keeps the original, writes, rolls; and tells how it ended, or goes back.
+
+use anyhow::Context as _;
+use k8s_openapi::api::core::v1::{ConfigMap, Pod};
+use kube::api::{Api, DeleteParams};
+
+use super::api::plain;
+use super::backup;
+use super::client::Connection;
+use super::config_map::{WriteError, write};
+use super::drift::{State, state};
+use super::events::Events;
+use super::facts::{ConfigFacts, Facts, NodeFacts};
+use super::interrupt::Interrupt;
+use super::lock::Lock;
+use super::plan::Plan;
+use super::progress::{Progress, say};
+use super::proxy_config::{METRICS_PORT, read, target};
+use super::remediation_report::{NodeOutcome, NodeResult, Outcome, RemediationReport};
+use super::roll::{Roll, RollEnd};
+use super::rollback::Rollback;
+use super::switch::Switcher;
+use super::wish::Wish;
+use crate::exit_code::Exit;
+use crate::mode::ProxyMode;
+
+/// A plan that is carried out.
+pub(super) struct Run<'a> {
+    pub(super) connection: &'a Connection,
+    pub(super) facts: &'a Facts,
+    pub(super) plan: &'a Plan,
+    pub(super) wish: &'a Wish,
+}
+
+impl<'a> Run<'a> {
+    pub(super) fn kube_proxy(&self) -> anyhow::Result<&'a super::daemon_set::KubeProxy> {
+        self.facts.kube_proxy.as_ref().context("there is no kube-proxy")
+    }
+
+    fn config(&self) -> anyhow::Result<&'a ConfigFacts> {
+        self.facts.config.as_ref().context("there is no kube-proxy ConfigMap")
+    }
+
+    fn maps(&self) -> anyhow::Result<Api<ConfigMap>> {
+        Ok(Api::namespaced(self.connection.client.clone(), &self.kube_proxy()?.namespace))
+    }
+
+    fn target(&self) -> anyhow::Result<&'a super::wish::Target> {
+        self.plan.target.as_ref().context("the plan has no target")
+    }
+
+    fn node(&self, name: &str) -> Option<&'a NodeFacts> {
+        self.facts.nodes.iter().find(|node| node.name == name)
+    }
+
+    /// Every kind of write once, with `dryRun=All`.
+    pub(super) async fn rehearse(&self) -> anyhow::Result<()> {
+        let (maps, config, target) = (self.maps()?, self.config()?, self.target()?);
+        if self.plan.edits {
+            backup::keep(&maps, config, &target.text, true).await.context("dry run")?;
+            match write(&maps, config, &target.text, true).await {
+                Ok(_) => {}
+                Err(WriteError::Conflict) => {
+                    anyhow::bail!("dry run: ConfigMap {} was changed meanwhile; run again", config.name)
+                }
+                Err(WriteError::Failed(error)) => {
+                    anyhow::bail!("dry run: changing ConfigMap {}: {}", config.name, plain(&error))
+                }
+            }
+        }
+        let pod = self.plan.canary.as_ref().and_then(|canary| self.node(canary)).and_then(|node| node.pod.as_ref());
+        if let Some(pod) = pod {
+            let pods = Api::<Pod>::namespaced(self.connection.client.clone(), &self.kube_proxy()?.namespace);
+            let delete = pods.delete(&pod.name, &DeleteParams::default().dry_run()).await;
+            delete.map_err(|error| anyhow::anyhow!("dry run: deleting pod {}: {}", pod.name, plain(&error)))?;
+        }
+        Ok(())
+    }
+
+    /// Acts. Nothing if the configuration was changed by somebody else before it was written.
+    pub(super) async fn execute(
+        &self,
+        lock: &Lock,
+        interrupt: &Interrupt,
+    ) -> anyhow::Result<Option<(RemediationReport, Exit)>> {
+        let (kube_proxy, config, target) = (self.kube_proxy()?, self.config()?, self.target()?);
+        if interrupt.is_asked() {
+            let report = RemediationReport::new(self.plan, Outcome::Interrupted, "Interrupted: nothing was changed.");
+            return Ok(Some((report, Exit::Interrupted)));
+        }
+        let events = Events::new(self.connection.client.clone(), kube_proxy);
+        let maps = self.maps()?;
+        let mut kept = None;
+        if self.plan.edits {
+            kept = Some(backup::keep(&maps, config, &target.text, false).await?);
+            match write(&maps, config, &target.text, false).await {
+                Ok(_) => {}
+                Err(WriteError::Conflict) => return Ok(None),
+                Err(WriteError::Failed(error)) => anyhow::bail!(
+                    "changing ConfigMap {}/{}: {}; run again to see what stands and go on",
+                    kube_proxy.namespace,
+                    config.name,
+                    plain(&error)
+                ),
+            }
+            say(&format!("ConfigMap {}/{}: {} is configured now", kube_proxy.namespace, config.name, target.mode));
+        }
+        let nodes: Vec<String> = self.plan.canary.iter().chain(self.plan.batches.iter().flatten()).cloned().collect();
+        events
+            .normal("RemediationStarted", format!("switching kube-proxy to {} on {} node(s)", target.mode, nodes.len()))
+            .await;
+        let port = read(&target.text).map_or(METRICS_PORT, |parsed| parsed.metrics_port);
+        let switcher = Switcher::new(self.connection, kube_proxy, port, self.wish.timeout);
+        let progress = Progress::new(nodes.len());
+        let pods = self.facts.nodes.iter().filter_map(|node| Some((node.name.clone(), node.pod.clone()?))).collect();
+        let roll = Roll {
+            connection: self.connection,
+            kube_proxy,
+            config: (&config.name, &config.key, &target.text),
+            pods,
+            mode: target.mode,
+            written: if self.plan.edits { Some(jiff::Timestamp::now().as_second()) } else { config.changed },
+            batch_size: self.plan.batch_size,
+            settle: self.wish.settle,
+            pause: self.wish.pause_after_canary,
+            switcher: &switcher,
+            lock,
+            interrupt,
+            progress: &progress,
+            events: &events,
+        };
+        let mut report = RemediationReport::new(self.plan, Outcome::Done, "");
+        report.backup = kept;
+        let end = roll.run(nodes.clone(), &mut report.nodes).await;
+        for name in &nodes {
+            if !report.nodes.iter().any(|node| node.name == *name) {
+                report.nodes.push(NodeResult::new(name, NodeOutcome::NotReached));
+            }
+        }
+        let exit = match end {
+            RollEnd::Failed(why, timed_out) => {
+                self.failed(&mut report, why, timed_out, &switcher, &progress, &events).await
+            }
+            end => self.ended(&mut report, end, &events).await,
+        };
+        progress.finish();
+        if exit == Exit::Done && self.plan.edits {
+            backup::prune(&maps, &config.name, &config.key).await;
+        }
+        Ok(Some((report, exit)))
+    }
+
+    /// Tells an end that undoes nothing.
+    async fn ended(&self, report: &mut RemediationReport, end: RollEnd, events: &Events) -> Exit {
+        let mode = self.plan.to.unwrap_or_default();
+        let count = |outcome| report.nodes.iter().filter(|node| node.outcome == outcome).count();
+        let proved = count(NodeOutcome::Proved) + count(NodeOutcome::Already);
+        let again = "run the same command again to go on, or kpx-prep remediate --rollback to go back";
+        let (outcome, message, exit) = match end {
+            RollEnd::Done | RollEnd::Failed(..) => {
+                let down = count(NodeOutcome::NotReady);
+                let rest = if down > 0 {
+                    format!("; {down} node(s) are not ready: run again when they are back")
+                } else {
+                    String::new()
+                };
+                let message = format!("Done: kube-proxy runs {mode} on {proved} node(s), each proved{rest}.");
+                events.normal("RemediationDone", message.clone()).await;
+                (Outcome::Done, message, Exit::Done)
+            }
+            RollEnd::Paused => {
+                let message = format!("Paused after the canary: {proved} node(s) run {mode}; {again}.");
+                events.normal("RemediationPaused", message.clone()).await;
+                (Outcome::Paused, message, Exit::Done)
+            }
+            RollEnd::Interrupted => {
+                let message = format!("Interrupted: the configuration says {mode}, {proved} node(s) run it; {again}.");
+                events.warning("RemediationInterrupted", message.clone()).await;
+                (Outcome::Interrupted, message, Exit::Interrupted)
+            }
+            RollEnd::Stopped(why) => {
+                let message = format!(
+                    "Stopped: {why}. The configuration that this run wrote says {mode}, {proved} node(s) run it; {again}."
+                );
+                events.warning("RemediationFailed", message.clone()).await;
+                (Outcome::Left, message, Exit::TimedOut)
+            }
+        };
+        report.outcome = outcome;
+        report.message = message;
+        exit
+    }
+
+    /// A node was not proved: back to what stood before, where there is such a thing.
+    async fn failed(
+        &self,
+        report: &mut RemediationReport,
+        why: String,
+        timed_out: bool,
+        switcher: &Switcher,
+        progress: &Progress,
+        events: &Events,
+    ) -> Exit {
+        let original = self.original();
+        let (Some(original), false) = (original, self.wish.no_rollback) else {
+            let because =
+                if self.wish.no_rollback { "--no-rollback leaves it as it is" } else { "there is nothing to undo" };
+            report.outcome = Outcome::Left;
+            report.message = format!(
+                "Failed: {why}; {because}. Mend the node and run again to go on, or kpx-prep remediate --rollback to go back."
+            );
+            events.warning("RemediationFailed", report.message.clone()).await;
+            return if timed_out || self.wish.no_rollback { Exit::TimedOut } else { Exit::Failed };
+        };
+        progress.event(&format!("{why}: rolling back"));
+        let old_mode = read(&original).and_then(|parsed| target(&parsed.mode, self.facts.minor()));
+        let back = match (old_mode, self.config(), self.kube_proxy(), self.target()) {
+            (Ok(old_mode), Ok(config), Ok(kube_proxy), Ok(target)) => {
+                let rollback = Rollback {
+                    connection: self.connection,
+                    kube_proxy,
+                    config: (&config.name, &config.key),
+                    written: &target.text,
+                    original: &original,
+                    batch_size: self.plan.batch_size,
+                    switcher,
+                    progress,
+                };
+                let nodes = self.to_roll_back(report, old_mode);
+                rollback.run(&nodes, &mut report.nodes).await
+            }
+            (Err(error), ..) => {
+                Err(anyhow::anyhow!("the original configuration is unfit: {error}; it was not put back"))
+            }
+            _ => Err(anyhow::anyhow!("the plan lost its cluster")),
+        };
+        match back {
+            Ok(()) => {
+                report.outcome = Outcome::RolledBack;
+                report.message = format!(
+                    "Failed and rolled back: {why}. The original configuration is back byte for byte and the old mode proved."
+                );
+                events.warning("RolledBack", report.message.clone()).await;
+                Exit::RolledBack
+            }
+            Err(error) => {
+                report.outcome = Outcome::Failed;
+                report.message = format!(
+                    "Failed: {why}. The way back failed too: {error:#}. See kpx-prep status; kpx-prep remediate --rollback tries again."
+                );
+                events.warning("RemediationFailed", report.message.clone()).await;
+                Exit::Failed
+            }
+        }
+    }
+
+    /// What stood before the change: of this run, or of the one that it continues.
+    fn original(&self) -> Option<String> {
+        let config = self.facts.config.as_ref()?;
+        if self.plan.edits {
+            return Some(config.text.clone());
+        }
+        let of_last = self.facts.backups.iter().find(|backup| backup.written.as_ref() == Some(&config.text));
+        of_last.map(|backup| backup.text.clone()).filter(|text| *text != config.text)
+    }
+
+    /// The nodes that run the new configuration, the failed ones first, and the mode that each had.
+    fn to_roll_back(&self, report: &RemediationReport, old_mode: ProxyMode) -> Vec<(String, ProxyMode)> {
+        let of = |outcome: NodeOutcome| report.nodes.iter().filter(move |node| node.outcome == outcome);
+        let continued = (!self.plan.edits).then(|| of(NodeOutcome::Already)).into_iter().flatten();
+        let nodes = of(NodeOutcome::Failed).chain(of(NodeOutcome::Proved)).chain(continued);
+        nodes
+            .map(|result| {
+                // A node that could not run the old configuration's mode before cannot do so now.
+                let fell_back = self.node(&result.name).is_some_and(|node| state(node, self.facts) == State::Fallback);
+                let mode = if fell_back && self.plan.edits { ProxyMode::Iptables } else { old_mode };
+                (result.name.clone(), mode)
+            })
+            .collect()
+    }
+}

@@ -1,0 +1,80 @@
+//! Finding kube-proxy's `DaemonSet` and the `ConfigMap` and key behind it, on real and on unusual ones.
+
+use std::path::Path;
+
+use kpx_prep::cluster::daemon_set::{ConfigSource, find};
+use kpx_prep::cluster::objects::{DaemonSet, DaemonSetStatus};
+
+fn load(name: &str) -> DaemonSet {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/daemon-set/{name}.yaml"));
+    let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    serde_yaml::from_str(&text).unwrap_or_else(|error| panic!("{name}: {error}"))
+}
+
+fn config_map(name: &str, key: &str) -> ConfigSource {
+    ConfigSource::ConfigMap { name: name.to_owned(), key: key.to_owned() }
+}
+
+#[test]
+fn config_map_and_key_are_read_from_arguments_and_volumes() {
+    for (name, container, config, flag) in [
+        ("kubeadm-1.20", "kube-proxy", config_map("kube-proxy", "config.conf"), None),
+        ("kubeadm-1.36", "kube-proxy", config_map("kube-proxy", "config.conf"), None),
+        ("items-and-subpath", "proxy", config_map("settings", "proxy-key"), Some("ipvs")),
+        ("projected-shell", "kube-proxy", config_map("proxy-config", "config.conf"), None),
+        ("flags-only", "kube-proxy", ConfigSource::Flags, Some("iptables")),
+    ] {
+        let found = find(&[load(name)], None, None).unwrap().kube_proxy.expect(name);
+        assert_eq!(found.container, container, "{name}");
+        assert_eq!(found.config, config, "{name}");
+        assert_eq!(found.mode_flag.as_deref(), flag, "{name}");
+    }
+    let found = find(&[load("host-file")], None, None).unwrap().kube_proxy.unwrap();
+    let ConfigSource::Elsewhere(why) = found.config else { panic!("{:?}", found.config) };
+    assert!(why.contains("\"host\""), "{why}");
+}
+
+#[test]
+fn what_the_daemon_set_says_about_rolling() {
+    let found = find(&[load("kubeadm-1.36")], None, None).unwrap().kube_proxy.unwrap();
+    assert_eq!((found.namespace.as_str(), found.name.as_str()), ("kube-system", "kube-proxy"));
+    assert_eq!(found.selector, "k8s-app=kube-proxy");
+    assert!(!found.on_delete);
+    assert_eq!(format!("{:?}", found.max_unavailable), "Some(Int(1))");
+    let mut on_delete = load("kubeadm-1.36");
+    on_delete.spec.update_strategy.r#type = "OnDelete".to_owned();
+    assert!(find(&[on_delete], None, None).unwrap().kube_proxy.unwrap().on_delete);
+}
+
+#[test]
+fn windows_is_counted_apart() {
+    let found = find(&[load("windows"), load("kubeadm-1.36")], None, None).unwrap();
+    assert_eq!(found.kube_proxy.unwrap().name, "kube-proxy");
+    assert_eq!(found.windows, ["kube-system/kube-proxy-windows"]);
+    assert!(find(&[load("windows")], None, None).unwrap().kube_proxy.is_none());
+    assert!(find(&[], None, None).unwrap().kube_proxy.is_none());
+}
+
+#[test]
+fn several_are_for_the_operator_to_choose_from() {
+    let both = [load("kubeadm-1.36"), load("items-and-subpath")];
+    let error = find(&both, None, None).unwrap_err();
+    assert!(error.contains("kube-system/kube-proxy") && error.contains("net/svc-proxy"), "{error}");
+    assert_eq!(find(&both, Some("net"), None).unwrap().kube_proxy.unwrap().name, "svc-proxy");
+    assert_eq!(find(&both, None, Some("kube-proxy")).unwrap().kube_proxy.unwrap().name, "kube-proxy");
+    let error = find(&both, Some("elsewhere"), None).unwrap_err();
+    assert!(error.contains("elsewhere") && error.contains("net/svc-proxy"), "{error}");
+    // One that matches no node was left behind.
+    let [mut used, left] = both;
+    used.status = Some(DaemonSetStatus { desired_number_scheduled: 3, ..DaemonSetStatus::default() });
+    assert_eq!(find(&[left, used], None, None).unwrap().kube_proxy.unwrap().name, "kube-proxy");
+}
+
+#[test]
+fn the_operator_may_name_one_that_looks_unlike_kube_proxy() {
+    let mut unusual = load("items-and-subpath");
+    unusual.spec.template.spec.containers[0].image = "registry.example/net/svc:1".to_owned();
+    let all = [unusual];
+    assert!(find(&all, None, None).unwrap().kube_proxy.is_none());
+    assert_eq!(find(&all, Some("net"), Some("svc-proxy")).unwrap().kube_proxy.unwrap().container, "proxy");
+}

@@ -1,0 +1,383 @@
+//! Planning: from facts and a wish to steps, or to reasons why not. Tables; no cluster.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+use kpx_prep::cluster::backup::Backup;
+use kpx_prep::cluster::daemon_set::{ConfigSource, KubeProxy};
+use kpx_prep::cluster::facts::{ConfigFacts, Facts, HashAnnotation, NodeFacts, PodFacts};
+use kpx_prep::cluster::flavour::Flavour;
+use kpx_prep::cluster::plan::{Plan, plan};
+use kpx_prep::cluster::pod_objects::PodSpec;
+use kpx_prep::cluster::proof::{How, Proof};
+use kpx_prep::cluster::proxy_config;
+use kpx_prep::cluster::surroundings::{SeenPod, Surroundings};
+use kpx_prep::cluster::wish::{Goal, Wish};
+use kpx_prep::kubeadm::proxy::{Given, RawSettings};
+use kpx_prep::mode::ProxyMode;
+use kpx_prep::report::Level;
+
+/// When the configuration was last changed; pods with a smaller number are older.
+const CHANGED: i64 = 1000;
+
+fn text(mode: &str) -> String {
+    format!(
+        "apiVersion: kubeproxy.config.k8s.io/v1alpha1\nkind: KubeProxyConfiguration\nmode: \"{mode}\"  # kept\nipvs:\n  strictARP: false\n"
+    )
+}
+
+fn node(name: &str, mode: Option<ProxyMode>) -> NodeFacts {
+    NodeFacts {
+        name: name.to_owned(),
+        ready: true,
+        control_plane: name.starts_with("control"),
+        windows: false,
+        wanted: true,
+        pod: Some(PodFacts {
+            name: format!("kube-proxy-{name}"),
+            uid: format!("uid-{name}"),
+            node: name.to_owned(),
+            image: "kube-proxy:v1.30.1".to_owned(),
+            created: CHANGED - 10,
+            phase: "Running".to_owned(),
+            ready: true,
+            revision: "rev-1".to_owned(),
+            ..PodFacts::default()
+        }),
+        proof: Proof { mode, how: mode.map(|_| How::ProxyMode), ..Proof::default() },
+    }
+}
+
+/// A cluster as kubeadm leaves it, with three workers and a control-plane node.
+fn cluster(mode: &str, effective: ProxyMode) -> Facts {
+    let config = text(mode);
+    Facts {
+        server: "https://example".to_owned(),
+        version: "v1.30.1".to_owned(),
+        flavour: Flavour::Kubeadm,
+        kube_proxy: Some(KubeProxy {
+            namespace: "kube-system".to_owned(),
+            name: "kube-proxy".to_owned(),
+            uid: "uid".to_owned(),
+            generation: 1,
+            observed_generation: 1,
+            container: "kube-proxy".to_owned(),
+            image: "kube-proxy:v1.30.1".to_owned(),
+            selector: "k8s-app=kube-proxy".to_owned(),
+            template: PodSpec::default(),
+            on_delete: false,
+            max_unavailable: None,
+            desired: 4,
+            config: ConfigSource::ConfigMap { name: "kube-proxy".to_owned(), key: "config.conf".to_owned() },
+            mode_flag: None,
+        }),
+        windows_sets: Vec::new(),
+        config: Some(ConfigFacts {
+            name: "kube-proxy".to_owned(),
+            key: "config.conf".to_owned(),
+            data: BTreeMap::from([("config.conf".to_owned(), config.clone())]),
+            resource_version: "1".to_owned(),
+            immutable: false,
+            changed: Some(CHANGED),
+            hash: HashAnnotation::Absent,
+            owner: None,
+            parsed: proxy_config::read(&config),
+            text: config,
+        }),
+        nodes: ["control-1", "worker-1", "worker-2", "worker-3"].map(|name| node(name, Some(effective))).into(),
+        backups: Vec::new(),
+        daemon_sets: Vec::new(),
+    }
+}
+
+fn set_config(facts: &mut Facts, text: &str) {
+    let config = facts.config.as_mut().unwrap();
+    text.clone_into(&mut config.text);
+    config.parsed = proxy_config::read(text);
+}
+
+fn set_image(facts: &mut Facts, image: &str) {
+    image.clone_into(&mut facts.kube_proxy.as_mut().unwrap().image);
+    for node in &mut facts.nodes {
+        image.clone_into(&mut node.pod.as_mut().unwrap().image);
+    }
+}
+
+fn wish(mode: &str) -> Wish {
+    let mode = Some(Given { place: "--mode".to_owned(), text: mode.to_owned() });
+    Wish {
+        goal: Goal::Settings(Box::new(RawSettings { mode, ..RawSettings::default() })),
+        canary: None,
+        max_unavailable: None,
+        timeout: Duration::from_secs(1),
+        settle: Duration::ZERO,
+        ignored_checks: Vec::new(),
+        nodes_are_prepared: true,
+        pause_after_canary: false,
+        no_rollback: false,
+    }
+}
+
+fn restore() -> Wish {
+    Wish { goal: Goal::Restore { backup: None, force: false }, ..wish("ipvs") }
+}
+
+fn around() -> Surroundings {
+    Surroundings { newest_revision: Some("rev-1".to_owned()), ..Surroundings::default() }
+}
+
+fn order(plan: &Plan) -> String {
+    let batches: Vec<_> = plan.batches.iter().map(|batch| batch.join("+")).collect();
+    format!("{} | {}", plan.canary.as_deref().unwrap_or("-"), batches.join(" "))
+}
+
+fn ids(plan: &Plan, level: Level) -> Vec<&'static str> {
+    plan.checks.iter().filter(|check| check.level == level).map(|check| check.id).collect()
+}
+
+#[test]
+fn the_canary_is_a_ready_worker_and_control_plane_nodes_come_last() {
+    let mut facts = cluster("", ProxyMode::Iptables);
+    assert_eq!(order(&plan(&facts, &around(), &wish("ipvs"))), "worker-1 | worker-2 worker-3 control-1");
+    facts.nodes[1].ready = false;
+    let planned = plan(&facts, &around(), &wish("ipvs"));
+    assert_eq!(order(&planned), "worker-2 | worker-3 control-1");
+    assert_eq!(planned.left_alone[0].node, "worker-1");
+    let asked = Wish { canary: Some("control-1".to_owned()), ..wish("ipvs") };
+    assert_eq!(order(&plan(&facts, &around(), &asked)), "control-1 | worker-2 worker-3");
+    let wrong = Wish { canary: Some("worker-9".to_owned()), ..wish("ipvs") };
+    assert_eq!(ids(&plan(&facts, &around(), &wrong), Level::Error), ["canary"]);
+    facts.nodes.truncate(1);
+    assert_eq!(order(&plan(&facts, &around(), &wish("ipvs"))), "control-1 | ");
+}
+
+#[test]
+fn batches_are_no_larger_than_asked() {
+    let facts = cluster("", ProxyMode::Iptables);
+    for (of_set, asked, expected) in [
+        (None, None, 1),
+        (Some("2"), None, 2),
+        (Some("2"), Some("1"), 1),
+        (Some("26%"), None, 2),
+        (Some("25%"), None, 1),
+        (None, Some("100%"), 4),
+        (Some("0"), None, 1),
+    ] {
+        let number = |text: &str| text.parse().map_or_else(|_| IntOrString::String(text.to_owned()), IntOrString::Int);
+        let mut facts = facts.clone();
+        facts.kube_proxy.as_mut().unwrap().max_unavailable = of_set.map(number);
+        let wish = Wish { max_unavailable: asked.map(number), ..wish("ipvs") };
+        let planned = plan(&facts, &around(), &wish);
+        assert_eq!(planned.batch_size, expected, "{of_set:?} {asked:?}");
+        assert!(planned.batches.iter().all(|batch| batch.len() <= expected));
+    }
+}
+
+#[test]
+fn only_the_mode_changes() {
+    let planned = plan(&cluster("", ProxyMode::Iptables), &around(), &wish("ipvs"));
+    assert_eq!(planned.target.as_ref().unwrap().text, text("ipvs"));
+    assert!(planned.diff.contains("-mode: \"\"  # kept\n+mode: \"ipvs\"  # kept\n"), "{}", planned.diff);
+    assert_eq!((planned.from, planned.to), (Some("iptables"), Some("ipvs")));
+    assert!(!planned.is_blocked(), "{:?}", planned.checks);
+}
+
+#[test]
+fn a_run_that_was_killed_goes_on_from_what_is_observed() {
+    // Configured, and one node switched since: its pod is younger than the change.
+    let mut facts = cluster("ipvs", ProxyMode::Iptables);
+    facts.nodes[1].proof.mode = Some(ProxyMode::Ipvs);
+    facts.nodes[1].pod.as_mut().unwrap().created = CHANGED + 5;
+    let planned = plan(&facts, &around(), &wish("ipvs"));
+    assert!(!planned.edits);
+    assert_eq!(planned.already_right, ["worker-1"]);
+    assert_eq!(order(&planned), "worker-2 | worker-3 control-1");
+    // The same second counts as younger.
+    facts.nodes[1].pod.as_mut().unwrap().created = CHANGED;
+    assert_eq!(plan(&facts, &around(), &wish("ipvs")).already_right, ["worker-1"]);
+    // In the right mode, but older than the configuration: other settings may have changed.
+    facts.nodes[1].pod.as_mut().unwrap().created = CHANGED - 1;
+    assert_eq!(order(&plan(&facts, &around(), &wish("ipvs"))), "worker-1 | worker-2 worker-3 control-1");
+}
+
+#[test]
+fn nothing_to_do_is_said_without_checks() {
+    let mut facts = cluster("ipvs", ProxyMode::Ipvs);
+    for node in &mut facts.nodes {
+        node.pod.as_mut().unwrap().created = CHANGED + 1;
+    }
+    let planned = plan(&facts, &around(), &Wish { nodes_are_prepared: false, ..wish("ipvs") });
+    assert!(planned.is_empty() && !planned.is_blocked(), "{planned:?}");
+    assert_eq!(planned.already_right.len(), 4);
+}
+
+#[test]
+fn going_back_restarts_only_what_saw_the_change() {
+    let mut facts = cluster("ipvs", ProxyMode::Iptables);
+    facts.nodes[1].proof.mode = Some(ProxyMode::Ipvs);
+    facts.nodes[1].pod.as_mut().unwrap().created = CHANGED + 5;
+    let backup = |replaced_at: &str, mode: &str, written: &str| Backup {
+        name: format!("kpx-prep-backup-{replaced_at}"),
+        of: "kube-proxy".to_owned(),
+        replaced_at: replaced_at.to_owned(),
+        text: text(mode),
+        written: Some(text(written)),
+    };
+    assert_eq!(ids(&plan(&facts, &around(), &restore()), Level::Error), ["no-backup"]);
+    facts.backups = vec![backup("2", "", "ipvs"), backup("1", "nftables", "")];
+    let planned = plan(&facts, &around(), &restore());
+    assert_eq!((order(&planned).as_str(), planned.edits, planned.to), ("worker-1 | ", true, Some("iptables")));
+    // An older one: nobody runs that.
+    let older = Wish { goal: Goal::Restore { backup: Some("1".to_owned()), force: false }, ..restore() };
+    let planned = plan(&facts, &around(), &older);
+    assert_eq!((planned.to, planned.batches.len()), (Some("nftables"), 3));
+    // Put back already, but a pod was not: only that one.
+    set_config(&mut facts, &text(""));
+    let planned = plan(&facts, &around(), &restore());
+    assert_eq!((order(&planned).as_str(), planned.edits), ("worker-1 | ", false));
+    // Edited by hand since.
+    set_config(&mut facts, &text("ipvs").replace("# kept", "# by hand"));
+    let planned = plan(&facts, &around(), &restore());
+    assert_eq!(ids(&planned, Level::Error), ["edited-since"]);
+    assert!(planned.checks[0].message.contains("+mode: \"ipvs\"  # by hand"), "{}", planned.checks[0].message);
+    let forced = Wish { goal: Goal::Restore { backup: None, force: true }, ..restore() };
+    assert!(!plan(&facts, &around(), &forced).is_blocked());
+}
+
+#[test]
+fn version_policy() {
+    for (image, mode, blocked, gate) in [
+        ("v1.20.2", "ipvs", false, None),
+        ("v1.36.3", "ipvs", false, None),
+        ("v1.40.0", "ipvs", false, Some("KubeProxyIPVS: true")),
+        ("v1.43.0", "ipvs", true, None),
+        ("v1.28.0", "nftables", true, None),
+        ("v1.30.0", "nftables", false, Some("NFTablesProxyMode: true")),
+        ("v1.36.3", "nftables", false, None),
+        ("v1.36.3", "bogus", true, None),
+        ("v1.36.3", "IPVS", true, None),
+    ] {
+        let mut facts = cluster("", ProxyMode::Iptables);
+        image.clone_into(&mut facts.version);
+        set_image(&mut facts, &format!("registry.k8s.io/kube-proxy:{image}"));
+        let planned = plan(&facts, &around(), &wish(mode));
+        assert_eq!(planned.is_blocked(), blocked, "{image} {mode}: {:?}", planned.checks);
+        if blocked {
+            assert!(ids(&planned, Level::Error).contains(&"version-policy"), "{image} {mode}: {:?}", planned.checks);
+        }
+        if let Some(gate) = gate {
+            assert!(planned.target.unwrap().text.contains(gate), "{image} {mode}");
+        }
+    }
+}
+
+/// What is changed in an otherwise sound cluster, and the check that must notice.
+type Case = (&'static str, &'static str, Level, fn(&mut Facts, &mut Surroundings, &mut Wish));
+
+const CASES: &[Case] = &[
+    ("nodes-prepared", "ipvs", Level::Error, |_, _, wish| wish.nodes_are_prepared = false),
+    ("nodes-not-ready", "ipvs", Level::Warning, |facts, _, _| facts.nodes[2].ready = false),
+    ("unhealthy-pods", "ipvs", Level::Error, |facts, _, _| facts.nodes[2].pod.as_mut().unwrap().ready = false),
+    ("unhealthy-pods", "ipvs", Level::Error, |facts, _, _| facts.nodes[2].pod = None),
+    ("pending-revision", "ipvs", Level::Error, |_, around, _| around.newest_revision = Some("rev-2".to_owned())),
+    ("pending-revision", "ipvs", Level::Error, |facts, _, _| facts.kube_proxy.as_mut().unwrap().generation = 2),
+    ("image-skew", "ipvs", Level::Warning, |facts, _, _| {
+        "kube-proxy:v1.29.0".clone_into(&mut facts.nodes[2].pod.as_mut().unwrap().image);
+    }),
+    ("image-skew", "ipvs", Level::Warning, |facts, _, _| "v1.29.0".clone_into(&mut facts.version)),
+    ("immutable-config", "ipvs", Level::Error, |facts, _, _| facts.config.as_mut().unwrap().immutable = true),
+    ("foreign-owner", "ipvs", Level::Error, |facts, _, _| {
+        facts.config.as_mut().unwrap().owner = Some("Argo CD".to_owned());
+    }),
+    ("managed-cluster", "ipvs", Level::Error, |facts, _, _| facts.flavour = Flavour::Eks),
+    ("not-kubeadm", "ipvs", Level::Info, |facts, _, _| facts.flavour = Flavour::Other),
+    ("mode-flag", "ipvs", Level::Warning, |facts, _, _| {
+        facts.kube_proxy.as_mut().unwrap().mode_flag = Some("iptables".to_owned());
+    }),
+    ("flag-only-config", "ipvs", Level::Error, |facts, _, _| {
+        facts.kube_proxy.as_mut().unwrap().config = ConfigSource::Flags;
+        facts.config = None;
+    }),
+    ("no-kube-proxy", "ipvs", Level::Error, |facts, _, _| {
+        facts.kube_proxy = None;
+        facts.config = None;
+    }),
+    ("config-unreadable", "ipvs", Level::Error, |facts, _, _| set_config(facts, "mode: \"\"\n")),
+    ("config-unreadable", "ipvs", Level::Error, |facts, _, _| set_config(facts, &(text("") + "mode: ipvs\n"))),
+    ("node-local-dns", "ipvs", Level::Error, |_, around, _| {
+        seen(around, "k8s-dns-node-cache", "x/k8s-dns-node-cache:1", &["-localip", "169.254.20.10,10.96.0.10"]);
+    }),
+    ("strict-arp", "ipvs", Level::Error, |_, around, _| seen(around, "speaker", "quay.io/metallb/speaker:v0.14", &[])),
+    ("strict-arp", "ipvs", Level::Error, |_, around, _| {
+        seen(around, "kube-vip", "ghcr.io/kube-vip/kube-vip:v0.8", &[])
+    }),
+    ("foreign-ipvs", "ipvs", Level::Error, |_, around, _| seen(around, "keepalived", "osixia/keepalived:2", &[])),
+    ("foreign-ipvs", "ipvs", Level::Error, |_, around, _| seen(around, "kube-router", "x/kube-router:2", &[])),
+    ("foreign-ipvs", "ipvs", Level::Error, |_, around, _| seen(around, "lvscare", "labring/lvscare:v4", &[])),
+    ("foreign-ipvs", "ipvs", Level::Error, |facts, around, _| {
+        seen(around, "kube-vip", "x/kube-vip:1", &["lb_enable=true"]);
+        set_config(facts, &text("").replace("strictARP: false", "strictARP: true"));
+    }),
+    ("foreign-ipvs", "ipvs", Level::Warning, |facts, around, _| {
+        seen(around, "lvscare", "labring/lvscare:v4", &[]);
+        set_config(facts, &text("").replace("strictARP: false", "excludeCIDRs: [10.103.97.2/32]"));
+    }),
+    ("foreign-ipvs", "nftables", Level::Error, |_, around, _| seen(around, "lvscare", "labring/lvscare:v4", &[])),
+    ("load-balancer-ip", "ipvs", Level::Warning, |_, around, _| around.load_balancers.push("default/web".to_owned())),
+    ("host-port", "ipvs", Level::Warning, |_, around, _| {
+        around.service_ports.insert((80, "TCP".to_owned()));
+        around.host_ports.insert((80, "TCP".to_owned()), "default/ingress".to_owned());
+    }),
+    ("node-port", "ipvs", Level::Info, |_, around, _| around.node_ports = 1),
+    ("node-port", "nftables", Level::Warning, |_, around, _| around.node_ports = 1),
+    ("cni-mode", "ipvs", Level::Info, |_, around, _| seen(around, "node", "docker.io/calico/node:v3.28", &[])),
+    ("cni-mode", "ipvs", Level::Error, |_, around, _| {
+        seen(around, "node", "docker.io/calico/node:v3.28", &["FELIX_BPFENABLED=true"]);
+    }),
+    ("cni-mode", "ipvs", Level::Warning, |_, around, _| seen(around, "cilium", "quay.io/cilium/cilium:v1.15", &[])),
+    ("idle-timeout", "ipvs", Level::Warning, |_, _, _| {}),
+];
+
+fn seen(around: &mut Surroundings, image: &str, full: &str, words: &[&str]) {
+    let words = words.iter().map(|word| (*word).to_owned()).collect();
+    around.known_images.insert(image.to_owned(), SeenPod { name: format!("x/{image}"), image: full.to_owned(), words });
+}
+
+#[test]
+fn every_check_notices_its_case_and_can_be_ignored() {
+    for (id, mode, level, change) in CASES {
+        let (mut facts, mut around, mut wish) = (cluster("", ProxyMode::Iptables), around(), wish(mode));
+        change(&mut facts, &mut around, &mut wish);
+        let planned = plan(&facts, &around, &wish);
+        let check = planned.checks.iter().find(|check| check.id == *id && check.level == *level);
+        let check = check.unwrap_or_else(|| panic!("{id} for {mode}: {:?}", planned.checks));
+        assert_eq!(planned.is_blocked(), *level == Level::Error, "{id} for {mode}: {:?}", planned.checks);
+        if *level == Level::Error && planned.target.is_some() {
+            assert!(check.hint.is_some() || *id == "managed-cluster", "{id} has no hint");
+            wish.ignored_checks = vec![(*id).to_owned()];
+            assert!(!plan(&facts, &around, &wish).is_blocked(), "{id} cannot be ignored");
+        }
+    }
+}
+
+#[test]
+fn what_is_sound_is_not_complained_about() {
+    let (mut around, mut facts) = (around(), cluster("", ProxyMode::Iptables));
+    seen(&mut around, "k8s-dns-node-cache", "x/k8s-dns-node-cache:1", &["-localip", "169.254.20.10"]);
+    seen(&mut around, "speaker", "quay.io/metallb/speaker:v0.14", &[]);
+    seen(&mut around, "kube-vip", "ghcr.io/kube-vip/kube-vip:v0.8", &[]);
+    around.service_ports.insert((80, "TCP".to_owned()));
+    around.host_ports.insert((80, "UDP".to_owned()), "default/x".to_owned());
+    let strict = text("").replace("strictARP: false", "strictARP: true\n  tcpTimeout: 2h0m0s");
+    set_config(&mut facts, &strict);
+    let planned = plan(&facts, &around, &wish("ipvs"));
+    assert_eq!(planned.checks, [], "{:?}", planned.checks);
+    // A half-done change may be mended although pods are unhealthy.
+    let mut facts = cluster("ipvs", ProxyMode::Iptables);
+    facts.nodes[1].pod.as_mut().unwrap().ready = false;
+    assert!(!plan(&facts, &around, &wish("ipvs")).is_blocked());
+    // Nor does a change away from ipvs need prepared nodes.
+    let wish = Wish { nodes_are_prepared: false, ..wish("iptables") };
+    assert!(!plan(&cluster("ipvs", ProxyMode::Ipvs), &around, &wish).is_blocked());
+}
