@@ -310,7 +310,7 @@ const CASES: &[Case] = &[
     }),
     ("strict-arp", "ipvs", Level::Error, |_, around, _| seen(around, "speaker", "quay.io/metallb/speaker:v0.14", &[])),
     ("strict-arp", "ipvs", Level::Error, |_, around, _| {
-        seen(around, "kube-vip", "ghcr.io/kube-vip/kube-vip:v0.8", &[])
+        seen(around, "kube-vip", "ghcr.io/kube-vip/kube-vip:v0.8", &[]);
     }),
     ("foreign-ipvs", "ipvs", Level::Error, |_, around, _| seen(around, "keepalived", "osixia/keepalived:2", &[])),
     ("foreign-ipvs", "ipvs", Level::Error, |_, around, _| seen(around, "kube-router", "x/kube-router:2", &[])),

@@ -104,13 +104,15 @@ impl Lock {
     /// Gives the lock back, so that the next run need not wait. A failure costs the next run one lease duration.
     pub async fn release(self) {
         self.renewal.abort();
-        let Ok(Some(mut lease)) = self.api.get_opt(NAME).await else { return };
-        let Some(spec) = lease.spec.as_mut().filter(|spec| spec.holder_identity.as_deref() == Some(&self.holder))
-        else {
-            return;
+        let release = || async {
+            let Some(mut lease) = self.api.get_opt(NAME).await? else { return Ok(()) };
+            match lease.spec.as_mut().filter(|spec| spec.holder_identity.as_deref() == Some(&self.holder)) {
+                Some(spec) => spec.holder_identity = Some(String::new()),
+                None => return Ok(()),
+            }
+            self.api.replace(NAME, &PostParams::default(), &lease).await.map(|_| ())
         };
-        spec.holder_identity = Some(String::new());
-        if let Err(error) = self.api.replace(NAME, &PostParams::default(), &lease).await {
+        if let Err(error) = retried(release).await {
             tracing::debug!("releasing the lock: {error}");
         }
     }

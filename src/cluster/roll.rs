@@ -101,7 +101,8 @@ impl Roll<'_> {
                             return end;
                         }
                         self.progress.event(&format!("{node}: came meanwhile"));
-                        let end = self.switcher.switch(&node, pod.as_ref(), self.mode).await;
+                        let old = self.outdated(pod).await;
+                        let end = self.switcher.switch(&node, old.as_ref(), self.mode).await;
                         if let Err(end) = self.record(&node, end, results) {
                             return end;
                         }
@@ -227,11 +228,16 @@ impl Roll<'_> {
             results.iter().any(|result| result.name == node.name && right.contains(&result.outcome))
         };
         nodes.retain(|node| node.ready && node.wanted && !node.windows && !settled(node));
-        // A pod that was made after the write has read it, and only has to prove it.
-        let old = |pod: &PodFacts| {
-            let known = self.pods.get(&pod.node).is_some_and(|known| known.uid == pod.uid);
-            known || self.written.is_some_and(|written| pod.created < written)
-        };
-        Ok(nodes.into_iter().map(|node| (node.name, node.pod.filter(old))).collect())
+        Ok(nodes.into_iter().map(|node| (node.name, node.pod)).collect())
+    }
+
+    /// The pod, if it has to be replaced. One that was made after the write has read it, and only has to prove it; within
+    /// the second of the write, its mode tells.
+    async fn outdated(&self, pod: Option<PodFacts>) -> Option<PodFacts> {
+        let pod = pod?;
+        let known = self.pods.get(&pod.node).is_some_and(|known| known.uid == pod.uid);
+        let older = self.written.is_some_and(|written| pod.created < written);
+        let other_mode = || async { self.switcher.ask(&pod.name).await.is_ok_and(|mode| mode != self.mode) };
+        (known || older || other_mode().await).then_some(pod)
     }
 }

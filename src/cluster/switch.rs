@@ -78,6 +78,14 @@ impl Switcher {
         self.wait(node, old.map(|pod| pod.uid.as_str()), mode).await
     }
 
+    /// Asks the kube-proxy in a pod for its mode.
+    ///
+    /// # Errors
+    /// Why it does not tell.
+    pub async fn ask(&self, pod: &str) -> Result<ProxyMode, String> {
+        self.prover.ask(pod).await
+    }
+
     /// Deletes a pod, but not one of the same name that came after it.
     async fn delete(&self, pod: &PodFacts) -> anyhow::Result<()> {
         let preconditions = Preconditions { uid: Some(pod.uid.clone()), resource_version: None };

@@ -1,0 +1,251 @@
+//! Stands between kpx-prep and the API server: counts what passes, and makes things go wrong at a chosen request.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+use http::header::{CONTENT_TYPE, HOST};
+use http::{Request, Response};
+use http_body_util::BodyExt as _;
+use hyper::body::{Bytes, Incoming};
+use hyper::service::service_fn;
+use hyper::upgrade::OnUpgrade;
+use hyper_util::rt::TokioIo;
+use kube::Client;
+use kube::client::Body;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+
+use super::cluster_state::Cluster;
+use super::kpx_prep::Run;
+use super::request::Asked;
+use super::stand_in::locked;
+
+/// What happens to a request.
+pub(crate) enum Fault {
+    None,
+    /// The API server is not asked; this status is the answer.
+    Answer(u16),
+    /// A watch begins, only to tell that it would have begun too long ago.
+    ExpiredWatch,
+    /// The connection ends, before or after the API server got the request.
+    Close(When),
+    /// The program ends.
+    Kill(When),
+    /// Something else happens first.
+    Meanwhile(BoxFuture<'static, ()>),
+}
+
+/// Relative to the API server getting the request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum When {
+    Before,
+    After,
+}
+
+/// Decides about the n-th request, counted from 1.
+pub(crate) type Decide = Box<dyn Fn(usize, &Asked) -> Fault + Send + Sync>;
+
+struct Shared {
+    client: Client,
+    decide: Decide,
+    seen: Mutex<Vec<Asked>>,
+    /// What a kill ends.
+    target: Mutex<Option<Pid>>,
+    /// How many objects a list may hold; else as asked.
+    page: Option<u32>,
+}
+
+/// The proxy; it ends when dropped.
+pub(crate) struct FaultProxy {
+    shared: Arc<Shared>,
+    kubeconfig: PathBuf,
+    task: JoinHandle<()>,
+}
+
+impl Drop for FaultProxy {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl Cluster {
+    /// A proxy before this cluster's API server.
+    pub(crate) async fn proxy(&self, decide: impl Fn(usize, &Asked) -> Fault + Send + Sync + 'static) -> FaultProxy {
+        self.paging_proxy(None, decide).await
+    }
+
+    /// One that lets lists have so many objects a page only.
+    pub(crate) async fn paging_proxy(
+        &self,
+        page: Option<u32>,
+        decide: impl Fn(usize, &Asked) -> Fault + Send + Sync + 'static,
+    ) -> FaultProxy {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("a port");
+        let kubeconfig = self.folder.join(format!("proxy-{}.conf", address.port()));
+        let text = format!(
+            "apiVersion: v1\nkind: Config\ncurrent-context: proxy\n\
+             clusters: [{{name: proxy, cluster: {{server: \"http://{address}\"}}}}]\n\
+             users: [{{name: proxy, user: {{}}}}]\n\
+             contexts: [{{name: proxy, context: {{cluster: proxy, user: proxy}}}}]\n"
+        );
+        fs::write(&kubeconfig, text).expect("a kubeconfig");
+        let (seen, target) = (Mutex::default(), Mutex::default());
+        let shared = Arc::new(Shared { client: self.client.clone(), decide: Box::new(decide), seen, target, page });
+        let task = tokio::spawn(serve(listener, Arc::clone(&shared)));
+        FaultProxy { shared, kubeconfig, task }
+    }
+}
+
+impl FaultProxy {
+    /// The cluster as seen through it.
+    pub(crate) fn cluster(&self, cluster: &Cluster) -> Cluster {
+        cluster.through(self.kubeconfig.clone())
+    }
+
+    /// The process that a kill ends.
+    pub(crate) fn aims_at(&self, run: &Run) {
+        *locked(&self.shared.target) = Some(run.id());
+    }
+
+    /// What has passed so far.
+    pub(crate) fn seen(&self) -> Vec<Asked> {
+        locked(&self.shared.seen).clone()
+    }
+
+    /// How often each verb was used on each resource.
+    pub(crate) fn counts(&self) -> BTreeMap<String, usize> {
+        let mut counts = BTreeMap::new();
+        for asked in self.seen() {
+            *counts.entry(asked.to_string()).or_default() += 1;
+        }
+        counts
+    }
+}
+
+async fn serve(listener: TcpListener, shared: Arc<Shared>) {
+    while let Ok((stream, _)) = listener.accept().await {
+        let shared = Arc::clone(&shared);
+        tokio::spawn(async move {
+            let service = service_fn(move |request| answer(Arc::clone(&shared), request));
+            let connection = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service);
+            // Faults end it with an error, on purpose.
+            let _ = connection.with_upgrades().await;
+        });
+    }
+}
+
+async fn answer(shared: Arc<Shared>, mut request: Request<Incoming>) -> io::Result<Response<Body>> {
+    let upgrade = hyper::upgrade::on(&mut request);
+    let (parts, body) = request.into_parts();
+    let body = body.collect().await.map_err(io::Error::other)?.to_bytes();
+    let request = Request::from_parts(parts, body);
+    let asked = Asked::of(&request);
+    let number = {
+        let mut seen = locked(&shared.seen);
+        seen.push(asked.clone());
+        seen.len()
+    };
+    match (shared.decide)(number, &asked) {
+        Fault::None => forward(&shared, request, upgrade).await,
+        Fault::Answer(status) => Ok(refusal(status)),
+        Fault::ExpiredWatch => {
+            let event = json!({"type": "ERROR", "object": status(410)}).to_string() + "\n";
+            let response = Response::builder().header(CONTENT_TYPE, "application/json");
+            Ok(response.body(Body::from(event.into_bytes())).expect("a response"))
+        }
+        Fault::Close(When::Before) => Err(io::Error::other("closed on purpose")),
+        Fault::Close(When::After) => {
+            swallow(&shared, request, upgrade).await;
+            Err(io::Error::other("closed on purpose"))
+        }
+        Fault::Kill(when) => {
+            if when == When::After {
+                swallow(&shared, request, upgrade).await;
+            }
+            shared.kill().await;
+            Err(io::Error::other("nobody to answer"))
+        }
+        Fault::Meanwhile(what) => {
+            what.await;
+            forward(&shared, request, upgrade).await
+        }
+    }
+}
+
+/// The API server gets the request and nobody its answer. A watch or an upgrade has no end to wait for.
+async fn swallow(shared: &Shared, request: Request<Bytes>, upgrade: OnUpgrade) {
+    let asked = Asked::of(&request);
+    if let Ok(response) = forward(shared, request, upgrade).await
+        && asked.verb != "watch"
+        && asked.resource != "pods/portforward"
+    {
+        let _ = response.into_body().collect().await;
+    }
+}
+
+fn status(code: u16) -> Value {
+    let (reason, message) = match code {
+        410 => ("Expired", "The provided continue parameter is too old"),
+        429 => ("TooManyRequests", "the server has received too many requests and has asked us to try again later"),
+        409 => ("Conflict", "the object has been modified; please apply your changes to the latest version"),
+        _ => ("InternalError", "etcdserver: leader changed"),
+    };
+    json!({
+        "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
+        "message": message, "reason": reason, "code": code,
+    })
+}
+
+/// As the API server refuses.
+fn refusal(code: u16) -> Response<Body> {
+    let body = serde_json::to_vec(&status(code)).expect("JSON");
+    let response = Response::builder().status(code).header(CONTENT_TYPE, "application/json");
+    let response = if code == 429 { response.header("Retry-After", "1") } else { response };
+    response.body(Body::from(body)).expect("a response")
+}
+
+async fn forward(shared: &Shared, request: Request<Bytes>, upgrade: OnUpgrade) -> io::Result<Response<Body>> {
+    let (mut parts, body) = request.into_parts();
+    parts.headers.remove(HOST);
+    parts.extensions.clear();
+    if let (Some(page), Some(query)) = (shared.page, parts.uri.query()) {
+        let short = |pair: &str| if pair.starts_with("limit=") { format!("limit={page}") } else { pair.to_owned() };
+        let query: Vec<_> = query.split('&').filter(|pair| !pair.is_empty()).map(short).collect();
+        parts.uri = format!("{}?{}", parts.uri.path(), query.join("&")).parse().expect("a URI");
+    }
+    let body = body.to_vec();
+    let mut response =
+        shared.client.send(Request::from_parts(parts, Body::from(body))).await.map_err(io::Error::other)?;
+    if response.status() == http::StatusCode::SWITCHING_PROTOCOLS {
+        let server = hyper::upgrade::on(&mut response);
+        tokio::spawn(async move {
+            if let (Ok(client), Ok(server)) = (upgrade.await, server.await) {
+                let _ = tokio::io::copy_bidirectional(&mut TokioIo::new(client), &mut TokioIo::new(server)).await;
+            }
+        });
+    }
+    Ok(response)
+}
+
+impl Shared {
+    /// The program may send its first request before the test knows its process.
+    async fn kill(&self) {
+        loop {
+            if let Some(target) = *locked(&self.target) {
+                // It may have ended by itself.
+                let _ = kill(target, Signal::SIGKILL);
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    }
+}

@@ -1,0 +1,144 @@
+//! The program under test, run against a scenario's cluster.
+
+use std::path::{Path, PathBuf};
+use std::process::{ExitStatus, Stdio};
+use std::time::Duration;
+
+use serde_json::Value;
+use tokio::process::{Child, Command};
+
+use super::cluster_state::Cluster;
+
+/// How a run ended.
+#[derive(Debug)]
+pub(crate) struct Outcome {
+    pub(crate) exit: Option<i32>,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+    /// What was printed on stdout; null if it is no JSON.
+    pub(crate) json: Value,
+}
+
+/// A run under way.
+#[derive(Debug)]
+pub(crate) struct Run(Child);
+
+/// So that a scenario takes seconds.
+const QUICK: [[&str; 2]; 3] = [["--settle-time", "500ms"], ["--timeout", "4s"], ["--lease-duration", "3s"]];
+
+impl Cluster {
+    /// `kpx-prep status -o json`
+    pub(crate) async fn status(&self, arguments: &[&str]) -> Outcome {
+        start(&self.kubeconfig, "status", &[&["-o", "json"], arguments].concat()).end().await
+    }
+
+    /// `kpx-prep remediate -o json` with confirmation given and nodes prepared.
+    pub(crate) async fn remediate(&self, arguments: &[&str]) -> Outcome {
+        self.remediation(arguments).end().await
+    }
+
+    /// The same, not waited for.
+    pub(crate) fn remediation(&self, arguments: &[&str]) -> Run {
+        let mut all = vec!["-o", "json", "--yes", "--assume-nodes-prepared"];
+        all.extend(QUICK.iter().filter(|[name, _]| !arguments.contains(name)).flatten());
+        all.extend(arguments);
+        start(&self.kubeconfig, "remediate", &all)
+    }
+
+    /// The same cluster through another kubeconfig.
+    pub(crate) fn through(&self, kubeconfig: PathBuf) -> Self {
+        Self { kubeconfig, ..self.clone() }
+    }
+}
+
+/// Starts the program, its environment empty but for what finding other programs takes.
+pub(crate) fn start(kubeconfig: &Path, command: &str, arguments: &[&str]) -> Run {
+    let child = Command::new(env!("CARGO_BIN_EXE_kpx-prep"))
+        .env_clear()
+        .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+        .arg(command)
+        .arg("--kubeconfig")
+        .arg(kubeconfig)
+        .args(arguments)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn();
+    Run(child.expect("kpx-prep starts"))
+}
+
+impl Run {
+    /// Its process.
+    pub(crate) fn id(&self) -> nix::unistd::Pid {
+        let id = self.0.id().and_then(|id| i32::try_from(id).ok());
+        nix::unistd::Pid::from_raw(id.expect("it has not been waited for"))
+    }
+
+    /// Sends it a signal.
+    pub(crate) fn signal(&self, signal: nix::sys::signal::Signal) {
+        nix::sys::signal::kill(self.id(), signal).expect("it runs");
+    }
+
+    /// Waits for its end.
+    pub(crate) async fn end(self) -> Outcome {
+        let output = tokio::time::timeout(Duration::from_secs(90), self.0.wait_with_output()).await;
+        let output = output.expect("it ends within 90 seconds").expect("its output");
+        let exit = ExitStatus::code(&output.status);
+        let stdout = String::from_utf8(output.stdout).expect("text");
+        let stderr = String::from_utf8(output.stderr).expect("text");
+        let json = serde_json::from_str(&stdout).unwrap_or_default();
+        Outcome { exit, stdout, stderr, json }
+    }
+}
+
+impl Outcome {
+    /// It ended with this status.
+    #[track_caller]
+    pub(crate) fn exits(self, status: i32) -> Self {
+        assert!(self.exit == Some(status), "exit status {:?} instead of {status}\n{self}", self.exit);
+        self
+    }
+
+    /// The document on stdout has this at a JSON pointer.
+    #[track_caller]
+    pub(crate) fn says(self, pointer: &str, expected: impl Into<Value>) -> Self {
+        let (found, expected) = (self.json.pointer(pointer), expected.into());
+        assert!(found == Some(&expected), "{pointer} is {found:?} instead of {expected}\n{self}");
+        self
+    }
+
+    /// A check or finding with this id and level is there.
+    #[track_caller]
+    pub(crate) fn finds(self, level: &str, id: &str) -> Self {
+        assert!(self.has_finding(level, id), "no {level} {id}\n{self}");
+        self
+    }
+
+    /// Whether there is a check or finding with this id and level.
+    pub(crate) fn has_finding(&self, level: &str, id: &str) -> bool {
+        let lists = ["/checks", "/findings"].into_iter().filter_map(|list| self.json.pointer(list)?.as_array());
+        lists.flatten().any(|finding| finding["id"] == id && finding["level"] == level)
+    }
+
+    /// What was printed, whichever way, mentions this.
+    #[track_caller]
+    pub(crate) fn mentions(self, text: &str) -> Self {
+        assert!(self.stdout.contains(text) || self.stderr.contains(text), "nothing about {text}\n{self}");
+        self
+    }
+
+    /// The entry of a node in the document's list of nodes.
+    #[track_caller]
+    pub(crate) fn node(&self, name: &str) -> &Value {
+        let nodes = self.json["nodes"].as_array().into_iter().flatten();
+        let mut named = nodes.filter(|node| node["name"] == name);
+        named.next().unwrap_or_else(|| panic!("no {name}\n{self}"))
+    }
+}
+
+impl std::fmt::Display for Outcome {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(formatter, "--- stdout\n{}\n--- stderr\n{}", self.stdout, self.stderr)
+    }
+}

@@ -1,0 +1,126 @@
+//! What kube-proxy makes of its configuration, which it reads once, at its start.
+
+use std::fmt;
+
+use serde::Deserialize;
+use serde::de::{Deserializer, MapAccess, Visitor};
+use serde_yaml::Value;
+
+use super::misbehaviour::Misbehaviour;
+
+/// A running kube-proxy.
+#[derive(Clone, Debug)]
+pub(crate) struct KubeProxy {
+    /// What `/proxyMode` answers.
+    pub(crate) mode: String,
+    /// Where it answers.
+    pub(crate) metrics_port: u16,
+    /// What it has printed.
+    pub(crate) log: String,
+}
+
+/// What it is started with.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Invocation {
+    /// The file that `--config` names.
+    pub(crate) config: Option<String>,
+    /// `--proxy-mode`, which counts only without a file.
+    pub(crate) mode: Option<String>,
+    /// 20 for Kubernetes 1.20.
+    pub(crate) minor: u32,
+}
+
+/// The top level of a YAML mapping, repeated keys included.
+struct Entries(Vec<(String, Value)>);
+
+impl<'de> Deserialize<'de> for Entries {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Collect;
+        impl<'de> Visitor<'de> for Collect {
+            type Value = Entries;
+            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                formatter.write_str("a mapping")
+            }
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Entries, A::Error> {
+                let mut entries = Vec::new();
+                while let Some(entry) = map.next_entry()? {
+                    entries.push(entry);
+                }
+                Ok(Entries(entries))
+            }
+        }
+        deserializer.deserialize_map(Collect)
+    }
+}
+
+impl Entries {
+    /// The first document, as kube-proxy reads it: of a repeated key the last counts.
+    fn read(text: &str) -> Result<Self, String> {
+        let document = serde_yaml::Deserializer::from_str(text).next().ok_or("no document")?;
+        Self::deserialize(document).map_err(|error| error.to_string())
+    }
+
+    fn text(&self, key: &str) -> Result<&str, String> {
+        match self.0.iter().rfind(|(name, _)| name == key).map(|(_, value)| value) {
+            None | Some(Value::Null) => Ok(""),
+            Some(Value::String(text)) => Ok(text),
+            Some(other) => Err(format!("cannot unmarshal {other:?} into Go struct field .{key} of type string")),
+        }
+    }
+}
+
+impl KubeProxy {
+    /// Starts; on failure, the log.
+    pub(crate) fn start(invocation: &Invocation, wrong: &[Misbehaviour]) -> Result<Self, String> {
+        let refuse = |why: &str| Err(format!("F1122 10:00:00.000000       1 server.go:495] failed complete: {why}\n"));
+        let (mode, metrics_port) = match settings(invocation) {
+            Ok(settings) => settings,
+            Err(why) => return refuse(&why),
+        };
+        let mut known = vec!["", "iptables", "ipvs"];
+        known.extend((invocation.minor < 26).then_some("userspace"));
+        known.extend((invocation.minor >= 29).then_some("nftables"));
+        if !known.contains(&mode.as_str()) {
+            return refuse(&format!("KubeProxyConfiguration.mode: Invalid value: \"{mode}\""));
+        }
+        let old = invocation.minor < 26;
+        if mode == "ipvs" && wrong.contains(&Misbehaviour::CrashesInIpvs) {
+            return Err(include_str!("logs/1.36.3/ipvs-refused.log").to_owned());
+        }
+        let falls_back = mode == "ipvs" && wrong.contains(&Misbehaviour::FallsBack);
+        let log = match mode.as_str() {
+            "ipvs" if falls_back => include_str!("logs/1.20.2/ipvs-fallback.log"),
+            "" if old => include_str!("logs/1.20.2/default.log"),
+            "" => include_str!("logs/1.36.3/default.log"),
+            "ipvs" if old => include_str!("logs/1.20.2/ipvs.log"),
+            "ipvs" => include_str!("logs/1.36.3/ipvs.log"),
+            "nftables" => include_str!("logs/1.36.3/nftables.log"),
+            _ if old => include_str!("logs/1.20.2/iptables.log"),
+            _ => include_str!("logs/1.36.3/iptables.log"),
+        };
+        let mode = if falls_back || mode.is_empty() { "iptables".to_owned() } else { mode };
+        let log = if wrong.contains(&Misbehaviour::LogRotated) {
+            log.lines().filter(|line| line.contains("aches")).map(|line| format!("{line}\n")).collect()
+        } else {
+            log.to_owned()
+        };
+        Ok(Self { mode, metrics_port, log })
+    }
+}
+
+/// The mode, and the port of metricsBindAddress.
+fn settings(invocation: &Invocation) -> Result<(String, u16), String> {
+    let Some(config) = &invocation.config else {
+        return Ok((invocation.mode.clone().unwrap_or_default(), 10249));
+    };
+    let entries = Entries::read(config)?;
+    if entries.text("kind")? != "KubeProxyConfiguration" {
+        return Err(format!("no kind \"{}\" is registered", entries.text("kind")?));
+    }
+    let address = entries.text("metricsBindAddress")?;
+    let port = match address.rsplit_once(':') {
+        Some((_, port)) => port.parse().map_err(|_| format!("metricsBindAddress: Invalid value: \"{address}\""))?,
+        None => 10249,
+    };
+    Ok((entries.text("mode")?.to_owned(), port))
+}

@@ -1,0 +1,26 @@
+//! What can be wrong with a node.
+
+use std::time::Duration;
+
+/// One thing that is wrong with a node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Misbehaviour {
+    /// kube-proxy ends at once when told to use ipvs, again and again.
+    CrashesInIpvs,
+    /// kube-proxy runs iptables when told to use ipvs, and says so only in its log.
+    FallsBack,
+    /// The container never starts: its image cannot be pulled.
+    NeverReady,
+    /// kube-proxy runs ipvs for that long, restarts, and falls back.
+    LosesIpvsAfter(Duration),
+    /// The kubelet answers 500 to port-forwarding.
+    RefusesPortForward,
+    /// The log no longer holds its first lines.
+    LogRotated,
+    /// The kubelet is gone: the node is not ready, nothing starts or ends there.
+    Down,
+    /// Pods are not bound to it.
+    Unschedulable,
+    /// Containers take that much longer to start.
+    SlowStart(Duration),
+}

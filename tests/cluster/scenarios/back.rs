@@ -1,0 +1,79 @@
+//! `kpx-prep remediate --rollback`.
+
+use libtest_mimic::Trial;
+use serde_json::json;
+
+use crate::cluster::before::with_mode;
+use crate::cluster::world::{World, trial};
+
+pub(crate) fn trials() -> Vec<Trial> {
+    vec![
+        trial("back::there_and_back", there_and_back),
+        trial("back::to_a_backup_of_ones_choice", to_backup),
+        trial("back::refused_when_edited_since_unless_forced", edited_since),
+        trial("back::nothing_to_go_back_to", nothing),
+        trial("back::half_a_roll", half_a_roll),
+    ]
+}
+
+async fn there_and_back(world: &World) {
+    let cluster = world.nodes(3).start().await;
+    let before = cluster.before().await;
+    cluster.remediate(&[]).await.exits(0);
+    before.switched(&cluster).await;
+    let between = cluster.pods().await;
+    cluster.remediate(&["--rollback"]).await.exits(0).says("/outcome", "done");
+    before.rolled_back(&cluster).await;
+    assert_eq!(cluster.replaced(&between).await.len(), 3);
+    cluster.status(&[]).await.exits(0).says("/totals/right", 3);
+    // And once more: the backup of the same content is the same one.
+    cluster.remediate(&[]).await.exits(0);
+    assert!(cluster.backups().await.values().any(|data| *data == before.data));
+    assert!(cluster.backups().await.len() <= 2, "{:?}", cluster.backups().await.keys());
+}
+
+async fn to_backup(world: &World) {
+    let cluster = world.nodes(2).start().await;
+    let before = cluster.before().await;
+    let first = cluster.remediate(&[]).await.exits(0);
+    let first = first.json["backup"].as_str().expect("a backup").to_owned();
+    let second = cluster.remediate(&["--scheduler", "lc"]).await.exits(0);
+    assert_ne!(second.json["backup"], json!(first), "another content is another backup\n{second}");
+    assert_eq!(cluster.backups().await.len(), 2);
+    cluster.remediate(&["--rollback", "--to", "kpx-prep-backup-0000000000"]).await.exits(3);
+    cluster.remediate(&["--rollback", "--to", &first]).await.exits(0);
+    before.rolled_back(&cluster).await;
+}
+
+async fn edited_since(world: &World) {
+    let cluster = world.nodes(2).start().await;
+    let before = cluster.before().await;
+    cluster.remediate(&[]).await.exits(0);
+    let edited = with_mode(before.config(), "ipvs").replace("configSyncPeriod: 0s", "configSyncPeriod: 7m0s");
+    cluster.edit_map(json!({"data": {"config.conf": edited}})).await;
+    let pods = cluster.pods().await;
+    cluster.remediate(&["--rollback"]).await.exits(3).mentions("configSyncPeriod: 7m0s");
+    assert_eq!(cluster.config().await, edited);
+    assert!(cluster.replaced(&pods).await.is_empty());
+    cluster.remediate(&["--rollback", "--force"]).await.exits(0);
+    before.rolled_back(&cluster).await;
+}
+
+async fn nothing(world: &World) {
+    let cluster = world.nodes(2).start().await;
+    let before = cluster.before().await;
+    let outcome = cluster.remediate(&["--rollback"]).await;
+    assert!(matches!(outcome.exit, Some(0 | 2 | 3)), "{outcome}");
+    before.untouched(&cluster).await;
+}
+
+/// After a pause the canary alone goes back.
+async fn half_a_roll(world: &World) {
+    let cluster = world.nodes(3).start().await;
+    let before = cluster.before().await;
+    cluster.remediate(&["--pause-after-canary", "--canary", "node-3"]).await.exits(0);
+    let between = cluster.pods().await;
+    cluster.remediate(&["--rollback"]).await.exits(0);
+    before.rolled_back(&cluster).await;
+    assert_eq!(cluster.replaced(&between).await, ["node-3"], "the others have never left iptables");
+}

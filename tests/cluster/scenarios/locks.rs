@@ -1,0 +1,65 @@
+//! Two runs at once, and runs that ended without saying so.
+
+use std::time::{Duration, Instant};
+
+use libtest_mimic::Trial;
+use nix::sys::signal::Signal;
+
+use crate::cluster::world::{World, trial};
+
+pub(crate) fn trials() -> Vec<Trial> {
+    vec![
+        trial("locks::second_run_is_refused_and_names_the_first", two_at_once),
+        trial("locks::killed_holder_is_succeeded", killed_holder),
+        trial("locks::expired_lease_is_taken_over", expired),
+        trial("locks::lost_lock_stops_the_run", stolen),
+    ]
+}
+
+async fn two_at_once(world: &World) {
+    let cluster = world.nodes(2).start().await;
+    let before = cluster.before().await;
+    let first = cluster.remediation(&["--settle-time", "6s"]);
+    cluster.wait_for("the canary switched", |modes| modes.values().any(|mode| mode == "ipvs")).await;
+    let holder = cluster.lock_holder().await.expect("the first run holds the lock");
+    let pods = cluster.pods().await;
+    cluster.remediate(&[]).await.exits(3).mentions(&holder);
+    assert_eq!(cluster.replaced(&pods).await, Vec::<String>::new());
+    first.end().await.exits(0);
+    before.switched(&cluster).await;
+}
+
+async fn killed_holder(world: &World) {
+    let cluster = world.nodes(3).start().await;
+    let before = cluster.before().await;
+    let first = cluster.remediation(&["--settle-time", "30s"]);
+    cluster.wait_for("the canary switched", |modes| modes.values().any(|mode| mode == "ipvs")).await;
+    first.signal(Signal::SIGKILL);
+    first.end().await;
+    assert!(cluster.lock_holder().await.is_some());
+    let started = Instant::now();
+    cluster.remediate(&[]).await.exits(0);
+    assert!(started.elapsed() >= Duration::from_secs(2), "it did not wait whether the holder still lives");
+    before.switched(&cluster).await;
+}
+
+async fn expired(world: &World) {
+    let cluster = world.nodes(2).start().await;
+    let before = cluster.before().await;
+    cluster.write_lock("someone-else", "2026-01-01T00:00:00.000000Z").await;
+    cluster.remediate(&[]).await.exits(0);
+    before.switched(&cluster).await;
+}
+
+/// Whoever comes after a run that was thought dead owns the cluster: the old run must not go on.
+async fn stolen(world: &World) {
+    let cluster = world.nodes(3).start().await;
+    let first = cluster.remediation(&["--settle-time", "5s"]);
+    cluster.wait_for("the canary switched", |modes| modes.values().any(|mode| mode == "ipvs")).await;
+    cluster.write_lock("someone-else", "2099-01-01T00:00:00.000000Z").await;
+    let pods = cluster.pods().await;
+    let outcome = first.end().await;
+    assert!(matches!(outcome.exit, Some(1 | 3 | 4)), "{outcome}");
+    assert_eq!(cluster.replaced(&pods).await, Vec::<String>::new());
+    assert_eq!(cluster.lock_holder().await.as_deref(), Some("someone-else"));
+}

@@ -1,0 +1,34 @@
+//! What is tried, a file per subject.
+
+mod back;
+mod blocked;
+mod configs;
+mod failures;
+mod harness;
+mod kubectl;
+mod locks;
+mod meanwhile;
+mod rights;
+mod rolls;
+mod status;
+mod sweep;
+
+use libtest_mimic::Trial;
+
+/// All of it.
+pub(crate) fn all() -> Vec<Trial> {
+    let subjects = [
+        harness::trials(),
+        status::trials(),
+        rolls::trials(),
+        back::trials(),
+        failures::trials(),
+        blocked::trials(),
+        configs::trials(),
+        meanwhile::trials(),
+        locks::trials(),
+        rights::trials(),
+        sweep::trials(),
+    ];
+    subjects.into_iter().flatten().collect()
+}
