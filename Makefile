@@ -31,6 +31,7 @@ test-full:
 	tests/cloud-init/schema
 	KUBEADM=$(KUBERNETES)/kubeadm tests/kubeadm/validate-with-kubeadm
 	tests/vm/run --full
+	tests/vm/cluster --full
 	tests/vm/bench
 
 bench:
