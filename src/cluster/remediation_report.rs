@@ -117,7 +117,7 @@ impl RemediationReport {
             text.push_str(&format!("  {}  {}{mode}{detail}\n", node.name, node.outcome.word()));
         }
         if let Some(backup) = &self.backup {
-            text.push_str(&format!("The original is kept as ConfigMap {backup}.\n"));
+            text.push_str(&format!("What stood before is kept as ConfigMap {backup}.\n"));
         }
         text.push_str(&self.message);
         text.push('\n');
