@@ -88,6 +88,12 @@ impl Prover {
         futures::stream::iter(pods.iter().map(|pod| self.prove(pod))).buffered(AT_A_TIME).collect().await
     }
 
+    /// Which of these fell back from ipvs to iptables, by their logs; in the order given.
+    pub async fn fell_back(&self, pods: &[&str]) -> Vec<bool> {
+        let logs = pods.iter().map(|pod| async { self.read_log(pod).await.is_ok_and(|proof| proof.fallback) });
+        futures::stream::iter(logs).buffered(AT_A_TIME).collect().await
+    }
+
     /// Asks the process itself.
     ///
     /// # Errors

@@ -93,10 +93,11 @@ impl<'a> Run<'a> {
         let events = Events::new(self.connection.client.clone(), kube_proxy);
         let maps = self.maps()?;
         let mut kept = None;
+        let mut changed = config.changed;
         if self.plan.edits {
             kept = Some(backup::keep(&maps, config, &target.text, false).await?);
             match write(&maps, config, &target.text, false).await {
-                Ok(_) => {}
+                Ok(time) => changed = time,
                 Err(WriteError::Conflict) => return Ok(None),
                 Err(WriteError::Failed(error)) => anyhow::bail!(
                     "changing ConfigMap {}/{}: {}; run again to see what stands and go on",
@@ -121,7 +122,7 @@ impl<'a> Run<'a> {
             config: (&config.name, &config.key, &target.text),
             pods,
             mode: target.mode,
-            written: if self.plan.edits { Some(jiff::Timestamp::now().as_second()) } else { config.changed },
+            written: changed,
             batch_size: self.plan.batch_size,
             settle: self.wish.settle,
             pause: self.wish.pause_after_canary,
