@@ -47,7 +47,7 @@ pub(super) struct RemediateArgs {
     #[arg(long, value_name = "N|N%", value_parser = at_a_time, help_heading = "Roll")]
     max_unavailable: Option<IntOrString>,
     /// How long a new kube-proxy may take to be proved
-    #[arg(long, value_name = "DURATION", default_value = "2m", value_parser = duration, help_heading = "Roll")]
+    #[arg(long, value_name = "DURATION", default_value = "5m", value_parser = duration, help_heading = "Roll")]
     timeout: Duration,
     /// How long the canary must keep its mode
     #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = duration, help_heading = "Roll")]

@@ -63,7 +63,8 @@ impl Cluster {
 
     /// Someone else changes the ConfigMap.
     pub(crate) async fn edit_map(&self, patch: Value) {
-        let merge = PatchParams::default();
+        // By another hand than the one that made it: only then does an API server of 1.20 renew the time of the change.
+        let merge = PatchParams { field_manager: Some("kubectl-edit".to_owned()), ..PatchParams::default() };
         self.maps().patch(&self.config_map, &merge, &Patch::Merge(patch)).await.expect("an edit");
     }
 
