@@ -63,7 +63,8 @@ impl Cluster {
 
     /// Someone else changes the ConfigMap.
     pub(crate) async fn edit_map(&self, patch: Value) {
-        let merge = PatchParams::default();
+        // By another name than the one that created it: 1.20 keeps the time of a manager's first write.
+        let merge = PatchParams { field_manager: Some("kubectl-edit".to_owned()), ..PatchParams::default() };
         self.maps().patch(&self.config_map, &merge, &Patch::Merge(patch)).await.expect("an edit");
     }
 
