@@ -6,7 +6,7 @@ BINARY := $(or $(CARGO_TARGET_DIR),target)/$(MUSL)/release/kpx-prep
 help:
 	@echo "make demo       see it work on a throw-away Linux (Debian 12 amd64)"
 	@echo "make build      the static release binary: $(BINARY)"
-	@echo "make test       units, miniature hosts, real kernels"
+	@echo "make test       units, miniature hosts, a real API server, real kernels, a real node"
 	@echo "make test-full  the same and what takes longer, and the figures"
 	@echo "make bench      the figures, as a table"
 	@echo "make audit      known vulnerabilities of the dependencies (needs the network)"
@@ -22,19 +22,23 @@ test:
 	cargo test --quiet --locked
 	tests/cloud-init/schema
 	tests/vm/run
+	tests/vm/cluster
 
 # The folder of a Kubernetes that was built once; ten minutes the first time.
 KUBERNETES = $$(tests/cluster/control-plane)
 
-test-full:
-	cargo test --quiet --locked -- --include-ignored
+# The figures among the ignored tests are those of the binary that is shipped.
+test-full: build
+	KPX_PREP=$(abspath $(BINARY)) cargo test --quiet --locked -- --include-ignored
 	tests/cloud-init/schema
 	KUBEADM=$(KUBERNETES)/kubeadm tests/kubeadm/validate-with-kubeadm
 	tests/vm/run --full
+	tests/vm/cluster --full
 	tests/vm/bench
 
-bench:
+bench: build
 	@tests/vm/bench
+	@KPX_PREP=$(abspath $(BINARY)) cargo test --quiet --locked --test cluster -- --include-ignored figures
 
 audit:
 	$(or $(KPX_PREP_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/kpx-prep)/tools/bin/cargo-deny check advisories

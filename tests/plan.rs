@@ -1,95 +1,24 @@
 //! Planning: from facts and a wish to steps, or to reasons why not. Tables; no cluster.
 
-use std::collections::BTreeMap;
+#[path = "support/cluster_facts.rs"]
+mod cluster_facts;
+
 use std::time::Duration;
+
+use cluster_facts::{CHANGED, cluster, text};
 
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use kpx_prep::cluster::backup::Backup;
-use kpx_prep::cluster::daemon_set::{ConfigSource, KubeProxy};
-use kpx_prep::cluster::facts::{ConfigFacts, Facts, HashAnnotation, NodeFacts, PodFacts};
+use kpx_prep::cluster::daemon_set::ConfigSource;
+use kpx_prep::cluster::facts::Facts;
 use kpx_prep::cluster::flavour::Flavour;
 use kpx_prep::cluster::plan::{Plan, plan};
-use kpx_prep::cluster::pod_objects::PodSpec;
-use kpx_prep::cluster::proof::{How, Proof};
 use kpx_prep::cluster::proxy_config;
 use kpx_prep::cluster::surroundings::{SeenPod, Surroundings};
 use kpx_prep::cluster::wish::{Goal, Wish};
 use kpx_prep::kubeadm::proxy::{Given, RawSettings};
 use kpx_prep::mode::ProxyMode;
 use kpx_prep::report::Level;
-
-/// When the configuration was last changed; pods with a smaller number are older.
-const CHANGED: i64 = 1000;
-
-fn text(mode: &str) -> String {
-    format!(
-        "apiVersion: kubeproxy.config.k8s.io/v1alpha1\nkind: KubeProxyConfiguration\nmode: \"{mode}\"  # kept\nipvs:\n  strictARP: false\n"
-    )
-}
-
-fn node(name: &str, mode: Option<ProxyMode>) -> NodeFacts {
-    NodeFacts {
-        name: name.to_owned(),
-        ready: true,
-        control_plane: name.starts_with("control"),
-        windows: false,
-        wanted: true,
-        pod: Some(PodFacts {
-            name: format!("kube-proxy-{name}"),
-            uid: format!("uid-{name}"),
-            node: name.to_owned(),
-            image: "kube-proxy:v1.30.1".to_owned(),
-            created: CHANGED - 10,
-            phase: "Running".to_owned(),
-            ready: true,
-            revision: "rev-1".to_owned(),
-            ..PodFacts::default()
-        }),
-        proof: Proof { mode, how: mode.map(|_| How::ProxyMode), ..Proof::default() },
-    }
-}
-
-/// A cluster as kubeadm leaves it, with three workers and a control-plane node.
-fn cluster(mode: &str, effective: ProxyMode) -> Facts {
-    let config = text(mode);
-    Facts {
-        server: "https://example".to_owned(),
-        version: "v1.30.1".to_owned(),
-        flavour: Flavour::Kubeadm,
-        kube_proxy: Some(KubeProxy {
-            namespace: "kube-system".to_owned(),
-            name: "kube-proxy".to_owned(),
-            uid: "uid".to_owned(),
-            generation: 1,
-            observed_generation: 1,
-            container: "kube-proxy".to_owned(),
-            image: "kube-proxy:v1.30.1".to_owned(),
-            selector: "k8s-app=kube-proxy".to_owned(),
-            template: PodSpec::default(),
-            on_delete: false,
-            max_unavailable: None,
-            desired: 4,
-            config: ConfigSource::ConfigMap { name: "kube-proxy".to_owned(), key: "config.conf".to_owned() },
-            mode_flag: None,
-        }),
-        windows_sets: Vec::new(),
-        config: Some(ConfigFacts {
-            name: "kube-proxy".to_owned(),
-            key: "config.conf".to_owned(),
-            data: BTreeMap::from([("config.conf".to_owned(), config.clone())]),
-            resource_version: "1".to_owned(),
-            immutable: false,
-            changed: Some(CHANGED),
-            hash: HashAnnotation::Absent,
-            owner: None,
-            parsed: proxy_config::read(&config),
-            text: config,
-        }),
-        nodes: ["control-1", "worker-1", "worker-2", "worker-3"].map(|name| node(name, Some(effective))).into(),
-        backups: Vec::new(),
-        daemon_sets: Vec::new(),
-    }
-}
 
 fn set_config(facts: &mut Facts, text: &str) {
     let config = facts.config.as_mut().unwrap();

@@ -12,8 +12,8 @@ use super::proxy_config;
 
 /// kubeadm's annotation (cmd/kubeadm/app/constants, `ComponentConfigHashAnnotationKey`).
 const HASH: &str = "kubeadm.kubernetes.io/component-config.hash";
-/// How kpx-prep is called in managedFields.
-pub const FIELD_MANAGER: &str = "kpx-prep";
+/// What kpx-prep is called.
+const NAME: &str = "kpx-prep";
 
 /// What is needed of the `ConfigMap`; nothing if it has no such key.
 pub fn read(config_map: &ConfigMap, key: &str) -> Option<ConfigFacts> {
@@ -68,7 +68,7 @@ fn owner(config_map: &ConfigMap) -> Option<String> {
             "argocd.argoproj.io/instance" | "argocd.argoproj.io/tracking-id" => "Argo CD",
             "kustomize.toolkit.fluxcd.io/name" | "helm.toolkit.fluxcd.io/name" => "Flux",
             "meta.helm.sh/release-name" => "Helm",
-            "app.kubernetes.io/managed-by" if value != FIELD_MANAGER => {
+            "app.kubernetes.io/managed-by" if value != NAME => {
                 return Some(format!("{value} (label {key})"));
             }
             "objectset.rio.cattle.io/id" => "Fleet",
@@ -113,8 +113,16 @@ pub enum WriteError {
     Failed(kube::Error),
 }
 
-/// Replaces the text under the key and nothing else, if nobody wrote the `ConfigMap` since it was read. Gives the new
-/// `resourceVersion`.
+/// Who writes this text, for managedFields. An API server renews the time of an entry only if it changes (seen with
+/// 1.20), and that time tells which pods are older than the text: so every text has a writer of its own.
+fn field_manager(text: &str) -> String {
+    let digest = Sha256::digest(text);
+    let hex: String = digest.iter().take(5).map(|byte| format!("{byte:02x}")).collect();
+    format!("{NAME}-{hex}")
+}
+
+/// Replaces the text under the key and nothing else, if nobody wrote the `ConfigMap` since it was read. Gives the
+/// time of the change by the API server's clock, in seconds since 1970.
 ///
 /// A connection that broke may have broken after the write: then the `ConfigMap` is read again to see.
 ///
@@ -125,17 +133,17 @@ pub async fn write(
     config: &ConfigFacts,
     text: &str,
     dry_run: bool,
-) -> Result<String, WriteError> {
+) -> Result<Option<i64>, WriteError> {
     let patch = Patch::Merge(json!({
         "metadata": {"resourceVersion": config.resource_version},
         "data": {config.key.as_str(): text},
     }));
-    let params = PatchParams { dry_run, field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
+    let params = PatchParams { dry_run, field_manager: Some(field_manager(text)), ..PatchParams::default() };
     // After a broken connection, what looks like somebody else's write may be our own.
     let mut maybe_ours = false;
     for wait in [200, 400, 800, 1600, 3200] {
         let error = match api.patch(&config.name, &params, &patch).await {
-            Ok(written) => return Ok(written.resource_version().unwrap_or_default()),
+            Ok(written) => return Ok(changed(&written, &config.key)),
             Err(error) => error,
         };
         if code(&error) == Some(409) {
@@ -153,12 +161,12 @@ pub async fn write(
             continue;
         }
         return match now.data.as_ref().and_then(|data| data.get(&config.key)) {
-            Some(there) if there == text => Ok(now.resource_version().unwrap_or_default()),
+            Some(there) if there == text => Ok(changed(&now, &config.key)),
             _ => Err(WriteError::Conflict),
         };
     }
     api.patch(&config.name, &params, &patch)
         .await
-        .map(|written| written.resource_version().unwrap_or_default())
+        .map(|written| changed(&written, &config.key))
         .map_err(WriteError::Failed)
 }

@@ -29,17 +29,15 @@ pub fn finding(level: Level, id: &'static str, message: impl Into<String>, hint:
 
 /// How a node's kube-proxy compares with the mode that the configuration amounts to.
 pub fn state(node: &NodeFacts, facts: &Facts) -> State {
-    let Some(pod) = &node.pod else { return State::NoPod };
+    if node.pod.is_none() {
+        return State::NoPod;
+    }
     let Some(mode) = node.proof.mode else { return State::Unproved };
     let target = facts.target().ok();
     if target == Some(mode) {
         return State::Right;
     }
-    // A kube-proxy that started after ipvs was configured and runs iptables has fallen back; from 1.26 on it exits.
-    let changed = facts.config.as_ref().and_then(|config| config.changed);
-    let saw_it = changed.is_some_and(|changed| pod.created > changed);
-    let could = target == Some(ProxyMode::Ipvs) && mode == ProxyMode::Iptables && facts.minor() <= 25;
-    if node.proof.fallback || (could && saw_it) { State::Fallback } else { State::Wrong }
+    if node.proof.fallback { State::Fallback } else { State::Wrong }
 }
 
 /// Everything an operator should know about a cluster's kube-proxy.

@@ -11,9 +11,10 @@ use super::facts::{ConfigFacts, Facts, NodeFacts, OtherSet, PodFacts};
 use super::flavour::Flavour;
 use super::objects::{self, DaemonSet, Node};
 use super::pod_objects::Container;
-use super::proof::{Proof, Prover};
+use super::proof::{How, Proof, Prover};
 use super::{backup, config_map, proxy_config, scheduling};
 use crate::exit_code::Refusal;
+use crate::mode::ProxyMode;
 
 /// The label that tells which template revision a pod was made from (`DefaultDaemonSetUniqueLabelKey`).
 pub const REVISION: &str = "controller-revision-hash";
@@ -213,6 +214,18 @@ async fn prove_nodes(client: &kube::Client, facts: &mut Facts) {
     let proofs = prover.prove_all(&names).await;
     for (index, proof) in asked.into_iter().zip(proofs) {
         facts.nodes[index].proof = proof;
+    }
+    // A kube-proxy up to 1.25 that cannot run ipvs says so in its log only.
+    if facts.target() != Ok(ProxyMode::Ipvs) || facts.minor() > 25 {
+        return;
+    }
+    let iptables =
+        |node: &&mut NodeFacts| node.proof.mode == Some(ProxyMode::Iptables) && node.proof.how == Some(How::ProxyMode);
+    let mut suspects: Vec<_> = facts.nodes.iter_mut().filter(iptables).collect();
+    let names: Vec<_> = suspects.iter().filter_map(|node| node.pod.as_ref().map(|pod| pod.name.clone())).collect();
+    let names: Vec<_> = names.iter().map(String::as_str).collect();
+    for (node, fell_back) in suspects.iter_mut().zip(prover.fell_back(&names).await) {
+        node.proof.fallback = fell_back;
     }
 }
 

@@ -11,7 +11,7 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::api::{Api, LogParams};
 use serde::Serialize;
 
-use super::api::{plain, retried};
+use super::api::{is_transient, plain};
 use super::log_lines::{Told, told};
 use crate::mode::ProxyMode;
 
@@ -88,6 +88,12 @@ impl Prover {
         futures::stream::iter(pods.iter().map(|pod| self.prove(pod))).buffered(AT_A_TIME).collect().await
     }
 
+    /// Which of these fell back from ipvs to iptables, by their logs; in the order given.
+    pub async fn fell_back(&self, pods: &[&str]) -> Vec<bool> {
+        let logs = pods.iter().map(|pod| async { self.read_log(pod).await.is_ok_and(|proof| proof.fallback) });
+        futures::stream::iter(logs).buffered(AT_A_TIME).collect().await
+    }
+
     /// Asks the process itself.
     ///
     /// # Errors
@@ -144,7 +150,14 @@ impl Prover {
     async fn read_log(&self, pod: &str) -> Result<Proof, String> {
         let params =
             LogParams { container: Some(self.container.clone()), limit_bytes: Some(LOG_BYTES), ..LogParams::default() };
-        let log = tokio::time::timeout(PATIENCE, retried(|| self.pods.logs(pod, &params)));
+        // Once more at most: a kubelet that is gone stays gone, and the API server calls that a passing error.
+        let read = async {
+            match self.pods.logs(pod, &params).await {
+                Err(error) if is_transient(&error) => self.pods.logs(pod, &params).await,
+                result => result,
+            }
+        };
+        let log = tokio::time::timeout(PATIENCE, read);
         let log = log.await.map_err(|_| "log: no answer".to_owned())?.map_err(|e| format!("log: {}", plain(&e)))?;
         match told(&log) {
             Told::Mode(mode) => Ok(Proof::by(mode, How::Log)),

@@ -117,7 +117,7 @@ impl RemediationReport {
             text.push_str(&format!("  {}  {}{mode}{detail}\n", node.name, node.outcome.word()));
         }
         if let Some(backup) = &self.backup {
-            text.push_str(&format!("The original is kept as ConfigMap {backup}.\n"));
+            text.push_str(&format!("What stood before is kept as ConfigMap {backup}.\n"));
         }
         text.push_str(&self.message);
         text.push('\n');
@@ -172,7 +172,11 @@ pub fn plan_text(facts: Option<&Facts>, plan: &Plan) -> String {
         text.push_str(&format!("The configuration says {to}, and {} node(s) run it.\n", plan.already_right.len()));
         return text + &left(plan);
     }
-    text.push_str(&format!("\nPlan: from {from} to {to}\n"));
+    text.push_str(&if plan.edits {
+        format!("\nPlan: from {from} to {to}\n")
+    } else {
+        format!("\nPlan: the configuration says {to} already; not every node runs it\n")
+    });
     let mut steps = Vec::new();
     if plan.to == Some("ipvs") {
         steps.push(

@@ -1,7 +1,7 @@
 //! Carries out a plan: keeps the original, writes, rolls; and tells how it ended, or goes back.
 
 use anyhow::Context as _;
-use k8s_openapi::api::core::v1::{ConfigMap, Pod};
+use k8s_openapi::api::core::v1::ConfigMap;
 use kube::api::{Api, DeleteParams};
 
 use super::api::plain;
@@ -13,6 +13,7 @@ use super::events::Events;
 use super::facts::{ConfigFacts, Facts, NodeFacts};
 use super::interrupt::Interrupt;
 use super::lock::Lock;
+use super::objects;
 use super::plan::Plan;
 use super::progress::{Progress, say};
 use super::proxy_config::{METRICS_PORT, read, target};
@@ -70,7 +71,8 @@ impl<'a> Run<'a> {
         }
         let pod = self.plan.canary.as_ref().and_then(|canary| self.node(canary)).and_then(|node| node.pod.as_ref());
         if let Some(pod) = pod {
-            let pods = Api::<Pod>::namespaced(self.connection.client.clone(), &self.kube_proxy()?.namespace);
+            let client = self.connection.client.clone();
+            let pods = Api::<objects::Pod>::namespaced_with(client, &self.kube_proxy()?.namespace, &objects::pods());
             let delete = pods.delete(&pod.name, &DeleteParams::default().dry_run()).await;
             delete.map_err(|error| anyhow::anyhow!("dry run: deleting pod {}: {}", pod.name, plain(&error)))?;
         }
@@ -91,10 +93,11 @@ impl<'a> Run<'a> {
         let events = Events::new(self.connection.client.clone(), kube_proxy);
         let maps = self.maps()?;
         let mut kept = None;
+        let mut changed = config.changed;
         if self.plan.edits {
             kept = Some(backup::keep(&maps, config, &target.text, false).await?);
             match write(&maps, config, &target.text, false).await {
-                Ok(_) => {}
+                Ok(time) => changed = time,
                 Err(WriteError::Conflict) => return Ok(None),
                 Err(WriteError::Failed(error)) => anyhow::bail!(
                     "changing ConfigMap {}/{}: {}; run again to see what stands and go on",
@@ -119,7 +122,7 @@ impl<'a> Run<'a> {
             config: (&config.name, &config.key, &target.text),
             pods,
             mode: target.mode,
-            written: if self.plan.edits { Some(jiff::Timestamp::now().as_second()) } else { config.changed },
+            written: changed,
             batch_size: self.plan.batch_size,
             settle: self.wish.settle,
             pause: self.wish.pause_after_canary,

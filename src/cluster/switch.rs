@@ -42,7 +42,8 @@ pub enum End {
 
 /// Replaces pods and proves the new ones.
 pub struct Switcher {
-    pods: Api<Pod>,
+    pods: Api<objects::Pod>,
+    logs: Api<Pod>,
     nodes: Api<Node>,
     prover: Prover,
     watch: PodWatch,
@@ -55,7 +56,8 @@ impl Switcher {
     pub fn new(connection: &Connection, kube_proxy: &KubeProxy, port: u16, timeout: Duration) -> Self {
         let client = &connection.client;
         Self {
-            pods: Api::namespaced(client.clone(), &kube_proxy.namespace),
+            pods: Api::namespaced_with(client.clone(), &kube_proxy.namespace, &objects::pods()),
+            logs: Api::namespaced(client.clone(), &kube_proxy.namespace),
             nodes: Api::all_with(client.clone(), &objects::nodes()),
             prover: Prover::new(client.clone(), &kube_proxy.namespace, &kube_proxy.container, port),
             watch: PodWatch::start(connection, kube_proxy),
@@ -180,7 +182,7 @@ impl Switcher {
             tail_lines: Some(20),
             ..LogParams::default()
         };
-        let log = tokio::time::timeout(Duration::from_secs(5), self.pods.logs(pod, &params)).await.ok()?.ok()?;
+        let log = tokio::time::timeout(Duration::from_secs(5), self.logs.logs(pod, &params)).await.ok()?.ok()?;
         let telling = |line: &&str| {
             line.to_ascii_lowercase().contains("can't use the ipvs proxier") || line.starts_with(['E', 'F'])
         };

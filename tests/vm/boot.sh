@@ -48,12 +48,42 @@ uml_once() {
         >"$job/console" 2>&1 </dev/null
 }
 
-# Any of the processors this process may use.
+# start_switch IMAGE: joins the nodes booted after it by a network that nothing else is in.
+start_switch() {
+    "$1/uml_switch" -unix "$RUN/network" >"$RUN/network.log" 2>&1 </dev/null &
+    local try
+    for try in 1 2 3 4 5 6 7 8 9 10; do [ ! -S "$RUN/network" ] || return 0; sleep 0.2; done
+    cat "$RUN/network.log"
+    return 1
+}
+
+# boot_node NAME IMAGE JOB SECONDS [MEMORY [N]]: a node of a cluster (cluster_image), on a throw-away layer over its disk.
+# Nodes that run at the same time each want a processor of their own: N.
+boot_node() {
+    local name=$1 image=$2 job=$3 seconds=$4 memory=${5:-2500M} processor=${6:-0} disk
+    disk=$RUN/$name.cow,$image/disk.img
+    boot_twice "$job/out" node_once || { not_ok "the node $name did not get as far as its job" "$job/console"; return 1; }
+}
+
+node_once() {
+    # Only where start_switch was called first.
+    local network=
+    [ ! -S "$RUN/network" ] || network=eth0=daemon,,unix,$RUN/network
+    rm -f "$RUN/$name.cow"
+    timeout --foreground -k 5 "$seconds" taskset -c "$(some_cpu "${processor:-0}")" "$image/linux.uml" mem="$memory" umid="$name" uml_dir="$RUN/uml/" \
+        con=null con0=null,fd:1 ubd0="$disk" $network root=/dev/ubda rootfstype=ext4 rw init=/usr/sbin/kpx-init kpxjob="$job" quiet \
+        >"$job/console" 2>&1 </dev/null
+}
+
+# some_cpu [N]: one of the processors this process may use; another N is another one, as long as there are more.
 some_cpu() {
-    local list
+    local list part cpus=()
     list=$(taskset -cp $$ | sed 's/.*: //')
-    # "0-1,4": the last number is always a valid one.
-    echo "${list##*[-,]}"
+    for part in ${list//,/ }; do
+        # Unquoted: "0-3" is many, "4" is one.
+        cpus+=($(seq "${part%-*}" "${part#*-}"))
+    done
+    echo "${cpus[-1 - ${1:-0} % ${#cpus[@]}]}"
 }
 
 # The processor model and the switches are those under which every Debian kernel tried so far boots without KVM.

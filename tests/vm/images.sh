@@ -27,3 +27,21 @@ debian_image() {
     package=$(kernel_package bookworm)
     KERNEL=$package built debian "$(suite_version bookworm "$package" cloud-init systemd kmod)"
 }
+
+# What a node has from Debian. Its version of kubectl, the tests' own judge, is the one of the cluster. systemd
+# does not run there: with it this is a host that has something to load modules at boot.
+NODE_PACKAGES="busybox-static conntrack containerd containernetworking-plugins curl ipset iproute2 iptables jq kmod kubernetes-client
+    mount nftables procps runc systemd util-linux"
+
+# cluster_image [KUBERNETES]: the disk of a node. KUBERNETES is a folder as tests/cluster/control-plane prints it, which
+# is the default. Needs root.
+cluster_image() {
+    local kubernetes=${1:-} uml inputs
+    suite_lists bookworm && uml=$(uml_image) || return 1
+    # Kubebuilder's folder would have no kubelet.
+    [ -n "$kubernetes" ] || kubernetes=$(env -u KUBEBUILDER_ASSETS "$VM_DIR/../cluster/control-plane") || return 1
+    inputs=$(cd "$VM_DIR" && cat containers/* node/init node/import | sha256sum | cut -c1-16)
+    # Unquoted: a list.
+    UML=$uml KUBERNETES=$kubernetes PACKAGES=$NODE_PACKAGES built cluster \
+        "$(suite_version bookworm $NODE_PACKAGES uml-utilities) $(basename "$uml") $(basename "$kubernetes") inputs-$inputs"
+}

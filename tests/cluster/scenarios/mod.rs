@@ -13,6 +13,7 @@ mod rights;
 mod rolls;
 mod status;
 mod sweep;
+mod transcript;
 
 use libtest_mimic::Trial;
 
@@ -31,6 +32,7 @@ pub(crate) fn all() -> Vec<Trial> {
         rights::trials(),
         sweep::trials(),
         figures::trials(),
+        transcript::trials(),
     ];
     subjects.into_iter().flatten().collect()
 }

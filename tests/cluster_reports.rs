@@ -1,0 +1,108 @@
+//! What `status` and `remediate` print, as goldens: their JSON is an interface. `BLESS=1` writes them anew.
+
+#[path = "support/cluster_facts.rs"]
+mod cluster_facts;
+
+use std::path::Path;
+use std::time::Duration;
+
+use cluster_facts::{CHANGED, cluster, node, text};
+use kpx_prep::cluster::backup::Backup;
+use kpx_prep::cluster::facts::Facts;
+use kpx_prep::cluster::plan::{Plan, plan};
+use kpx_prep::cluster::proof::Proof;
+use kpx_prep::cluster::remediation_report::{NodeOutcome, NodeResult, Outcome, RemediationReport, plan_text};
+use kpx_prep::cluster::status_report::StatusReport;
+use kpx_prep::cluster::surroundings::Surroundings;
+use kpx_prep::cluster::wish::{Goal, Wish};
+use kpx_prep::exit_code::Exit;
+use kpx_prep::mode::ProxyMode;
+use kpx_prep::report::{Format, serialize};
+
+fn golden(name: &str, text: &str) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cluster-reports").join(name);
+    if std::env::var_os("BLESS").is_some() {
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(&path, text).unwrap();
+    }
+    let expected = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{name}: {error}; BLESS=1 writes it"));
+    let difference = similar::TextDiff::from_lines(expected.as_str(), text).unified_diff().to_string();
+    assert!(difference.is_empty(), "{name}:\n{difference}");
+}
+
+/// A roll that stopped half-way, with one of each kind of node.
+fn half_way() -> Facts {
+    let mut facts = cluster("ipvs", ProxyMode::Iptables);
+    facts.nodes[1].proof.mode = Some(ProxyMode::Ipvs);
+    facts.nodes[1].pod.as_mut().unwrap().created = CHANGED + 5;
+    facts.nodes[2].ready = false;
+    facts.nodes[2].proof = Proof::missing("port-forward: no answer within 8 s; log: no answer");
+    facts.nodes[3].pod = None;
+    facts.nodes[3].proof = Proof::missing("there is no kube-proxy pod");
+    facts.nodes.push(node("zone-windows", None));
+    facts.nodes.last_mut().unwrap().windows = true;
+    facts.nodes.push(node("zone-without", None));
+    facts.nodes.last_mut().unwrap().wanted = false;
+    facts.kube_proxy.as_mut().unwrap().mode_flag = Some("iptables".to_owned());
+    facts.backups.push(Backup {
+        name: "kpx-prep-backup-0123456789".to_owned(),
+        of: "kube-proxy".to_owned(),
+        replaced_at: "2026-11-23T02:00:00.000000Z".to_owned(),
+        text: text(""),
+        written: Some(text("ipvs")),
+    });
+    facts
+}
+
+fn planned(facts: &Facts) -> Plan {
+    let wish = Wish {
+        goal: Goal::Settings(Box::default()),
+        canary: None,
+        max_unavailable: None,
+        timeout: Duration::from_secs(1),
+        settle: Duration::ZERO,
+        ignored_checks: Vec::new(),
+        nodes_are_prepared: true,
+        pause_after_canary: false,
+        no_rollback: false,
+    };
+    plan(facts, &Surroundings::default(), &wish)
+}
+
+#[test]
+fn status() {
+    let report = StatusReport::new(&half_way());
+    assert_eq!(report.exit(), Exit::CheckSaysNo);
+    golden("status-half-way.json", &report.render(Format::Json, false).unwrap());
+    golden("status-half-way.txt", &report.render(Format::Text, false).unwrap());
+    golden("status-half-way-wide.txt", &report.render(Format::Text, true).unwrap());
+    let right = StatusReport::new(&cluster("iptables", ProxyMode::Iptables));
+    assert_eq!(right.exit(), Exit::Done);
+    golden("status-right.txt", &right.render(Format::Text, false).unwrap());
+    let mut without = cluster("", ProxyMode::Iptables);
+    (without.kube_proxy, without.config) = (None, None);
+    without.nodes.iter_mut().for_each(|node| node.wanted = false);
+    let without = StatusReport::new(&without);
+    assert_eq!(without.exit(), Exit::CheckSaysNo);
+    golden("status-no-kube-proxy.txt", &without.render(Format::Text, false).unwrap());
+}
+
+#[test]
+fn remediation() {
+    let facts = cluster("", ProxyMode::Iptables);
+    let plan = planned(&facts);
+    golden("plan.txt", &plan_text(Some(&facts), &plan));
+    let mut report =
+        RemediationReport::new(&plan, Outcome::RolledBack, "Failed and rolled back: worker-1: it crashed.");
+    report.backup = Some("kpx-prep-backup-0123456789".to_owned());
+    report.nodes.push(NodeResult {
+        mode: Some("iptables"),
+        detail: Some("kube-proxy crashes in pod kube-proxy-worker-1 (2 restarts)".to_owned()),
+        ..NodeResult::new("worker-1", NodeOutcome::RolledBack)
+    });
+    report.nodes.push(NodeResult::new("worker-2", NodeOutcome::NotReached));
+    golden("rolled-back.json", &serialize(&report, Format::Json).unwrap());
+    golden("rolled-back.txt", &report.summary());
+    let facts = half_way();
+    golden("plan-half-way.txt", &plan_text(Some(&facts), &planned(&facts)));
+}

@@ -1,0 +1,86 @@
+//! A cluster as facts, for tests of what is decided from them.
+
+use std::collections::BTreeMap;
+
+use kpx_prep::cluster::daemon_set::{ConfigSource, KubeProxy};
+use kpx_prep::cluster::facts::{ConfigFacts, Facts, HashAnnotation, NodeFacts, PodFacts};
+use kpx_prep::cluster::flavour::Flavour;
+use kpx_prep::cluster::pod_objects::PodSpec;
+use kpx_prep::cluster::proof::{How, Proof};
+use kpx_prep::cluster::proxy_config;
+use kpx_prep::mode::ProxyMode;
+
+/// When the configuration was last changed; pods with a smaller number are older.
+pub(crate) const CHANGED: i64 = 1000;
+
+/// A configuration with this mode.
+pub(crate) fn text(mode: &str) -> String {
+    format!(
+        "apiVersion: kubeproxy.config.k8s.io/v1alpha1\nkind: KubeProxyConfiguration\nmode: \"{mode}\"  # kept\nipvs:\n  strictARP: false\n"
+    )
+}
+
+/// A node whose kube-proxy runs this mode.
+pub(crate) fn node(name: &str, mode: Option<ProxyMode>) -> NodeFacts {
+    NodeFacts {
+        name: name.to_owned(),
+        ready: true,
+        control_plane: name.starts_with("control"),
+        windows: false,
+        wanted: true,
+        pod: Some(PodFacts {
+            name: format!("kube-proxy-{name}"),
+            uid: format!("uid-{name}"),
+            node: name.to_owned(),
+            image: "kube-proxy:v1.30.1".to_owned(),
+            created: CHANGED - 10,
+            phase: "Running".to_owned(),
+            ready: true,
+            revision: "rev-1".to_owned(),
+            ..PodFacts::default()
+        }),
+        proof: Proof { mode, how: mode.map(|_| How::ProxyMode), ..Proof::default() },
+    }
+}
+
+/// A cluster as kubeadm leaves it, with three workers and a control-plane node.
+pub(crate) fn cluster(mode: &str, effective: ProxyMode) -> Facts {
+    let config = text(mode);
+    Facts {
+        server: "https://example".to_owned(),
+        version: "v1.30.1".to_owned(),
+        flavour: Flavour::Kubeadm,
+        kube_proxy: Some(KubeProxy {
+            namespace: "kube-system".to_owned(),
+            name: "kube-proxy".to_owned(),
+            uid: "uid".to_owned(),
+            generation: 1,
+            observed_generation: 1,
+            container: "kube-proxy".to_owned(),
+            image: "kube-proxy:v1.30.1".to_owned(),
+            selector: "k8s-app=kube-proxy".to_owned(),
+            template: PodSpec::default(),
+            on_delete: false,
+            max_unavailable: None,
+            desired: 4,
+            config: ConfigSource::ConfigMap { name: "kube-proxy".to_owned(), key: "config.conf".to_owned() },
+            mode_flag: None,
+        }),
+        windows_sets: Vec::new(),
+        config: Some(ConfigFacts {
+            name: "kube-proxy".to_owned(),
+            key: "config.conf".to_owned(),
+            data: BTreeMap::from([("config.conf".to_owned(), config.clone())]),
+            resource_version: "1".to_owned(),
+            immutable: false,
+            changed: Some(CHANGED),
+            hash: HashAnnotation::Absent,
+            owner: None,
+            parsed: proxy_config::read(&config),
+            text: config,
+        }),
+        nodes: ["control-1", "worker-1", "worker-2", "worker-3"].map(|name| node(name, Some(effective))).into(),
+        backups: Vec::new(),
+        daemon_sets: Vec::new(),
+    }
+}
