@@ -1,6 +1,6 @@
 //! Status and remediation against a real API server with a real DaemonSet controller; the nodes are stand-ins.
 //!
-//! One control plane serves all scenarios, one after the other.
+//! A control plane serves many scenarios, one after the other; two of them share the work, as most of it is waiting.
 
 #[path = "cluster/mod.rs"]
 mod cluster;
@@ -9,8 +9,7 @@ use libtest_mimic::{Arguments, run};
 
 fn main() {
     let mut arguments = Arguments::from_args();
-    // They share the cluster.
-    arguments.test_threads = Some(1);
+    arguments.test_threads.get_or_insert(2);
     let conclusion = run(&arguments, cluster::scenarios::all());
     cluster::world::stop(conclusion.has_failed());
     conclusion.exit();

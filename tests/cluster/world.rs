@@ -1,5 +1,6 @@
 //! What all scenarios share: the control plane, the nodes, and a way back to the beginning.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -12,7 +13,7 @@ use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding};
 use kube::api::{Api, DeleteParams, ListParams, PostParams};
 use kube::core::NamespaceResourceScope;
 use kube::{Client, Resource, ResourceExt as _};
-use libtest_mimic::Trial;
+use libtest_mimic::{Failed, Trial};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
@@ -43,22 +44,29 @@ pub(crate) struct World {
     keep: Mutex<Option<TempDir>>,
 }
 
-static WORLD: Mutex<Option<Arc<World>>> = Mutex::new(None);
+/// Those that no scenario uses right now.
+static WORLDS: Mutex<Vec<World>> = Mutex::new(Vec::new());
 
 /// A test named `name`.
 pub(crate) fn trial<F: AsyncFn(&World) + Send + 'static>(name: &str, scenario: F) -> Trial {
     Trial::test(name, move || {
-        let world = Arc::clone(locked(&WORLD).get_or_insert_with(|| Arc::new(World::start())));
-        world.runtime.block_on(scenario(&world));
-        Ok(())
+        let idle = locked(&WORLDS).pop();
+        let world = idle.unwrap_or_else(World::start);
+        let result = catch_unwind(AssertUnwindSafe(|| world.runtime.block_on(scenario(&world))));
+        locked(&WORLDS).push(world);
+        result.map_err(|panic| {
+            let text = panic.downcast_ref::<String>().cloned();
+            Failed::from(text.or_else(|| panic.downcast_ref::<&str>().map(ToString::to_string)).unwrap_or_default())
+        })
     })
 }
 
-/// Ends everything; what the control plane logged stays if something failed.
+/// Ends everything; what the control planes logged stays if something failed.
 pub(crate) fn stop(failed: bool) {
-    let Some(world) = locked(&WORLD).take() else { return };
-    if let Some(folder) = locked(&world.keep).take().filter(|_| failed) {
-        eprintln!("logs of the control plane: {}", folder.keep().display());
+    for world in locked(&WORLDS).drain(..) {
+        if let Some(folder) = locked(&world.keep).take().filter(|_| failed) {
+            eprintln!("logs of a control plane: {}", folder.keep().display());
+        }
     }
 }
 

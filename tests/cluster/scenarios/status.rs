@@ -15,6 +15,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial("status::iptables_everywhere_is_right", right),
         trial("status::ipvs_configured_and_not_running_is_drift", drift),
         trial("status::silent_fallback_is_named", fallback),
+        trial("status::second_change_by_the_same_hand_is_no_fallback", changed_twice),
         trial("status::log_where_port_forward_is_refused", by_log),
         trial("status::rotated_log_is_no_proof", log_rotated),
         trial("status::node_that_is_down", down),
@@ -58,6 +59,10 @@ async fn fallback(world: &World) {
     let ipvs = world.nodes(3).replace("mode: \"\"", "mode: ipvs");
     let cluster = ipvs.never_starts("node-2", Misbehaviour::FallsBack).start().await;
     cluster.wait_for("running", |modes| modes.len() == 3).await;
+    // Pods that are surely younger than the configuration, by times in seconds.
+    tokio::time::sleep(Duration::from_millis(1200)).await;
+    cluster.delete_pods().await;
+    cluster.wait_for("running again", |modes| modes.len() == 3).await;
     let outcome = cluster.status(&[]).await.exits(3);
     assert_eq!(outcome.node("node-3")["effectiveMode"], "ipvs", "{outcome}");
     let node = outcome.node("node-2");
@@ -65,6 +70,21 @@ async fn fallback(world: &World) {
         node["effectiveMode"] == "iptables" && node["fallback"] == true && node["state"] == "fallback",
         "{outcome}"
     );
+}
+
+/// The API server's record of who wrote when is not always about the last write.
+async fn changed_twice(world: &World) {
+    let cluster = world.nodes(3).start().await;
+    cluster.remediate(&[]).await.exits(0);
+    cluster.remediate(&["--rollback"]).await.exits(0);
+    tokio::time::sleep(Duration::from_millis(1200)).await;
+    cluster.remediate(&["--pause-after-canary", "--canary", "node-2"]).await.exits(0);
+    let outcome = cluster.status(&[]).await.exits(3);
+    for node in ["node-1", "node-3"] {
+        let node = outcome.node(node);
+        assert!(node["state"] == "wrong" && node["fallback"] == false, "{outcome}");
+    }
+    cluster.remediate(&[]).await.exits(0);
 }
 
 async fn by_log(world: &World) {
