@@ -27,18 +27,18 @@ test:
 # The folder of a Kubernetes that was built once; ten minutes the first time.
 KUBERNETES = $$(tests/cluster/control-plane)
 
-# The figures among the ignored tests are those of the binary that is shipped.
-test-full: build
-	KPX_PREP=$(abspath $(BINARY)) cargo test --quiet --locked -- --include-ignored
+test-full:
+	cargo test --quiet --locked -- --include-ignored --skip figures --skip transcript
 	tests/cloud-init/schema
 	KUBEADM=$(KUBERNETES)/kubeadm tests/kubeadm/validate-with-kubeadm
 	tests/vm/run --full
 	tests/vm/cluster --full
-	tests/vm/bench
+	$(MAKE) bench
 
+# The clusters' figures are those of the binary that is shipped, one at a time.
 bench: build
 	@tests/vm/bench
-	@KPX_PREP=$(abspath $(BINARY)) cargo test --quiet --locked --test cluster -- --include-ignored figures
+	@KPX_PREP=$(abspath $(BINARY)) cargo test --quiet --locked --test cluster -- --include-ignored --test-threads=1 figures
 
 audit:
 	$(or $(KPX_PREP_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/kpx-prep)/tools/bin/cargo-deny check advisories

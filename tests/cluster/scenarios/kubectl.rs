@@ -16,7 +16,12 @@ pub(super) fn install() {
         return;
     }
     assert!(nix::unistd::geteuid().is_root(), "kubectl is missing: apt-get install kubernetes-client");
-    output(Command::new("apt-get").args(["install", "-y", "-qq", "--no-install-recommends", "kubernetes-client"]));
+    let install = ["install", "-y", "-qq", "--no-install-recommends", "kubernetes-client"];
+    // A fresh machine has no package lists yet.
+    if !Command::new("apt-get").args(install).status().is_ok_and(|status| status.success()) {
+        output(Command::new("apt-get").args(["update", "-qq"]));
+        output(Command::new("apt-get").args(install));
+    }
 }
 
 fn kubectl(cluster: &Cluster, arguments: &[&str]) -> String {
