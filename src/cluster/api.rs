@@ -5,8 +5,10 @@ use std::future::Future;
 use std::time::Duration;
 
 use kube::api::{Api, ListParams};
-use kube::core::Object;
+use kube::core::{Object, ObjectList, Request};
 use serde::de::DeserializeOwned;
+
+use super::lean::Lean;
 
 /// How many objects a list asks for at a time: kubectl's own chunk size.
 const PAGE: u32 = 500;
@@ -84,7 +86,7 @@ pub async fn walk<P, U, R>(
     mut add: impl FnMut(&mut R, Object<P, U>),
 ) -> kube::Result<()>
 where
-    P: Clone + DeserializeOwned + Debug,
+    P: Clone + Default + DeserializeOwned + Debug,
     U: Clone + Default + DeserializeOwned + Debug,
     R: Default,
 {
@@ -93,10 +95,14 @@ where
     loop {
         let mut page = params.clone().limit(PAGE);
         page.continue_token.clone_from(&token);
-        match retried(|| api.list(&page)).await {
+        let get = || async {
+            let request = Request::new(api.resource_url()).list(&page).map_err(kube::Error::BuildRequest)?;
+            api.clone().into_client().request::<ObjectList<Lean<P, U>>>(request).await
+        };
+        match retried(get).await {
             Ok(list) => {
                 for object in list.items {
-                    add(gathered, object);
+                    add(gathered, object.0);
                 }
                 token = list.metadata.continue_.filter(|token| !token.is_empty());
                 if token.is_none() {
@@ -123,7 +129,7 @@ pub async fn list<P, U, T>(
     mut turn: impl FnMut(Object<P, U>) -> T,
 ) -> kube::Result<Vec<T>>
 where
-    P: Clone + DeserializeOwned + Debug,
+    P: Clone + Default + DeserializeOwned + Debug,
     U: Clone + Default + DeserializeOwned + Debug,
 {
     let mut gathered = Vec::new();

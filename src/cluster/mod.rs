@@ -14,6 +14,7 @@ pub mod events;
 pub mod facts;
 pub mod flavour;
 pub mod interrupt;
+pub mod lean;
 pub mod lock;
 pub mod log_lines;
 pub mod objects;

@@ -139,7 +139,7 @@ impl Prover {
             Ok((status, _)) => Err(format!("GET /proxyMode on port {} answered {status}", self.port)),
             Err(error) => {
                 // The kubelet's own words, if it gave any, are better than "connection closed".
-                let message = tokio::time::timeout(Duration::from_millis(200), refused).await.ok().flatten();
+                let message = tokio::time::timeout(Duration::from_millis(50), refused).await.ok().flatten();
                 Err(failed("", &message.unwrap_or_else(|| error.to_string()).trim()))
             }
         };

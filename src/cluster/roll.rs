@@ -203,12 +203,13 @@ impl Roll<'_> {
         let (name, key, text) = self.config;
         let namespace = &self.kube_proxy.namespace;
         let maps = Api::<ConfigMap>::namespaced(self.connection.client.clone(), namespace);
-        let now = get(&maps, name).await?.and_then(|map| map.data).and_then(|mut data| data.remove(key));
+        let sets =
+            Api::<DaemonSet>::namespaced_with(self.connection.client.clone(), namespace, &objects::daemon_sets());
+        let (map, set) = futures::try_join!(get(&maps, name), get(&sets, &self.kube_proxy.name))?;
+        let now = map.and_then(|map| map.data).and_then(|mut data| data.remove(key));
         if now.as_deref() != Some(text) {
             return Ok(Some(format!("somebody changed ConfigMap {namespace}/{name} meanwhile")));
         }
-        let sets = Api::namespaced_with(self.connection.client.clone(), namespace, &objects::daemon_sets());
-        let set: Option<DaemonSet> = get(&sets, &self.kube_proxy.name).await?;
         let same = set.is_some_and(|set| {
             set.uid().as_deref() == Some(&self.kube_proxy.uid)
                 && set.metadata.generation == Some(self.kube_proxy.generation)

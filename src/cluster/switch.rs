@@ -16,14 +16,14 @@ use super::pod_watch::PodWatch;
 use super::proof::{How, Proof, Prover};
 use crate::mode::ProxyMode;
 
-/// How often a kube-proxy that does not answer yet is asked; its start takes longer than that.
-const ASK_EVERY: Duration = Duration::from_millis(250);
+/// How soon a kube-proxy that does not answer yet is asked again: twice as long each time, up to the second value.
+const ASK_AGAIN: [Duration; 2] = [Duration::from_millis(30), Duration::from_millis(500)];
 /// How often a node that takes its time is looked at.
 const LOOK_AT_NODE_EVERY: Duration = Duration::from_secs(5);
 /// A kube-proxy that was started this often again will not recover.
 const RESTARTS: u32 = 2;
-/// After so many refused port-forwards, the log may speak.
-const ASKED_IN_VAIN: u32 = 4;
+/// After so many refused port-forwards, which is one or two seconds, the log may speak.
+const ASKED_IN_VAIN: u32 = 6;
 
 /// What became of a node.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -115,6 +115,7 @@ impl Switcher {
         let deadline = Instant::now() + self.timeout;
         let mut looked = Instant::now();
         let mut in_vain = 0;
+        let mut pause = ASK_AGAIN[0];
         let mut last = "no new pod appeared".to_owned();
         loop {
             if let Some(pod) = self.watch.successor(node, old) {
@@ -130,6 +131,7 @@ impl Switcher {
                             Some(end) => return Ok(end),
                             None => in_vain += 1,
                         }
+                        pause = (pause * 2).min(ASK_AGAIN[1]);
                         format!("pod {}: {}", pod.name, proof.reason.unwrap_or_default())
                     }
                 };
@@ -148,7 +150,7 @@ impl Switcher {
                 looked = Instant::now();
             }
             tokio::select! {
-                () = tokio::time::sleep(ASK_EVERY) => {}
+                () = tokio::time::sleep(pause) => {}
                 () = self.watch.changed() => {}
             }
         }

@@ -12,6 +12,7 @@ use serde_json::json;
 use crate::cluster::cluster_state::Cluster;
 use crate::cluster::fault_proxy::Fault;
 use crate::cluster::kpx_prep;
+use crate::cluster::misbehaviour::Misbehaviour;
 use crate::cluster::processes::output;
 use crate::cluster::scenarios::kubectl::install;
 use crate::cluster::world::{World, trial};
@@ -23,6 +24,9 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial("figures::a_roll_beside_kubectls", roll).with_ignored_flag(true),
     ]
 }
+
+/// How long a container takes to start, in the roll: a kubelet makes a sandbox and starts a process meanwhile.
+const START: Duration = Duration::from_secs(2);
 
 fn row(what: &str, goal: &str, measured: &str, holds: bool) {
     println!("| {what} | {goal} | {measured} | {} |", if holds { "holds" } else { "**missed**" });
@@ -94,7 +98,12 @@ async fn roll(world: &World) {
     let five = |set: &mut serde_json::Value| {
         set["spec"]["updateStrategy"]["rollingUpdate"]["maxUnavailable"] = json!(5);
     };
-    let cluster = world.nodes(NODES).daemon_set(five).start().await;
+    // A stand-in's pod is there in no time; a container is not.
+    let mut planned = world.nodes(NODES).daemon_set(five);
+    for node in 1..=NODES {
+        planned = planned.misbehave(&format!("node-{node}"), Misbehaviour::SlowStart(START));
+    }
+    let cluster = planned.start().await;
     cluster.all_ready(NODES).await;
     let kubectl = |arguments: &[&str]| {
         output(Command::new("kubectl").arg("--kubeconfig").arg(&cluster.kubeconfig).args(arguments));

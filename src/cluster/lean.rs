@@ -1,0 +1,56 @@
+//! Listed objects without their `managedFields`, which are the larger part of a small object and of no use in a list.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference, Time};
+use kube::core::Object;
+use serde::Deserialize;
+
+/// An object as it is read from a list.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(from = "Raw<P, U>", bound(deserialize = "P: Deserialize<'de> + Default, U: Deserialize<'de>"))]
+pub struct Lean<P, U>(pub Object<P, U>)
+where
+    P: Clone,
+    U: Clone;
+
+#[derive(Deserialize)]
+#[serde(bound(deserialize = "P: Deserialize<'de> + Default, U: Deserialize<'de>"))]
+struct Raw<P, U> {
+    metadata: Metadata,
+    #[serde(default)]
+    spec: P,
+    status: Option<U>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Metadata {
+    name: Option<String>,
+    namespace: Option<String>,
+    uid: Option<String>,
+    resource_version: Option<String>,
+    generation: Option<i64>,
+    creation_timestamp: Option<Time>,
+    deletion_timestamp: Option<Time>,
+    labels: Option<BTreeMap<String, String>>,
+    owner_references: Option<Vec<OwnerReference>>,
+}
+
+impl<P: Clone, U: Clone> From<Raw<P, U>> for Lean<P, U> {
+    fn from(raw: Raw<P, U>) -> Self {
+        let metadata = ObjectMeta {
+            name: raw.metadata.name,
+            namespace: raw.metadata.namespace,
+            uid: raw.metadata.uid,
+            resource_version: raw.metadata.resource_version,
+            generation: raw.metadata.generation,
+            creation_timestamp: raw.metadata.creation_timestamp,
+            deletion_timestamp: raw.metadata.deletion_timestamp,
+            labels: raw.metadata.labels,
+            owner_references: raw.metadata.owner_references,
+            ..ObjectMeta::default()
+        };
+        Self(Object { types: None, metadata, spec: raw.spec, status: raw.status })
+    }
+}
