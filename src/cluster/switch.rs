@@ -16,14 +16,14 @@ use super::pod_watch::PodWatch;
 use super::proof::{How, Proof, Prover};
 use crate::mode::ProxyMode;
 
-/// How soon a kube-proxy that does not answer yet is asked again: twice as long each time, up to the second value.
-const ASK_AGAIN: [Duration; 2] = [Duration::from_millis(30), Duration::from_millis(500)];
+/// How soon a kube-proxy that does not answer yet is asked again: often while it starts, then with patience.
+const ASK_AGAIN: [Duration; 2] = [Duration::from_millis(50), Duration::from_millis(500)];
 /// How often a node that takes its time is looked at.
 const LOOK_AT_NODE_EVERY: Duration = Duration::from_secs(5);
 /// A kube-proxy that was started this often again will not recover.
 const RESTARTS: u32 = 2;
-/// After so many refused port-forwards, which is one or two seconds, the log may speak.
-const ASKED_IN_VAIN: u32 = 6;
+/// How long a ready kube-proxy may leave port-forwards unanswered before its log may speak.
+const LOG_AFTER: Duration = Duration::from_secs(2);
 
 /// What became of a node.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -114,8 +114,7 @@ impl Switcher {
     async fn wait(&self, node: &str, old: Option<&str>, mode: ProxyMode) -> anyhow::Result<End> {
         let deadline = Instant::now() + self.timeout;
         let mut looked = Instant::now();
-        let mut in_vain = 0;
-        let mut pause = ASK_AGAIN[0];
+        let mut asked: Option<Instant> = None;
         let mut last = "no new pod appeared".to_owned();
         loop {
             if let Some(pod) = self.watch.successor(node, old) {
@@ -126,12 +125,11 @@ impl Switcher {
                     (Some(reason), _) => format!("pod {} waits: {reason}", pod.name),
                     (None, false) => format!("pod {} is {} and not ready", pod.name, pod.phase),
                     (None, true) => {
-                        let proof = self.prove(&pod.name, in_vain >= ASKED_IN_VAIN).await;
-                        match judge(&pod, &proof, mode) {
-                            Some(end) => return Ok(end),
-                            None => in_vain += 1,
+                        let since = asked.get_or_insert_with(Instant::now).elapsed();
+                        let proof = self.prove(&pod.name, since >= LOG_AFTER).await;
+                        if let Some(end) = judge(&pod, &proof, mode) {
+                            return Ok(end);
                         }
-                        pause = (pause * 2).min(ASK_AGAIN[1]);
                         format!("pod {}: {}", pod.name, proof.reason.unwrap_or_default())
                     }
                 };
@@ -149,8 +147,9 @@ impl Switcher {
                 }
                 looked = Instant::now();
             }
+            let starting = asked.is_some_and(|asked| asked.elapsed() < LOG_AFTER);
             tokio::select! {
-                () = tokio::time::sleep(pause) => {}
+                () = tokio::time::sleep(if starting { ASK_AGAIN[0] } else { ASK_AGAIN[1] }) => {}
                 () = self.watch.changed() => {}
             }
         }

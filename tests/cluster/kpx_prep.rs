@@ -84,8 +84,8 @@ impl Run {
 
     /// Waits for its end.
     pub(crate) async fn end(self) -> Outcome {
-        let output = tokio::time::timeout(Duration::from_secs(90), self.0.wait_with_output()).await;
-        let output = output.expect("it ends within 90 seconds").expect("its output");
+        let output = tokio::time::timeout(Duration::from_secs(300), self.0.wait_with_output()).await;
+        let output = output.expect("it ends within five minutes").expect("its output");
         let exit = ExitStatus::code(&output.status);
         let stdout = String::from_utf8(output.stdout).expect("text");
         let stderr = String::from_utf8(output.stderr).expect("text");

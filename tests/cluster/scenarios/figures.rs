@@ -7,7 +7,6 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use libtest_mimic::Trial;
-use serde_json::json;
 
 use crate::cluster::cluster_state::Cluster;
 use crate::cluster::fault_proxy::Fault;
@@ -91,15 +90,12 @@ async fn memory(world: &World) {
     row("`status`, memory on 1,000 nodes ÷ on 100", "≤ 2", &measured, ratio <= 2.0);
 }
 
-/// The same DaemonSet, the same maxUnavailable, in turns.
+/// kubeadm's DaemonSet, which lets one pod be replaced at a time, in turns.
 async fn roll(world: &World) {
     const NODES: usize = 50;
     install();
-    let five = |set: &mut serde_json::Value| {
-        set["spec"]["updateStrategy"]["rollingUpdate"]["maxUnavailable"] = json!(5);
-    };
     // A stand-in's pod is there in no time; a container is not.
-    let mut planned = world.nodes(NODES).daemon_set(five);
+    let mut planned = world.nodes(NODES);
     for node in 1..=NODES {
         planned = planned.misbehave(&format!("node-{node}"), Misbehaviour::SlowStart(START));
     }
@@ -109,7 +105,7 @@ async fn roll(world: &World) {
         output(Command::new("kubectl").arg("--kubeconfig").arg(&cluster.kubeconfig).args(arguments));
     };
     let mut ratios = Vec::new();
-    for (round, mode) in ["ipvs", "iptables", "ipvs"].into_iter().enumerate() {
+    for (round, mode) in ["ipvs", "iptables"].into_iter().enumerate() {
         let started = Instant::now();
         kubectl(&["-n", "kube-system", "rollout", "restart", "daemonset/kube-proxy"]);
         kubectl(&["-n", "kube-system", "rollout", "status", "daemonset/kube-proxy", "--timeout=5m"]);
@@ -125,7 +121,7 @@ async fn roll(world: &World) {
         ratios.push(ours.as_secs_f64() / theirs.as_secs_f64());
     }
     ratios.sort_by(f64::total_cmp);
-    let median = ratios[ratios.len() / 2];
-    let measured = format!("{median:.2} (of {:.2} to {:.2})", ratios[0], ratios[ratios.len() - 1]);
-    row("the roll of 50 nodes ÷ `kubectl rollout restart` and `status`", "≤ 1.1", &measured, median <= 1.1);
+    let worst = ratios[ratios.len() - 1];
+    let measured = format!("{worst:.2}, the worse of two rounds (the other {:.2})", ratios[0]);
+    row("the roll of 50 nodes ÷ `kubectl rollout restart` and `status`", "≤ 1.1", &measured, worst <= 1.1);
 }
