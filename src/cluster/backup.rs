@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 
 use anyhow::Context as _;
+use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::ConfigMap;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::ResourceExt as _;
@@ -52,9 +53,15 @@ impl Backup {
 }
 
 /// The name of the backup of this content.
-pub fn name_of(config_map: &str, data: &BTreeMap<String, String>) -> String {
+pub fn name_of(
+    config_map: &str,
+    data: &BTreeMap<String, String>,
+    binary_data: &BTreeMap<String, ByteString>,
+) -> String {
     let mut hash = Sha256::new();
-    for part in std::iter::once(config_map).chain(data.iter().flat_map(|(key, value)| [key.as_str(), value.as_str()])) {
+    let texts = data.iter().flat_map(|(key, value)| [key.as_bytes(), value.as_bytes()]);
+    let others = binary_data.iter().flat_map(|(key, value)| [key.as_bytes(), &value.0]);
+    for part in std::iter::once(config_map.as_bytes()).chain(texts).chain(others) {
         hash.update(part.len().to_le_bytes());
         hash.update(part);
     }
@@ -102,14 +109,14 @@ fn object(config: &ConfigFacts, written: &str) -> ConfigMap {
     }
     ConfigMap {
         metadata: ObjectMeta {
-            name: Some(name_of(&config.name, &config.data)),
+            name: Some(name_of(&config.name, &config.data, &config.binary_data)),
             labels: Some(BTreeMap::from([(MANAGED_BY.0.to_owned(), MANAGED_BY.1.to_owned())])),
             annotations: Some(annotations),
             ..ObjectMeta::default()
         },
         data: Some(config.data.clone()),
+        binary_data: Some(config.binary_data.clone()).filter(|data| !data.is_empty()),
         immutable: Some(true),
-        ..ConfigMap::default()
     }
 }
 
@@ -135,7 +142,7 @@ pub async fn keep(api: &Api<ConfigMap>, config: &ConfigFacts, written: &str, dry
     }
     let there = retried(|| api.get(&name)).await.with_context(doing)?;
     anyhow::ensure!(
-        there.data.as_ref() == Some(&config.data),
+        there.data.as_ref() == Some(&config.data) && there.binary_data.unwrap_or_default() == config.binary_data,
         "{}: a ConfigMap of that name holds something else; nothing was changed; rename or delete it",
         doing()
     );
@@ -162,12 +169,17 @@ mod tests {
     #[test]
     fn one_name_per_content() {
         let data = |pairs: &[(&str, &str)]| pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
-        let one = name_of("kube-proxy", &data(&[("config.conf", "mode: \"\"\n")]));
-        assert_eq!(one, name_of("kube-proxy", &data(&[("config.conf", "mode: \"\"\n")])));
+        let name_of = |of, data, binary: &[(&str, &[u8])]| {
+            let binary = binary.iter().map(|(key, value)| ((*key).to_owned(), ByteString(value.to_vec())));
+            super::name_of(of, &data, &binary.collect())
+        };
+        let one = name_of("kube-proxy", data(&[("config.conf", "mode: \"\"\n")]), &[]);
+        assert_eq!(one, name_of("kube-proxy", data(&[("config.conf", "mode: \"\"\n")]), &[]));
         for other in [
-            name_of("kube-proxy", &data(&[("config.conf", "mode: \"\"")])),
-            name_of("kube-proxy", &data(&[("config.con", "fmode: \"\"\n")])),
-            name_of("other", &data(&[("config.conf", "mode: \"\"\n")])),
+            name_of("kube-proxy", data(&[("config.conf", "mode: \"\"")]), &[]),
+            name_of("kube-proxy", data(&[("config.con", "fmode: \"\"\n")]), &[]),
+            name_of("kube-proxy", data(&[("config.conf", "mode: \"\"\n")]), &[("x", &[255])]),
+            name_of("other", data(&[("config.conf", "mode: \"\"\n")]), &[]),
         ] {
             assert_ne!(one, other);
         }

@@ -30,6 +30,7 @@ pub fn read(config_map: &ConfigMap, key: &str) -> Option<ConfigFacts> {
         hash: hash_annotation(config_map),
         owner: owner(config_map),
         data,
+        binary_data: config_map.binary_data.clone().unwrap_or_default(),
     })
 }
 

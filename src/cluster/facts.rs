@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use k8s_openapi::ByteString;
+
 use super::backup::Backup;
 use super::daemon_set::KubeProxy;
 use super::flavour::Flavour;
@@ -54,6 +56,8 @@ pub struct ConfigFacts {
     pub text: String,
     /// All keys, for the backup.
     pub data: BTreeMap<String, String>,
+    /// All keys that are no text, for the backup.
+    pub binary_data: BTreeMap<String, ByteString>,
     /// `resourceVersion`; a write with it fails if anyone wrote since.
     pub resource_version: String,
     /// Whether it is `immutable`.

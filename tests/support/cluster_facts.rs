@@ -71,6 +71,7 @@ pub(crate) fn cluster(mode: &str, effective: ProxyMode) -> Facts {
             name: "kube-proxy".to_owned(),
             key: "config.conf".to_owned(),
             data: BTreeMap::from([("config.conf".to_owned(), config.clone())]),
+            binary_data: BTreeMap::new(),
             resource_version: "1".to_owned(),
             immutable: false,
             changed: Some(CHANGED),
