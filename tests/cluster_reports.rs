@@ -4,9 +4,8 @@
 mod cluster_facts;
 
 use std::path::Path;
-use std::time::Duration;
 
-use cluster_facts::{CHANGED, cluster, node, text};
+use cluster_facts::{CHANGED, cluster, node, text, wish};
 use kpx_prep::cluster::backup::Backup;
 use kpx_prep::cluster::facts::Facts;
 use kpx_prep::cluster::plan::{Plan, plan};
@@ -14,7 +13,6 @@ use kpx_prep::cluster::proof::Proof;
 use kpx_prep::cluster::remediation_report::{NodeOutcome, NodeResult, Outcome, RemediationReport, plan_text};
 use kpx_prep::cluster::status_report::StatusReport;
 use kpx_prep::cluster::surroundings::Surroundings;
-use kpx_prep::cluster::wish::{Goal, Wish};
 use kpx_prep::exit_code::Exit;
 use kpx_prep::mode::ProxyMode;
 use kpx_prep::report::{Format, serialize};
@@ -55,18 +53,7 @@ fn half_way() -> Facts {
 }
 
 fn planned(facts: &Facts) -> Plan {
-    let wish = Wish {
-        goal: Goal::Settings(Box::default()),
-        canary: None,
-        max_unavailable: None,
-        timeout: Duration::from_secs(1),
-        settle: Duration::ZERO,
-        ignored_checks: Vec::new(),
-        nodes_are_prepared: true,
-        pause_after_canary: false,
-        no_rollback: false,
-    };
-    plan(facts, &Surroundings::default(), &wish)
+    plan(facts, &Surroundings::default(), &wish("ipvs"))
 }
 
 #[test]

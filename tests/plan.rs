@@ -3,9 +3,7 @@
 #[path = "support/cluster_facts.rs"]
 mod cluster_facts;
 
-use std::time::Duration;
-
-use cluster_facts::{CHANGED, cluster, text};
+use cluster_facts::{CHANGED, cluster, text, wish};
 
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use kpx_prep::cluster::backup::Backup;
@@ -16,7 +14,6 @@ use kpx_prep::cluster::plan::{Plan, plan};
 use kpx_prep::cluster::proxy_config;
 use kpx_prep::cluster::surroundings::{SeenPod, Surroundings};
 use kpx_prep::cluster::wish::{Goal, Wish};
-use kpx_prep::kubeadm::proxy::{Given, RawSettings};
 use kpx_prep::mode::ProxyMode;
 use kpx_prep::report::Level;
 
@@ -30,21 +27,6 @@ fn set_image(facts: &mut Facts, image: &str) {
     image.clone_into(&mut facts.kube_proxy.as_mut().unwrap().image);
     for node in &mut facts.nodes {
         image.clone_into(&mut node.pod.as_mut().unwrap().image);
-    }
-}
-
-fn wish(mode: &str) -> Wish {
-    let mode = Some(Given { place: "--mode".to_owned(), text: mode.to_owned() });
-    Wish {
-        goal: Goal::Settings(Box::new(RawSettings { mode, ..RawSettings::default() })),
-        canary: None,
-        max_unavailable: None,
-        timeout: Duration::from_secs(1),
-        settle: Duration::ZERO,
-        ignored_checks: Vec::new(),
-        nodes_are_prepared: true,
-        pause_after_canary: false,
-        no_rollback: false,
     }
 }
 
@@ -224,6 +206,7 @@ const CASES: &[Case] = &[
         facts.config.as_mut().unwrap().owner = Some("Argo CD".to_owned());
     }),
     ("managed-cluster", "ipvs", Level::Error, |facts, _, _| facts.flavour = Flavour::Eks),
+    ("managed-cluster", "ipvs", Level::Error, |facts, _, _| facts.flavour = Flavour::K3s),
     ("not-kubeadm", "ipvs", Level::Info, |facts, _, _| facts.flavour = Flavour::Other),
     ("mode-flag", "ipvs", Level::Warning, |facts, _, _| {
         facts.kube_proxy.as_mut().unwrap().mode_flag = Some("iptables".to_owned());
@@ -285,9 +268,9 @@ fn every_check_notices_its_case_and_can_be_ignored() {
         let planned = plan(&facts, &around, &wish);
         let check = planned.checks.iter().find(|check| check.id == *id && check.level == *level);
         let check = check.unwrap_or_else(|| panic!("{id} for {mode}: {:?}", planned.checks));
+        assert!(check.hint.as_ref().is_some_and(|hint| hint.contains("https://")), "{id} has no link: {check:?}");
         assert_eq!(planned.is_blocked(), *level == Level::Error, "{id} for {mode}: {:?}", planned.checks);
         if *level == Level::Error && planned.target.is_some() {
-            assert!(check.hint.is_some() || *id == "managed-cluster", "{id} has no hint");
             wish.ignored_checks = vec![(*id).to_owned()];
             assert!(!plan(&facts, &around, &wish).is_blocked(), "{id} cannot be ignored");
         }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
 
-use super::api::{is_transient, is_unreachable, plain, retried};
+use super::api::{chain, is_transient, is_unreachable, plain, retried};
 use crate::exit_code::Refusal;
 
 /// Which cluster, and as whom; as given.
@@ -99,17 +99,4 @@ async fn first_answer(client: &Client) -> kube::Result<String> {
         result => result,
     };
     version.map(|version| version.git_version)
-}
-
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let cause_text = cause.to_string();
-        if !text.contains(&cause_text) {
-            text = format!("{text}: {cause_text}");
-        }
-        source = cause.source();
-    }
-    text
 }

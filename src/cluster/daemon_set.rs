@@ -49,8 +49,6 @@ pub struct KubeProxy {
     pub on_delete: bool,
     /// How many pods may be replaced at a time.
     pub max_unavailable: Option<IntOrString>,
-    /// How many nodes should have a pod.
-    pub desired: usize,
     /// Where the configuration comes from.
     pub config: ConfigSource,
     /// `--proxy-mode`, which kube-proxy ignores beside `--config`.
@@ -184,7 +182,6 @@ fn describe(daemon_set: &DaemonSet, container: &Container) -> KubeProxy {
         selector: selector.to_string(),
         on_delete: strategy.r#type == "OnDelete",
         max_unavailable: strategy.rolling_update.max_unavailable.clone(),
-        desired: daemon_set.status.as_ref().map_or(0, |status| status.desired_number_scheduled),
         config: flag(&words, "config").map_or(ConfigSource::Flags, |path| config_source(template, container, path)),
         mode_flag: flag(&words, "proxy-mode").map(ToOwned::to_owned),
         template: PodSpec {

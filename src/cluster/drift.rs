@@ -46,13 +46,17 @@ pub fn findings(facts: &Facts) -> Vec<Finding> {
     if let Some(advice) = facts.flavour.advice() {
         let managed = facts.flavour.is_managed();
         let level = if managed { Level::Warning } else { Level::Info };
-        findings.push(finding(level, if managed { "managed-cluster" } else { "not-kubeadm" }, advice, ""));
+        findings.push(finding(
+            level,
+            if managed { "managed-cluster" } else { "not-kubeadm" },
+            advice,
+            facts.flavour.link(),
+        ));
     }
     let Some(kube_proxy) = &facts.kube_proxy else {
         let instead = replacement(&facts.daemon_sets);
         let message = instead.unwrap_or_else(|| "no DaemonSet of this cluster runs kube-proxy".to_owned());
-        let hint =
-            "kpx-prep works on a kube-proxy DaemonSet; name it by --namespace and --daemonset if it looks unusual";
+        let hint = "kpx-prep works on a kube-proxy DaemonSet; name it by --namespace and --daemonset if it looks unusual; https://kubernetes.io/docs/reference/command-line-tools-reference/kube-proxy/";
         findings.push(finding(Level::Error, "no-kube-proxy", message, hint));
         return findings;
     };
@@ -71,6 +75,10 @@ pub fn findings(facts: &Facts) -> Vec<Finding> {
             "remove the flag; only the ConfigMap's mode counts",
         ));
     }
+    if !facts.windows_sets.is_empty() {
+        let message = format!("{}: kube-proxy of Windows nodes, left alone", few(&facts.windows_sets));
+        findings.push(finding(Level::Info, "windows", message, ""));
+    }
     node_findings(facts, &mut findings);
     findings
 }
@@ -81,12 +89,17 @@ fn config_findings(facts: &Facts, findings: &mut Vec<Finding>) {
         ConfigSource::Flags => {
             let message =
                 format!("DaemonSet {}/{} configures kube-proxy by flags only", kube_proxy.namespace, kube_proxy.name);
-            let hint = "kpx-prep edits the ConfigMap behind --config; change --proxy-mode in the DaemonSet, or move to --config";
+            let hint = "kpx-prep edits the ConfigMap behind --config; change --proxy-mode in the DaemonSet, or move to --config: https://kubernetes.io/docs/reference/config-api/kube-proxy-config.v1alpha1/";
             findings.push(finding(Level::Error, "flag-only-config", message, hint));
             return;
         }
         ConfigSource::Elsewhere(why) => {
-            findings.push(finding(Level::Error, "config-unreadable", why.clone(), "kpx-prep edits a ConfigMap only"));
+            findings.push(finding(
+                Level::Error,
+                "config-unreadable",
+                why.clone(),
+                "kpx-prep edits a ConfigMap only; https://kubernetes.io/docs/concepts/configuration/configmap/",
+            ));
             return;
         }
         ConfigSource::ConfigMap { .. } => {}
@@ -99,14 +112,14 @@ fn config_findings(facts: &Facts, findings: &mut Vec<Finding>) {
             Level::Error,
             "config-unreadable",
             message,
-            "kubeadm init phase addon kube-proxy makes it anew",
+            "kubeadm init phase addon kube-proxy makes it anew; https://kubernetes.io/docs/reference/setup-tools/kubeadm/kubeadm-init-phase/",
         ));
         return;
     };
     let place = format!("ConfigMap {}/{}, key {}", kube_proxy.namespace, config.name, config.key);
     let parsed = match (&config.parsed, facts.target()) {
         (Err(why), _) => {
-            let hint = "mend it by hand: kubectl edit configmap; a new kube-proxy may not start with it";
+            let hint = "mend it by hand: kubectl edit configmap; a new kube-proxy may not start with it; https://kubernetes.io/docs/reference/config-api/kube-proxy-config.v1alpha1/";
             findings.push(finding(Level::Error, "config-unreadable", format!("{place}: {why}"), hint));
             return;
         }

@@ -68,6 +68,18 @@ impl Flavour {
         }
     }
 
+    /// Where that is written.
+    pub fn link(self) -> &'static str {
+        match self {
+            Self::K3s => "https://docs.k3s.io/cli/server",
+            Self::Rke2 => "https://docs.rke2.io/reference/server_config",
+            Self::Eks => "https://docs.aws.amazon.com/eks/latest/userguide/managing-kube-proxy.html",
+            Self::Aks => "https://learn.microsoft.com/azure/aks/configure-kube-proxy",
+            Self::Gke => "https://cloud.google.com/kubernetes-engine/docs/concepts/dataplane-v2",
+            Self::Kubeadm | Self::Other => "https://kubernetes.io/docs/reference/setup-tools/kubeadm/",
+        }
+    }
+
     /// Whether the edit would be someone else's to make.
     pub fn is_managed(self) -> bool {
         matches!(self, Self::Eks | Self::Aks | Self::Gke | Self::K3s | Self::Rke2)

@@ -221,8 +221,6 @@ pub struct ContainerStatus {
 pub struct ContainerState {
     /// It waits, and why.
     pub waiting: Option<Waiting>,
-    /// It has ended.
-    pub terminated: Option<Terminated>,
 }
 
 /// Why a container waits.
@@ -231,12 +229,4 @@ pub struct ContainerState {
 pub struct Waiting {
     /// In one word: `CrashLoopBackOff`.
     pub reason: String,
-}
-
-/// How a container ended.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-pub struct Terminated {
-    /// Its exit status.
-    pub exit_code: i32,
 }

@@ -110,7 +110,7 @@ fn edited(settings: &RawSettings, facts: &Facts) -> Result<Target, Vec<Refused>>
         settings.refuse_ipvs_only(mode, &mut findings);
     }
     let (Some(mode), []) = (mode, &findings.problems[..]) else {
-        let hint = "choose a mode and settings that this version of kube-proxy runs";
+        let hint = "choose a mode and settings that this version of kube-proxy runs: https://kubernetes.io/docs/reference/networking/virtual-ips/";
         let refused = findings.problems.iter().map(|problem| Refused {
             id: if problem.place == "--mode" { "version-policy" } else { "settings" },
             message: problem.to_string(),
@@ -122,7 +122,7 @@ fn edited(settings: &RawSettings, facts: &Facts) -> Result<Target, Vec<Refused>>
         vec![Refused {
             id: "config-unreadable",
             message: format!("ConfigMap {}, key {}: {why}", config.name, config.key),
-            hint: "kpx-prep changes only what it can change exactly; mend this by hand: kubectl edit configmap",
+            hint: "kpx-prep changes only what it can change exactly; mend this by hand: kubectl edit configmap; https://kubernetes.io/docs/reference/config-api/kube-proxy-config.v1alpha1/",
         }]
     })?;
     Ok(Target { mode: mode.mode, text, undoes_last: false, warnings: findings.warnings })

@@ -92,6 +92,17 @@ impl Scenario<'_> {
         self
     }
 
+    /// Makes node-3 a Windows node, and node-4 one that kube-proxy's DaemonSet does not want.
+    pub(crate) fn with_other_kinds_of_nodes(self) -> Self {
+        let nodes = self.label("node-3", "kubernetes.io/os", "windows");
+        nodes.label("node-4", "example.org/network", "no-kube-proxy").daemon_set(|set| {
+            let expression = json!({"key": "example.org/network", "operator": "NotIn", "values": ["no-kube-proxy"]});
+            let terms = json!([{"matchExpressions": [expression]}]);
+            set["spec"]["template"]["spec"]["affinity"]["nodeAffinity"] =
+                json!({"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": terms}});
+        })
+    }
+
     /// Changes the ConfigMap.
     pub(crate) fn config_map(mut self, change: impl FnOnce(&mut Value)) -> Self {
         change(&mut self.config_map);

@@ -1,6 +1,7 @@
 //! A cluster as facts, for tests of what is decided from them.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use kpx_prep::cluster::daemon_set::{ConfigSource, KubeProxy};
 use kpx_prep::cluster::facts::{ConfigFacts, Facts, HashAnnotation, NodeFacts, PodFacts};
@@ -8,6 +9,8 @@ use kpx_prep::cluster::flavour::Flavour;
 use kpx_prep::cluster::pod_objects::PodSpec;
 use kpx_prep::cluster::proof::{How, Proof};
 use kpx_prep::cluster::proxy_config;
+use kpx_prep::cluster::wish::{Goal, Wish};
+use kpx_prep::kubeadm::proxy::{Given, RawSettings};
 use kpx_prep::mode::ProxyMode;
 
 /// When the configuration was last changed; pods with a smaller number are older.
@@ -62,7 +65,6 @@ pub(crate) fn cluster(mode: &str, effective: ProxyMode) -> Facts {
             template: PodSpec::default(),
             on_delete: false,
             max_unavailable: None,
-            desired: 4,
             config: ConfigSource::ConfigMap { name: "kube-proxy".to_owned(), key: "config.conf".to_owned() },
             mode_flag: None,
         }),
@@ -83,5 +85,21 @@ pub(crate) fn cluster(mode: &str, effective: ProxyMode) -> Facts {
         nodes: ["control-1", "worker-1", "worker-2", "worker-3"].map(|name| node(name, Some(effective))).into(),
         backups: Vec::new(),
         daemon_sets: Vec::new(),
+    }
+}
+
+/// The wish for a mode, and nothing else.
+pub(crate) fn wish(mode: &str) -> Wish {
+    let mode = Some(Given { place: "--mode".to_owned(), text: mode.to_owned() });
+    Wish {
+        goal: Goal::Settings(Box::new(RawSettings { mode, ..RawSettings::default() })),
+        canary: None,
+        max_unavailable: None,
+        timeout: Duration::from_secs(1),
+        settle: Duration::ZERO,
+        ignored_checks: Vec::new(),
+        nodes_are_prepared: true,
+        pause_after_canary: false,
+        no_rollback: false,
     }
 }

@@ -3,7 +3,6 @@
 use super::Question;
 use crate::cluster::daemon_set::ConfigSource;
 use crate::cluster::drift::finding;
-use crate::cluster::flavour::Flavour;
 use crate::mode::ProxyMode;
 use crate::report::{Finding, Level};
 
@@ -14,8 +13,12 @@ pub(super) fn check(question: Question, findings: &mut Vec<Finding>) {
     if let Some(advice) = facts.flavour.advice() {
         let managed = facts.flavour.is_managed();
         let level = if managed { Level::Error } else { Level::Info };
-        debug_assert_ne!(facts.flavour, Flavour::Kubeadm);
-        findings.push(finding(level, if managed { "managed-cluster" } else { "not-kubeadm" }, advice, ""));
+        findings.push(finding(
+            level,
+            if managed { "managed-cluster" } else { "not-kubeadm" },
+            advice,
+            facts.flavour.link(),
+        ));
     }
     if edits && config.immutable {
         let hint = "an immutable ConfigMap can only be deleted and made anew: https://kubernetes.io/docs/concepts/configuration/configmap/#configmap-immutable";

@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use libtest_mimic::Trial;
 use nix::sys::signal::Signal;
-use serde_json::json;
 
 use crate::cluster::before::with_mode;
 use crate::cluster::fault_proxy::Fault;
@@ -174,20 +173,13 @@ async fn other_port(world: &World) {
 
 /// Windows nodes with a DaemonSet of their own, and nodes that run no kube-proxy.
 async fn other_nodes(world: &World) {
-    let nodes = world.nodes(4).label("node-3", "kubernetes.io/os", "windows");
-    let nodes = nodes.label("node-4", "example.org/network", "no-kube-proxy").daemon_set(|set| {
-        let expression = json!({"key": "example.org/network", "operator": "NotIn", "values": ["no-kube-proxy"]});
-        let terms = json!([{"matchExpressions": [expression]}]);
-        set["spec"]["template"]["spec"]["affinity"]["nodeAffinity"] =
-            json!({"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": terms}});
-    });
-    let cluster = nodes.start().await;
+    let cluster = world.nodes(4).with_other_kinds_of_nodes().start().await;
     cluster.add_windows_kube_proxy().await;
     let before = cluster.before().await;
     assert_eq!(before.pods.len(), 2);
     cluster.remediate(&[]).await.exits(0);
     before.switched(&cluster).await;
-    let status = cluster.status(&[]).await.exits(0).says("/totals/right", 2);
+    let status = cluster.status(&[]).await.exits(0).says("/totals/right", 2).finds("info", "windows");
     status.says("/totals/windows", 1).says("/totals/withoutKubeProxy", 1);
 }
 

@@ -118,14 +118,7 @@ async fn custom_names(world: &World) {
 }
 
 async fn other_nodes(world: &World) {
-    let nodes = world.nodes(4).label("node-3", "kubernetes.io/os", "windows");
-    let nodes = nodes.label("node-4", "example.org/network", "no-kube-proxy").daemon_set(|set| {
-        let expression = json!({"key": "example.org/network", "operator": "NotIn", "values": ["no-kube-proxy"]});
-        let terms = json!([{"matchExpressions": [expression]}]);
-        set["spec"]["template"]["spec"]["affinity"]["nodeAffinity"] =
-            json!({"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": terms}});
-    });
-    let cluster = nodes.start().await;
+    let cluster = world.nodes(4).with_other_kinds_of_nodes().start().await;
     let outcome = cluster.status(&[]).await.exits(0);
     outcome.says("/totals/right", 2).says("/totals/windows", 1).says("/totals/withoutKubeProxy", 1);
 }
