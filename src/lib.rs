@@ -10,6 +10,7 @@ pub mod cluster;
 pub mod exit_code;
 pub mod kubeadm;
 pub mod kubernetes_version;
+pub mod messages;
 pub mod mode;
 pub mod node;
 pub mod report;
