@@ -47,6 +47,11 @@ impl Refusal {
         Self { exit: Exit::Usage, message: message.into() }.into()
     }
 
+    /// Someone asked to stop: exit status 130.
+    pub fn interrupted(message: impl Into<String>) -> anyhow::Error {
+        Self { exit: Exit::Interrupted, message: message.into() }.into()
+    }
+
     /// A check says no: exit status 3.
     pub fn check(message: impl Into<String>) -> anyhow::Error {
         Self { exit: Exit::CheckSaysNo, message: message.into() }.into()

@@ -8,6 +8,7 @@ pub mod cli;
 pub mod cloud_init;
 pub mod cluster;
 pub mod exit_code;
+pub mod image;
 pub mod kubeadm;
 pub mod kubernetes_version;
 pub mod messages;

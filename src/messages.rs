@@ -2,7 +2,7 @@
 //!
 //! Both ends are the same binary in the same version; the form is an interface all the same, as any `-o json`.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use serde::{Deserialize, Serialize};
 
@@ -58,6 +58,9 @@ pub struct Survey {
     pub both_iptables: bool,
     /// Version of the host's own `nft`.
     pub nft: Option<String>,
+    /// Which of the addresses that were asked about (`--ask`) took a connection.
+    #[serde(default)]
+    pub answering: Vec<SocketAddr>,
     /// Whether NetworkManager runs and is not told to leave `kube-ipvs0` alone.
     pub network_manager_interferes: bool,
 }
@@ -135,12 +138,12 @@ pub struct ServicePort {
     pub protocol: String,
     /// The Service's port.
     pub port: u16,
-    /// Cluster addresses, external addresses and those of load balancers.
+    /// Its cluster address; kube-proxy writes the others in the same sync.
     pub addresses: Vec<IpAddr>,
     /// The node port.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub node_port: Option<u16>,
-    /// Whether a connection to the first address must be answered: it is TCP and has ready endpoints.
+    /// Whether a connection to the first address must be taken: it is TCP, and was so before the switch.
     #[serde(default)]
     pub must_answer: bool,
 }

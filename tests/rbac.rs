@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use kpx_prep::cluster::permissions::NEEDED;
+use kpx_prep::cluster::permissions::{NEEDED, NEEDED_BY_HELPER};
 use serde_json::Value;
 
 #[test]
@@ -29,7 +29,7 @@ fn the_manifest_grants_exactly_what_preflight_asks_for() {
         }
     }
     let mut needed = BTreeSet::new();
-    for (group, resource, subresource, verbs, namespaced) in NEEDED {
+    for (group, resource, subresource, verbs, namespaced) in NEEDED.into_iter().chain(NEEDED_BY_HELPER) {
         let resource = if subresource.is_empty() { resource.to_owned() } else { format!("{resource}/{subresource}") };
         needed.extend(verbs.iter().map(|verb| (group.to_owned(), resource.clone(), (*verb).to_owned(), namespaced)));
     }

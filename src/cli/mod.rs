@@ -9,6 +9,8 @@ mod cloud_init;
 mod cluster_args;
 mod completions;
 mod deferred;
+mod helper;
+mod image;
 mod kubeadm_config;
 mod node;
 mod remediate;
@@ -70,6 +72,8 @@ enum Command {
     Status(Deferred<status::StatusArgs>),
     /// Switch kube-proxy to IPVS on a cluster that runs: node by node, proved, undone where it fails
     Remediate(Deferred<remediate::RemediateArgs>),
+    /// Write the image of the node helper, an OCI archive that every container runtime loads
+    Image(Deferred<image::ImageArgs>),
     /// Print a shell completion script
     Completions(Deferred<completions::CompletionsArgs>),
     /// Write a manual page for every command into a folder
@@ -88,6 +92,7 @@ pub fn run(cli: Cli) -> anyhow::Result<Exit> {
         Command::CloudInit(args) => args.0.run(),
         Command::Status(args) => args.0.run(),
         Command::Remediate(args) => args.0.run(),
+        Command::Image(args) => args.0.run(),
         Command::Completions(args) => args.0.run(),
         Command::Man(args) => args.0.run(),
     }

@@ -6,6 +6,7 @@ use anyhow::Context as _;
 use clap::{Args, Subcommand};
 
 use super::deferred::Deferred;
+use super::helper::HelperArgs;
 use crate::exit_code::{Exit, Refusal};
 use crate::node::check::check;
 use crate::node::install::{Options, install};
@@ -32,6 +33,9 @@ enum NodeCommand {
     Check(Deferred<CheckArgs>),
     /// Take away what install wrote
     Remove(Deferred<RemoveArgs>),
+    /// Wait to be used by kpx-prep remediate: what the node helper's container runs
+    #[command(hide = true)]
+    Helper(Deferred<HelperArgs>),
 }
 
 impl NodeArgs {
@@ -40,6 +44,7 @@ impl NodeArgs {
             NodeCommand::Install(args) => args.0.run(),
             NodeCommand::Check(args) => args.0.run(),
             NodeCommand::Remove(args) => args.0.run(),
+            NodeCommand::Helper(args) => args.0.run(),
         }
     }
 }

@@ -4,10 +4,12 @@ use std::io::{BufRead as _, IsTerminal as _};
 use std::time::Duration;
 
 use clap::Args;
+use futures::future::BoxFuture;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use super::cluster_args::{ClusterArgs, duration};
 use crate::cluster::facts::Facts;
+use crate::cluster::helper::{self, manifest::Image};
 use crate::cluster::plan::Plan;
 use crate::cluster::remediate::{Operator, Options, remediate};
 use crate::cluster::remediation_report::plan_text;
@@ -36,9 +38,12 @@ pub(super) struct RemediateArgs {
     /// Virtual servers in these ranges are left alone by kube-proxy
     #[arg(long, value_name = "CIDR,…", value_delimiter = ',', conflicts_with = "rollback")]
     exclude_cidrs: Vec<String>,
-    /// Vouch for the kernel modules of every node (kpx-prep node install); needed for ipvs
+    /// Prepare no node: vouch for the kernel modules of every one
     #[arg(long)]
     assume_nodes_prepared: bool,
+    /// Leave these nodes as they are; refused for ipvs where their kube-proxy would exit at its next start
+    #[arg(long, value_name = "NODE,…", value_delimiter = ',')]
+    exclude_nodes: Vec<String>,
 
     /// The node that goes first [default: the first ready worker]
     #[arg(long, value_name = "NODE", help_heading = "Roll")]
@@ -60,6 +65,25 @@ pub(super) struct RemediateArgs {
     no_rollback: bool,
     #[arg(long, value_name = "DURATION", default_value = "15s", value_parser = duration, hide = true)]
     lease_duration: Duration,
+
+    /// Leave what the old mode left on the nodes
+    #[arg(long, help_heading = "Nodes")]
+    no_clean: bool,
+    /// How long connections through ipvs may go on after it was left
+    #[arg(long, value_name = "DURATION", default_value = "5m", value_parser = duration, help_heading = "Nodes")]
+    drain: Duration,
+    /// The node helper's image [default: the one that kpx-prep image makes]
+    #[arg(long, value_name = "NAME:TAG", help_heading = "Nodes")]
+    node_image: Option<String>,
+    /// Leave the node helper running at the end
+    #[arg(long, help_heading = "Nodes")]
+    keep_helper: bool,
+    /// Only take away a node helper that was left running
+    #[arg(long, help_heading = "Nodes", conflicts_with_all = ["rollback", "dry_run", "keep_helper", "mode"])]
+    remove_helper: bool,
+    /// With --dry-run: look at the nodes too, by the node helper
+    #[arg(long, help_heading = "Nodes", requires = "dry_run")]
+    nodes: bool,
 
     /// Put back what stood before the last change
     #[arg(long, help_heading = "Rollback")]
@@ -89,13 +113,22 @@ pub(super) struct RemediateArgs {
 
 impl RemediateArgs {
     pub(super) fn run(self) -> anyhow::Result<Exit> {
+        if self.remove_helper {
+            return self.take_helper_away();
+        }
         let mut operator = Terminal { yes: self.yes, output: self.output };
         // Refused before anything is asked of the cluster.
         if !self.dry_run {
             operator.can_confirm()?;
         }
         let wish = self.wish();
-        let options = Options { dry_run: self.dry_run, lease: self.lease_duration };
+        let options = Options {
+            dry_run: self.dry_run,
+            lease: self.lease_duration,
+            // Without anything to prepare and to clean there is nothing to do on the nodes.
+            helper: (!self.assume_nodes_prepared || !self.no_clean).then(|| Image::new(self.node_image.as_deref())),
+            keep_helper: self.keep_helper,
+        };
         let scope = self.cluster.scope(Vec::new());
         let (report, exit) = crate::cluster::run(async {
             let connection = self.cluster.access().connect().await?;
@@ -129,9 +162,28 @@ impl RemediateArgs {
             settle: self.settle_time,
             ignored_checks: self.ignore_preflight_errors.iter().map(|id| id.trim().to_lowercase()).collect(),
             nodes_are_prepared: self.assume_nodes_prepared,
+            exclude_nodes: self.exclude_nodes.clone(),
+            look_at_nodes: self.nodes,
+            clean: !self.no_clean,
+            drain: self.drain,
             pause_after_canary: self.pause_after_canary,
             no_rollback: self.no_rollback,
         }
+    }
+}
+
+impl RemediateArgs {
+    fn take_helper_away(&self) -> anyhow::Result<Exit> {
+        let removed = crate::cluster::run(async {
+            let connection = self.cluster.access().connect().await?;
+            let namespaces = helper::namespaces(&connection.client).await?;
+            for namespace in &namespaces {
+                helper::remove(&connection.client, namespace).await?;
+            }
+            Ok(!namespaces.is_empty())
+        })?;
+        anstream::eprintln!("{}", if removed { "the node helper is gone" } else { "there is no node helper" });
+        Ok(Exit::Done)
     }
 }
 
@@ -165,15 +217,21 @@ impl Operator for Terminal {
         }
     }
 
-    fn confirm(&mut self, plan: &Plan) -> anyhow::Result<bool> {
-        if self.yes {
-            return Ok(true);
-        }
-        self.can_confirm()?;
-        anstream::eprint!("Switch kube-proxy to {}? [y/N] ", plan.to.unwrap_or("?"));
-        let mut answer = String::new();
-        std::io::stdin().lock().read_line(&mut answer)?;
-        Ok(matches!(answer.trim().to_lowercase().as_str(), "y" | "yes"))
+    fn confirm<'a>(&'a mut self, plan: &'a Plan) -> BoxFuture<'a, anyhow::Result<bool>> {
+        Box::pin(async move {
+            if self.yes {
+                return Ok(true);
+            }
+            self.can_confirm()?;
+            anstream::eprint!("Switch kube-proxy to {}? [y/N] ", plan.to.unwrap_or("?"));
+            // On a thread of its own, which may wait for ever: the run can be interrupted meanwhile.
+            let answer = tokio::task::spawn_blocking(|| {
+                let mut answer = String::new();
+                std::io::stdin().lock().read_line(&mut answer).map(|_| answer)
+            });
+            let answer = answer.await??;
+            Ok(matches!(answer.trim().to_lowercase().as_str(), "y" | "yes"))
+        })
     }
 }
 

@@ -3,13 +3,17 @@
 use std::io::IsTerminal as _;
 use std::time::Duration;
 
+use anyhow::Context as _;
 use clap::Args;
 
 use super::cluster_args::{ClusterArgs, ClusterFormat};
 use crate::cluster::client::Connection;
-use crate::cluster::observe::{Scope, observe};
+use crate::cluster::facts::Facts;
+use crate::cluster::helper::{Helper, manifest::Image};
+use crate::cluster::interrupt::Interrupt;
+use crate::cluster::observe::{Scope, look_at_hosts, observe};
 use crate::cluster::status_report::StatusReport;
-use crate::exit_code::Exit;
+use crate::exit_code::{Exit, Refusal};
 use crate::report::{Format, print};
 
 /// How often `--watch` looks.
@@ -27,6 +31,12 @@ pub(super) struct StatusArgs {
     /// Only this node; repeat for more
     #[arg(long, value_name = "NAME")]
     node: Vec<String>,
+    /// Look at the nodes' hosts too: modules, and what other modes left; starts the node helper and takes it away again
+    #[arg(long, conflicts_with = "watch")]
+    nodes: bool,
+    /// The node helper's image [default: the one that kpx-prep image makes]
+    #[arg(long, value_name = "NAME:TAG", requires = "nodes")]
+    node_image: Option<String>,
     /// Look again and again, until interrupted
     #[arg(short, long)]
     watch: bool,
@@ -45,7 +55,11 @@ impl StatusArgs {
             if self.watch {
                 return self.watch(&connection, &scope).await;
             }
-            let report = StatusReport::new(&observe(&connection, &scope).await?);
+            let mut facts = observe(&connection, &scope).await?;
+            if self.nodes {
+                self.look_at_nodes(&connection, &mut facts).await?;
+            }
+            let report = StatusReport::new(&facts);
             print(&self.render(&report)?)?;
             Ok(report.exit())
         })
@@ -53,6 +67,19 @@ impl StatusArgs {
 
     fn render(&self, report: &StatusReport) -> anyhow::Result<String> {
         report.render(self.output.format(), self.output == ClusterFormat::Wide)
+    }
+
+    async fn look_at_nodes(&self, connection: &Connection, facts: &mut Facts) -> anyhow::Result<()> {
+        let (Some(kube_proxy), Some(config)) = (facts.kube_proxy.clone(), facts.config.clone()) else { return Ok(()) };
+        let image = Image::new(self.node_image.as_deref());
+        let interrupt = Interrupt::listen().context("listening for signals; nothing was changed")?;
+        let mut helper = Helper::start(&connection.client, &kube_proxy.namespace, &image).await?;
+        let looked = tokio::select! {
+            looked = look_at_hosts(&mut helper, facts, &config.text, &[]) => looked,
+            () = interrupt.asked() => Err(Refusal::interrupted("interrupted; the node helper was taken away")),
+        };
+        helper.end().await;
+        looked
     }
 
     async fn watch(&self, connection: &Connection, scope: &Scope) -> anyhow::Result<Exit> {

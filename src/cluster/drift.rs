@@ -3,6 +3,7 @@
 use super::daemon_set::ConfigSource;
 use super::facts::{Facts, HashAnnotation, NodeFacts};
 use super::flavour::replacement;
+use super::helper;
 use crate::mode::{IPVS_TIMELINE, ProxyMode, policy};
 use crate::report::{Finding, Level};
 
@@ -73,6 +74,19 @@ pub fn findings(facts: &Facts) -> Vec<Finding> {
             "mode-flag",
             message,
             "remove the flag; only the ConfigMap's mode counts",
+        ));
+    }
+    if let Some(left) = facts.daemon_sets.iter().find(|set| set.name.rsplit('/').next() == Some(helper::manifest::NAME))
+    {
+        let message = format!(
+            "DaemonSet {}: the node helper is left running, by --keep-helper or a run that was killed",
+            left.name
+        );
+        findings.push(finding(
+            Level::Info,
+            "helper-left",
+            message,
+            "the next run uses it; kpx-prep remediate --remove-helper takes it away",
         ));
     }
     if !facts.windows_sets.is_empty() {

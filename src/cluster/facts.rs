@@ -9,6 +9,7 @@ use super::daemon_set::KubeProxy;
 use super::flavour::Flavour;
 use super::proof::Proof;
 use super::proxy_config::{ProxyConfig, target};
+use crate::messages::Survey;
 use crate::mode::ProxyMode;
 
 /// A cluster as it was observed.
@@ -103,6 +104,8 @@ pub struct NodeFacts {
     pub pod: Option<PodFacts>,
     /// What kube-proxy says about its mode.
     pub proof: Proof,
+    /// What the node helper saw of its host, or why it could not look; nothing if it was not asked.
+    pub host: Option<Result<Survey, String>>,
 }
 
 /// A pod of kube-proxy.
@@ -130,6 +133,13 @@ pub struct PodFacts {
     pub waiting: Option<String>,
     /// The template revision that it was made from.
     pub revision: String,
+}
+
+impl NodeFacts {
+    /// What the node helper saw of its host, if it could look.
+    pub fn survey(&self) -> Option<&Survey> {
+        self.host.as_ref()?.as_ref().ok()
+    }
 }
 
 impl Facts {

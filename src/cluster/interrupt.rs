@@ -35,6 +35,15 @@ impl Interrupt {
         Ok(Self(receiver))
     }
 
+    /// Returns once someone has asked to stop.
+    pub async fn asked(&self) {
+        let mut asked = self.0.clone();
+        // The sender lives as long as the program.
+        if asked.wait_for(|asked| *asked).await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+
     /// Whether someone asked to stop.
     pub fn is_asked(&self) -> bool {
         *self.0.borrow()

@@ -118,6 +118,15 @@ impl Lock {
     }
 }
 
+/// Who holds the lock now, at work or not.
+///
+/// # Errors
+/// What the API server says.
+pub async fn holder(client: &kube::Client, namespace: &str) -> kube::Result<Option<String>> {
+    let lease = super::api::get(&Api::<Lease>::namespaced(client.clone(), namespace), NAME).await?;
+    Ok(lease.and_then(|lease| lease.spec?.holder_identity).filter(|holder| !holder.is_empty()))
+}
+
 async fn renew(api: Api<Lease>, holder: String, duration: Duration, lost: watch::Sender<bool>) {
     let mut renewed = Instant::now();
     loop {

@@ -143,6 +143,15 @@ pub struct ServiceSpec {
     pub r#type: String,
     /// Its ports.
     pub ports: Vec<ServicePort>,
+    /// Its address; `None` or nothing where it has none.
+    #[serde(rename = "clusterIP")]
+    pub cluster_ip: String,
+    /// Its addresses, of each family one.
+    #[serde(rename = "clusterIPs")]
+    pub cluster_ips: Vec<String>,
+    /// Addresses that somebody routes to the nodes.
+    #[serde(rename = "externalIPs")]
+    pub external_ips: Vec<String>,
 }
 
 /// A port of a Service.
@@ -153,6 +162,10 @@ pub struct ServicePort {
     pub port: i32,
     /// `TCP`, `UDP` or `SCTP`.
     pub protocol: Option<String>,
+    /// Its name, if it has one.
+    pub name: Option<String>,
+    /// The port on every node, if it has one.
+    pub node_port: Option<u16>,
 }
 
 /// `status` of a Service.

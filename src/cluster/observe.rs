@@ -1,5 +1,7 @@
 //! Reads a cluster: nodes, kube-proxy's `DaemonSet`, `ConfigMap` and pods, and asks each kube-proxy for its mode.
 
+use std::net::SocketAddr;
+
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::ResourceExt as _;
 use kube::api::{Api, ListParams};
@@ -9,6 +11,7 @@ use super::client::Connection;
 use super::daemon_set::{ConfigSource, KubeProxy, find};
 use super::facts::{ConfigFacts, Facts, NodeFacts, OtherSet, PodFacts};
 use super::flavour::Flavour;
+use super::helper::Helper;
 use super::objects::{self, DaemonSet, Node};
 use super::pod_objects::Container;
 use super::proof::{How, Proof, Prover};
@@ -158,6 +161,7 @@ pub fn node_facts(node: &Node, wanted: bool) -> NodeFacts {
         wanted,
         pod: None,
         proof: Proof::default(),
+        host: None,
     }
 }
 
@@ -194,6 +198,30 @@ pub fn place_pods(nodes: &mut [NodeFacts], mut pods: Vec<PodFacts>) {
             nodes[at].pod.get_or_insert(pod);
         }
     }
+}
+
+/// Has the helper look at every ready node of kube-proxy. `text` is the configuration that is to be; its scheduler's
+/// module matters too.
+///
+/// # Errors
+/// If the helper's image is not on a node, or the API server fails.
+pub async fn look_at_hosts(
+    helper: &mut Helper,
+    facts: &mut Facts,
+    text: &str,
+    questions: &[SocketAddr],
+) -> anyhow::Result<()> {
+    let parsed = |text: &str| proxy_config::read(text).ok();
+    let now = facts.config.as_ref().and_then(|config| config.parsed.as_ref().ok());
+    let port = now.map_or(proxy_config::METRICS_PORT, |config| config.metrics_port);
+    let scheduler = parsed(text).and_then(|config| config.scheduler).unwrap_or_else(|| "rr".to_owned());
+    let nodes: Vec<String> = facts.proxy_nodes().filter(|node| node.ready).map(|node| node.name.clone()).collect();
+    helper.wait(&nodes).await?;
+    let mut answers = helper.survey(&nodes, &scheduler, port, questions).await;
+    for node in &mut facts.nodes {
+        node.host = answers.remove(&node.name);
+    }
+    Ok(())
 }
 
 async fn prove_nodes(client: &kube::Client, facts: &mut Facts) {

@@ -2,6 +2,7 @@
 
 use futures::future::join_all;
 use k8s_openapi::api::authorization::v1::{ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec};
+use k8s_openapi::api::core::v1::Namespace;
 use kube::Client;
 use kube::api::{Api, PostParams};
 
@@ -26,13 +27,33 @@ pub const NEEDED: [(&str, &str, &str, &[&str], bool); 12] = [
     ("events.k8s.io", "events", "", &["create"], true),
 ];
 
-/// What is missing, as `delete pods in kube-system`.
+/// The same for the node helper; `kubeadm/remediate-rbac.yaml` grants these too.
+///
+/// `get` and `create` on exec: as on portforward.
+pub const NEEDED_BY_HELPER: [(&str, &str, &str, &[&str], bool); 3] = [
+    ("", "namespaces", "", &["get"], false),
+    ("apps", "daemonsets", "", &["create", "delete", "patch"], true),
+    ("", "pods", "exec", &["get", "create"], true),
+];
+
+/// Why the helper's pods would be refused: the namespace enforces a pod security standard that knows no privileged pods.
+/// Nothing if it does not, or cannot be read.
+pub async fn pod_security(client: &Client, namespace: &str) -> Option<String> {
+    const LABEL: &str = "pod-security.kubernetes.io/enforce";
+    let read = Api::<Namespace>::all(client.clone());
+    let found = retried(|| read.get_metadata_opt(namespace)).await.ok()??;
+    let level = found.metadata.labels?.remove(LABEL).filter(|level| level != "privileged")?;
+    Some(format!("namespace {namespace} has {LABEL}={level}: it would refuse the pods of the node helper"))
+}
+
+/// What is missing, as `delete pods in kube-system`; `helper`: whether the node helper is to run.
 ///
 /// # Errors
 /// If the API server does not answer the question.
-pub async fn missing(client: &Client, namespace: &str) -> kube::Result<Vec<String>> {
+pub async fn missing(client: &Client, namespace: &str, helper: bool) -> kube::Result<Vec<String>> {
     let api = Api::<SelfSubjectAccessReview>::all(client.clone());
-    let questions = NEEDED.iter().flat_map(|&(group, resource, subresource, verbs, namespaced)| {
+    let of_helper = NEEDED_BY_HELPER.iter().filter(|_| helper);
+    let questions = NEEDED.iter().chain(of_helper).flat_map(|&(group, resource, subresource, verbs, namespaced)| {
         let api = &api;
         verbs.iter().map(move |verb| async move {
             let attributes = ResourceAttributes {

@@ -14,6 +14,8 @@ use crate::report::{Finding, Level};
 
 /// Why a node that is down is left.
 pub const NOT_READY: &str = "not ready";
+/// Why a node is left that the operator named.
+const EXCLUDED: &str = "excluded";
 
 /// What will be done.
 #[derive(Clone, Debug, Serialize)]
@@ -25,6 +27,8 @@ pub struct Plan {
     pub to: Option<&'static str>,
     /// The change of the `ConfigMap`; empty if it is right already.
     pub diff: String,
+    /// Nodes that are prepared for ipvs before anything else; empty also where nobody looked.
+    pub to_prepare: Vec<String>,
     /// The node that goes first.
     pub canary: Option<String>,
     /// The nodes after it, in batches.
@@ -35,6 +39,8 @@ pub struct Plan {
     pub left_alone: Vec<Left>,
     /// Nodes that run what is wanted already.
     pub already_right: Vec<String>,
+    /// Those of them where other modes left something that is to be removed.
+    pub to_clean: Vec<String>,
     /// What preflight says.
     #[serde(skip)]
     pub checks: Vec<Finding>,
@@ -44,6 +50,9 @@ pub struct Plan {
     /// Whether the configuration has to be changed.
     #[serde(skip)]
     pub edits: bool,
+    /// Whether what other modes left on the nodes is removed.
+    #[serde(skip)]
+    pub cleans: bool,
 }
 
 /// A node that is left as it is.
@@ -62,14 +71,17 @@ impl Plan {
             from: None,
             to: None,
             diff: String::new(),
+            to_prepare: Vec::new(),
             canary: None,
             batches: Vec::new(),
             batch_size: 1,
             left_alone: Vec::new(),
             already_right: Vec::new(),
+            to_clean: Vec::new(),
             checks: Vec::new(),
             target: None,
             edits: false,
+            cleans: false,
         }
     }
 
@@ -80,7 +92,7 @@ impl Plan {
 
     /// Whether there is nothing to do.
     pub fn is_empty(&self) -> bool {
-        !self.edits && self.canary.is_none() && self.batches.is_empty()
+        !self.edits && self.canary.is_none() && self.batches.is_empty() && self.to_clean.is_empty()
     }
 
     /// The mode that is wanted.
@@ -117,10 +129,18 @@ pub fn plan(facts: &Facts, around: &Surroundings, wish: &Wish) -> Plan {
     let Some(config) = &facts.config else { return plan };
     plan.to = Some(target.mode.name());
     plan.edits = target.text != config.text;
+    plan.cleans = wish.clean;
     if plan.edits {
         plan.diff = diff(&config.key, &config.text, &target.text);
     }
     order(facts, wish, &target, &mut plan);
+    if target.mode == ProxyMode::Ipvs && !wish.nodes_are_prepared && !plan.is_empty() {
+        let wanting = |node: &&NodeFacts| {
+            let prepared = node.survey().is_none_or(|host| host.modules.outcome == "already-prepared");
+            node.ready && !prepared && !wish.exclude_nodes.contains(&node.name)
+        };
+        plan.to_prepare = facts.proxy_nodes().filter(wanting).map(|node| node.name.clone()).collect();
+    }
     if !plan.is_empty() {
         plan.checks = run(Question { facts, around, wish, target: &target, edits: plan.edits });
     }
@@ -141,6 +161,11 @@ fn order(facts: &Facts, wish: &Wish, target: &Target, plan: &mut Plan) {
     for node in facts.proxy_nodes() {
         if is_right(facts, node, wish, target, plan.edits) {
             plan.already_right.push(node.name.clone());
+            if wish.clean && node.ready && node.survey().is_some_and(|host| !host.leftovers.is_empty()) {
+                plan.to_clean.push(node.name.clone());
+            }
+        } else if wish.exclude_nodes.contains(&node.name) {
+            plan.left_alone.push(Left { node: node.name.clone(), reason: EXCLUDED.to_owned() });
         } else if node.ready {
             todo.push(node);
         } else {

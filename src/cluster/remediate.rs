@@ -1,8 +1,10 @@
-//! `remediate` from start to end: observe, plan, show, confirm, lock, keep the original, write, roll; or go back.
+//! `remediate` from start to end: observe, look at the nodes, plan, show, confirm, lock, prepare, keep the original,
+//! write, roll, clean; or go back.
 
 use std::time::Duration;
 
 use anyhow::Context as _;
+use futures::future::BoxFuture;
 use kube::api::{Api, ListParams};
 
 use super::api::plain;
@@ -10,19 +12,23 @@ use super::client::Connection;
 use super::daemon_set::find;
 use super::drift::finding;
 use super::facts::Facts;
+use super::helper::manifest::Image;
+use super::helper::{self, Helper};
 use super::interrupt::Interrupt;
 use super::lock::Lock;
 use super::objects::{self, DaemonSet};
-use super::observe::{Scope, observe};
+use super::observe::{Scope, look_at_hosts, observe};
 use super::plan::{Plan, plan};
 use super::progress::say;
+use super::proxy_config;
 use super::remediation_report::{Outcome, RemediationReport};
 use super::run::Run;
 use super::surroundings::{Surroundings, look};
 use super::wish::Wish;
 use super::{api, permissions};
 use crate::exit_code::Exit;
-use crate::report::Level;
+use crate::mode::ProxyMode;
+use crate::report::{Finding, Level};
 
 /// How often the plan is made anew because somebody wrote in between.
 const ATTEMPTS: usize = 4;
@@ -39,17 +45,24 @@ pub trait Operator {
     ///
     /// # Errors
     /// If nobody can be asked.
-    fn confirm(&mut self, plan: &Plan) -> anyhow::Result<bool>;
+    fn confirm<'a>(&'a mut self, plan: &'a Plan) -> BoxFuture<'a, anyhow::Result<bool>>;
 }
 
 /// How to run.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Options {
     /// Only plan, and let the API server try each write without keeping it.
     pub dry_run: bool,
     /// How long the lock lasts without being renewed.
     pub lease: Duration,
+    /// The image of the node helper; nothing if the nodes' hosts are not to be looked at or touched.
+    pub helper: Option<Image>,
+    /// Leave the helper running at the end.
+    pub keep_helper: bool,
 }
+
+/// How a run ended: what it tells, and its exit status.
+type Ended = (RemediationReport, Exit);
 
 /// Runs it all.
 ///
@@ -61,84 +74,159 @@ pub async fn remediate(
     wish: &Wish,
     options: Options,
     operator: &mut dyn Operator,
-) -> anyhow::Result<(RemediationReport, Exit)> {
-    let mut interrupt = None;
-    for _ in 0..ATTEMPTS {
-        let (facts, plan) = prepare(connection, scope, wish).await?;
-        operator.show(facts.as_ref(), &plan)?;
-        if plan.is_blocked() {
-            let message = "Nothing was changed: preflight says no. Mend what it names, or --ignore-preflight-errors=ID,… if you know better.";
-            return Ok((RemediationReport::new(&plan, Outcome::Blocked, message), Exit::CheckSaysNo));
-        }
-        let facts = facts.context("a plan without an observed cluster is always blocked")?;
-        if plan.is_empty() {
-            return Ok((RemediationReport::new(&plan, Outcome::NothingToDo, "Nothing to do."), Exit::Done));
-        }
-        let run = Run { connection, facts: &facts, plan: &plan, wish };
-        if options.dry_run {
-            run.rehearse().await?;
-            let message = "Dry run: nothing was changed. The API server would accept every write.";
-            return Ok((RemediationReport::new(&plan, Outcome::DryRun, message), Exit::Done));
-        }
-        if !operator.confirm(&plan)? {
-            return Ok((
-                RemediationReport::new(&plan, Outcome::Interrupted, "Nothing was changed."),
-                Exit::Interrupted,
-            ));
-        }
-        let namespace = &run.kube_proxy()?.namespace;
-        let interrupt = match &interrupt {
-            Some(interrupt) => interrupt,
-            None => interrupt.insert(Interrupt::listen().context("listening for signals; nothing was changed")?),
-        };
-        let lock = Lock::take(&connection.client, namespace, options.lease).await?;
-        let result = run.execute(&lock, interrupt).await;
-        lock.release().await;
-        match result? {
-            Some(done) => return Ok(done),
-            None => say("somebody changed the ConfigMap meanwhile: looking again"),
-        }
+) -> anyhow::Result<Ended> {
+    let interrupt = Interrupt::listen().context("listening for signals; nothing was changed")?;
+    let mut helper = None;
+    let mut job = Job { connection, scope, wish, options: &options, interrupt: &interrupt, helper: &mut helper };
+    let result = job.run(operator).await;
+    match &helper {
+        Some(helper) if !options.keep_helper => helper.end().await,
+        Some(helper) => keep(helper, &result).await,
+        None => {}
     }
-    anyhow::bail!(
-        "the ConfigMap was changed by somebody else {ATTEMPTS} times in a row; nothing was changed by this run; find out who and run again"
-    )
+    result
 }
 
-/// Observes and plans; without the rights for it, the plan says only which are missing.
-async fn prepare(connection: &Connection, scope: &Scope, wish: &Wish) -> anyhow::Result<(Option<Facts>, Plan)> {
-    let client = &connection.client;
-    let sets = Api::all_with(client.clone(), &objects::daemon_sets());
-    let found = match api::list(&sets, &ListParams::default(), |set: DaemonSet| set).await {
-        Ok(sets) => {
-            find(&sets, scope.namespace.as_deref(), scope.daemon_set.as_deref()).ok().and_then(|found| found.kube_proxy)
-        }
-        Err(error) if api::code(&error) == Some(403) => None,
-        Err(error) => {
-            anyhow::bail!("listing the DaemonSets of {}: {}; nothing was changed", connection.server, plain(&error))
-        }
-    };
-    let namespace =
-        found.map(|found| found.namespace).or(scope.namespace.clone()).unwrap_or_else(|| "kube-system".to_owned());
-    let missing = permissions::missing(client, &namespace).await.map_err(|error| {
-        anyhow::anyhow!("asking which rights this user has: {}; nothing was changed", plain(&error))
-    })?;
-    let permissions = (!missing.is_empty()).then(|| {
-        let hint = "kubeadm/remediate-rbac.yaml grants exactly what is needed; https://kubernetes.io/docs/reference/access-authn-authz/rbac/";
-        let mut check = finding(Level::Error, "permissions", format!("this user may not: {}", missing.join(", ")), hint);
-        super::checks::soften(std::slice::from_mut(&mut check), wish);
-        check
-    });
-    if let Some(check) = permissions.as_ref().filter(|check| check.level == Level::Error) {
-        let mut blocked = Plan::unknown();
-        blocked.checks.push(check.clone());
-        return Ok((None, blocked));
+/// Leaves the helper running; where all run ipvs now, it prepares those that join.
+async fn keep(helper: &Helper, result: &anyhow::Result<Ended>) {
+    let done = result.as_ref().ok().filter(|(_, exit)| *exit == Exit::Done);
+    let target = done.and_then(|(report, _)| report.plan.target.as_ref());
+    let ipvs = target.filter(|target| target.mode == ProxyMode::Ipvs);
+    let config = ipvs.and_then(|target| proxy_config::read(&target.text).ok());
+    let scheduler = config.map(|config| config.scheduler.unwrap_or_else(|| "rr".to_owned()));
+    if let Err(error) = helper.keep(scheduler.as_deref()).await {
+        say(&format!("warning: {error:#}"));
     }
-    let facts = observe(connection, scope).await?;
-    let around = match &facts.kube_proxy {
-        Some(kube_proxy) => look(client, kube_proxy).await?,
-        None => Surroundings::default(),
-    };
-    let mut plan = plan(&facts, &around, wish);
-    plan.checks.extend(permissions);
-    Ok((Some(facts), plan))
+}
+
+struct Job<'a> {
+    connection: &'a Connection,
+    scope: &'a Scope,
+    wish: &'a Wish,
+    options: &'a Options,
+    interrupt: &'a Interrupt,
+    helper: &'a mut Option<Helper>,
+}
+
+/// Someone asked to stop before anything was touched.
+fn interrupted(plan: &Plan) -> Ended {
+    (RemediationReport::new(plan, Outcome::Interrupted, "Interrupted: nothing was changed."), Exit::Interrupted)
+}
+
+impl Job<'_> {
+    async fn run(&mut self, operator: &mut dyn Operator) -> anyhow::Result<Ended> {
+        let (connection, wish, interrupt) = (self.connection, self.wish, self.interrupt);
+        for _ in 0..ATTEMPTS {
+            let prepared = tokio::select! {
+                prepared = self.prepare() => Some(prepared?),
+                () = interrupt.asked() => None,
+            };
+            let Some((facts, around, plan)) = prepared else { return Ok(interrupted(&Plan::unknown())) };
+            operator.show(facts.as_ref(), &plan)?;
+            if plan.is_blocked() {
+                let message = "Nothing was changed: preflight says no. Mend what it names, or --ignore-preflight-errors=ID,… if you know better.";
+                return Ok((RemediationReport::new(&plan, Outcome::Blocked, message), Exit::CheckSaysNo));
+            }
+            let facts = facts.context("a plan without an observed cluster is always blocked")?;
+            if plan.is_empty() {
+                return Ok((RemediationReport::new(&plan, Outcome::NothingToDo, "Nothing to do."), Exit::Done));
+            }
+            let helper = self.helper.as_ref();
+            let run = Run { connection, facts: &facts, around: &around, plan: &plan, wish, helper };
+            let namespace = &run.kube_proxy()?.namespace;
+            if self.options.dry_run {
+                run.rehearse().await?;
+                if let Some(image) = &self.options.helper {
+                    helper::rehearse(&connection.client, namespace, image).await?;
+                }
+                let message = "Dry run: nothing was changed. The API server would accept every write.";
+                return Ok((RemediationReport::new(&plan, Outcome::DryRun, message), Exit::Done));
+            }
+            let confirmed = tokio::select! {
+                confirmed = operator.confirm(&plan) => confirmed?,
+                () = interrupt.asked() => false,
+            };
+            if !confirmed {
+                let message = "Nothing was changed.";
+                return Ok((RemediationReport::new(&plan, Outcome::Interrupted, message), Exit::Interrupted));
+            }
+            let lock = Lock::take(&connection.client, namespace, self.options.lease).await?;
+            let result = run.execute(&lock, interrupt).await;
+            lock.release().await;
+            match result? {
+                Some(done) => return Ok(done),
+                None => say("somebody changed the ConfigMap meanwhile: looking again"),
+            }
+        }
+        anyhow::bail!(
+            "the ConfigMap was changed by somebody else {ATTEMPTS} times in a row; nothing was changed by this run; find out who and run again"
+        )
+    }
+
+    /// Observes and plans; without the rights for it, the plan says only which are missing.
+    async fn prepare(&mut self) -> anyhow::Result<(Option<Facts>, Surroundings, Plan)> {
+        let client = &self.connection.client;
+        let namespace = self.namespace().await?;
+        let checks = self.rights(&namespace).await?;
+        if checks.iter().any(|check| check.level == Level::Error) {
+            return Ok((None, Surroundings::default(), Plan { checks, ..Plan::unknown() }));
+        }
+        let mut facts = observe(self.connection, self.scope).await?;
+        let around = match &facts.kube_proxy {
+            Some(kube_proxy) => look(client, kube_proxy).await?,
+            None => Surroundings::default(),
+        };
+        let mut first = plan(&facts, &around, self.wish);
+        // What is refused anyway needs no helper; nor is it needed to find that there is nothing to do, but for leftovers.
+        if let (Some(image), false, Some(target)) = (&self.options.helper, first.is_blocked(), first.target.clone()) {
+            if !self.options.dry_run || self.wish.look_at_nodes {
+                let helper = match &mut *self.helper {
+                    Some(helper) => helper,
+                    none => none.insert(Helper::start(client, &namespace, image).await?),
+                };
+                look_at_hosts(helper, &mut facts, &target.text, &around.services.questions()).await?;
+                first = plan(&facts, &around, self.wish);
+            }
+        }
+        let mut plan = first;
+        plan.checks.extend(checks);
+        Ok((Some(facts), around, plan))
+    }
+
+    /// kube-proxy's namespace, as far as the rights to look go.
+    async fn namespace(&self) -> anyhow::Result<String> {
+        let (connection, scope) = (self.connection, self.scope);
+        let sets = Api::all_with(connection.client.clone(), &objects::daemon_sets());
+        let found = match api::list(&sets, &ListParams::default(), |set: DaemonSet| set).await {
+            Ok(sets) => find(&sets, scope.namespace.as_deref(), scope.daemon_set.as_deref())
+                .ok()
+                .and_then(|found| found.kube_proxy),
+            Err(error) if api::code(&error) == Some(403) => None,
+            Err(error) => {
+                anyhow::bail!("listing the DaemonSets of {}: {}; nothing was changed", connection.server, plain(&error))
+            }
+        };
+        let found = found.map(|found| found.namespace);
+        Ok(found.or(scope.namespace.clone()).unwrap_or_else(|| "kube-system".to_owned()))
+    }
+
+    /// What this user may not do, and what the namespace forbids.
+    async fn rights(&self, namespace: &str) -> anyhow::Result<Vec<Finding>> {
+        let client = &self.connection.client;
+        let with_helper = self.options.helper.is_some();
+        let missing = permissions::missing(client, namespace, with_helper).await.map_err(|error| {
+            anyhow::anyhow!("asking which rights this user has: {}; nothing was changed", plain(&error))
+        })?;
+        let mut checks = Vec::new();
+        if !missing.is_empty() {
+            let hint = "kubeadm/remediate-rbac.yaml grants exactly what is needed; https://kubernetes.io/docs/reference/access-authn-authz/rbac/";
+            let message = format!("this user may not: {}", missing.join(", "));
+            checks.push(finding(Level::Error, "permissions", message, hint));
+        } else if with_helper && let Some(forbids) = permissions::pod_security(client, namespace).await {
+            let hint = "the node helper must be privileged, as kube-proxy is: label the namespace pod-security.kubernetes.io/enforce=privileged; https://kubernetes.io/docs/concepts/security/pod-security-admission/";
+            checks.push(finding(Level::Error, "pod-security", forbids, hint));
+        }
+        super::checks::soften(&mut checks, self.wish);
+        Ok(checks)
+    }
 }

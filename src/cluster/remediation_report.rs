@@ -4,6 +4,7 @@ use serde::Serialize;
 
 use super::drift::few;
 use super::facts::Facts;
+use super::helper::work::Cleaned;
 use super::plan::{NOT_READY, Plan};
 use super::status_report::line;
 use crate::report::{API_VERSION, Finding};
@@ -14,6 +15,8 @@ use crate::report::{API_VERSION, Finding};
 pub enum Outcome {
     /// Every node that could be switched is, and proved it.
     Done,
+    /// Every node is switched and proved, but what another mode left could not be removed everywhere.
+    LeftoversRemain,
     /// It was so before.
     NothingToDo,
     /// Only the plan was asked for.
@@ -65,6 +68,9 @@ pub struct NodeResult {
     /// More about it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,
+    /// What became of what other modes had left there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cleaned: Option<Cleaned>,
 }
 
 /// A run of `remediate`. Its JSON form is an interface.
@@ -114,7 +120,8 @@ impl RemediationReport {
         for node in &self.nodes {
             let mode = node.mode.map(|mode| format!(" {mode}")).unwrap_or_default();
             let detail = node.detail.as_ref().map(|detail| format!(": {detail}")).unwrap_or_default();
-            text.push_str(&format!("  {}  {}{mode}{detail}\n", node.name, node.outcome.word()));
+            let cleaned = node.cleaned.as_ref().map(|cleaned| format!("; {}", cleaned.words())).unwrap_or_default();
+            text.push_str(&format!("  {}  {}{mode}{detail}{cleaned}\n", node.name, node.outcome.word()));
         }
         if let Some(backup) = &self.backup {
             text.push_str(&format!("What stood before is kept as ConfigMap {backup}.\n"));
@@ -142,7 +149,7 @@ impl NodeOutcome {
 impl NodeResult {
     /// A node without more to say.
     pub fn new(name: &str, outcome: NodeOutcome) -> Self {
-        Self { name: name.to_owned(), outcome, mode: None, detail: None }
+        Self { name: name.to_owned(), outcome, mode: None, detail: None, cleaned: None }
     }
 }
 
@@ -179,9 +186,14 @@ pub fn plan_text(facts: Option<&Facts>, plan: &Plan) -> String {
     });
     let mut steps = Vec::new();
     if plan.to == Some("ipvs") {
-        steps.push(
-            "prepare the nodes: by kpx-prep node install on each; --assume-nodes-prepared vouches for it".to_owned(),
-        );
+        let looked = facts.is_some_and(|facts| facts.proxy_nodes().any(|node| node.host.is_some()));
+        steps.push(if !plan.to_prepare.is_empty() {
+            format!("prepare {} node(s), modules now and at boot: {}", plan.to_prepare.len(), few(&plan.to_prepare))
+        } else if looked {
+            "prepare no node: every one is".to_owned()
+        } else {
+            "prepare the nodes that are not, modules now and at boot".to_owned()
+        });
     }
     if plan.edits {
         let diff: String = plan.diff.lines().map(|line| format!("\n       {line}")).collect();
@@ -196,6 +208,15 @@ pub fn plan_text(facts: Option<&Facts>, plan: &Plan) -> String {
     if rest > 0 {
         let names: Vec<_> = plan.batches.iter().flatten().cloned().collect();
         steps.push(format!("the other {rest} node(s), {} at a time, each proved: {}", plan.batch_size, few(&names)));
+    }
+    if plan.cleans && (rest > 0 || plan.canary.is_some()) {
+        steps.push("on each, once the new proxier carries every Service: remove what the old mode left".to_owned());
+    }
+    if !plan.to_clean.is_empty() {
+        steps.push(format!("the same on nodes that are right already: {}", few(&plan.to_clean)));
+    }
+    if plan.cleans && plan.from == Some("ipvs") && plan.to != plan.from {
+        steps.push("let connections through ipvs end, then remove its virtual servers and kube-ipvs0".to_owned());
     }
     steps.push("a failed proof puts the original back and proves the old mode".to_owned());
     for (index, step) in steps.iter().enumerate() {

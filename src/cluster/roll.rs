@@ -13,6 +13,7 @@ use super::client::Connection;
 use super::daemon_set::KubeProxy;
 use super::events::Events;
 use super::facts::{NodeFacts, PodFacts};
+use super::helper::work::{Cleaned, Cleaner};
 use super::interrupt::Interrupt;
 use super::lock::Lock;
 use super::objects::{self, DaemonSet};
@@ -21,6 +22,7 @@ use super::progress::Progress;
 use super::remediation_report::{NodeOutcome, NodeResult};
 use super::scheduling;
 use super::switch::{End, Switcher};
+use crate::messages::CleanOutcome;
 use crate::mode::ProxyMode;
 
 /// How often the roll looks whether nodes came meanwhile, before it leaves them to the next run.
@@ -46,8 +48,12 @@ pub struct Roll<'a> {
     pub settle: Duration,
     /// Whether to stop after the canary.
     pub pause: bool,
+    /// Nodes that are not switched.
+    pub excluded: &'a [String],
     /// Replaces and proves.
     pub switcher: &'a Switcher,
+    /// Removes what the old mode left on a node whose new one is proved.
+    pub cleaner: Option<&'a Cleaner<'a>>,
     /// The lock that must be held.
     pub lock: &'a Lock,
     /// Whether someone asked to stop.
@@ -103,7 +109,8 @@ impl Roll<'_> {
                         self.progress.event(&format!("{node}: came meanwhile"));
                         let old = self.outdated(pod).await;
                         let end = self.switcher.switch(&node, old.as_ref(), self.mode).await;
-                        if let Err(end) = self.record(&node, end, results) {
+                        let (end, cleaned) = self.clean(&node, end).await;
+                        if let Err(end) = self.record(&node, end, cleaned, results) {
                             return end;
                         }
                     }
@@ -126,14 +133,14 @@ impl Roll<'_> {
                 end = later
                     .map(|later| if matches!(later, End::Proved(..)) { End::Proved(pod.clone(), *how) } else { later });
             }
-            end
+            self.clean(node, end).await
         }))
         .await;
         let mut proved = false;
         let mut failure = None;
-        for (node, end) in batch.iter().zip(ends) {
+        for (node, (end, cleaned)) in batch.iter().zip(ends) {
             proved |= matches!(end, Ok(End::Proved(..)));
-            if let Err(end) = self.record(node, end, results) {
+            if let Err(end) = self.record(node, end, cleaned, results) {
                 failure.get_or_insert(end);
             }
         }
@@ -147,7 +154,26 @@ impl Roll<'_> {
         Ok(proved)
     }
 
-    fn record(&self, node: &str, end: anyhow::Result<End>, results: &mut Vec<NodeResult>) -> Result<(), RollEnd> {
+    /// After a proof: waits for the new proxier's sync, asks whether Services still answer, removes what the old one left.
+    /// That nothing answers any more is a failed switch; that something could not be removed is not.
+    async fn clean(&self, node: &str, end: anyhow::Result<End>) -> (anyhow::Result<End>, Option<Cleaned>) {
+        let (Ok(End::Proved(..)), Some(cleaner)) = (&end, self.cleaner) else { return (end, None) };
+        let cleaned = cleaner.clean(node).await;
+        self.progress.event(&format!("{node}: {}", cleaned.words()));
+        if cleaned.outcome == CleanOutcome::NotServing {
+            let why = cleaned.detail.clone().unwrap_or_else(|| "a Service that answered before does not".to_owned());
+            return (Ok(End::Failed(why)), Some(cleaned));
+        }
+        (end, Some(cleaned))
+    }
+
+    fn record(
+        &self,
+        node: &str,
+        end: anyhow::Result<End>,
+        cleaned: Option<Cleaned>,
+        results: &mut Vec<NodeResult>,
+    ) -> Result<(), RollEnd> {
         let (outcome, detail, failure) = match end {
             Ok(End::Proved(_, how)) => {
                 let by = serde_json::to_value(how).ok().and_then(|how| Some(format!("by {}", how.as_str()?)));
@@ -175,7 +201,7 @@ impl Roll<'_> {
         };
         self.progress.event(&format!("{node}: {word}"));
         self.progress.node_done();
-        let result = NodeResult { mode, detail, ..NodeResult::new(node, outcome) };
+        let result = NodeResult { mode, detail, cleaned, ..NodeResult::new(node, outcome) };
         match results.iter_mut().find(|result| result.name == node) {
             Some(there) => *there = result,
             None => results.push(result),
@@ -228,7 +254,8 @@ impl Roll<'_> {
             let right = [NodeOutcome::Proved, NodeOutcome::Already];
             results.iter().any(|result| result.name == node.name && right.contains(&result.outcome))
         };
-        nodes.retain(|node| node.ready && node.wanted && !node.windows && !settled(node));
+        let excluded = |node: &NodeFacts| self.excluded.contains(&node.name);
+        nodes.retain(|node| node.ready && node.wanted && !node.windows && !settled(node) && !excluded(node));
         Ok(nodes.into_iter().map(|node| (node.name, node.pod)).collect())
     }
 

@@ -9,6 +9,7 @@ use super::client::Connection;
 use super::config_map::{WriteError, read, write};
 use super::daemon_set::KubeProxy;
 use super::facts::PodFacts;
+use super::helper::work::Cleaner;
 use super::observe::list_pods;
 use super::progress::Progress;
 use super::remediation_report::{NodeOutcome, NodeResult};
@@ -31,6 +32,8 @@ pub struct Rollback<'a> {
     pub batch_size: usize,
     /// Replaces and proves.
     pub switcher: &'a Switcher,
+    /// Removes what the failed mode left on a node whose old one is proved again.
+    pub cleaner: Option<&'a Cleaner<'a>>,
     /// Who is told.
     pub progress: &'a Progress,
 }
@@ -51,8 +54,15 @@ impl Rollback<'_> {
         for batch in nodes.chunks(self.batch_size) {
             let names: Vec<_> = batch.iter().map(|(node, _)| node.as_str()).collect();
             self.progress.event(&format!("{}: rolling back", names.join(", ")));
-            let ends = batch.iter().map(|(node, mode)| self.switcher.switch(node, present(node), *mode));
-            for ((node, mode), end) in batch.iter().zip(join_all(ends).await) {
+            let ends = batch.iter().map(|(node, mode)| async {
+                let end = self.switcher.switch(node, present(node), *mode).await;
+                let cleaned = match (&end, self.cleaner) {
+                    (Ok(End::Proved(..)), Some(cleaner)) => Some(cleaner.clean(node).await),
+                    _ => None,
+                };
+                (end, cleaned)
+            });
+            for ((node, mode), (end, cleaned)) in batch.iter().zip(join_all(ends).await) {
                 let (outcome, detail) = match end {
                     Ok(End::Proved(..)) => (NodeOutcome::RolledBack, None),
                     Ok(End::Gone) => (NodeOutcome::Gone, None),
@@ -72,6 +82,7 @@ impl Rollback<'_> {
                     result.detail = detail.or(result.detail.take());
                     result.mode = (outcome == NodeOutcome::RolledBack).then(|| mode.name());
                     result.outcome = outcome;
+                    result.cleaned = cleaned.or(result.cleaned.take());
                 }
             }
         }

@@ -8,18 +8,22 @@ use super::api::plain;
 use super::backup;
 use super::client::Connection;
 use super::config_map::{WriteError, write};
-use super::drift::{State, state};
+use super::drift::{State, few, state};
 use super::events::Events;
 use super::facts::{ConfigFacts, Facts, NodeFacts};
+use super::helper::Helper;
+use super::helper::work::Cleaner;
 use super::interrupt::Interrupt;
 use super::lock::Lock;
 use super::objects;
+use super::on_nodes;
 use super::plan::Plan;
 use super::progress::{Progress, say};
 use super::proxy_config::{METRICS_PORT, read, target};
 use super::remediation_report::{NodeOutcome, NodeResult, Outcome, RemediationReport};
 use super::roll::{Roll, RollEnd};
 use super::rollback::Rollback;
+use super::surroundings::Surroundings;
 use super::switch::Switcher;
 use super::wish::Wish;
 use crate::exit_code::Exit;
@@ -29,8 +33,11 @@ use crate::mode::ProxyMode;
 pub(super) struct Run<'a> {
     pub(super) connection: &'a Connection,
     pub(super) facts: &'a Facts,
+    pub(super) around: &'a Surroundings,
     pub(super) plan: &'a Plan,
     pub(super) wish: &'a Wish,
+    /// Runs kpx-prep on the nodes, unless nothing is to be done there.
+    pub(super) helper: Option<&'a Helper>,
 }
 
 impl<'a> Run<'a> {
@@ -91,6 +98,14 @@ impl<'a> Run<'a> {
             return Ok(Some((report, Exit::Interrupted)));
         }
         let events = Events::new(self.connection.client.clone(), kube_proxy);
+        let parsed = read(&target.text).ok();
+        if let Some(report) = self.prepare_nodes(parsed.as_ref().and_then(|parsed| parsed.scheduler.as_deref())).await {
+            return Ok(Some((report, Exit::Failed)));
+        }
+        if interrupt.is_asked() {
+            let message = "Interrupted: nodes were prepared, and nothing else was changed.";
+            return Ok(Some((RemediationReport::new(self.plan, Outcome::Interrupted, message), Exit::Interrupted)));
+        }
         let maps = self.maps()?;
         let mut kept = None;
         let mut changed = config.changed;
@@ -112,7 +127,8 @@ impl<'a> Run<'a> {
         events
             .normal("RemediationStarted", format!("switching kube-proxy to {} on {} node(s)", target.mode, nodes.len()))
             .await;
-        let port = read(&target.text).map_or(METRICS_PORT, |parsed| parsed.metrics_port);
+        let port = parsed.map_or(METRICS_PORT, |parsed| parsed.metrics_port);
+        let cleaner = self.cleaner(port);
         let switcher = Switcher::new(self.connection, kube_proxy, port, self.wish.timeout);
         let progress = Progress::new(nodes.len());
         let pods = self.facts.nodes.iter().filter_map(|node| Some((node.name.clone(), node.pod.clone()?))).collect();
@@ -126,7 +142,9 @@ impl<'a> Run<'a> {
             batch_size: self.plan.batch_size,
             settle: self.wish.settle,
             pause: self.wish.pause_after_canary,
+            excluded: &self.wish.exclude_nodes,
             switcher: &switcher,
+            cleaner: cleaner.as_ref(),
             lock,
             interrupt,
             progress: &progress,
@@ -140,9 +158,18 @@ impl<'a> Run<'a> {
                 report.nodes.push(NodeResult::new(name, NodeOutcome::NotReached));
             }
         }
+        if let (RollEnd::Done, Some(cleaner)) = (&end, &cleaner) {
+            on_nodes::clean(cleaner, &self.plan.to_clean, &mut report, &progress).await;
+            on_nodes::drain(cleaner, &mut report.nodes, interrupt, &progress).await;
+        }
         let exit = match end {
             RollEnd::Failed(why, timed_out) => {
-                self.failed(&mut report, why, timed_out, &switcher, &progress, &events).await
+                let with = (&switcher, cleaner.as_ref(), &progress);
+                let exit = self.failed(&mut report, why, timed_out, with, &events).await;
+                if let Some(cleaner) = &cleaner {
+                    on_nodes::drain(cleaner, &mut report.nodes, interrupt, &progress).await;
+                }
+                exit
             }
             end => self.ended(&mut report, end, &events).await,
         };
@@ -169,7 +196,17 @@ impl<'a> Run<'a> {
                 };
                 let message = format!("Done: kube-proxy runs {mode} on {proved} node(s), each proved{rest}.");
                 events.normal("RemediationDone", message.clone()).await;
-                (Outcome::Done, message, Exit::Done)
+                let unclean = |node: &&NodeResult| node.cleaned.as_ref().is_some_and(|cleaned| !cleaned.is_clean());
+                let dirty: Vec<_> = report.nodes.iter().filter(unclean).map(|node| node.name.clone()).collect();
+                if dirty.is_empty() || !self.wish.clean {
+                    (Outcome::Done, message, Exit::Done)
+                } else {
+                    let left = format!(
+                        "{message} Leftovers of another mode remain on {}: run the same command again to remove them.",
+                        few(&dirty)
+                    );
+                    (Outcome::LeftoversRemain, left, Exit::TimedOut)
+                }
             }
             RollEnd::Paused => {
                 let message = format!("Paused after the canary: {proved} node(s) run {mode}; {again}.");
@@ -200,8 +237,7 @@ impl<'a> Run<'a> {
         report: &mut RemediationReport,
         why: String,
         timed_out: bool,
-        switcher: &Switcher,
-        progress: &Progress,
+        (switcher, cleaner, progress): (&Switcher, Option<&Cleaner<'_>>, &Progress),
         events: &Events,
     ) -> Exit {
         let original = self.original();
@@ -227,6 +263,7 @@ impl<'a> Run<'a> {
                     original: &original,
                     batch_size: self.plan.batch_size,
                     switcher,
+                    cleaner,
                     progress,
                 };
                 let nodes = self.to_roll_back(report, old_mode);
@@ -255,6 +292,38 @@ impl<'a> Run<'a> {
                 Exit::Failed
             }
         }
+    }
+
+    /// Prepares the nodes for ipvs; a report if that was impossible somewhere.
+    async fn prepare_nodes(&self, scheduler: Option<&str>) -> Option<RemediationReport> {
+        let helper = self.helper?;
+        let progress = Progress::new(0);
+        let prepared = on_nodes::prepare(helper, &self.plan.to_prepare, scheduler.unwrap_or("rr"), &progress).await;
+        progress.finish();
+        if prepared.failed.is_empty() {
+            return None;
+        }
+        let others = match prepared.now.len() {
+            0 => String::new(),
+            count => format!(" {count} other node(s) were prepared, which does no harm."),
+        };
+        let message = format!(
+            "Failed to prepare nodes: {}. The configuration and all kube-proxies are as they were.{others} Mend the nodes and run again.",
+            prepared.failed.join("; ")
+        );
+        Some(RemediationReport::new(self.plan, Outcome::Left, message))
+    }
+
+    fn cleaner(&self, metrics_port: u16) -> Option<Cleaner<'a>> {
+        let answering = |node: &NodeFacts| Some((node.name.clone(), node.survey()?.answering.clone()));
+        Some(Cleaner {
+            helper: self.helper?,
+            metrics_port,
+            services: &self.around.services,
+            answered: self.facts.nodes.iter().filter_map(answering).collect(),
+            removes: self.wish.clean,
+            drain: self.wish.drain,
+        })
     }
 
     /// What stood before the change: of this run, or of the one that it continues.

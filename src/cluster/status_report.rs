@@ -4,11 +4,13 @@ use comfy_table::{Table, presets};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use serde::Serialize;
 
+use super::checks;
 use super::drift::{State, findings, state};
 use super::facts::{Facts, HashAnnotation, NodeFacts};
 use super::flavour::Flavour;
 use super::proof::How;
 use crate::exit_code::Exit;
+use crate::messages::{Leftover, Survey};
 use crate::mode::ProxyMode;
 use crate::report::{API_VERSION, Finding, Format, Level, serialize};
 
@@ -70,6 +72,24 @@ struct NodeLine {
     fallback: bool,
     stale: bool,
     state: State,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    host: Option<HostLine>,
+}
+
+/// What the node helper saw of a node's host.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct HostLine {
+    /// What `node install` would come to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    modules: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    leftovers: Option<Vec<Leftover>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    suspicious: Option<Vec<String>>,
+    /// Why it could not be looked at.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -119,7 +139,7 @@ impl StatusReport {
             kube_proxy: proxy(facts),
             nodes,
             totals,
-            findings: findings(facts),
+            findings: findings(facts).into_iter().chain(checks::hosts::of_status(facts)).collect(),
             backups: facts
                 .backups
                 .iter()
@@ -135,7 +155,7 @@ impl StatusReport {
     /// [`Exit::Done`] if all nodes that should run kube-proxy run the configured mode.
     pub fn exit(&self) -> Exit {
         let broken = self.findings.iter().any(|finding| finding.level == Level::Error);
-        let all = self.nodes.iter().all(|node| node.state == State::Right);
+        let all = self.nodes.iter().all(|node| node.state == State::Right && node.host_is_fine(self.ipvs()));
         if all && !broken && self.kube_proxy.is_some() { Exit::Done } else { Exit::CheckSaysNo }
     }
 
@@ -169,6 +189,11 @@ impl StatusReport {
         Ok(text)
     }
 
+    /// Whether the nodes are to run ipvs.
+    fn ipvs(&self) -> bool {
+        self.kube_proxy.as_ref().is_some_and(|proxy| proxy.target_mode == Some(ProxyMode::Ipvs.name()))
+    }
+
     fn flavour(&self) -> String {
         serde_json::to_value(self.cluster.flavour)
             .ok()
@@ -180,6 +205,10 @@ impl StatusReport {
         let mut table = Table::new();
         table.load_style(presets::NOTHING);
         let mut head = vec!["NODE", "ROLE", "POD", "READY", "RESTARTS", "MODE", "PROVED BY", "STATE"];
+        let hosts = self.nodes.iter().any(|node| node.host.is_some());
+        if hosts {
+            head.extend(["MODULES", "LEFTOVERS"]);
+        }
         if wide {
             head.extend(["IMAGE", "REMARK"]);
         }
@@ -200,6 +229,9 @@ impl StatusReport {
                 },
                 node.state_word(),
             ];
+            if hosts {
+                row.extend(node.host_words());
+            }
             if wide {
                 row.push(node.image.clone().unwrap_or_else(dash));
                 row.push(node.reason.clone().unwrap_or_default());
@@ -257,7 +289,28 @@ impl NodeLine {
             fallback: state == State::Fallback,
             stale: pod.is_some_and(|pod| facts.is_stale(pod)),
             state,
+            host: node.host.as_ref().map(HostLine::new),
         }
+    }
+
+    /// Whether nothing on the host is against its mode, as far as it was looked at.
+    fn host_is_fine(&self, ipvs: bool) -> bool {
+        self.host.as_ref().is_none_or(|host| {
+            let prepared = !ipvs || host.modules.as_deref() == Some("already-prepared");
+            prepared && host.leftovers.as_ref().is_some_and(Vec::is_empty)
+        })
+    }
+
+    fn host_words(&self) -> [String; 2] {
+        let Some(host) = &self.host else { return ["-".to_owned(), "-".to_owned()] };
+        let modules = match host.modules.as_deref() {
+            Some("already-prepared") => "prepared",
+            Some("would-prepare") => "not yet",
+            Some("not-prepared") => "impossible",
+            _ => "unknown",
+        };
+        let leftovers = host.leftovers.as_ref().map_or_else(|| "unknown".to_owned(), |left| left.len().to_string());
+        [modules.to_owned(), leftovers]
     }
 
     fn state_word(&self) -> String {
@@ -269,6 +322,20 @@ impl NodeLine {
             State::NoPod => "no pod",
         };
         if self.stale { format!("{word}, older than its config") } else { word.to_owned() }
+    }
+}
+
+impl HostLine {
+    fn new(host: &Result<Survey, String>) -> Self {
+        match host {
+            Ok(survey) => Self {
+                modules: Some(survey.modules.outcome.clone()),
+                leftovers: Some(survey.leftovers.clone()),
+                suspicious: Some(survey.suspicious.clone()),
+                error: None,
+            },
+            Err(why) => Self { modules: None, leftovers: None, suspicious: None, error: Some(why.clone()) },
+        }
     }
 }
 

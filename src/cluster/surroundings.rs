@@ -10,6 +10,7 @@ use super::api::{self, plain, retried};
 use super::daemon_set::KubeProxy;
 use super::flavour::repository;
 use super::objects;
+use super::services::Services;
 
 /// What was seen around kube-proxy.
 #[derive(Clone, Debug, Default)]
@@ -20,6 +21,8 @@ pub struct Surroundings {
     pub node_ports: usize,
     /// Ports of Services.
     pub service_ports: BTreeSet<(i32, String)>,
+    /// What kube-proxy serves.
+    pub services: Services,
     /// Pods with host ports, by port and protocol.
     pub host_ports: BTreeMap<(i32, String), String>,
     /// One pod of each image that is known to matter, by the image's name; with its environment.
@@ -87,6 +90,7 @@ fn add_service(seen: &mut Surroundings, service: &objects::Service) {
         seen.load_balancers.push(name);
     }
     seen.node_ports += usize::from(matches!(service.spec.r#type.as_str(), "NodePort" | "LoadBalancer"));
+    seen.services.add(service);
     seen.service_ports.extend(service.spec.ports.iter().map(|port| (port.port, protocol(port.protocol.as_ref()))));
 }
 

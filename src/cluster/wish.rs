@@ -45,8 +45,16 @@ pub struct Wish {
     pub settle: Duration,
     /// Checks that shall not stop the run, by id, in lower case; `all` for every one.
     pub ignored_checks: Vec<String>,
-    /// The operator vouches for the kernel modules of every node.
+    /// The operator vouches for the kernel modules of every node: none is prepared.
     pub nodes_are_prepared: bool,
+    /// Nodes that are not switched.
+    pub exclude_nodes: Vec<String>,
+    /// Whether a dry run looks at the nodes' hosts too.
+    pub look_at_nodes: bool,
+    /// Whether what other modes left on the nodes is removed.
+    pub clean: bool,
+    /// How long connections may keep a virtual server that goes.
+    pub drain: Duration,
     /// Stop after the canary.
     pub pause_after_canary: bool,
     /// Leave a failure as it is.

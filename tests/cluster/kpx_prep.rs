@@ -5,6 +5,7 @@ use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
 use serde_json::Value;
+use tokio::io::AsyncReadExt as _;
 use tokio::process::{Child, Command};
 
 use super::cluster_state::Cluster;
@@ -32,14 +33,14 @@ impl Cluster {
         start(&self.kubeconfig, "status", &[&["-o", "json"], arguments].concat()).end().await
     }
 
-    /// `kpx-prep remediate -o json` with confirmation given and nodes prepared.
+    /// `kpx-prep remediate -o json` with confirmation given, and nothing to do on the nodes' hosts.
     pub(crate) async fn remediate(&self, arguments: &[&str]) -> Outcome {
         self.remediation(arguments).end().await
     }
 
     /// The same, not waited for.
     pub(crate) fn remediation(&self, arguments: &[&str]) -> Run {
-        let mut all = vec!["-o", "json", "--yes", "--assume-nodes-prepared"];
+        let mut all = vec!["-o", "json", "--yes", "--assume-nodes-prepared", "--no-clean"];
         all.extend(QUICK.iter().filter(|[name, _]| !arguments.contains(name)).flatten());
         all.extend(arguments);
         start(&self.kubeconfig, "remediate", &all)
@@ -80,6 +81,21 @@ impl Run {
     /// Sends it a signal.
     pub(crate) fn signal(&self, signal: nix::sys::signal::Signal) {
         nix::sys::signal::kill(self.id(), signal).expect("it runs");
+    }
+
+    /// Kills it as soon as this is on its stderr; what it had said by then.
+    pub(crate) async fn killed_when_it_says(mut self, word: &str) -> String {
+        let mut stderr = self.0.stderr.take().expect("a pipe");
+        let mut said = String::new();
+        let mut some = [0; 256];
+        while !said.contains(word) {
+            match stderr.read(&mut some).await {
+                Ok(read) if read > 0 => said.push_str(&String::from_utf8_lossy(&some[..read])),
+                _ => break,
+            }
+        }
+        self.0.kill().await.expect("it could be killed");
+        said
     }
 
     /// Waits for its end.

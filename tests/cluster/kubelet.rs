@@ -1,4 +1,4 @@
-//! What the API server asks a kubelet for, over TLS: logs and port-forwarding. One port serves all nodes.
+//! What the API server asks a kubelet for, over TLS: logs, port-forwarding and exec. One port serves all nodes.
 
 use std::fs;
 use std::path::Path;
@@ -17,6 +17,7 @@ use tokio_rustls::rustls::crypto::ring::default_provider;
 use tokio_rustls::rustls::pki_types::pem::PemObject as _;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
+use super::exec;
 use super::misbehaviour::Misbehaviour;
 use super::port_forward;
 use super::stand_in::{Record, StandIn, locked};
@@ -74,6 +75,10 @@ async fn answer(nodes: Arc<StandIn>, request: Request<Incoming>) -> std::io::Res
             text(StatusCode::INTERNAL_SERVER_ERROR, "unable to do port forwarding: socat not found")
         }
         "portForward" => port_forward::answer(request, record),
+        "exec" if wrong.contains(&Misbehaviour::RefusesExec) => {
+            text(StatusCode::INTERNAL_SERVER_ERROR, "container runtime is down")
+        }
+        "exec" => exec::answer(nodes, request, record),
         _ => text(StatusCode::NOT_FOUND, "404 page not found"),
     })
 }

@@ -21,6 +21,20 @@ pub(crate) enum Misbehaviour {
     Down,
     /// Pods are not bound to it.
     Unschedulable,
+    /// The kubelet answers 500 to exec.
+    RefusesExec,
+    /// No image but kube-proxy's is there, and none may be pulled.
+    NoOtherImage,
+    /// The kernel has no ipvs modules.
+    CannotBePrepared,
+    /// The modules are there and do not load.
+    InstallFails,
+    /// Somebody else has a virtual server there.
+    ForeignServer,
+    /// In ipvs mode no Service answers.
+    StopsServing,
+    /// What the old mode left cannot be removed.
+    CannotBeCleaned,
     /// Containers take that much longer to start.
     SlowStart(Duration),
 }

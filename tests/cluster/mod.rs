@@ -3,7 +3,9 @@
 pub(crate) mod before;
 pub(crate) mod cluster_state;
 pub(crate) mod control_plane;
+pub(crate) mod exec;
 pub(crate) mod fault_proxy;
+pub(crate) mod hosts;
 pub(crate) mod kpx_prep;
 pub(crate) mod kube_proxy;
 pub(crate) mod kubelet;

@@ -73,6 +73,11 @@ async fn live(nodes: &StandIn, pod: &Pod, record: &Record) {
             _ => {}
         }
     }
+    let is_kube_proxy = container_words(pod).iter().any(|word| word.contains("kube-proxy"));
+    if !is_kube_proxy && nodes.has(node, Misbehaviour::NoOtherImage) {
+        report(nodes, pod, &Container::waiting("ErrImageNeverPull", 0, "Pending")).await;
+        std::future::pending::<()>().await;
+    }
     // The volume is filled when the pod starts and stays as it is over the next minute, restarts of the container included.
     let Some(invocation) = invocation(nodes, pod).await else {
         report(nodes, pod, &Container::running(0)).await;
@@ -89,6 +94,7 @@ async fn live(nodes: &StandIn, pod: &Pod, record: &Record) {
             Ok(process) => {
                 let (ipvs, mode) = (process.mode == "ipvs", process.log.clone());
                 *locked(&record.log) = mode;
+                nodes.hosts.started(node, &process.mode);
                 *locked(&record.process) = Some(process);
                 let after = wrong.iter().find_map(|wrong| match wrong {
                     Misbehaviour::LosesIpvsAfter(time) if ipvs => Some(*time),
@@ -171,11 +177,17 @@ async fn report(nodes: &StandIn, pod: &Pod, container: &Container) {
     let _ = pods(nodes, pod).patch_status(&pod.name_any(), &PatchParams::default(), &Patch::Merge(status)).await;
 }
 
+/// The command of the pod's first container.
+fn container_words(pod: &Pod) -> Vec<String> {
+    let container = pod.spec.as_ref().and_then(|spec| spec.containers.first());
+    container.map(|first| first.command.iter().chain(&first.args).flatten().cloned().collect()).unwrap_or_default()
+}
+
 /// What kube-proxy's container is started with, the file read from the ConfigMap now; nothing for other programs.
 async fn invocation(nodes: &StandIn, pod: &Pod) -> Option<Invocation> {
     let spec = pod.spec.as_ref()?;
     let container = spec.containers.first()?;
-    let words: Vec<_> = container.command.iter().chain(&container.args).flatten().cloned().collect();
+    let words = container_words(pod);
     words.iter().find(|word| word.contains("kube-proxy"))?;
     let flag = |name: &str| {
         let joined = words.iter().find_map(|word| word.strip_prefix(&format!("{name}=")));

@@ -21,22 +21,35 @@ use super::kubelet::text;
 use super::stand_in::{Record, locked};
 
 /// The protocol of kubelets until 1.29 at least; what newer clients offer beside it they do not know.
-const PROTOCOL: &str = "v4.channel.k8s.io";
+pub(crate) const PROTOCOL: &str = "v4.channel.k8s.io";
 
 fn header<'a>(headers: &'a HeaderMap, name: &http::HeaderName) -> &'a str {
     headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
 }
 
-/// Switches to WebSocket and serves what the pod runs.
-pub(crate) fn answer(mut request: Request<Incoming>, record: Arc<Record>) -> Response<Full<Bytes>> {
-    let headers = request.headers();
+/// The answer that switches to WebSocket, if that is what was asked for.
+pub(crate) fn switched(headers: &HeaderMap) -> Option<Response<Full<Bytes>>> {
     let offered = header(headers, &SEC_WEBSOCKET_PROTOCOL);
     if !header(headers, &UPGRADE).eq_ignore_ascii_case("websocket")
         || offered.split(',').all(|one| one.trim() != PROTOCOL)
     {
-        return text(StatusCode::BAD_REQUEST, "unable to upgrade: only WebSocket here");
+        return None;
     }
     let accept = derive_accept_key(header(headers, &SEC_WEBSOCKET_KEY).as_bytes());
+    let response = Response::builder()
+        .status(StatusCode::SWITCHING_PROTOCOLS)
+        .header(UPGRADE, "websocket")
+        .header(CONNECTION, "Upgrade")
+        .header(SEC_WEBSOCKET_ACCEPT, accept)
+        .header(SEC_WEBSOCKET_PROTOCOL, PROTOCOL);
+    Some(response.body(Full::default()).expect("a response"))
+}
+
+/// Switches to WebSocket and serves what the pod runs.
+pub(crate) fn answer(mut request: Request<Incoming>, record: Arc<Record>) -> Response<Full<Bytes>> {
+    let Some(response) = switched(request.headers()) else {
+        return text(StatusCode::BAD_REQUEST, "unable to upgrade: only WebSocket here");
+    };
     let query = request.uri().query().unwrap_or_default();
     let values = query.split('&').filter_map(|pair| pair.strip_prefix("port="));
     let numbers = values.flat_map(|value| value.split("%2C").flat_map(|part| part.split(',')));
@@ -49,14 +62,7 @@ pub(crate) fn answer(mut request: Request<Incoming>, record: Arc<Record>) -> Res
         let socket = WebSocketStream::from_raw_socket(TokioIo::new(upgraded), Role::Server, None).await;
         serve(socket, ports, record).await;
     });
-    Response::builder()
-        .status(StatusCode::SWITCHING_PROTOCOLS)
-        .header(UPGRADE, "websocket")
-        .header(CONNECTION, "Upgrade")
-        .header(SEC_WEBSOCKET_ACCEPT, accept)
-        .header(SEC_WEBSOCKET_PROTOCOL, PROTOCOL)
-        .body(Full::default())
-        .expect("a response")
+    response
 }
 
 type Socket = WebSocketStream<TokioIo<hyper::upgrade::Upgraded>>;

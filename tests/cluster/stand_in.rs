@@ -12,6 +12,7 @@ use kube::{Client, ResourceExt as _};
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
+use super::hosts::Hosts;
 use super::kube_proxy::KubeProxy;
 use super::misbehaviour::Misbehaviour;
 use super::pod_worker;
@@ -35,6 +36,8 @@ pub(crate) struct StandIn {
     nodes: Mutex<HashMap<String, Vec<Misbehaviour>>>,
     /// By namespace and name.
     pods: Mutex<HashMap<(String, String), Arc<Record>>>,
+    /// What kpx-prep on the nodes finds and does.
+    pub(crate) hosts: Hosts,
     /// Where the kubelet of every node serves.
     kubelet_port: u16,
 }
@@ -48,7 +51,7 @@ impl StandIn {
     /// Starts to look after pods.
     pub(crate) fn start(client: Client, kubelet_port: u16) -> Arc<Self> {
         let (nodes, pods) = (Mutex::default(), Mutex::default());
-        let stand_in = Arc::new(Self { client, nodes, pods, kubelet_port });
+        let stand_in = Arc::new(Self { client, nodes, pods, hosts: Hosts::default(), kubelet_port });
         tokio::spawn(Arc::clone(&stand_in).watch());
         stand_in
     }
@@ -201,6 +204,7 @@ impl StandIn {
     /// No nodes any more, as far as this side is concerned.
     pub(crate) fn clear(&self) {
         locked(&self.nodes).clear();
+        self.hosts.clear();
     }
 }
 

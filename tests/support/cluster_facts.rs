@@ -43,6 +43,7 @@ pub(crate) fn node(name: &str, mode: Option<ProxyMode>) -> NodeFacts {
             ..PodFacts::default()
         }),
         proof: Proof { mode, how: mode.map(|_| How::ProxyMode), ..Proof::default() },
+        host: None,
     }
 }
 
@@ -99,6 +100,10 @@ pub(crate) fn wish(mode: &str) -> Wish {
         settle: Duration::ZERO,
         ignored_checks: Vec::new(),
         nodes_are_prepared: true,
+        exclude_nodes: Vec::new(),
+        look_at_nodes: false,
+        clean: true,
+        drain: Duration::from_secs(1),
         pause_after_canary: false,
         no_rollback: false,
     }

@@ -3,11 +3,10 @@
 use super::Question;
 use crate::cluster::daemon_set::ConfigSource;
 use crate::cluster::drift::finding;
-use crate::mode::ProxyMode;
 use crate::report::{Finding, Level};
 
 pub(super) fn check(question: Question, findings: &mut Vec<Finding>) {
-    let Question { facts, around, wish, target, edits } = question;
+    let Question { facts, around, edits, .. } = question;
     let (Some(kube_proxy), Some(config)) = (&facts.kube_proxy, &facts.config) else { return };
     let place = format!("ConfigMap {}/{}", kube_proxy.namespace, config.name);
     if let Some(advice) = facts.flavour.advice() {
@@ -50,11 +49,5 @@ pub(super) fn check(question: Question, findings: &mut Vec<Finding>) {
         );
         let hint = "finish that first: kubectl rollout status, or delete the old pods; https://kubernetes.io/docs/tasks/manage-daemon/update-daemon-set/";
         findings.push(finding(Level::Error, "pending-revision", message, hint));
-    }
-    if target.mode == ProxyMode::Ipvs && !wish.is_restore() && !wish.nodes_are_prepared {
-        let message = "whether every node can run ipvs is not known: a node without the kernel modules loses kube-proxy \
-                       (1.26 and newer) or silently stays with iptables";
-        let hint = "run kpx-prep node install on every node, then say so by --assume-nodes-prepared; https://github.com/kubernetes/kubernetes/blob/master/pkg/proxy/ipvs/README.md";
-        findings.push(finding(Level::Error, "nodes-prepared", message, hint));
     }
 }

@@ -3,6 +3,7 @@
 //! An [`Level::Error`] stops the run unless its id is ignored, as with kubeadm's `--ignore-preflight-errors`.
 
 mod config;
+pub mod hosts;
 mod network;
 mod nodes;
 
@@ -33,6 +34,7 @@ pub fn run(question: Question) -> Vec<Finding> {
     config::check(question, &mut findings);
     nodes::check(question, &mut findings);
     network::check(question, &mut findings);
+    hosts::check(question, &mut findings);
     findings.extend(question.target.warnings.iter().map(|warning| {
         finding(
             Level::Warning,

@@ -6,6 +6,7 @@ mod configs;
 mod failures;
 mod figures;
 mod harness;
+mod helper;
 mod kubectl;
 mod locks;
 mod meanwhile;
@@ -25,6 +26,7 @@ pub(crate) fn all() -> Vec<Trial> {
         rolls::trials(),
         back::trials(),
         failures::trials(),
+        helper::trials(),
         blocked::trials(),
         configs::trials(),
         meanwhile::trials(),

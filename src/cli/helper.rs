@@ -1,0 +1,58 @@
+//! `kpx-prep node helper`: what the container of the node helper's `DaemonSet` runs.
+
+use std::path::PathBuf;
+
+use anyhow::Context as _;
+use clap::Args;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::exit_code::{Exit, Refusal};
+use crate::node::install::{Options, install};
+use crate::node::modprobe::HostModprobe;
+use crate::node::modules::Wish;
+use crate::node::root::Root;
+use crate::report::{Format, print};
+
+/// Wait to be used by kpx-prep remediate: what the node helper's container runs
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  kpx-prep node helper --prepare --root /host")]
+pub(super) struct HelperArgs {
+    /// First prepare the node, for nodes that join later (remediate --keep-helper)
+    #[arg(long)]
+    prepare: bool,
+    /// The IPVS scheduler that kube-proxy uses
+    #[arg(long, value_name = "NAME", default_value = "rr", requires = "prepare")]
+    scheduler: String,
+    /// Where the node's own file tree is
+    #[arg(long, value_name = "DIR", default_value = "/")]
+    root: PathBuf,
+}
+
+impl HelperArgs {
+    pub(super) fn run(self) -> anyhow::Result<Exit> {
+        if self.prepare
+            && let Err(error) = self.install()
+        {
+            // The run at the cluster finds it and tells the operator; a container that ends and starts again would not help.
+            anstream::eprintln!("error: {error:#}");
+        }
+        crate::cluster::run(async {
+            // As the first process of its container it would ignore a signal that nobody waits for.
+            let mut terminate = signal(SignalKind::terminate()).context("waiting for SIGTERM")?;
+            let mut interrupt = signal(SignalKind::interrupt()).context("waiting for SIGINT")?;
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+            Ok(Exit::Done)
+        })
+    }
+
+    fn install(&self) -> anyhow::Result<()> {
+        let wish = Wish::parse("all", &self.scheduler).map_err(Refusal::usage)?;
+        let root = Root::new(&self.root).with_context(|| format!("--root {}", self.root.display()))?;
+        let options = Options { load: true, dry_run: false, force: false };
+        let (report, _) = install(&root, &wish, options, &HostModprobe(&root))?;
+        print(&report.render(Format::Text)?)
+    }
+}

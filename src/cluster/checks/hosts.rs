@@ -1,0 +1,284 @@
+//! Checks on the nodes' hosts, as the node helper saw them.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::Question;
+use crate::cluster::drift::{few, finding};
+use crate::cluster::facts::{Facts, NodeFacts};
+use crate::cluster::proxy_config;
+use crate::kubeadm::cidr::Cidr;
+use crate::messages::Survey;
+use crate::mode::ProxyMode;
+use crate::report::{Finding, Level};
+
+/// The API server's default `--service-node-port-range`.
+const NODE_PORTS: (u16, u16) = (30000, 32767);
+/// The kernel from which on `conn_reuse_mode` does no harm (k/k#93297); kube-proxy leaves it alone from there.
+const REUSE_IS_MENDED: (u32, u32) = (5, 9);
+/// The first `nft` that leaves kube-proxy's tables alone (KEP-3866).
+const NFT_IS_SAFE: (u32, u32) = (1, 0);
+
+pub(super) fn check(question: Question, findings: &mut Vec<Finding>) {
+    let Question { facts, wish, target, .. } = question;
+    excluded(question, findings);
+    let included = |node: &&NodeFacts| !wish.exclude_nodes.contains(&node.name);
+    let asked: Vec<_> = facts.proxy_nodes().filter(|node| node.ready && node.host.is_some()).filter(included).collect();
+    let ipvs = target.mode == ProxyMode::Ipvs;
+    if asked.is_empty() {
+        if ipvs && !wish.is_restore() && !wish.nodes_are_prepared {
+            let message = "whether every node can run ipvs was not looked at: without the kernel modules kube-proxy exits \
+                           (1.26 and newer) or silently stays with iptables";
+            let hint = "--dry-run --nodes looks, as a run without --dry-run does before it changes anything; https://github.com/kubernetes/kubernetes/blob/master/pkg/proxy/ipvs/README.md";
+            findings.push(finding(Level::Warning, "nodes-prepared", message, hint));
+        }
+        return;
+    }
+    let switches = question.edits || facts.proxy_nodes().any(|node| node.proof.mode != Some(target.mode));
+    findings.extend(leftovers(facts, wish.clean));
+    if !switches {
+        return;
+    }
+    unreachable(&asked, ipvs && !wish.is_restore() && !wish.nodes_are_prepared, findings);
+    if ipvs && !wish.nodes_are_prepared {
+        unprepared(&asked, wish.is_restore(), findings);
+    }
+    foreign_servers(question, &asked, findings);
+    network(question, &asked, findings);
+}
+
+/// What `status` tells of the hosts that the helper looked at.
+pub fn of_status(facts: &Facts) -> Vec<Finding> {
+    let asked: Vec<_> = facts.proxy_nodes().filter(|node| node.host.is_some()).collect();
+    let mut findings = Vec::new();
+    unreachable(&asked, false, &mut findings);
+    if facts.target() == Ok(ProxyMode::Ipvs) {
+        unprepared(&asked, true, &mut findings);
+        let not_yet = surveys(asked.iter().copied()).filter(|(_, survey)| survey.modules.outcome == "would-prepare");
+        let names: Vec<_> = not_yet.map(|(name, _)| name.to_owned()).collect();
+        if !names.is_empty() {
+            let message = format!("{}: not prepared for ipvs, now or at the next boot", few(&names));
+            let hint = "kpx-prep remediate prepares them, on one host kpx-prep node install";
+            findings.push(finding(Level::Warning, "node-modules", message, hint));
+        }
+    }
+    findings.extend(leftovers(facts, false));
+    findings
+}
+
+/// What the helper found left behind on nodes of other modes, and what it found suspicious.
+fn leftovers(facts: &Facts, cleaned: bool) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    let with = |wanted: fn(&Survey) -> usize| -> Vec<String> {
+        let counted = surveys(facts.proxy_nodes()).map(|(node, survey)| (node, wanted(survey)));
+        counted.filter(|(_, count)| *count > 0).map(|(node, count)| format!("{node} ({count})")).collect()
+    };
+    let left = with(|survey| survey.leftovers.len());
+    if !left.is_empty() {
+        let message = format!(
+            "{}: rules, sets, virtual servers or links of a mode that kube-proxy no longer runs there{}",
+            few(&left),
+            if cleaned { "; they are removed" } else { "" }
+        );
+        let hint = "kpx-prep remediate removes them, on one host kpx-prep node clean; stale rules reject traffic: https://github.com/kubernetes/kubernetes/issues/102314";
+        findings.push(finding(if cleaned { Level::Info } else { Level::Warning }, "leftovers", message, hint));
+    }
+    let suspicious = with(|survey| survey.suspicious.len());
+    if !suspicious.is_empty() {
+        let message =
+            format!("{}: what looks like kube-proxy's and is not, or is used by others; left alone", few(&suspicious));
+        let hint = "kpx-prep node leftovers on the host names it";
+        findings.push(finding(Level::Info, "suspicious-rules", message, hint));
+    }
+    findings
+}
+
+fn surveys<'a>(nodes: impl Iterator<Item = &'a NodeFacts>) -> impl Iterator<Item = (&'a str, &'a Survey)> {
+    nodes.filter_map(|node| Some((node.name.as_str(), node.survey()?)))
+}
+
+fn excluded(question: Question, findings: &mut Vec<Finding>) {
+    let Question { facts, wish, target, .. } = question;
+    if wish.exclude_nodes.is_empty() {
+        return;
+    }
+    let names = few(&wish.exclude_nodes);
+    let unknown: Vec<_> =
+        wish.exclude_nodes.iter().filter(|name| !facts.nodes.iter().any(|node| node.name == **name)).cloned().collect();
+    if !unknown.is_empty() {
+        let message = format!("--exclude-nodes: no such node: {}", few(&unknown));
+        findings.push(finding(Level::Error, "exclude-nodes", message, "kpx-prep status lists the nodes"));
+    }
+    let link = "https://github.com/kubernetes/kubernetes/blob/master/pkg/proxy/ipvs/README.md";
+    let (level, message) = if target.mode != ProxyMode::Ipvs {
+        (Level::Warning, format!("{names}: not switched now; their kube-proxy runs {} once it restarts", target.mode))
+    } else if facts.minor() <= 25 {
+        (
+            Level::Warning,
+            format!(
+                "{names}: not prepared and not switched; one ConfigMap serves all nodes, so their kube-proxy tries ipvs once it restarts, and falls back to iptables without a word where the modules are missing"
+            ),
+        )
+    } else {
+        (
+            Level::Error,
+            format!(
+                "{names}: one ConfigMap serves all nodes; a kube-proxy of 1.26 or newer that restarts on a node that cannot run ipvs exits"
+            ),
+        )
+    };
+    findings.push(finding(level, "exclude-nodes", message, link));
+}
+
+fn unreachable(nodes: &[&NodeFacts], needed: bool, findings: &mut Vec<Finding>) {
+    let mut by_reason: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+    for node in nodes {
+        if let Some(Err(why)) = &node.host {
+            by_reason.entry(why).or_default().push(node.name.clone());
+        }
+    }
+    let level = if needed { Level::Error } else { Level::Warning };
+    for (why, names) in by_reason {
+        let message = format!("{}: the node helper could not look: {why}", few(&names));
+        let hint = "kubectl -n kube-system describe pods -l app.kubernetes.io/name=kpx-prep-node; or run kpx-prep node install there by hand";
+        findings.push(finding(level, "node-helper", message, hint));
+    }
+}
+
+/// Nodes that cannot be prepared, by what is in the way.
+fn unprepared(nodes: &[&NodeFacts], restores: bool, findings: &mut Vec<Finding>) {
+    let mut by_reason: BTreeMap<(String, String), Vec<String>> = BTreeMap::new();
+    for (name, survey) in surveys(nodes.iter().copied()).filter(|(_, survey)| survey.modules.outcome == "not-prepared")
+    {
+        let errors = survey.modules.findings.iter().filter(|note| note.level == Level::Error);
+        let (messages, hints): (Vec<_>, BTreeSet<_>) =
+            errors.map(|note| (note.message.as_str(), note.hint.as_deref().unwrap_or_default())).unzip();
+        let message = if messages.is_empty() { survey.modules.summary.clone() } else { messages.join("; ") };
+        let hints = hints.into_iter().filter(|hint| !hint.is_empty()).collect::<Vec<_>>().join("; ");
+        by_reason.entry((message, hints)).or_default().push(name.to_owned());
+    }
+    let level = if restores { Level::Warning } else { Level::Error };
+    for ((message, hint), names) in by_reason {
+        findings.push(finding(level, "node-modules", format!("{}: {message}", few(&names)), &hint));
+    }
+}
+
+fn foreign_servers(question: Question, nodes: &[&NodeFacts], findings: &mut Vec<Finding>) {
+    let Question { around, target, .. } = question;
+    if target.mode == ProxyMode::Iptables {
+        return;
+    }
+    let config = proxy_config::read(&target.text).ok();
+    let given: Vec<String> = config.map(|config| config.exclude_cidrs).unwrap_or_default();
+    let ranges: Vec<Cidr> = given.iter().filter_map(|cidr| cidr.parse().ok()).collect();
+    let protects = target.mode == ProxyMode::Ipvs;
+    let (mut on, mut servers, mut cidrs) = (Vec::new(), BTreeSet::new(), BTreeSet::new());
+    for (name, survey) in surveys(nodes.iter().copied()) {
+        let foreign: Vec<_> =
+            survey.virtual_servers.iter().filter(|server| around.services.is_foreign(server)).collect();
+        let mut destroyed = false;
+        for server in foreign {
+            let own = format!("{}/{}", server.address, if server.address.is_ipv6() { 128 } else { 32 });
+            let covered = own.parse::<Cidr>().is_ok_and(|own| ranges.iter().any(|range| range.overlaps(own)));
+            // kube-proxy looks at addresses only; one that goes by a mark has none.
+            if protects && (covered || server.protocol == "FWM") {
+                continue;
+            }
+            destroyed = true;
+            servers.insert(format!("{} {}:{}", server.protocol, server.address, server.port));
+            cidrs.insert(own);
+        }
+        if destroyed {
+            on.push(name.to_owned());
+        }
+    }
+    if on.is_empty() {
+        return;
+    }
+    let list = few(&servers.into_iter().collect::<Vec<_>>());
+    let (message, hint) = if protects {
+        let all: Vec<String> = given.into_iter().chain(cidrs).collect();
+        (
+            format!("{}: virtual servers of somebody else ({list}), which kube-proxy in ipvs mode deletes", few(&on)),
+            format!(
+                "--exclude-cidrs {} makes it leave them alone; https://github.com/kubernetes/kubernetes/issues/59507",
+                all.join(",")
+            ),
+        )
+    } else {
+        (
+            format!(
+                "{}: virtual servers of somebody else ({list}); kube-proxy in nftables mode empties all of IPVS at every start",
+                few(&on)
+            ),
+            "they cannot live on one node: move them away first; https://github.com/kubernetes/kubernetes/issues/55857"
+                .to_owned(),
+        )
+    };
+    findings.push(finding(Level::Error, "foreign-virtual-servers", message, &hint));
+}
+
+fn network(question: Question, nodes: &[&NodeFacts], findings: &mut Vec<Finding>) {
+    let Question { around, wish, target, .. } = question;
+    let which = |wanted: &dyn Fn(&Survey) -> bool| -> Vec<String> {
+        surveys(nodes.iter().copied()).filter(|(_, survey)| wanted(survey)).map(|(name, _)| name.to_owned()).collect()
+    };
+    let mut warn = |id, names: Vec<String>, what: &str, hint: &str| {
+        if !names.is_empty() {
+            findings.push(finding(Level::Warning, id, format!("{}: {what}", few(&names)), hint));
+        }
+    };
+    let ports = NODE_PORTS.0..=NODE_PORTS.1;
+    warn(
+        "local-port-range",
+        which(&|survey| {
+            survey.local_ports.is_some_and(|(low, high)| {
+                low <= *ports.end() && high >= *ports.start()
+                    || around.services.node_ports.iter().any(|port| (low..=high).contains(port))
+            })
+        }),
+        "net.ipv4.ip_local_port_range overlaps the node ports: connections from the node may take one of theirs",
+        "keep them apart, such as sysctl net.ipv4.ip_local_port_range=\"32768 60999\"; https://github.com/kubernetes/kubernetes/issues/132068",
+    );
+    warn(
+        "iptables-variant",
+        which(&|survey| survey.both_iptables),
+        "rules of kube-proxy are in both variants of iptables, legacy and nft; only one is kept up to date",
+        "kpx-prep cleans both; https://github.com/kubernetes-sigs/iptables-wrappers",
+    );
+    match target.mode {
+        ProxyMode::Ipvs => {
+            let drops = !around.services.node_ports.is_empty();
+            warn(
+                "input-policy",
+                which(&|survey| drops && !survey.input_drops.is_empty()),
+                "INPUT drops what no rule accepts; in ipvs mode node ports and load balancers' addresses pass it",
+                "accept the node ports in INPUT; https://github.com/kubernetes/kubernetes/issues/98465",
+            );
+            warn(
+                "conn-reuse-mode",
+                which(&|survey| version(&survey.kernel).is_some_and(|kernel| kernel < REUSE_IS_MENDED)),
+                "kernel before 5.9: net.ipv4.vs.conn_reuse_mode, which kube-proxy sets to 0, lets connections reach pods that are gone for a while",
+                "a newer kernel; https://github.com/kubernetes/kubernetes/issues/81775",
+            );
+            warn(
+                "network-manager",
+                which(&|survey| wish.nodes_are_prepared && survey.network_manager_interferes),
+                "NetworkManager may take kube-ipvs0 down",
+                "kpx-prep node install tells it to leave it alone; https://github.com/kubernetes-sigs/kubespray/pull/7315",
+            );
+        }
+        ProxyMode::Nftables => warn(
+            "nft-version",
+            which(&|survey| survey.nft.as_deref().and_then(version).is_some_and(|nft| nft < NFT_IS_SAFE)),
+            "the host's own nft is older than 1.0 and disturbs kube-proxy's rules when it is used",
+            "a newer nftables package; https://github.com/kubernetes/enhancements/blob/master/keps/sig-network/3866-nftables-proxy/README.md",
+        ),
+        ProxyMode::Iptables => {}
+    }
+}
+
+/// The first two numbers of a version.
+fn version(text: &str) -> Option<(u32, u32)> {
+    let mut numbers = text.trim_start_matches('v').split(|c: char| !c.is_ascii_digit()).map(str::parse);
+    Some((numbers.next()?.ok()?, numbers.next()?.ok()?))
+}

@@ -1,0 +1,121 @@
+//! One command in one helper pod: `kpx-prep node …` there, JSON back.
+
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::Pod;
+use kube::api::{Api, AttachParams};
+use serde::de::DeserializeOwned;
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+
+use super::Helper;
+use super::manifest::{CONTAINER, HOST};
+use crate::cluster::api::plain;
+use crate::image::PROGRAM;
+
+/// How much a node may answer.
+const LONGEST: u64 = 16 << 20;
+/// A connection that breaks is tried once more: every command on a node may be repeated.
+const TRIES: usize = 2;
+
+/// What a command on a node came to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answer {
+    /// Its exit status.
+    pub exit: i32,
+    /// What it printed.
+    pub stdout: String,
+    /// What it said besides.
+    pub stderr: String,
+}
+
+impl Helper {
+    /// Runs `kpx-prep node ARGUMENTS --root /host -o json` on a node, `input` on its standard input, and reads the JSON
+    /// that it answers. At most [`super::AT_A_TIME`] run at once.
+    ///
+    /// # Errors
+    /// Why there is no such answer, in the node's own words where it has any.
+    pub async fn ask<T: DeserializeOwned>(
+        &self,
+        node: &str,
+        arguments: &[&str],
+        input: Option<&str>,
+        patience: Duration,
+    ) -> Result<T, String> {
+        let pod = self.pods.get(node).ok_or_else(|| {
+            self.missing.get(node).cloned().unwrap_or_else(|| "the node helper does not run there".to_owned())
+        })?;
+        let _turn = self.turns.acquire().await.map_err(|_| "the run is over".to_owned())?;
+        let command: Vec<&str> =
+            [PROGRAM, "node"].iter().chain(arguments).copied().chain(["--root", HOST, "-o", "json"]).collect();
+        let mut last = String::new();
+        for attempt in 1..=TRIES {
+            let answer = tokio::time::timeout(patience, self.exec(pod, &command, input)).await;
+            match answer {
+                Ok(Ok(answer)) => return read(arguments, &answer),
+                Ok(Err(why)) => last = why,
+                Err(_) => return Err(format!("kpx-prep node {}: no answer within {patience:?}", arguments.join(" "))),
+            }
+            if attempt < TRIES {
+                tracing::info!("{node}: {last}; trying again");
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            }
+        }
+        Err(last)
+    }
+
+    async fn exec(&self, pod: &str, command: &[&str], input: Option<&str>) -> Result<Answer, String> {
+        let pods = Api::<Pod>::namespaced(self.client.clone(), &self.namespace);
+        let params = AttachParams::default().container(CONTAINER).stdin(input.is_some()).stdout(true).stderr(true);
+        let mut process = pods
+            .exec(pod, command.iter().copied(), &params)
+            .await
+            .map_err(|error| format!("exec in pod {pod}: {}", plain(&error)))?;
+        let status = process.take_status();
+        let (stdin, stdout, stderr) = (process.stdin(), process.stdout(), process.stderr());
+        let (stdin, stdout, stderr) = futures::join!(send(stdin, input), collect(stdout), collect(stderr));
+        let status = match status {
+            Some(status) => status.await,
+            None => None,
+        };
+        drop(stdin);
+        // Without a status the connection broke, whatever came before.
+        let status = status.ok_or_else(|| format!("exec in pod {pod}: the connection broke off"))?;
+        let exit = if status.status.as_deref() == Some("Success") {
+            0
+        } else {
+            let causes = status.details.iter().flat_map(|details| details.causes.iter().flatten());
+            let code = causes
+                .filter(|cause| cause.reason.as_deref() == Some("ExitCode"))
+                .find_map(|cause| cause.message.as_ref()?.parse().ok());
+            code.ok_or_else(|| format!("exec in pod {pod}: {}", status.message.unwrap_or_default()))?
+        };
+        Ok(Answer { exit, stdout, stderr })
+    }
+}
+
+/// Sends one line, and no end of the input: a WebSocket cannot close one direction, and closing it all would lose the
+/// answer. So the other end reads one line and no further, and the stream is kept open until it has answered.
+async fn send<W: AsyncWrite + Unpin>(stdin: Option<W>, input: Option<&str>) -> Option<W> {
+    let mut stdin = stdin?;
+    // Whoever does not read it says why in its answer.
+    let _ = stdin.write_all(format!("{}\n", input.unwrap_or_default()).as_bytes()).await;
+    let _ = stdin.flush().await;
+    Some(stdin)
+}
+
+async fn collect(stream: Option<impl AsyncRead + Unpin>) -> String {
+    let mut bytes = Vec::new();
+    if let Some(stream) = stream {
+        // What came before a broken connection is worth reading all the same.
+        let _ = stream.take(LONGEST).read_to_end(&mut bytes).await;
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+fn read<T: DeserializeOwned>(arguments: &[&str], answer: &Answer) -> Result<T, String> {
+    serde_json::from_str(&answer.stdout).map_err(|error| {
+        let said = answer.stderr.trim();
+        let said = if said.is_empty() { format!("an unreadable answer ({error})") } else { said.to_owned() };
+        format!("kpx-prep node {}: {said} (exit status {})", arguments.join(" "), answer.exit)
+    })
+}

@@ -1,0 +1,108 @@
+//! Waits until the helper runs on the nodes, or tells why it does not.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use kube::ResourceExt as _;
+use kube::api::{Api, ListParams};
+use tokio::time::Instant;
+
+use super::manifest::{Image, NAME, POD_LABEL};
+use crate::cluster::api::list;
+use crate::cluster::drift::few;
+use crate::cluster::objects::{self, Pod};
+use crate::exit_code::Refusal;
+
+/// How long a node may take to start the helper's container; also until a registry has answered.
+const PATIENCE: Duration = Duration::from_secs(120);
+/// How long a kubelet may try again before its reason counts.
+const RETRIES: Duration = Duration::from_secs(20);
+/// How often the pods are listed.
+const EVERY: Duration = Duration::from_millis(500);
+/// The kubelet will not get over these by itself.
+const FINAL: [&str; 2] = ["ErrImageNeverPull", "InvalidImageName"];
+/// The kubelet tries these again.
+const TRIED_AGAIN: [&str; 6] = [
+    "ErrImagePull",
+    "ImagePullBackOff",
+    "CreateContainerConfigError",
+    "CreateContainerError",
+    "RunContainerError",
+    "CrashLoopBackOff",
+];
+
+/// Where the helper runs.
+#[derive(Debug, Default)]
+pub struct There {
+    /// Its pods, by node.
+    pub ready: BTreeMap<String, String>,
+    /// Why other nodes have none.
+    pub missing: BTreeMap<String, String>,
+}
+
+/// Waits for the pods of this `DaemonSet` on these nodes.
+///
+/// # Errors
+/// What the API server says.
+pub async fn wait(client: &kube::Client, namespace: &str, uid: &str, nodes: &[String]) -> kube::Result<There> {
+    let api = Api::namespaced_with(client.clone(), namespace, &objects::pods());
+    let params = ListParams::default().labels(&format!("{}={}", POD_LABEL.0, POD_LABEL.1));
+    let from = Instant::now();
+    loop {
+        let mut there = There::default();
+        let mut pending = Vec::new();
+        let pods = list(&api, &params, |pod: Pod| {
+            let ours = pod.owner_references().iter().any(|owner| owner.uid == uid);
+            (ours && pod.metadata.deletion_timestamp.is_none()).then_some(pod)
+        });
+        let pods: Vec<Pod> = pods.await?.into_iter().flatten().collect();
+        for node in nodes {
+            let pod = pods.iter().find(|pod| pod.spec.node_name.as_ref() == Some(node));
+            match pod.map_or_else(|| Err("no pod of the helper came up".to_owned()), state) {
+                Ok(name) => {
+                    there.ready.insert(node.clone(), name);
+                }
+                Err(reason) => {
+                    let settled = FINAL.contains(&reason.as_str())
+                        || TRIED_AGAIN.contains(&reason.as_str()) && from.elapsed() >= RETRIES;
+                    if !settled {
+                        pending.push(node.clone());
+                    }
+                    there.missing.insert(node.clone(), reason);
+                }
+            }
+        }
+        if pending.is_empty() || from.elapsed() >= PATIENCE {
+            return Ok(there);
+        }
+        tokio::time::sleep(EVERY).await;
+    }
+}
+
+/// The pod's name once its container runs, else what it waits for.
+fn state(pod: &Pod) -> Result<String, String> {
+    let status = pod.status.clone().unwrap_or_default();
+    if status.conditions.iter().any(|condition| condition.r#type == "Ready" && condition.status == "True") {
+        return Ok(pod.name_any());
+    }
+    let waiting = status.container_statuses.iter().find_map(|container| container.state.waiting.as_ref());
+    let reason = waiting.map(|waiting| waiting.reason.clone()).filter(|reason| !reason.is_empty());
+    Err(reason.or(status.reason).unwrap_or_else(|| format!("the helper's pod is {}", status.phase)))
+}
+
+/// The error for nodes that do not have the image.
+pub fn without_image(missing: &BTreeMap<String, String>, image: &Image) -> Option<anyhow::Error> {
+    let signs = ["ErrImageNeverPull", "ErrImagePull", "ImagePullBackOff", "InvalidImageName"];
+    let without: Vec<String> =
+        missing.iter().filter(|(_, why)| signs.contains(&why.as_str())).map(|(node, _)| node.clone()).collect();
+    if without.is_empty() {
+        return None;
+    }
+    let name = &image.reference;
+    Some(Refusal::check(format!(
+        "{}: the node helper's image {name} is not there, and DaemonSet {NAME} cannot start; nothing was changed. Two ways to get it there:\n  \
+         on each node:        kpx-prep image | ssh NODE sudo ctr -n k8s.io images import -\n  \
+         through a registry:  kpx-prep image --name REGISTRY/kpx-prep:TAG --output-file kpx-prep.tar, skopeo copy oci-archive:kpx-prep.tar docker://REGISTRY/kpx-prep:TAG, then --node-image REGISTRY/kpx-prep:TAG",
+        few(&without)
+    )))
+}

@@ -1,0 +1,201 @@
+//! What the helper is asked to do on nodes: look, prepare, clean, drain.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use futures::StreamExt as _;
+use serde::{Deserialize, Serialize};
+
+use super::{AT_A_TIME, Helper};
+use crate::cluster::services::Services;
+use crate::messages::{CleanOutcome, CleanReport, LeftoverKind, Preparation, Survey};
+use crate::report::Level;
+
+/// How long a node may take to look at itself.
+const TO_LOOK: Duration = Duration::from_secs(60);
+/// How long a node may take to load its modules.
+const TO_INSTALL: Duration = Duration::from_secs(180);
+/// How long a new proxier may take to carry every Service.
+const TO_SYNC: Duration = Duration::from_secs(90);
+/// What a command takes beside what it waits for.
+const SLACK: Duration = Duration::from_secs(60);
+
+/// Nodes and what each answered.
+pub type Answers<T> = BTreeMap<String, Result<T, String>>;
+
+/// What a clean came to on a node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Cleaned {
+    /// How it ended.
+    pub outcome: CleanOutcome,
+    /// How many things were removed.
+    pub removed: usize,
+    /// How many are there still.
+    pub remaining: usize,
+    /// How many live connections ended with their virtual server.
+    pub connections_cut: u32,
+    /// Why something is there still.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub detail: Option<String>,
+    /// Whether virtual servers or `kube-ipvs0` of the old mode still have to be drained.
+    #[serde(skip)]
+    pub to_drain: bool,
+}
+
+impl Cleaned {
+    fn new(report: &CleanReport) -> Self {
+        let drained_later = |kind| matches!(kind, LeftoverKind::VirtualServer | LeftoverKind::Link);
+        let errors = report.findings.iter().filter(|note| note.level == Level::Error);
+        let why: Vec<_> = errors.map(|note| note.message.clone()).collect();
+        let went_well = matches!(report.outcome, CleanOutcome::Cleaned | CleanOutcome::NothingToClean);
+        Self {
+            outcome: report.outcome,
+            removed: report.removed.len(),
+            remaining: report.remaining.len(),
+            connections_cut: report.connections_cut,
+            detail: if !why.is_empty() {
+                Some(why.join("; "))
+            } else if went_well {
+                None
+            } else {
+                Some(report.summary.clone())
+            },
+            to_drain: went_well && report.remaining.iter().any(|left| drained_later(left.kind)),
+        }
+    }
+
+    /// A clean that could not be asked for.
+    fn impossible(why: String) -> Self {
+        let outcome = CleanOutcome::Failed;
+        Self { outcome, removed: 0, remaining: 0, connections_cut: 0, detail: Some(why), to_drain: false }
+    }
+
+    /// Whether nothing of other modes is left.
+    pub fn is_clean(&self) -> bool {
+        matches!(self.outcome, CleanOutcome::Cleaned | CleanOutcome::NothingToClean) && self.remaining == 0
+    }
+
+    /// The same for people.
+    pub fn words(&self) -> String {
+        let mut parts = vec![match self.removed {
+            0 => "nothing left to remove".to_owned(),
+            removed => format!("{removed} leftovers removed"),
+        }];
+        if self.connections_cut > 0 {
+            parts.push(format!("{} connections cut", self.connections_cut));
+        }
+        if self.remaining > 0 {
+            parts.push(format!("{} remain", self.remaining));
+        }
+        parts.extend(self.detail.clone());
+        parts.join(", ")
+    }
+
+    /// What went on after it, taken together.
+    fn then(self, later: Self) -> Self {
+        Self {
+            removed: self.removed + later.removed,
+            connections_cut: self.connections_cut + later.connections_cut,
+            ..later
+        }
+    }
+}
+
+/// How nodes are cleaned in a run.
+pub struct Cleaner<'a> {
+    /// Who does it.
+    pub helper: &'a Helper,
+    /// Where kube-proxy tells its mode.
+    pub metrics_port: u16,
+    /// What the new mode must carry.
+    pub services: &'a Services,
+    /// What answered on each node before anything was changed.
+    pub answered: BTreeMap<String, Vec<SocketAddr>>,
+    /// Whether anything may be removed; else only the questions are asked.
+    pub removes: bool,
+    /// How long connections may keep a virtual server that goes.
+    pub drain: Duration,
+}
+
+#[derive(Deserialize)]
+struct Installed {
+    outcome: String,
+    summary: String,
+    #[serde(default)]
+    findings: Vec<crate::messages::Note>,
+}
+
+impl Helper {
+    /// Looks at these nodes, many at once.
+    pub async fn survey(
+        &self,
+        nodes: &[String],
+        scheduler: &str,
+        port: u16,
+        questions: &[SocketAddr],
+    ) -> Answers<Survey> {
+        let port = port.to_string();
+        let questions: Vec<String> = questions.iter().map(ToString::to_string).collect();
+        let mut arguments = vec!["survey", "--scheduler", scheduler, "--metrics-port", &port];
+        arguments.extend(questions.iter().flat_map(|question| ["--ask", question.as_str()]));
+        self.on_all(nodes, |node| self.ask(node, &arguments, None, TO_LOOK)).await
+    }
+
+    /// Prepares these nodes, many at once.
+    pub async fn install(&self, nodes: &[String], scheduler: &str) -> Answers<Preparation> {
+        let arguments = ["install", "--load", "--scheduler", scheduler];
+        self.on_all(nodes, |node| async {
+            let installed: Installed = self.ask(node, &arguments, None, TO_INSTALL).await?;
+            Ok(Preparation { outcome: installed.outcome, summary: installed.summary, findings: installed.findings })
+        })
+        .await
+    }
+
+    async fn on_all<'n, T, F>(&self, nodes: &'n [String], work: impl Fn(&'n str) -> F) -> Answers<T>
+    where
+        F: Future<Output = Result<T, String>>,
+    {
+        let work = &work;
+        let all = nodes.iter().map(|node| async move { (node.clone(), work(node).await) });
+        futures::stream::iter(all).buffer_unordered(AT_A_TIME).collect().await
+    }
+}
+
+impl Cleaner<'_> {
+    /// Waits until the running mode carries every Service, asks whether those answer that did before, and removes what
+    /// other modes left; their virtual servers stay, to be drained together.
+    pub async fn clean(&self, node: &str) -> Cleaned {
+        let (port, wait) = (self.metrics_port.to_string(), format!("{}s", TO_SYNC.as_secs()));
+        let mut arguments = vec!["clean", "--metrics-port", &port, "--services", "-", "--wait", &wait];
+        arguments.push(if self.removes { "--keep-virtual-servers" } else { "--dry-run" });
+        let answered = self.answered.get(node).map_or(&[][..], Vec::as_slice);
+        let mut message = self.services.message(answered);
+        let mut cleaned = self.ask(node, &arguments, Some(&message)).await;
+        if cleaned.outcome == CleanOutcome::NotSynced
+            && let Ok(now) = Services::list(self.helper.client()).await
+            && now != *self.services
+        {
+            // A Service that went meanwhile is never carried.
+            message = now.message(answered);
+            cleaned = self.ask(node, &arguments, Some(&message)).await;
+        }
+        cleaned
+    }
+
+    /// Removes what [`Cleaner::clean`] left, each virtual server once its connections have ended or its time is up.
+    pub async fn drain(&self, node: &str, before: Cleaned) -> Cleaned {
+        let (port, drain) = (self.metrics_port.to_string(), format!("{}s", self.drain.as_secs()));
+        let arguments = ["clean", "--metrics-port", &port, "--drain", &drain];
+        before.then(self.ask(node, &arguments, None).await)
+    }
+
+    async fn ask(&self, node: &str, arguments: &[&str], input: Option<&str>) -> Cleaned {
+        let patience = TO_SYNC + self.drain + SLACK;
+        match self.helper.ask::<CleanReport>(node, arguments, input, patience).await {
+            Ok(report) => Cleaned::new(&report),
+            Err(why) => Cleaned::impossible(why),
+        }
+    }
+}

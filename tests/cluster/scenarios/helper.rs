@@ -1,0 +1,285 @@
+//! The node helper, and the phases of a run that go through it.
+
+use std::time::Duration;
+
+use k8s_openapi::api::apps::v1::DaemonSet;
+use kube::api::Api;
+use libtest_mimic::Trial;
+use nix::sys::signal::Signal;
+use serde_json::json;
+
+use crate::cluster::cluster_state::Cluster;
+use crate::cluster::kpx_prep::{self, Outcome, Run};
+use crate::cluster::misbehaviour::Misbehaviour;
+use crate::cluster::world::{World, trial};
+
+pub(crate) fn trials() -> Vec<Trial> {
+    vec![
+        trial("helper::there_and_back", there_and_back),
+        trial("helper::a_node_that_cannot_be_prepared_blocks", cannot_be_prepared),
+        trial("helper::modules_that_do_not_load_stop_before_the_config", install_fails),
+        trial("helper::without_its_image_nothing_is_changed", no_image),
+        trial("helper::a_node_where_it_cannot_look_blocks", no_exec),
+        trial("helper::foreign_virtual_servers_need_exclude_cidrs", foreign_server),
+        trial("helper::a_node_that_stops_serving_is_rolled_back", stops_serving),
+        trial("helper::leftovers_that_remain_are_told_and_taken_up", cannot_be_cleaned),
+        trial("helper::dry_run_looks_only_when_asked", dry_run),
+        trial("helper::status_shows_hosts", status),
+        trial("helper::killed_at_any_phase_goes_on", killed),
+        trial("helper::interrupted_it_is_taken_away", interrupted),
+        trial("helper::kept_it_prepares_newcomers", kept),
+        trial("helper::excluded_nodes", excluded),
+        trial("helper::a_foreign_daemon_set_of_that_name_is_left", not_ours),
+        trial("helper::sixty_four_nodes_at_a_time", many),
+    ]
+}
+
+impl Cluster {
+    /// `kpx-prep remediate -o json` with all that belongs to it.
+    pub(crate) fn whole_remediation(&self, arguments: &[&str]) -> Run {
+        let quick = ["-o", "json", "--yes", "--settle-time", "300ms", "--timeout", "4s", "--lease-duration", "3s"];
+        kpx_prep::start(&self.kubeconfig, "remediate", &[&quick, arguments].concat())
+    }
+
+    async fn whole(&self, arguments: &[&str]) -> Outcome {
+        self.whole_remediation(arguments).end().await
+    }
+
+    async fn helper_is_there(&self) -> bool {
+        let sets = Api::<DaemonSet>::namespaced(self.client.clone(), &self.namespace);
+        sets.get_opt("kpx-prep-node").await.expect("an answer").is_some()
+    }
+
+    /// What other modes left, on all nodes together.
+    fn leftovers(&self) -> usize {
+        self.nodes.modes().iter().map(|(node, mode)| self.nodes.hosts.leftovers(node, mode)).sum()
+    }
+}
+
+async fn there_and_back(world: &World) {
+    let cluster = world.nodes(4).start().await;
+    let before = cluster.before().await;
+    let outcome = cluster.whole(&[]).await.exits(0).says("/outcome", "done");
+    before.switched(&cluster).await;
+    assert!(!cluster.helper_is_there().await, "{outcome}");
+    assert_eq!(cluster.leftovers(), 0, "{outcome}");
+    for node in ["node-1", "node-2", "node-3", "node-4"] {
+        assert!(cluster.nodes.hosts.is_prepared(node));
+        assert_eq!(cluster.nodes.hosts.commands(node), ["survey", "install", "clean"], "{node}");
+        assert_eq!(outcome.node(node)["cleaned"]["removed"], 1, "{outcome}");
+        assert_eq!(outcome.node(node)["cleaned"]["outcome"], "cleaned", "{outcome}");
+    }
+    cluster.whole(&[]).await.exits(0).says("/outcome", "nothing-to-do");
+
+    cluster.nodes.hosts.forget_commands();
+    let outcome = cluster.whole(&["--rollback"]).await.exits(0).says("/outcome", "done");
+    before.rolled_back(&cluster).await;
+    for node in ["node-1", "node-4"] {
+        assert_eq!(cluster.nodes.hosts.commands(node), ["survey", "clean", "clean"], "{node}: at most four");
+        assert_eq!(outcome.node(node)["cleaned"]["removed"], 2, "the rules, and the virtual servers: {outcome}");
+    }
+    assert_eq!(cluster.leftovers(), 0, "{outcome}");
+    assert!(!cluster.helper_is_there().await);
+}
+
+async fn cannot_be_prepared(world: &World) {
+    let cluster = world.nodes(3).misbehave("node-3", Misbehaviour::CannotBePrepared).start().await;
+    let before = cluster.before().await;
+    let outcome = cluster.whole(&[]).await.exits(3).says("/outcome", "blocked").finds("error", "node-modules");
+    let outcome = outcome.mentions("node-3").mentions("linux-modules-extra-5.10.0");
+    before.untouched(&cluster).await;
+    assert!(!cluster.nodes.hosts.is_prepared("node-1"), "{outcome}");
+    assert!(!cluster.helper_is_there().await, "{outcome}");
+}
+
+async fn install_fails(world: &World) {
+    let cluster = world.nodes(3).misbehave("node-2", Misbehaviour::InstallFails).start().await;
+    let before = cluster.before().await;
+    let outcome = cluster.whole(&[]).await.exits(1).says("/outcome", "left").mentions("ip_vs is not in /proc/modules");
+    before.untouched(&cluster).await;
+    assert!(!cluster.helper_is_there().await, "{outcome}");
+    cluster.nodes.set("node-2", &[]).await;
+    cluster.whole(&[]).await.exits(0);
+    before.switched(&cluster).await;
+}
+
+async fn no_image(world: &World) {
+    let cluster = world.nodes(3).misbehave("node-2", Misbehaviour::NoOtherImage).start().await;
+    let before = cluster.before().await;
+    let outcome = cluster.whole(&[]).await.exits(3).mentions("node-2").mentions("ctr -n k8s.io images import");
+    let outcome = outcome.mentions("--node-image").mentions("nothing was changed");
+    before.untouched(&cluster).await;
+    assert!(!cluster.helper_is_there().await, "{outcome}");
+}
+
+async fn no_exec(world: &World) {
+    let cluster = world.nodes(3).misbehave("node-3", Misbehaviour::RefusesExec).start().await;
+    let before = cluster.before().await;
+    cluster.whole(&[]).await.exits(3).says("/outcome", "blocked").finds("error", "node-helper").mentions("node-3");
+    before.untouched(&cluster).await;
+    // Vouched for, the switch does not need it; only the cleaning there does.
+    cluster.whole(&["--assume-nodes-prepared"]).await.exits(4).says("/outcome", "leftovers-remain");
+    before.switched(&cluster).await;
+    cluster.nodes.set("node-3", &[]).await;
+    cluster.whole(&["--assume-nodes-prepared"]).await.exits(0);
+    assert_eq!(cluster.leftovers(), 0);
+}
+
+async fn foreign_server(world: &World) {
+    let cluster = world.nodes(3).misbehave("node-2", Misbehaviour::ForeignServer).start().await;
+    let before = cluster.before().await;
+    let outcome = cluster.whole(&[]).await.exits(3).finds("error", "foreign-virtual-servers");
+    outcome.mentions("--exclude-cidrs 192.0.2.7/32");
+    before.untouched(&cluster).await;
+    let outcome = cluster.whole(&["--exclude-cidrs", "192.0.2.7/32"]).await.exits(0);
+    assert!(!outcome.has_finding("error", "foreign-virtual-servers"), "{outcome}");
+    assert!(cluster.config().await.contains("192.0.2.7/32"));
+}
+
+async fn stops_serving(world: &World) {
+    let cluster = world.nodes(4).misbehave("node-3", Misbehaviour::StopsServing).start().await;
+    let before = cluster.before().await;
+    let outcome = cluster.whole(&[]).await.exits(5).says("/outcome", "rolled-back");
+    before.rolled_back(&cluster).await;
+    assert_eq!(outcome.node("node-3")["outcome"], "rolled-back", "{outcome}");
+    assert_eq!(cluster.leftovers(), 0, "what ipvs left behind is gone too: {outcome}");
+    assert!(!cluster.helper_is_there().await, "{outcome}");
+}
+
+async fn cannot_be_cleaned(world: &World) {
+    let cluster = world.nodes(3).misbehave("node-3", Misbehaviour::CannotBeCleaned).start().await;
+    let before = cluster.before().await;
+    let outcome = cluster.whole(&[]).await.exits(4).says("/outcome", "leftovers-remain").mentions("node-3");
+    before.switched(&cluster).await;
+    assert_eq!(outcome.node("node-3")["outcome"], "proved", "{outcome}");
+    assert_eq!(cluster.leftovers(), 1);
+    cluster.nodes.set("node-3", &[]).await;
+    let pods = cluster.pods().await;
+    let outcome = cluster.whole(&[]).await.exits(0).says("/outcome", "done").says("/plan/toClean", json!(["node-3"]));
+    assert_eq!(cluster.leftovers(), 0, "{outcome}");
+    assert_eq!(cluster.replaced(&pods).await, Vec::<String>::new(), "cleaning replaces no pod");
+}
+
+async fn dry_run(world: &World) {
+    let cluster = world.nodes(2).start().await;
+    let before = cluster.before().await;
+    cluster.whole(&["--dry-run"]).await.exits(0).finds("warning", "nodes-prepared");
+    assert!(cluster.nodes.hosts.commands("node-1").is_empty(), "nobody asked for it");
+    let both = json!(["node-1", "node-2"]);
+    cluster.whole(&["--dry-run", "--nodes"]).await.exits(0).says("/plan/toPrepare", both);
+    assert_eq!(cluster.nodes.hosts.commands("node-1"), ["survey"]);
+    assert!(!cluster.helper_is_there().await);
+    before.untouched(&cluster).await;
+}
+
+async fn status(world: &World) {
+    let cluster = world.nodes(3).start().await;
+    cluster.status(&["--nodes"]).await.exits(0).says("/nodes/0/host/modules", "would-prepare");
+    cluster.remediate(&[]).await.exits(0);
+    cluster.status(&[]).await.exits(0);
+    // Switched by hand, so to speak: the modules were never put there, and the old rules are.
+    let outcome = cluster.status(&["--nodes"]).await.exits(3).finds("warning", "leftovers");
+    let outcome = outcome.finds("warning", "node-modules").says("/nodes/2/host/leftovers/0/of", "iptables");
+    assert!(!cluster.helper_is_there().await, "{outcome}");
+    let nodes = json!(["node-1", "node-2", "node-3"]);
+    cluster.whole(&[]).await.exits(0).says("/plan/toClean", nodes.clone()).says("/plan/toPrepare", nodes);
+    cluster.status(&["--nodes"]).await.exits(0);
+}
+
+/// Killed once the word appears on stderr.
+async fn killed_at(cluster: &Cluster, word: &str) {
+    let run = cluster.whole_remediation(&[]);
+    let said = run.killed_when_it_says(word).await;
+    assert!(said.contains(word), "it never said {word:?}:\n{said}");
+}
+
+async fn killed(world: &World) {
+    for word in
+        ["starting the node helper", "preparing ", "is configured now", "replacing kube-proxy", "leftovers removed"]
+    {
+        let cluster = world.nodes(3).start().await;
+        let before = cluster.before().await;
+        killed_at(&cluster, word).await;
+        // It says that it starts it before it does.
+        if word != "starting the node helper" {
+            assert!(cluster.helper_is_there().await, "killed at {word:?}: nobody took it away");
+            cluster.status(&[]).await.finds("info", "helper-left");
+        }
+        let outcome = cluster.whole(&[]).await.exits(0);
+        before.only_mode_changed(&cluster, "ipvs").await;
+        assert!(cluster.nodes.modes().values().all(|mode| mode == "ipvs"), "killed at {word:?}: {}", cluster.modes());
+        assert_eq!(cluster.leftovers(), 0, "killed at {word:?}: {outcome}");
+        assert!(!cluster.helper_is_there().await, "killed at {word:?}: {outcome}");
+    }
+    let cluster = world.nodes(2).start().await;
+    killed_at(&cluster, "preparing ").await;
+    kpx_prep::start(&cluster.kubeconfig, "remediate", &["--remove-helper"]).end().await.exits(0);
+    assert!(!cluster.helper_is_there().await);
+}
+
+async fn interrupted(world: &World) {
+    let cluster = world.nodes(2).misbehave("node-2", Misbehaviour::SlowStart(Duration::from_secs(5))).start().await;
+    let before = cluster.before().await;
+    let run = cluster.whole_remediation(&[]);
+    while !cluster.helper_is_there().await {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    run.signal(Signal::SIGINT);
+    let outcome = run.end().await.exits(130).says("/outcome", "interrupted");
+    assert!(!cluster.helper_is_there().await, "{outcome}");
+    before.untouched(&cluster).await;
+}
+
+async fn kept(world: &World) {
+    let cluster = world.nodes(2).start().await;
+    cluster.whole(&["--keep-helper"]).await.exits(0);
+    assert!(cluster.helper_is_there().await);
+    cluster.status(&["--nodes"]).await.exits(0).finds("info", "helper-left");
+    assert!(cluster.helper_is_there().await, "status leaves it to stay");
+    let sets = Api::<DaemonSet>::namespaced(cluster.client.clone(), &cluster.namespace);
+    let set = sets.get("kpx-prep-node").await.expect("it is there");
+    let pod = set.spec.template.spec.expect("a template");
+    let command = pod.containers[0].command.clone().expect("a command");
+    assert!(command.contains(&"--prepare".to_owned()), "{command:?}");
+
+    cluster.nodes.add("node-3", &[], &[]).await;
+    cluster.wait_for("three nodes run kube-proxy", |modes| modes.len() == 3).await;
+    // Its modules are there only once the helper came up.
+    cluster.whole(&[]).await.exits(0);
+    assert!(cluster.helper_is_there().await, "a run leaves it to stay");
+    kpx_prep::start(&cluster.kubeconfig, "remediate", &["--remove-helper"]).end().await.exits(0);
+    assert!(!cluster.helper_is_there().await);
+}
+
+async fn excluded(world: &World) {
+    let cluster = world.nodes(3).misbehave("node-3", Misbehaviour::CannotBePrepared).start().await;
+    let before = cluster.before().await;
+    cluster.whole(&["--exclude-nodes", "node-9"]).await.exits(3).finds("error", "exclude-nodes").mentions("node-9");
+    let outcome = cluster.whole(&["--exclude-nodes", "node-3"]).await.exits(0).finds("warning", "exclude-nodes");
+    assert_eq!(cluster.replaced(&before.pods).await, ["node-1", "node-2"], "{outcome}");
+    assert_eq!(cluster.nodes.hosts.commands("node-3"), ["survey"], "{outcome}");
+}
+
+async fn not_ours(world: &World) {
+    let cluster = world.nodes(2).start().await;
+    let before = cluster.before().await;
+    let labels = json!({"app": "somebody-else"});
+    let container = json!({"name": "main", "image": "example.org/other:1"});
+    let set = json!({
+        "metadata": {"name": "kpx-prep-node"},
+        "spec": {"selector": {"matchLabels": labels}, "template": {"metadata": {"labels": labels}, "spec": {"containers": [container]}}},
+    });
+    let set: DaemonSet = serde_json::from_value(set).expect("a DaemonSet");
+    let sets = Api::<DaemonSet>::namespaced(cluster.client.clone(), &cluster.namespace);
+    sets.create(&kube::api::PostParams::default(), &set).await.expect("made");
+    cluster.whole(&[]).await.exits(1).mentions("was not made by kpx-prep");
+    assert!(cluster.helper_is_there().await);
+    before.untouched(&cluster).await;
+}
+
+async fn many(world: &World) {
+    let cluster = world.nodes(80).start().await;
+    cluster.status(&["--nodes"]).await.exits(0);
+    let most = cluster.nodes.hosts.most_at_once();
+    assert!((16..=64).contains(&most), "{most} at once");
+}
