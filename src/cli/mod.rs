@@ -11,6 +11,7 @@ mod completions;
 mod deferred;
 mod kubeadm_config;
 mod node;
+mod node_modes;
 mod remediate;
 mod status;
 
