@@ -1,6 +1,7 @@
 //! `kpx-prep node survey | leftovers | clean`: what kube-proxy's modes left on one host.
 
 use std::io::BufRead as _;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -39,6 +40,9 @@ pub(super) struct SurveyArgs {
     /// The IPVS scheduler that kube-proxy will use
     #[arg(long, value_name = "NAME", default_value = "rr")]
     scheduler: String,
+    /// See whether a connection to this address is taken
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    ask: Vec<SocketAddr>,
     #[command(flatten)]
     metrics: Metrics,
     #[command(flatten)]
@@ -49,7 +53,7 @@ impl SurveyArgs {
     pub(super) fn run(self) -> anyhow::Result<Exit> {
         let wish = Wish::parse("all", &self.scheduler).map_err(Refusal::usage)?;
         need_root()?;
-        let (survey, notes) = survey(&self.place.root()?, &wish, self.metrics.metrics_port)?;
+        let (survey, notes) = survey(&self.place.root()?, &wish, self.metrics.metrics_port, &self.ask)?;
         self.place.print(&survey, || survey_text(&survey, &notes))?;
         Ok(Exit::Done)
     }

@@ -16,6 +16,8 @@ use crate::node::root::Root;
 const PAUSE: Duration = Duration::from_millis(500);
 /// For one connection to a Service.
 const CONNECT: Duration = Duration::from_secs(2);
+/// How many addresses are asked at once.
+const AT_A_TIME: usize = 32;
 /// How many Services a message names.
 const NAMED: usize = 5;
 
@@ -111,7 +113,23 @@ pub fn wait_serving(services: &[ServicePort], deadline: Instant) -> Result<(), S
 
 fn answers(service: &ServicePort) -> bool {
     let address = service.addresses.first().map(|address| SocketAddr::new(*address, service.port));
-    address.is_none_or(|address| TcpStream::connect_timeout(&address, CONNECT).is_ok())
+    address.is_none_or(takes_connection)
+}
+
+fn takes_connection(address: SocketAddr) -> bool {
+    TcpStream::connect_timeout(&address, CONNECT).is_ok()
+}
+
+/// Which of these take a connection. Many are asked at once: a silent one takes its time.
+pub fn answering(addresses: &[SocketAddr]) -> Vec<SocketAddr> {
+    let ask = |some: &[SocketAddr]| -> Vec<bool> {
+        std::thread::scope(|scope| {
+            let asked: Vec<_> = some.iter().map(|address| scope.spawn(|| takes_connection(*address))).collect();
+            asked.into_iter().map(|one| one.join().unwrap_or_default()).collect()
+        })
+    };
+    let took = addresses.chunks(AT_A_TIME).flat_map(ask);
+    addresses.iter().zip(took).filter_map(|(address, took)| took.then_some(*address)).collect()
 }
 
 fn some(names: &[&str]) -> String {

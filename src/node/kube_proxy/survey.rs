@@ -1,5 +1,7 @@
 //! `node survey`: everything on a host that matters to kube-proxy's mode. Changes nothing.
 
+use std::net::SocketAddr;
+
 use super::answers;
 use super::drain::live;
 use super::iptables_save::{Save, Table};
@@ -7,6 +9,7 @@ use super::leftovers::Leftovers;
 use super::observe::{Observed, Place};
 use super::owners::{LINK, Owner, owner};
 use super::process;
+use super::ready::answering;
 use super::toolbox::Toolbox;
 use crate::messages::{Note, Preparation, Survey, VirtualServer};
 use crate::mode::ProxyMode;
@@ -25,7 +28,7 @@ const UDP_TIMEOUT: u32 = 300;
 ///
 /// # Errors
 /// When the host cannot be observed.
-pub fn survey(root: &Root, wish: &Wish, port: u16) -> anyhow::Result<(Survey, Vec<Note>)> {
+pub fn survey(root: &Root, wish: &Wish, port: u16, questions: &[SocketAddr]) -> anyhow::Result<(Survey, Vec<Note>)> {
     let options = Options { load: true, dry_run: true, force: false };
     let (prepared, _) = install(root, wish, options, &HostModprobe(root))?;
     let host = crate::node::host::observe(root)?;
@@ -56,6 +59,7 @@ pub fn survey(root: &Root, wish: &Wish, port: u16) -> anyhow::Result<(Survey, Ve
         iptables: variant(&observed, &toolbox).map(str::to_owned),
         both_iptables: ["legacy", "nft"].iter().all(|variant| holds_kube_proxy(&observed, variant)),
         nft: nft_version(&Toolbox::of_host(root)),
+        answering: answering(questions),
         network_manager_interferes: network_manager_interferes(root, &host),
     };
     Ok((survey, observed.notes))
