@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use serde::{Deserialize, Serialize};
 
-use crate::report::Level;
+use crate::report::{Finding, Level};
 
 /// A finding of another process.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -20,6 +20,12 @@ pub struct Note {
     /// What to do about it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hint: Option<String>,
+}
+
+impl From<Finding> for Note {
+    fn from(finding: Finding) -> Self {
+        Self { level: finding.level, id: finding.id.to_owned(), message: finding.message, hint: finding.hint }
+    }
 }
 
 /// What `node survey` answers: all of a host that matters to kube-proxy's mode.

@@ -13,6 +13,7 @@ mod helper;
 mod image;
 mod kubeadm_config;
 mod node;
+mod node_modes;
 mod remediate;
 mod status;
 

@@ -1,4 +1,4 @@
-//! `kpx-prep node install | check | remove`: one Linux host.
+//! `kpx-prep node install | check | remove`: the kernel modules of one Linux host. Its other commands are in `node_modes`.
 
 use std::path::PathBuf;
 
@@ -7,6 +7,7 @@ use clap::{Args, Subcommand};
 
 use super::deferred::Deferred;
 use super::helper::HelperArgs;
+use super::node_modes::{CleanArgs, LeftoversArgs, SurveyArgs};
 use crate::exit_code::{Exit, Refusal};
 use crate::node::check::check;
 use crate::node::install::{Options, install};
@@ -15,7 +16,7 @@ use crate::node::modules::Wish;
 use crate::node::remove::remove;
 use crate::node::report::NodeReport;
 use crate::node::root::Root;
-use crate::report::{Format, print};
+use crate::report::{Format, print, serialize};
 
 /// Prepare this node for kube-proxy in IPVS mode: kernel modules now and at boot
 #[derive(Debug, Args)]
@@ -36,6 +37,12 @@ enum NodeCommand {
     /// Wait to be used by kpx-prep remediate: what the node helper's container runs
     #[command(hide = true)]
     Helper(Deferred<HelperArgs>),
+    /// Look at everything on this host that matters to kube-proxy's mode; changes nothing
+    Survey(Deferred<SurveyArgs>),
+    /// Show what modes other than the running one left behind; changes nothing
+    Leftovers(Deferred<LeftoversArgs>),
+    /// Remove what modes other than the running one left behind
+    Clean(Deferred<CleanArgs>),
 }
 
 impl NodeArgs {
@@ -45,13 +52,16 @@ impl NodeArgs {
             NodeCommand::Check(args) => args.0.run(),
             NodeCommand::Remove(args) => args.0.run(),
             NodeCommand::Helper(args) => args.0.run(),
+            NodeCommand::Survey(args) => args.0.run(),
+            NodeCommand::Leftovers(args) => args.0.run(),
+            NodeCommand::Clean(args) => args.0.run(),
         }
     }
 }
 
 #[derive(Debug, Args)]
-struct Where {
-    /// Work on the file tree below DIR; other than `/` it implies --no-load
+pub(super) struct Where {
+    /// Work on the file tree below DIR; other than `/` it implies --no-load where modules are to be loaded
     #[arg(long, value_name = "DIR", default_value = "/")]
     root: PathBuf,
     /// How to write the report
@@ -60,9 +70,15 @@ struct Where {
 }
 
 impl Where {
-    fn root(&self) -> anyhow::Result<Root> {
+    pub(super) fn root(&self) -> anyhow::Result<Root> {
         Root::new(&self.root)
             .map_err(|error| Refusal::usage(format!("--root {}: {error}; nothing was changed", self.root.display())))
+    }
+
+    /// Writes a report in the format that was asked for.
+    pub(super) fn print(&self, report: &impl serde::Serialize, text: impl FnOnce() -> String) -> anyhow::Result<()> {
+        print(&if self.output == Format::Text { text() } else { serialize(report, self.output)? })
+            .context("the node is as a rerun will say")
     }
 
     fn tell(&self, result: anyhow::Result<(NodeReport, Exit)>) -> anyhow::Result<Exit> {

@@ -1,9 +1,9 @@
 //! The seam to the host's own `modprobe`, which honours the host's compression, options and policy.
 
 use std::io;
-use std::os::unix::process::CommandExt as _;
 use std::process::{Command, Stdio};
 
+use super::chroot;
 use super::root::Root;
 
 const PLACES: [&str; 4] = ["/sbin/modprobe", "/usr/sbin/modprobe", "/bin/modprobe", "/usr/bin/modprobe"];
@@ -36,9 +36,7 @@ impl HostModprobe<'_> {
         })?;
         let mut command = Command::new(program);
         command.arg(option).arg("--").args(names).env("LC_ALL", "C").stdin(Stdio::null());
-        if !self.0.is_host() {
-            enter_root(&mut command, self.0);
-        }
+        chroot::enter(&mut command, self.0);
         tracing::info!("{program} {option} -- {}", names.join(" "));
         let output = command.output()?;
         tracing::debug!("{program}: {}", output.status);
@@ -53,21 +51,5 @@ impl Modprobe for HostModprobe<'_> {
 
     fn unload(&self, names: &[&str]) -> io::Result<String> {
         self.run("-r", names)
-    }
-}
-
-fn enter_root(command: &mut Command, root: &Root) {
-    let root = root.path().to_owned();
-    let enter = move || {
-        nix::unistd::chroot(&root)?;
-        nix::unistd::chdir("/")?;
-        Ok(())
-    };
-    // SAFETY: between fork and exec the closure makes two system calls. Turning the path into a C string uses the
-    // stack for paths of ordinary length; for longer ones it allocates, which is sound here because this program
-    // has only one thread.
-    #[expect(unsafe_code, reason = "the standard library has no stable way to change a child's root")]
-    unsafe {
-        command.pre_exec(enter);
     }
 }

@@ -152,7 +152,7 @@ impl NodeReport {
         }
         let _ = writeln!(text, "{}", self.summary);
         for finding in &self.findings {
-            push_finding(&mut text, finding);
+            push_finding(&mut text, finding.level, finding.id, &finding.message, finding.hint.as_deref());
         }
         text
     }
@@ -184,13 +184,15 @@ fn state_word(state: State) -> &'static str {
     }
 }
 
-fn plain_table() -> Table {
+/// A table without lines.
+pub(super) fn plain_table() -> Table {
     let mut table = Table::new();
     table.load_style(presets::NOTHING);
     table
 }
 
-fn push_table(text: &mut String, table: &Table) {
+/// Appends a table that has rows.
+pub(super) fn push_table(text: &mut String, table: &Table) {
     if table.row_count() > 0 {
         for line in table.lines() {
             let _ = writeln!(text, "{}", line.trim());
@@ -198,15 +200,16 @@ fn push_table(text: &mut String, table: &Table) {
     }
 }
 
-fn push_finding(text: &mut String, finding: &Finding) {
-    let (colour, word) = match finding.level {
+/// Appends a finding with its hint.
+pub(super) fn push_finding(text: &mut String, level: Level, id: &str, message: &str, hint: Option<&str>) {
+    let (colour, word) = match level {
         Level::Error => (anstyle::AnsiColor::Red, "error"),
         Level::Warning => (anstyle::AnsiColor::Yellow, "warning"),
         Level::Info => (anstyle::AnsiColor::Cyan, "info"),
     };
     let style = colour.on_default();
-    let _ = writeln!(text, "{style}{word}{style:#} [{}] {}", finding.id, finding.message);
-    if let Some(hint) = &finding.hint {
+    let _ = writeln!(text, "{style}{word}{style:#} [{id}] {message}");
+    if let Some(hint) = hint {
         let _ = writeln!(text, "  hint: {hint}");
     }
 }

@@ -36,6 +36,14 @@ impl Root {
         Ok(Self { is_host: path == Path::new("/"), path, lib_folders })
     }
 
+    /// The tree that the process `id` of this host has as its `/`, a container's for example.
+    ///
+    /// The link that leads there is not to be read, only followed: it claims to lead to `/`.
+    #[must_use]
+    pub fn of_process(&self, id: &str) -> Self {
+        Self { is_host: false, path: self.join(&format!("/proc/{id}/root")), lib_folders: &[] }
+    }
+
     /// Whether this is the running system's own `/`.
     pub fn is_host(&self) -> bool {
         self.is_host

@@ -14,3 +14,33 @@ node_job() {
     printf '%s\n. /job/lib\n. /job/node-lib\n. "/job/%s"\nend_job\n' "$variables" "$(basename "$1")" >"$folder/run"
     echo "$folder"
 }
+
+# load_tables FOLDER…: what the jobs in these folders counted under load (guest/lab-load), as tables.
+load_tables() {
+    cat "${@/%//out}" | tr -d '\r' | awk -F'|' '
+        /^F / {
+            if (!rows++) {
+                print "| | new connections | lost | of these hanging | slow | long-lived | lost | leftovers | seconds |"
+                print "|---|---|---|---|---|---|---|---|---|"
+            }
+            print "| " substr($1, 3) " | " $2 " | " $3 " | " $4 " | " $5 " | " $6 " | " $7 " | " $8 " | " $9 " |"
+        }
+        /^K / {
+            how = substr($1, 3)
+            if (!(how in column)) { column[how] = ++columns; title[columns] = how }
+            key = $2 ", from " ($3 == "outside" ? $3 : "the " $3)
+            cell[key, column[how]] = $5 " of " $4
+            keys[key]
+        }
+        END {
+            if (!columns) exit
+            head = "| lost, by Service and place |"; line = "|---|"
+            for (c = 1; c <= columns; c++) { head = head " " title[c] " |"; line = line "---|" }
+            print ""; print head; print line
+            for (key in keys) {
+                row = "| " key " |"
+                for (c = 1; c <= columns; c++) row = row " " cell[key, c] " |"
+                print row | "sort"
+            }
+        }'
+}

@@ -30,7 +30,7 @@ debian_image() {
 
 # What a node has from Debian. Its version of kubectl, the tests' own judge, is the one of the cluster. systemd
 # does not run there: with it this is a host that has something to load modules at boot.
-NODE_PACKAGES="busybox-static conntrack containerd containernetworking-plugins curl ipset iproute2 iptables jq kmod kubernetes-client
+NODE_PACKAGES="busybox-static conntrack containerd containernetworking-plugins curl ipset iproute2 iptables ipvsadm jq kmod kubernetes-client
     mount nftables procps runc systemd util-linux"
 
 # cluster_image [KUBERNETES]: the disk of a node. KUBERNETES is a folder as tests/cluster/control-plane prints it, which

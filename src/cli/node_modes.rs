@@ -1,0 +1,144 @@
+//! `kpx-prep node survey | leftovers | clean`: what kube-proxy's modes left on one host.
+
+use std::io::BufRead as _;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::Context as _;
+use clap::Args;
+
+use super::cluster_args::duration;
+use super::node::Where;
+use crate::exit_code::{Exit, Refusal};
+use crate::messages::ServicePort;
+use crate::mode::ProxyMode;
+use crate::node::kube_proxy::clean::{Options, clean};
+use crate::node::kube_proxy::report::{clean_text, leftovers, survey_text};
+use crate::node::kube_proxy::survey::survey;
+use crate::node::modules::Wish;
+
+#[derive(Debug, Args)]
+struct Metrics {
+    /// Where kube-proxy answers on this host: the port of its metricsBindAddress
+    #[arg(long, value_name = "N", default_value_t = 10249)]
+    metrics_port: u16,
+}
+
+/// The kernel tells of links, rules and IPVS only to root.
+fn need_root() -> anyhow::Result<()> {
+    if nix::unistd::geteuid().is_root() {
+        return Ok(());
+    }
+    Err(Refusal::usage("this needs root, to read the host's rules and IPVS table; nothing was changed"))
+}
+
+/// Look at everything on this host that matters to kube-proxy's mode; changes nothing
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  kpx-prep node survey -o json")]
+pub(super) struct SurveyArgs {
+    /// The IPVS scheduler that kube-proxy will use
+    #[arg(long, value_name = "NAME", default_value = "rr")]
+    scheduler: String,
+    /// See whether a connection to this address is taken
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    ask: Vec<SocketAddr>,
+    #[command(flatten)]
+    metrics: Metrics,
+    #[command(flatten)]
+    place: Where,
+}
+
+impl SurveyArgs {
+    pub(super) fn run(self) -> anyhow::Result<Exit> {
+        let wish = Wish::parse("all", &self.scheduler).map_err(Refusal::usage)?;
+        need_root()?;
+        let (survey, notes) = survey(&self.place.root()?, &wish, self.metrics.metrics_port, &self.ask)?;
+        self.place.print(&survey, || survey_text(&survey, &notes))?;
+        Ok(Exit::Done)
+    }
+}
+
+/// Show what modes other than the running one left behind; changes nothing
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  kpx-prep node leftovers || kpx-prep node clean --dry-run")]
+pub(super) struct LeftoversArgs {
+    #[command(flatten)]
+    metrics: Metrics,
+    #[command(flatten)]
+    place: Where,
+}
+
+impl LeftoversArgs {
+    pub(super) fn run(self) -> anyhow::Result<Exit> {
+        need_root()?;
+        let (report, exit) = leftovers(&self.place.root()?, self.metrics.metrics_port)?;
+        self.place.print(&report, || report.text())?;
+        Ok(exit)
+    }
+}
+
+/// Remove what modes other than the running one left behind
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  kpx-prep node clean --dry-run
+  kpx-prep node clean --from iptables
+  kpx-prep node clean --drain 30m                (leaving ipvs, with connections that live long)")]
+pub(super) struct CleanArgs {
+    /// Only what this mode left: iptables, ipvs or nftables [default: every mode but the running one]
+    #[arg(long, value_name = "MODE")]
+    from: Option<ProxyMode>,
+    /// Print what would be done and change nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// What the running mode must carry before anything goes: one line of JSON from FILE, or - for standard input
+    #[arg(long, value_name = "FILE")]
+    services: Option<PathBuf>,
+    /// How long the running mode may take until it has synced and serves
+    #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = duration)]
+    wait: Duration,
+    /// Leave virtual servers and kube-ipvs0 to a later run
+    #[arg(long)]
+    keep_virtual_servers: bool,
+    /// How long virtual servers may live on for the connections they have
+    #[arg(long, value_name = "DURATION", default_value = "5m", value_parser = duration)]
+    drain: Duration,
+    #[command(flatten)]
+    metrics: Metrics,
+    #[command(flatten)]
+    place: Where,
+}
+
+impl CleanArgs {
+    pub(super) fn run(self) -> anyhow::Result<Exit> {
+        need_root()?;
+        let options = Options {
+            from: self.from,
+            dry_run: self.dry_run,
+            port: self.metrics.metrics_port,
+            services: self.services.as_deref().map(read_services).transpose()?.unwrap_or_default(),
+            wait: self.wait,
+            keep_virtual_servers: self.keep_virtual_servers,
+            drain: self.drain,
+        };
+        let (report, exit) = clean(&self.place.root()?, &options)?;
+        self.place.print(&report, || clean_text(&report))?;
+        Ok(exit)
+    }
+}
+
+/// The sender on standard input may be unable to end it: one line is all that is read.
+fn read_services(file: &Path) -> anyhow::Result<Vec<ServicePort>> {
+    let (name, text) = if file.as_os_str() == "-" {
+        let mut line = String::new();
+        std::io::stdin().lock().read_line(&mut line).context("reading --services from standard input")?;
+        ("standard input".to_owned(), line)
+    } else {
+        let name = file.display().to_string();
+        let text = std::fs::read_to_string(file).with_context(|| format!("reading --services {name}"))?;
+        (name, text)
+    };
+    serde_json::from_str(&text).map_err(|error| {
+        Refusal::usage(format!("--services: {name} is no list of Service ports: {error}; nothing was changed"))
+    })
+}

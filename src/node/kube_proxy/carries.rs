@@ -1,0 +1,113 @@
+//! Whether the running mode carries the Services that it is to carry. Pure.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
+use super::iptables_save::Rule;
+use super::observe::Observed;
+use super::stale::is_of;
+use crate::messages::ServicePort;
+use crate::mode::ProxyMode;
+
+/// Where a packet to a Service goes: protocol in capitals, address and port.
+type Target = (String, IpAddr, u16);
+
+/// Chains in which iptables mode has a rule for each address and port of a Service, with endpoints or without.
+const PORTALS: [(&str, &str); 3] =
+    [("nat", "KUBE-SERVICES"), ("filter", "KUBE-SERVICES"), ("filter", "KUBE-EXTERNAL-SERVICES")];
+
+/// What the running mode carries. `nft`: nftables mode's tables as text.
+pub fn carried(observed: &Observed, running: ProxyMode, nft: &str) -> BTreeSet<Target> {
+    match running {
+        ProxyMode::Ipvs => {
+            let target = |server: &super::ipvs_table::Server| {
+                Some((server.protocol.clone(), server.address, u16::try_from(server.port).ok()?))
+            };
+            observed.servers.iter().filter_map(target).collect()
+        }
+        ProxyMode::Iptables => {
+            let tables =
+                observed.saves.iter().filter(|(_, save)| is_of(save, running)).flat_map(|(_, save)| &save.tables);
+            let rules = tables.flat_map(|table| table.rules.iter().map(move |rule| (table.name.as_str(), rule)));
+            rules
+                .filter(|(table, rule)| PORTALS.contains(&(table, &rule.chain)))
+                .filter_map(|(_, r)| target(r))
+                .collect()
+        }
+        ProxyMode::Nftables => nft.lines().flat_map(|line| line.split(',')).filter_map(element).collect(),
+    }
+}
+
+/// The Services that are not carried, by name.
+///
+/// A family in which nothing at all is carried is one that this kube-proxy does not serve.
+pub fn missing<'a>(services: &'a [ServicePort], carried: &BTreeSet<Target>) -> Vec<&'a str> {
+    let family = |v6: bool| carried.iter().any(|(_, address, _)| address.is_ipv6() == v6);
+    let (v4, v6) = (family(false), family(true));
+    let counts = |address: &&IpAddr| if address.is_ipv6() { v6 || !v4 } else { v4 || !v6 };
+    let lacks = |service: &&ServicePort| {
+        let has = |address: &IpAddr| carried.contains(&(service.protocol.clone(), *address, service.port));
+        service.addresses.iter().filter(counts).any(|address| !has(address))
+    };
+    services.iter().filter(lacks).map(|service| service.name.as_str()).collect()
+}
+
+/// `-d ADDRESS/32 -p tcp … --dport PORT`
+fn target(rule: &Rule) -> Option<Target> {
+    let address = rule.value(&["-d"])?.split('/').next()?.parse().ok()?;
+    let port = rule.value(&["--dport"])?.parse().ok()?;
+    Some((rule.value(&["-p"])?.to_ascii_uppercase(), address, port))
+}
+
+/// `ADDRESS . tcp . PORT … : goto CHAIN`, in a map of nftables mode
+fn element(text: &str) -> Option<Target> {
+    let text = text.trim().trim_start_matches("elements = {").trim();
+    let mut fields = text.split_whitespace();
+    let (address, dot, protocol, dot2, port) =
+        (fields.next()?, fields.next()?, fields.next()?, fields.next()?, fields.next()?);
+    let verdict = fields.any(|field| field == ":");
+    let port = port.parse().ok().filter(|_| dot == "." && dot2 == "." && verdict)?;
+    Some((protocol.to_ascii_uppercase(), address.parse().ok()?, port))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn service(addresses: &[&str]) -> ServicePort {
+        ServicePort {
+            name: "default/web:http".to_owned(),
+            protocol: "TCP".to_owned(),
+            port: 80,
+            addresses: addresses.iter().map(|address| address.parse().unwrap()).collect(),
+            node_port: None,
+            must_answer: false,
+        }
+    }
+
+    #[test]
+    fn elements_of_nftables() {
+        let text = "elements = { 10.96.0.100 . tcp . 80 : goto service-x,\n 2001:db8::1 . udp . 53 comment \"a/b\" : goto reject-chain }\n\
+                    elements = { 10.244.0.6 . 10.244.0.6 . tcp . 8080, tcp . 30200 : goto x }\n";
+        let found: Vec<String> = carried(&Observed::default(), ProxyMode::Nftables, text)
+            .into_iter()
+            .map(|(protocol, address, port)| format!("{protocol} {address} {port}"))
+            .collect();
+        assert_eq!(found, ["TCP 10.96.0.100 80", "UDP 2001:db8::1 53"]);
+    }
+
+    #[test]
+    fn a_family_that_is_not_served_lacks_nothing() {
+        let carried = BTreeSet::from([("TCP".to_owned(), "10.96.0.100".parse().unwrap(), 80)]);
+        for (addresses, lacks) in [
+            (&["10.96.0.100"][..], false),
+            (&["10.96.0.100", "2001:db8::1"], false),
+            (&["10.96.0.100", "192.0.2.7"], true),
+            (&["10.96.0.101"], true),
+            (&[], false),
+        ] {
+            assert_eq!(!missing(&[service(addresses)], &carried).is_empty(), lacks, "{addresses:?}");
+        }
+        assert_eq!(missing(&[service(&["10.96.0.1"])], &BTreeSet::new()), ["default/web:http"]);
+    }
+}

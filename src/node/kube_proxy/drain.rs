@@ -1,0 +1,119 @@
+//! Leaving ipvs mode: virtual servers go when their connections have ended, or when the time is over.
+//!
+//! An established connection lives in the kernel's IPVS table and ends with its virtual server. New ones take the
+//! running mode's way already, so each virtual server only has to outlive the connections it has.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::net::IpAddr;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use super::ipvs_table::Server;
+use super::observe::Observed;
+use crate::node::netlink::conntrack;
+use crate::node::netlink::ipvs::Ipvs;
+use crate::node::root::Root;
+
+/// How often is looked. The list of connections may be long.
+const PAUSE: Duration = Duration::from_secs(1);
+/// The kernel's default, for one that does not tell.
+const UDP_TIMEOUT: u32 = 300;
+/// `ESRCH`: there is no such virtual server (any more).
+const NO_SUCH: i32 = 3;
+
+/// What became of the virtual servers.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Drained {
+    /// Live connections that ended with their virtual server.
+    pub cut: u32,
+    /// What did not work, each in a sentence.
+    pub failures: Vec<String>,
+}
+
+/// Removes the virtual servers that kube-proxy's traces claim, each when its connections have ended, all when `limit`
+/// has passed. `observed` is kept up to date; what it claims in the end is what could not be removed.
+///
+/// # Errors
+/// When the state of IPVS cannot be read.
+pub fn drain(root: &Root, observed: &mut Observed, limit: Duration) -> anyhow::Result<Drained> {
+    let mut drained = Drained::default();
+    if observed.claimed().is_empty() {
+        return Ok(drained);
+    }
+    let mut ipvs = match Ipvs::open() {
+        Ok(ipvs) => ipvs,
+        Err(error) => {
+            drained.failures.push(format!("the kernel's IPVS cannot be reached over netlink: {error}"));
+            return Ok(drained);
+        }
+    };
+    let udp_timeout = ipvs.udp_timeout().unwrap_or(UDP_TIMEOUT).into();
+    let deadline = Instant::now() + limit;
+    let mut stuck: BTreeSet<Server> = BTreeSet::new();
+    loop {
+        let over = Instant::now() >= deadline;
+        let mut udp = Vec::new();
+        let claimed: Vec<Server> = observed.claimed().into_iter().filter(|s| !stuck.contains(s)).cloned().collect();
+        let mut waiting = 0;
+        for server in claimed {
+            let live = live(observed, &server, udp_timeout);
+            if live > 0 && !over {
+                waiting += live;
+                continue;
+            }
+            match remove(&mut ipvs, &server) {
+                Ok(()) => {
+                    tracing::info!("removed the virtual server {}, {live} connections cut", server.name());
+                    drained.cut += live;
+                    if server.protocol == "UDP" {
+                        udp.extend(u16::try_from(server.port).ok().map(|port| (server.address, port)));
+                    }
+                }
+                Err(error) => {
+                    drained.failures.push(format!("the virtual server {} stays: {error}", server.name()));
+                    stuck.insert(server);
+                }
+            }
+        }
+        forget(&udp, &mut drained);
+        if waiting == 0 {
+            observed.look_at_ipvs(root)?;
+            if observed.claimed().iter().all(|server| stuck.contains(server)) {
+                return Ok(drained);
+            }
+        }
+        tracing::info!("{waiting} connections of ipvs mode are still alive");
+        sleep(PAUSE.min(deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(50))));
+        observed.look_at_ipvs(root)?;
+    }
+}
+
+/// How many connections of this virtual server still say something.
+pub fn live(observed: &Observed, server: &Server, udp_timeout: u64) -> u32 {
+    let of_server = observed.connections.iter().filter(|connection| server.has(connection));
+    u32::try_from(of_server.filter(|connection| connection.is_live(udp_timeout)).count()).unwrap_or(u32::MAX)
+}
+
+fn remove(ipvs: &mut Ipvs, server: &Server) -> io::Result<()> {
+    let port = u16::try_from(server.port).map_err(io::Error::other)?;
+    match ipvs.delete(&server.protocol, server.address, port) {
+        Err(error) if error.raw_os_error() == Some(NO_SUCH) => Ok(()),
+        result => result,
+    }
+}
+
+/// A UDP client keeps its port, and with it the way its packets took: without this they would go nowhere.
+fn forget(servers: &[(IpAddr, u16)], drained: &mut Drained) {
+    if servers.is_empty() {
+        return;
+    }
+    match conntrack::forget_udp(servers) {
+        Ok(number) => tracing::info!("{number} tracked UDP connections forgotten"),
+        Err(error) => drained.failures.push(format!(
+            "the kernel still tracks UDP connections to {} virtual servers that are gone ({error}); clients that keep \
+             their port are stuck until they pause",
+            servers.len()
+        )),
+    }
+}

@@ -1,0 +1,220 @@
+//! Everything on a host that kube-proxy may have made, as it is now.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
+use anyhow::Context as _;
+
+use super::iptables_save::Save;
+use super::ipvs_table::{self, Connection, Server};
+use super::owners::{LINK, NFT_TABLE};
+use super::sets::Sets;
+use super::toolbox::{Said, Tool, Toolbox};
+use crate::messages::Note;
+use crate::node::netlink::links;
+use crate::node::root::Root;
+use crate::report::Level;
+
+/// A family and a variant of iptables.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Place {
+    /// `ipv4` or `ipv6`.
+    pub family: &'static str,
+    /// `legacy` or `nft`.
+    pub variant: &'static str,
+}
+
+impl Place {
+    /// All four, in the order in which they are looked at.
+    pub const ALL: [Self; 4] = [
+        Self { family: "ipv4", variant: "legacy" },
+        Self { family: "ipv6", variant: "legacy" },
+        Self { family: "ipv4", variant: "nft" },
+        Self { family: "ipv6", variant: "nft" },
+    ];
+
+    fn command(self) -> &'static str {
+        if self.family == "ipv6" { "ip6tables" } else { "iptables" }
+    }
+
+    /// `iptables-save` and `iptables-restore` of this family and variant, from one place.
+    pub fn tools(self, toolbox: &Toolbox) -> Option<[Tool; 2]> {
+        let command = self.command();
+        let exact = |middle: &str| [format!("{command}{middle}-save"), format!("{command}{middle}-restore")];
+        let [save, restore] = exact(&format!("-{}", self.variant));
+        if let Some(tools) = toolbox.find_all([&save, &restore]) {
+            return Some(tools);
+        }
+        // Before there were two variants, and in small images, the name does not tell.
+        let [save, restore] = exact("");
+        let tools = toolbox.find_all([&save, &restore])?;
+        let version = tools[0].run(&["--version"], None).ok()?.stdout;
+        (version.contains("nf_tables") == (self.variant == "nft")).then_some(tools)
+    }
+}
+
+/// A host as it was observed.
+#[derive(Clone, Debug, Default)]
+pub struct Observed {
+    /// What iptables holds.
+    pub saves: Vec<(Place, Save)>,
+    /// The ipsets.
+    pub sets: Sets,
+    /// Tables of nftables that nftables mode made, as `ip kube-proxy`.
+    pub nft_tables: Vec<String>,
+    /// The virtual servers of IPVS.
+    pub servers: Vec<Server>,
+    /// The connections of IPVS.
+    pub connections: Vec<Connection>,
+    /// Whether `kube-ipvs0` is there.
+    pub link: bool,
+    /// Its addresses.
+    pub link_addresses: BTreeSet<IpAddr>,
+    /// All other addresses of the host.
+    pub own_addresses: BTreeSet<IpAddr>,
+    /// What could not be looked at.
+    pub notes: Vec<Note>,
+}
+
+impl Observed {
+    /// Looks at all of it.
+    ///
+    /// # Errors
+    /// When a file below `/proc` exists and cannot be read, or the kernel does not answer.
+    pub fn new(root: &Root, toolbox: &Toolbox) -> anyhow::Result<Self> {
+        let mut observed = Self::default();
+        for place in Place::ALL {
+            observed.look_at_iptables(root, toolbox, place);
+        }
+        if let Some(said) = observed.ask(toolbox.find("ipset"), &["save"], root, "ip_set") {
+            observed.sets = Sets::parse(&said);
+        }
+        if let Some(said) = observed.ask(toolbox.find("nft"), &["list", "tables"], root, "nf_tables") {
+            observed.nft_tables = nft_tables(&said);
+        }
+        observed.look_at_ipvs(root)?;
+        Ok(observed)
+    }
+
+    /// Looks at IPVS and `kube-ipvs0` again.
+    ///
+    /// # Errors
+    /// When a file below `/proc` exists and cannot be read, or the kernel does not answer.
+    pub fn look_at_ipvs(&mut self, root: &Root) -> anyhow::Result<()> {
+        let read = |path: &str| {
+            let text = root.read(path).with_context(|| format!("reading {}", root.join(path).display()))?;
+            Ok::<_, anyhow::Error>(text.unwrap_or_default())
+        };
+        self.servers = ipvs_table::servers(&read("/proc/net/ip_vs")?);
+        self.connections = ipvs_table::connections(&read("/proc/net/ip_vs_conn")?);
+        let link = links::find(LINK).context("asking the kernel for its network interfaces")?;
+        let addresses = links::addresses().context("asking the kernel for this host's addresses")?;
+        let index = link.as_ref().map(|link| link.index);
+        self.link = link.is_some();
+        let split = |on_link| addresses.iter().filter(move |(at, _)| (Some(*at) == index) == on_link);
+        self.link_addresses = split(true).map(|(_, address)| *address).collect();
+        self.own_addresses = split(false).map(|(_, address)| *address).collect();
+        Ok(())
+    }
+
+    /// The virtual servers that kube-proxy's own traces claim: their address is on `kube-ipvs0`, or it is the host's
+    /// and the port in a set of node ports.
+    pub fn claimed(&self) -> Vec<&Server> {
+        let node_ports = self.sets.node_ports();
+        let is_node_port = |server: &Server| {
+            self.own_addresses.contains(&server.address)
+                && node_ports.iter().any(|(protocol, port)| *protocol == server.protocol && *port == server.port)
+        };
+        let claimed = |server: &&Server| {
+            server.protocol != "FWM" && (self.link_addresses.contains(&server.address) || is_node_port(server))
+        };
+        self.servers.iter().filter(claimed).collect()
+    }
+
+    fn look_at_iptables(&mut self, root: &Root, toolbox: &Toolbox, place: Place) {
+        let Some([save, _]) = place.tools(toolbox) else {
+            if place.variant == "legacy" && !legacy_tables(root, place).is_empty() {
+                let what =
+                    format!("{}-legacy-save is neither in kube-proxy's container nor on the host", place.command());
+                self.unseen(Level::Error, "no-iptables", what);
+            }
+            return;
+        };
+        let mut text = String::new();
+        let calls: Vec<Vec<String>> = match place.variant {
+            // Asked for everything it reads /proc by itself, which shows nothing of ours inside a container.
+            "legacy" => legacy_tables(root, place).into_iter().map(|table| vec!["-t".to_owned(), table]).collect(),
+            _ => vec![Vec::new()],
+        };
+        for arguments in calls {
+            let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+            match save.run(&arguments, None) {
+                Ok(said) if said.success => text.push_str(&said.stdout),
+                // A kernel without nf_tables, which therefore holds nothing of that variant.
+                failed if place.variant == "nft" => {
+                    tracing::info!("{}: {}", save.name(), reason(failed));
+                    return;
+                }
+                failed => {
+                    let what = format!("{} {}: {}", save.name(), arguments.join(" "), reason(failed));
+                    self.unseen(Level::Error, "iptables-unreadable", what);
+                }
+            }
+        }
+        let save = Save::parse(&text);
+        if !save.tables.is_empty() {
+            self.saves.push((place, save));
+        }
+    }
+
+    /// What the tool says; a note if it cannot be asked although `module` is there.
+    fn ask(&mut self, tool: Option<Tool>, arguments: &[&str], root: &Root, module: &str) -> Option<String> {
+        let needed = || crate::node::host::loaded_modules(root).is_ok_and(|modules| modules.contains(module));
+        let program = if module == "ip_set" { "ipset" } else { "nft" };
+        let Some(tool) = tool else {
+            if needed() {
+                let what = format!("{program} is neither in kube-proxy's container nor on the host");
+                // Without ipvs mode's sets there is nothing of it to miss; its rules would tell.
+                self.unseen(Level::Warning, "no-tool", what);
+            }
+            return None;
+        };
+        match tool.run(arguments, None) {
+            Ok(said) if said.success => Some(said.stdout),
+            failed => {
+                if needed() {
+                    self.unseen(Level::Warning, "tool-failed", format!("{program}: {}", reason(failed)));
+                }
+                None
+            }
+        }
+    }
+
+    fn unseen(&mut self, level: Level, id: &str, message: String) {
+        let hint = Some("install iptables, ipset and nftables on the host".to_owned());
+        self.notes.push(Note { level, id: id.to_owned(), message, hint });
+    }
+}
+
+/// The tables that nftables mode makes, in what `nft list tables` prints.
+pub fn nft_tables(text: &str) -> Vec<String> {
+    let ours = |name: &&str| ["ip", "ip6"].iter().any(|family| *name == format!("{family} {NFT_TABLE}"));
+    text.lines().filter_map(|line| line.trim().strip_prefix("table ")).filter(ours).map(str::to_owned).collect()
+}
+
+fn reason(result: std::io::Result<Said>) -> String {
+    match result {
+        Ok(said) if said.stderr.is_empty() => "it failed without a word".to_owned(),
+        Ok(said) => said.stderr,
+        Err(error) => error.to_string(),
+    }
+}
+
+/// The tables that the kernel has of the legacy variant. To ask for another would load it.
+fn legacy_tables(root: &Root, place: Place) -> Vec<String> {
+    let file = if place.family == "ipv6" { "/proc/net/ip6_tables_names" } else { "/proc/net/ip_tables_names" };
+    let text = root.read(file).ok().flatten().unwrap_or_default();
+    let mut tables: Vec<String> = text.lines().map(str::to_owned).collect();
+    tables.sort();
+    tables
+}

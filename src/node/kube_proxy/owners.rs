@@ -1,0 +1,190 @@
+//! Which chains, jumps, sets and tables kube-proxy makes in which mode, and which are the kubelet's. Pure.
+//!
+//! For kube-proxy 1.20 to 1.36, from its sources: `pkg/proxy/iptables/proxier.go` (`iptablesJumpChains`, the canary that
+//! only iptables mode keeps), `pkg/proxy/ipvs/proxier.go` (`iptablesJumpChain`, `iptablesChains`) and `ipset.go`;
+//! `pkg/kubelet/kubelet_network_linux.go`. What is not named here is not kube-proxy's, whatever it is called.
+
+use super::iptables_save::Rule;
+
+const IPTABLES: &[&str] = &["iptables"];
+const IPVS: &[&str] = &["ipvs"];
+/// Until 1.25.
+const USERSPACE: &[&str] = &["userspace"];
+const BOTH: &[&str] = &["iptables", "ipvs"];
+
+/// table, chain, the modes that make it
+const CHAINS: [(&str, &str, &[&str]); 24] = [
+    ("filter", "KUBE-SERVICES", IPTABLES),
+    ("filter", "KUBE-EXTERNAL-SERVICES", IPTABLES),
+    ("filter", "KUBE-NODEPORTS", IPTABLES),
+    ("filter", "KUBE-PROXY-CANARY", IPTABLES),
+    ("mangle", "KUBE-PROXY-CANARY", IPTABLES),
+    ("nat", "KUBE-PROXY-CANARY", IPTABLES),
+    ("nat", "KUBE-NODEPORTS", IPTABLES),
+    ("filter", "KUBE-FORWARD", BOTH),
+    ("filter", FIREWALL, BOTH),
+    ("nat", "KUBE-SERVICES", BOTH),
+    ("nat", "KUBE-POSTROUTING", BOTH),
+    ("nat", "KUBE-MARK-MASQ", BOTH),
+    ("filter", "KUBE-NODE-PORT", IPVS),
+    ("filter", "KUBE-SOURCE-RANGES-FIREWALL", IPVS),
+    ("filter", "KUBE-IPVS-FILTER", IPVS),
+    ("filter", "KUBE-IPVS-OUT-FILTER", IPVS),
+    ("nat", "KUBE-NODE-PORT", IPVS),
+    ("nat", "KUBE-LOAD-BALANCER", IPVS),
+    // Until 1.25. The chain of the same name in the filter table is the kubelet's.
+    ("nat", "KUBE-FIREWALL", IPVS),
+    ("nat", "KUBE-PORTALS-CONTAINER", USERSPACE),
+    ("nat", "KUBE-PORTALS-HOST", USERSPACE),
+    ("nat", "KUBE-NODEPORT-CONTAINER", USERSPACE),
+    ("nat", "KUBE-NODEPORT-HOST", USERSPACE),
+    ("filter", "KUBE-NODEPORT-NON-LOCAL", USERSPACE),
+];
+
+/// The chain that both modes have and reach by jumps of their own.
+pub const FIREWALL: &str = "KUBE-PROXY-FIREWALL";
+
+/// What iptables mode makes for each Service and endpoint: these and sixteen characters of base32, in nat.
+const HASHED: [&str; 6] = ["KUBE-SVC-", "KUBE-SEP-", "KUBE-EXT-", "KUBE-FW-", "KUBE-SVL-", "KUBE-XLB-"];
+
+/// table (empty: any) and chain of the kubelet.
+const KUBELET: [(&str, &str); 4] =
+    [("filter", "KUBE-FIREWALL"), ("nat", "KUBE-MARK-DROP"), ("", "KUBE-KUBELET-CANARY"), ("", "KUBE-IPTABLES-HINT")];
+
+/// Names of ipvs mode's sets behind `KUBE-`, or `KUBE-6-` for IPv6, where they are cut to 31 bytes.
+const SETS: [&str; 19] = [
+    "LOOP-BACK",
+    "CLUSTER-IP",
+    "EXTERNAL-IP",
+    "EXTERNAL-IP-LOCAL",
+    "LOAD-BALANCER",
+    "LOAD-BALANCER-FW",
+    "LOAD-BALANCER-LOCAL",
+    "LOAD-BALANCER-SOURCE-IP",
+    "LOAD-BALANCER-SOURCE-CIDR",
+    "NODE-PORT-TCP",
+    "NODE-PORT-LOCAL-TCP",
+    "NODE-PORT-UDP",
+    "NODE-PORT-LOCAL-UDP",
+    "NODE-PORT-SCTP",
+    "NODE-PORT-LOCAL-SCTP",
+    "NODE-PORT-SCTP-HASH",
+    "NODE-PORT-LOCAL-SCTP-HASH",
+    "HEALTH-CHECK-NODE-PORT",
+    "IPVS-IPS",
+];
+
+/// The longest name that the kernel takes for an ipset.
+const SET_NAME_BYTES: usize = 31;
+
+/// The link that ipvs mode binds the addresses of Services to.
+pub const LINK: &str = "kube-ipvs0";
+
+/// The table of nftables mode, one in family `ip` and one in `ip6`.
+pub const NFT_TABLE: &str = "kube-proxy";
+
+/// Whose a chain is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Owner {
+    /// kube-proxy's, in these modes.
+    KubeProxy(&'static [&'static str]),
+    /// The kubelet's, which is never touched.
+    Kubelet,
+    /// Neither's.
+    Other,
+}
+
+/// Whose the chain is.
+pub fn owner(table: &str, chain: &str) -> Owner {
+    if KUBELET.iter().any(|(of, name)| (of.is_empty() || *of == table) && *name == chain) {
+        return Owner::Kubelet;
+    }
+    if let Some((.., modes)) = CHAINS.iter().find(|(of, name, _)| *of == table && *name == chain) {
+        return Owner::KubeProxy(modes);
+    }
+    if table == "nat" && HASHED.iter().any(|prefix| chain.strip_prefix(prefix).is_some_and(is_hash)) {
+        return Owner::KubeProxy(IPTABLES);
+    }
+    Owner::Other
+}
+
+fn is_hash(text: &str) -> bool {
+    text.len() == 16 && text.bytes().all(|byte| matches!(byte, b'A'..=b'Z' | b'2'..=b'7'))
+}
+
+/// The modes that make this rule, if it is a jump that kube-proxy makes in one of the kernel's chains. Every version's
+/// has a comment of its own; what matches on anything else as well is somebody else's.
+pub fn jump_modes(table: &str, rule: &Rule) -> Option<&'static [&'static str]> {
+    let target = rule.target()?;
+    let Owner::KubeProxy(modes) = owner(table, target) else { return None };
+    let (mut new, mut comment, mut local) = (false, None, false);
+    let mut words = rule.words().iter().map(String::as_str);
+    while let Some(word) = words.next() {
+        match (word, words.next()?) {
+            ("-j", _) | ("-m", "comment" | "conntrack" | "addrtype") => {}
+            ("--comment", text) => comment = Some(text),
+            ("--ctstate", "NEW") => new = true,
+            ("--dst-type", "LOCAL") => local = true,
+            _ => return None,
+        }
+    }
+    let comment = comment?;
+    let known = if modes == USERSPACE {
+        ["handle ClusterIPs; NOTE: ", "handle service NodePorts; NOTE: ", "Ensure that non-local NodePort traffic"]
+            .iter()
+            .any(|start| comment.starts_with(start))
+    } else {
+        !local && (comment.starts_with("kubernetes ") || comment.starts_with("kube-proxy "))
+    };
+    let modes = if target == FIREWALL { if new { IPTABLES } else { IPVS } } else { modes };
+    known.then_some(modes)
+}
+
+/// Whether ipvs mode makes a set of this name.
+pub fn is_set(name: &str) -> bool {
+    let cut = |name: String| name.chars().take(SET_NAME_BYTES).collect::<String>();
+    SETS.iter().any(|set| name == cut(format!("KUBE-{set}")) || name == cut(format!("KUBE-6-{set}")))
+}
+
+/// The protocol of a set of node ports; nothing for other sets.
+pub fn node_port_protocol(set: &str) -> Option<&'static str> {
+    let rest = set.strip_prefix("KUBE-6-").or_else(|| set.strip_prefix("KUBE-"))?.strip_prefix("NODE-PORT-")?;
+    let rest = rest.strip_prefix("LOCAL-").unwrap_or(rest);
+    ["TCP", "UDP", "SCTP"].into_iter().find(|protocol| rest.starts_with(protocol))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whose_a_chain_is() {
+        for (table, chain, expected) in [
+            ("nat", "KUBE-SVC-CDGGSHYLG3RE2FKL", Owner::KubeProxy(IPTABLES)),
+            ("nat", "KUBE-XLB-CDGGSHYLG3RE2FKL", Owner::KubeProxy(IPTABLES)),
+            ("filter", "KUBE-SVC-CDGGSHYLG3RE2FKL", Owner::Other),
+            ("nat", "KUBE-SVC-LIKE", Owner::Other),
+            ("nat", "KUBE-SVC-cdggshylg3re2fkl", Owner::Other),
+            ("nat", "KUBE-LIKE", Owner::Other),
+            ("nat", "KUBE-FIREWALL", Owner::KubeProxy(IPVS)),
+            ("filter", "KUBE-FIREWALL", Owner::Kubelet),
+            ("mangle", "KUBE-KUBELET-CANARY", Owner::Kubelet),
+            ("nat", "KUBE-MARK-DROP", Owner::Kubelet),
+        ] {
+            assert_eq!(owner(table, chain), expected, "{table} {chain}");
+        }
+    }
+
+    #[test]
+    fn sets_of_every_version() {
+        for name in ["KUBE-LOOP-BACK", "KUBE-6-NODE-PORT-LOCAL-SCTP-HAS", "KUBE-6-LOAD-BALANCER-SOURCE-CID"] {
+            assert!(is_set(name), "{name}");
+        }
+        for name in ["KUBE-LIKE", "KUBE-6-NODE-PORT-LOCAL-SCTP-HASH", "LOOP-BACK", "cali40all-ipam-pools"] {
+            assert!(!is_set(name), "{name}");
+        }
+        assert_eq!(node_port_protocol("KUBE-NODE-PORT-TCP"), Some("TCP"));
+        assert_eq!(node_port_protocol("KUBE-6-NODE-PORT-LOCAL-SCTP-HAS"), Some("SCTP"));
+        assert_eq!(node_port_protocol("KUBE-HEALTH-CHECK-NODE-PORT"), None);
+    }
+}

@@ -1,0 +1,139 @@
+//! Whether the running mode has taken over: it has synced, carries the Services, and they answer.
+
+use std::net::{SocketAddr, TcpStream};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use super::answers::has_synced;
+use super::carries::{carried, missing};
+use super::observe::Observed;
+use super::stale::is_of;
+use super::toolbox::Toolbox;
+use crate::messages::ServicePort;
+use crate::mode::ProxyMode;
+use crate::node::root::Root;
+
+const PAUSE: Duration = Duration::from_millis(500);
+/// For one connection to a Service.
+const CONNECT: Duration = Duration::from_secs(2);
+/// How many addresses are asked at once.
+const AT_A_TIME: usize = 32;
+/// How many Services a message names.
+const NAMED: usize = 5;
+
+/// Waits until kube-proxy's running mode has synced and carries `services`.
+///
+/// # Errors
+/// When the host cannot be observed. Why it is not so when the time is over is the inner error.
+pub fn wait_synced(
+    root: &Root,
+    running: ProxyMode,
+    port: u16,
+    services: &[ServicePort],
+    deadline: Instant,
+) -> anyhow::Result<Result<(), String>> {
+    loop {
+        let Err(why) = synced(root, running, port, services)? else { return Ok(Ok(())) };
+        if Instant::now() >= deadline {
+            return Ok(Err(why));
+        }
+        sleep(PAUSE);
+    }
+}
+
+fn synced(root: &Root, running: ProxyMode, port: u16, services: &[ServicePort]) -> anyhow::Result<Result<(), String>> {
+    if !has_synced(port) {
+        return Ok(Err("kube-proxy has not synced its rules since it started".to_owned()));
+    }
+    // Its container may be a new one by now.
+    let toolbox = Toolbox::new(root);
+    let observed = Observed::new(root, &toolbox)?;
+    let works = match running {
+        ProxyMode::Nftables => !observed.nft_tables.is_empty(),
+        mode => observed.saves.iter().any(|(_, save)| is_of(save, mode)),
+    };
+    if !works {
+        return Ok(Err(format!(
+            "the rules of {running} mode were not found, though kube-proxy says that it has synced"
+        )));
+    }
+    if services.is_empty() {
+        return Ok(Ok(()));
+    }
+    let nft = if running == ProxyMode::Nftables { nft_text(&toolbox, &observed) } else { String::new() };
+    let missing = missing(services, &carried(&observed, running, &nft));
+    Ok(if missing.is_empty() {
+        Ok(())
+    } else {
+        Err(format!(
+            "{running} mode does not carry {} of {} Service ports: {}",
+            missing.len(),
+            services.len(),
+            some(&missing)
+        ))
+    })
+}
+
+fn nft_text(toolbox: &Toolbox, observed: &Observed) -> String {
+    let Some(nft) = toolbox.find("nft") else { return String::new() };
+    let list = |table: &String| {
+        let arguments: Vec<&str> = ["list", "table"].into_iter().chain(table.split(' ')).collect();
+        nft.run(&arguments, None).ok().filter(|said| said.success).map(|said| said.stdout)
+    };
+    observed.nft_tables.iter().filter_map(list).collect()
+}
+
+/// Waits until a connection to each Service that must answer succeeds.
+///
+/// # Errors
+/// Which Services do not answer when the time is over.
+pub fn wait_serving(services: &[ServicePort], deadline: Instant) -> Result<(), String> {
+    let must_answer = |service: &&ServicePort| service.must_answer && service.protocol == "TCP";
+    let mut left: Vec<&ServicePort> = services.iter().filter(must_answer).collect();
+    let number = left.len();
+    loop {
+        let mut silent = Vec::new();
+        for service in left {
+            // When the time is over, those that are known say enough.
+            if silent.is_empty() || Instant::now() < deadline {
+                silent.extend((!answers(service)).then_some(service));
+            }
+        }
+        if silent.is_empty() {
+            return Ok(());
+        }
+        if Instant::now() >= deadline {
+            let names: Vec<&str> = silent.iter().map(|service| service.name.as_str()).collect();
+            return Err(format!("{} of {number} Services that must answer do not: {}", names.len(), some(&names)));
+        }
+        left = silent;
+        sleep(PAUSE);
+    }
+}
+
+fn answers(service: &ServicePort) -> bool {
+    let address = service.addresses.first().map(|address| SocketAddr::new(*address, service.port));
+    address.is_none_or(takes_connection)
+}
+
+fn takes_connection(address: SocketAddr) -> bool {
+    TcpStream::connect_timeout(&address, CONNECT).is_ok()
+}
+
+/// Which of these take a connection. Many are asked at once: a silent one takes its time.
+pub fn answering(addresses: &[SocketAddr]) -> Vec<SocketAddr> {
+    let ask = |some: &[SocketAddr]| -> Vec<bool> {
+        std::thread::scope(|scope| {
+            let asked: Vec<_> = some.iter().map(|address| scope.spawn(|| takes_connection(*address))).collect();
+            asked.into_iter().map(|one| one.join().unwrap_or_default()).collect()
+        })
+    };
+    let took = addresses.chunks(AT_A_TIME).flat_map(ask);
+    addresses.iter().zip(took).filter_map(|(address, took)| took.then_some(*address)).collect()
+}
+
+fn some(names: &[&str]) -> String {
+    let more = names.len().saturating_sub(NAMED);
+    let first = names.iter().take(NAMED).copied().collect::<Vec<_>>().join(", ");
+    if more == 0 { first } else { format!("{first} and {more} more") }
+}

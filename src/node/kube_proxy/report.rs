@@ -1,0 +1,174 @@
+//! What `node survey`, `node leftovers` and `node clean` tell people: tables of leftovers, a summary, findings.
+
+use std::fmt::Write as _;
+
+use serde::{Deserialize, Serialize};
+
+use super::answers;
+use super::leftovers::Leftovers;
+use super::observe::Observed;
+use super::process::shares_network;
+use super::toolbox::Toolbox;
+use crate::exit_code::Exit;
+use crate::messages::{CleanReport, Leftover, LeftoverKind, Note, Survey};
+use crate::mode::ProxyMode;
+use crate::node::report::{plain_table, push_finding, push_table};
+use crate::node::root::Root;
+use crate::report::{API_VERSION, Level};
+
+/// What `node leftovers` answers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LeftoversReport {
+    /// [`crate::report::API_VERSION`].
+    pub api_version: String,
+    /// `LeftoversReport`.
+    pub kind: String,
+    /// The mode that kube-proxy proves.
+    pub running: Option<String>,
+    /// What modes other than that left behind.
+    pub leftovers: Vec<Leftover>,
+    /// What looks like kube-proxy's and is not.
+    pub suspicious: Vec<String>,
+    /// What else there is to say.
+    pub findings: Vec<Note>,
+}
+
+/// Looks what is left over on a host.
+///
+/// # Errors
+/// When the host cannot be observed.
+pub fn leftovers(root: &Root, port: u16) -> anyhow::Result<(LeftoversReport, Exit)> {
+    let mut report = LeftoversReport {
+        api_version: API_VERSION.to_owned(),
+        kind: "LeftoversReport".to_owned(),
+        running: answers::mode(port),
+        leftovers: Vec::new(),
+        suspicious: Vec::new(),
+        findings: Vec::new(),
+    };
+    let observed = Observed::new(root, &Toolbox::new(root))?;
+    report.findings.clone_from(&observed.notes);
+    let unknown = |message: String| Note {
+        level: Level::Error,
+        id: "mode-unknown".to_owned(),
+        message: format!("{message}: what is left over of which mode cannot be told"),
+        hint: Some("give --metrics-port if kube-proxy's is not 10249".to_owned()),
+    };
+    let running = match &report.running {
+        _ if !shares_network(root) => Err("this process is not in the host's network".to_owned()),
+        None => Err(format!("no kube-proxy answers on 127.0.0.1:{port}/proxyMode")),
+        Some(mode) => mode.parse::<ProxyMode>().map_err(|error| error.to_string()),
+    };
+    match running {
+        Err(why) => report.findings.push(unknown(why)),
+        Ok(mode) => {
+            let left = Leftovers::new(&observed, mode, None);
+            report.leftovers = left.list();
+            report.suspicious = left.suspicious;
+        }
+    }
+    let unclear = report.findings.iter().any(|note| note.level == Level::Error);
+    let exit = if unclear || !report.leftovers.is_empty() { Exit::CheckSaysNo } else { Exit::Done };
+    Ok((report, exit))
+}
+
+impl LeftoversReport {
+    /// The report for people.
+    pub fn text(&self) -> String {
+        let mut text = String::new();
+        push_leftovers(&mut text, &self.leftovers);
+        match (&self.running, self.leftovers.len()) {
+            (None, _) => {}
+            (Some(mode), 0) => text.push_str(&format!("nothing is left of another mode; kube-proxy runs {mode}\n")),
+            (Some(mode), number) => text
+                .push_str(&format!("{number} left over; kube-proxy runs {mode}; `kpx-prep node clean` removes them\n")),
+        }
+        push_rest(&mut text, &self.suspicious, &self.findings);
+        text
+    }
+}
+
+/// A survey for people.
+pub fn survey_text(survey: &Survey, notes: &[Note]) -> String {
+    let mut text = String::new();
+    let mut table = plain_table();
+    let yes_no = |yes: bool| if yes { "yes" } else { "no" }.to_owned();
+    let or_none = |value: Option<String>| value.unwrap_or_else(|| "-".to_owned());
+    for (name, value) in [
+        ("host", format!("{}, kernel {}", survey.distro, survey.kernel)),
+        ("modules", survey.modules.summary.clone()),
+        ("mode", or_none(survey.running.clone())),
+        ("iptables", or_none(survey.iptables.clone())),
+        ("both variants", yes_no(survey.both_iptables)),
+        ("nft", or_none(survey.nft.clone())),
+        ("input drops", or_none((!survey.input_drops.is_empty()).then(|| survey.input_drops.join(", ")))),
+        ("local ports", or_none(survey.local_ports.map(|(first, last)| format!("{first}-{last}")))),
+        ("conn_reuse_mode", or_none(survey.conn_reuse_mode.map(|mode| mode.to_string()))),
+        ("NetworkManager", if survey.network_manager_interferes { "interferes" } else { "-" }.to_owned()),
+    ] {
+        table.add_row([name.to_owned(), value]);
+    }
+    push_table(&mut text, &table);
+    let mut table = plain_table();
+    for server in &survey.virtual_servers {
+        table.add_row([
+            format!("{} {} {}", server.protocol, server.address, server.port),
+            server.scheduler.clone(),
+            format!("{} connections", server.connections),
+            if server.claimed { "kube-proxy's" } else { "not kube-proxy's" }.to_owned(),
+        ]);
+    }
+    push_table(&mut text, &table);
+    push_leftovers(&mut text, &survey.leftovers);
+    let _ = writeln!(text, "{} virtual servers, {} left over", survey.virtual_servers.len(), survey.leftovers.len());
+    push_rest(&mut text, &survey.suspicious, &survey.modules.findings);
+    push_rest(&mut text, &[], notes);
+    text
+}
+
+/// What was cleaned, for people.
+pub fn clean_text(report: &CleanReport) -> String {
+    let mut text = String::new();
+    if report.transactions.is_empty() {
+        push_leftovers(&mut text, &report.removed);
+    } else {
+        report.transactions.iter().for_each(|transaction| text.push_str(transaction));
+        let by_ourselves =
+            |leftover: &&Leftover| matches!(leftover.kind, LeftoverKind::VirtualServer | LeftoverKind::Link);
+        let rest: Vec<Leftover> = report.removed.iter().filter(by_ourselves).cloned().collect();
+        push_leftovers(&mut text, &rest);
+    }
+    if !report.remaining.is_empty() {
+        text.push_str("still there:\n");
+        push_leftovers(&mut text, &report.remaining);
+    }
+    let _ = writeln!(text, "{}", report.summary);
+    push_rest(&mut text, &report.suspicious, &report.findings);
+    text
+}
+
+fn push_leftovers(text: &mut String, leftovers: &[Leftover]) {
+    let mut table = plain_table();
+    for leftover in leftovers {
+        let kind = match leftover.kind {
+            LeftoverKind::Chain => "chain",
+            LeftoverKind::Rule => "rule",
+            LeftoverKind::Table => "table",
+            LeftoverKind::Set => "set",
+            LeftoverKind::VirtualServer => "virtual server",
+            LeftoverKind::Link => "link",
+        };
+        table.add_row([&leftover.of, kind, &leftover.place, &leftover.name]);
+    }
+    push_table(text, &table);
+}
+
+fn push_rest(text: &mut String, suspicious: &[String], findings: &[Note]) {
+    for suspicious in suspicious {
+        let _ = writeln!(text, "not touched: {suspicious}");
+    }
+    for note in findings {
+        push_finding(text, note.level, &note.id, &note.message, note.hint.as_deref());
+    }
+}

@@ -1,0 +1,182 @@
+//! Which chains and rules of iptables the running mode does not use. Pure.
+//!
+//! The list of owners says what may go; what is there says what must stay all the same: what the running mode or
+//! somebody else reaches.
+
+use std::collections::BTreeMap;
+
+use super::iptables_save::{Rule, Save, Table};
+use super::owners::{FIREWALL, Owner, jump_modes, owner};
+use crate::mode::ProxyMode;
+
+/// What iptables holds of modes that do not run.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Stale {
+    /// Tables with something stale in them, in their order.
+    pub tables: Vec<StaleTable>,
+    /// What is not kube-proxy's and looks like it, or is kube-proxy's and held by somebody else.
+    pub suspicious: Vec<String>,
+}
+
+/// The stale part of a table.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct StaleTable {
+    /// The table's name.
+    pub name: String,
+    /// Rules in chains that stay, one entry for each time it is there.
+    pub rules: Vec<StaleRule>,
+    /// Chains that go with all their rules.
+    pub chains: Vec<StaleChain>,
+}
+
+/// A stale rule.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StaleRule {
+    /// The mode that made it.
+    pub of: &'static str,
+    /// The rule.
+    pub rule: Rule,
+}
+
+/// A stale chain.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StaleChain {
+    /// The mode that made it.
+    pub of: &'static str,
+    /// Its name.
+    pub name: String,
+}
+
+/// Whether these tables are those that the running mode works with: the last rule that it writes for Services is there.
+/// Nothing can be told so for nftables mode, which has none.
+pub fn is_of(save: &Save, running: ProxyMode) -> bool {
+    let last = match running {
+        ProxyMode::Iptables => "KUBE-NODEPORTS",
+        ProxyMode::Ipvs => "KUBE-NODE-PORT",
+        ProxyMode::Nftables => return false,
+    };
+    let jumps = |table: &Table| table.rules_of("KUBE-SERVICES").any(|rule| rule.target() == Some(last));
+    save.table("nat").is_some_and(jumps)
+}
+
+/// What is stale in these tables while `running` runs. Without it all of kube-proxy's is: the running mode works with
+/// the other variant of iptables. With `from`, only what that mode left.
+pub fn stale(save: &Save, running: Option<ProxyMode>, from: Option<&str>) -> Stale {
+    let mut stale = Stale::default();
+    let looks_like_ipvs = is_of(save, ProxyMode::Ipvs);
+    for table in &save.tables {
+        let judge = Judge::new(table, running.map(ProxyMode::name), from, looks_like_ipvs);
+        let found = judge.stale(&mut stale.suspicious);
+        if !found.rules.is_empty() || !found.chains.is_empty() {
+            stale.tables.push(found);
+        }
+    }
+    stale
+}
+
+struct Judge<'a> {
+    table: &'a Table,
+    running: Option<&'static str>,
+    from: Option<&'a str>,
+    looks_like_ipvs: bool,
+    /// For each rule, the modes that make it, if it is kube-proxy's jump in one of the kernel's own chains.
+    jumps: Vec<Option<&'static [&'static str]>>,
+}
+
+impl<'a> Judge<'a> {
+    fn new(table: &'a Table, running: Option<&'static str>, from: Option<&'a str>, looks_like_ipvs: bool) -> Self {
+        let hooks = table.hooks();
+        let jump = |rule: &Rule| hooks.contains(rule.chain.as_str()).then(|| jump_modes(&table.name, rule)).flatten();
+        Self { table, running, from, looks_like_ipvs, jumps: table.rules.iter().map(jump).collect() }
+    }
+
+    fn stale(&self, suspicious: &mut Vec<String>) -> StaleTable {
+        let mut chains: BTreeMap<&str, &'static str> = BTreeMap::new();
+        for chain in &self.table.chains {
+            match owner(&self.table.name, &chain.name) {
+                Owner::KubeProxy(modes) if self.is_stale(&chain.name, modes) => {
+                    let of = self.one_of(modes);
+                    if self.wanted(of) {
+                        chains.insert(&chain.name, of);
+                    }
+                }
+                Owner::Other if chain.name.starts_with("KUBE-") => {
+                    suspicious.push(format!("{}: the chain {} is not kube-proxy's", self.table.name, chain.name));
+                }
+                _ => {}
+            }
+        }
+        self.keep_what_is_reached(&mut chains, suspicious);
+        let rules = self.rules().filter(|(rule, _)| !chains.contains_key(rule.chain.as_str()));
+        StaleTable {
+            name: self.table.name.clone(),
+            rules: rules.filter_map(|(rule, modes)| self.stale_jump(rule, modes?)).collect(),
+            chains: chains.into_iter().map(|(name, of)| StaleChain { of, name: name.to_owned() }).collect(),
+        }
+    }
+
+    fn rules(&self) -> impl Iterator<Item = (&'a Rule, Option<&'static [&'static str]>)> {
+        self.table.rules.iter().zip(self.jumps.iter().copied())
+    }
+
+    fn is_stale(&self, chain: &str, modes: &[&str]) -> bool {
+        if self.is_kept_by_an_old_kubelet(chain) {
+            return false;
+        }
+        let Some(running) = self.running.filter(|running| modes.contains(running)) else { return true };
+        // Older versions of either mode do not have this chain: it is the running mode's if that jumps to it.
+        let reaches = |rule: &Rule, by: &[&str]| rule.target() == Some(FIREWALL) && by.contains(&running);
+        chain == FIREWALL && !self.rules().any(|(rule, by)| by.is_some_and(|by| reaches(rule, by)))
+    }
+
+    /// The kubelet made and makes these itself until 1.27, and with them the chain to mark what is to be dropped.
+    fn is_kept_by_an_old_kubelet(&self, chain: &str) -> bool {
+        self.table.name == "nat"
+            && matches!(chain, "KUBE-POSTROUTING" | "KUBE-MARK-MASQ")
+            && self.table.has_chain("KUBE-MARK-DROP")
+    }
+
+    /// The mode to name where several make a thing: ipvs if the tables look like it.
+    fn one_of(&self, modes: &'static [&'static str]) -> &'static str {
+        let preferred = modes.iter().find(|mode| (**mode == "ipvs") == self.looks_like_ipvs);
+        preferred.or(modes.first()).copied().unwrap_or_default()
+    }
+
+    fn wanted(&self, of: &str) -> bool {
+        self.from.is_none_or(|from| from == of)
+    }
+
+    /// Takes out of `chains` what a rule reaches that stays, and what is reached from there.
+    fn keep_what_is_reached(&self, chains: &mut BTreeMap<&str, &'static str>, suspicious: &mut Vec<String>) {
+        let mut of_chain: BTreeMap<&str, Vec<(&Rule, bool)>> = BTreeMap::new();
+        for (rule, jump) in self.rules() {
+            // Stale jumps hold nothing: they go with the chain.
+            if jump.is_none_or(|modes| self.stale_jump(rule, modes).is_none()) {
+                of_chain.entry(&rule.chain).or_default().push((rule, jump.is_some()));
+            }
+        }
+        let mut left: Vec<&str> = of_chain.keys().copied().filter(|chain| !chains.contains_key(chain)).collect();
+        while let Some(chain) = left.pop() {
+            let foreign = !matches!(owner(&self.table.name, chain), Owner::KubeProxy(_));
+            for (rule, own) in of_chain.get(chain).into_iter().flatten() {
+                let Some((target, _)) = rule.target().and_then(|target| chains.remove_entry(target)) else { continue };
+                left.push(target);
+                if foreign && !own {
+                    suspicious.push(format!(
+                        "{}: the chain {target} stays, since a rule that is not kube-proxy's jumps to it: {}",
+                        self.table.name,
+                        rule.line()
+                    ));
+                }
+            }
+        }
+    }
+
+    /// A jump that modes make which do not run, in a chain that stays.
+    fn stale_jump(&self, rule: &Rule, modes: &'static [&'static str]) -> Option<StaleRule> {
+        let of = self.one_of(modes);
+        let runs = self.running.is_some_and(|running| modes.contains(&running));
+        let kept = rule.target().is_some_and(|target| self.is_kept_by_an_old_kubelet(target));
+        (!runs && !kept && self.wanted(of)).then(|| StaleRule { of, rule: rule.clone() })
+    }
+}

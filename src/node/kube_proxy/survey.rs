@@ -1,0 +1,231 @@
+//! `node survey`: everything on a host that matters to kube-proxy's mode. Changes nothing.
+
+use std::net::SocketAddr;
+
+use super::answers;
+use super::drain::live;
+use super::iptables_save::{Save, Table};
+use super::leftovers::Leftovers;
+use super::observe::{Observed, Place};
+use super::owners::{LINK, Owner, owner};
+use super::process;
+use super::ready::answering;
+use super::toolbox::Toolbox;
+use crate::messages::{Note, Preparation, Survey, VirtualServer};
+use crate::mode::ProxyMode;
+use crate::node::host::Host;
+use crate::node::install::{Options, install};
+use crate::node::modprobe::HostModprobe;
+use crate::node::modules::Wish;
+use crate::node::netlink::ipvs::Ipvs;
+use crate::node::root::Root;
+use crate::report::API_VERSION;
+
+/// The kernel's default, for one that does not tell.
+const UDP_TIMEOUT: u32 = 300;
+
+/// Looks at a host.
+///
+/// # Errors
+/// When the host cannot be observed.
+pub fn survey(root: &Root, wish: &Wish, port: u16, questions: &[SocketAddr]) -> anyhow::Result<(Survey, Vec<Note>)> {
+    let options = Options { load: true, dry_run: true, force: false };
+    let (prepared, _) = install(root, wish, options, &HostModprobe(root))?;
+    let host = crate::node::host::observe(root)?;
+    let toolbox = Toolbox::new(root);
+    let observed = Observed::new(root, &toolbox)?;
+    let running = answers::mode(port);
+    let mode = running.as_deref().and_then(|mode| mode.parse::<ProxyMode>().ok());
+    let left = mode.map(|mode| Leftovers::new(&observed, mode, None)).unwrap_or_default();
+    let number = |path: &str| root.read(path).ok().flatten();
+    let survey = Survey {
+        api_version: API_VERSION.to_owned(),
+        kind: "NodeSurvey".to_owned(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        kernel: host.release.clone().unwrap_or_default(),
+        distro: format!("{} {}", host.distro, host.distro_version).trim_end().to_owned(),
+        modules: Preparation {
+            outcome: word(prepared.outcome),
+            summary: prepared.summary,
+            findings: prepared.findings.into_iter().map(Note::from).collect(),
+        },
+        running,
+        virtual_servers: virtual_servers(&observed),
+        leftovers: left.list(),
+        suspicious: left.suspicious,
+        input_drops: input_drops(&observed, &toolbox),
+        local_ports: number("/proc/sys/net/ipv4/ip_local_port_range").and_then(|text| ports(&text)),
+        conn_reuse_mode: number("/proc/sys/net/ipv4/vs/conn_reuse_mode").and_then(|text| text.trim().parse().ok()),
+        iptables: variant(&observed, &toolbox).map(str::to_owned),
+        both_iptables: ["legacy", "nft"].iter().all(|variant| holds_kube_proxy(&observed, variant)),
+        nft: nft_version(&Toolbox::of_host(root)),
+        answering: answering(questions),
+        network_manager_interferes: network_manager_interferes(root, &host),
+    };
+    Ok((survey, observed.notes))
+}
+
+/// How an outcome is written in JSON.
+fn word(outcome: crate::node::report::Outcome) -> String {
+    let value = serde_json::to_value(outcome).unwrap_or_default();
+    value.as_str().unwrap_or_default().to_owned()
+}
+
+fn virtual_servers(observed: &Observed) -> Vec<VirtualServer> {
+    let claimed = observed.claimed();
+    let udp_timeout = if observed.connections.is_empty() {
+        UDP_TIMEOUT
+    } else {
+        Ipvs::open().and_then(|mut ipvs| ipvs.udp_timeout()).unwrap_or(UDP_TIMEOUT)
+    };
+    let one = |server: &super::ipvs_table::Server| VirtualServer {
+        protocol: server.protocol.clone(),
+        address: server.address,
+        port: server.port,
+        scheduler: server.scheduler.clone(),
+        claimed: claimed.contains(&server),
+        connections: live(observed, server, udp_timeout.into()),
+    };
+    observed.servers.iter().map(one).collect()
+}
+
+/// `32768\t60999`
+fn ports(text: &str) -> Option<(u16, u16)> {
+    let mut fields = text.split_whitespace().map(str::parse);
+    Some((fields.next()?.ok()?, fields.next()?.ok()?))
+}
+
+/// The families in which a packet to this host that no rule accepts is dropped.
+fn input_drops(observed: &Observed, toolbox: &Toolbox) -> Vec<String> {
+    let mut families: Vec<String> = Vec::new();
+    for (place, save) in &observed.saves {
+        if save.table("filter").is_some_and(drops_input) {
+            families.push(place.family.to_owned());
+        }
+    }
+    let chains = toolbox.find("nft").and_then(|nft| nft.run(&["list", "chains"], None).ok());
+    families.extend(chains.map(|said| nft_input_drops(&said.stdout)).unwrap_or_default());
+    families.sort();
+    families.dedup();
+    families
+}
+
+/// By its policy, or by a last rule that matches everything, as hand-written firewalls have it.
+fn drops_input(filter: &Table) -> bool {
+    let input = filter.chains.iter().find(|chain| chain.name == "INPUT");
+    if input.is_some_and(|chain| chain.policy.as_deref() == Some("DROP")) {
+        return true;
+    }
+    let last = filter.rules_of("INPUT").last();
+    last.is_some_and(|rule| {
+        let unconditional =
+            rule.words().first().is_some_and(|word| word == "-j") || rule.text.starts_with("-m comment");
+        let plain = !rule.words().iter().any(|word| matches!(word.as_str(), "-s" | "-d" | "-i" | "-p" | "!"))
+            && rule.words().iter().filter(|word| *word == "-m").count() <= 1;
+        unconditional && plain && matches!(rule.target(), Some("DROP" | "REJECT"))
+    })
+}
+
+/// Firewalls that speak nftables themselves have chains of their own at the same hook.
+fn nft_input_drops(chains: &str) -> Vec<String> {
+    let mut families = Vec::new();
+    let mut family = "";
+    for line in chains.lines().map(str::trim) {
+        if let Some(table) = line.strip_prefix("table ") {
+            family = table.split(' ').next().unwrap_or_default();
+        }
+        if line.contains("hook input") && line.contains("policy drop") {
+            let named: &[&str] = match family {
+                "ip" => &["ipv4"],
+                "ip6" => &["ipv6"],
+                "inet" => &["ipv4", "ipv6"],
+                _ => &[],
+            };
+            families.extend(named.iter().map(|family| (*family).to_owned()));
+        }
+    }
+    families
+}
+
+/// Whether this variant of iptables holds anything that kube-proxy makes.
+fn holds_kube_proxy(observed: &Observed, variant: &str) -> bool {
+    let holds =
+        |table: &Table| table.chains.iter().any(|chain| matches!(owner(&table.name, &chain.name), Owner::KubeProxy(_)));
+    observed.saves.iter().any(|(place, save)| place.variant == variant && save.tables.iter().any(holds))
+}
+
+/// What kube-proxy's container calls as `iptables`. Its image may have a wrapper there that looks where the kubelet's
+/// rules are when it is first called; it is not for us to call it first.
+fn variant(observed: &Observed, toolbox: &Toolbox) -> Option<&'static str> {
+    let tool = toolbox.find("iptables")?;
+    if tool.leads_to().contains("wrapper") {
+        return Some(hinted(&observed.saves));
+    }
+    let said = tool.run(&["--version"], None).ok().filter(|said| said.success)?;
+    Some(if said.stdout.contains("nf_tables") { "nft" } else { "legacy" })
+}
+
+/// As `iptables-wrapper` decides: where the kubelet's chains are, else where there is more.
+fn hinted(saves: &[(Place, Save)]) -> &'static str {
+    let hint = |table: &Table| table.has_chain("KUBE-IPTABLES-HINT") || table.has_chain("KUBE-KUBELET-CANARY");
+    let of = |variant: &'static str| saves.iter().filter(move |(place, _)| place.variant == variant);
+    for variant in ["nft", "legacy"] {
+        if of(variant).any(|(_, save)| save.table("mangle").is_some_and(hint)) {
+            return variant;
+        }
+    }
+    let rules = |variant| of(variant).flat_map(|(_, save)| &save.tables).map(|table| table.rules.len()).sum::<usize>();
+    if rules("legacy") > rules("nft") { "legacy" } else { "nft" }
+}
+
+/// `nftables v1.0.6 (Lester Gooch #5)`
+fn nft_version(host: &Toolbox) -> Option<String> {
+    let said = host.find("nft")?.run(&["--version"], None).ok()?;
+    said.stdout.split_whitespace().nth(1).map(|version| version.trim_start_matches('v').to_owned())
+}
+
+/// It takes the addresses of links that it manages for its own business.
+fn network_manager_interferes(root: &Root, host: &Host) -> bool {
+    let runs = host.network_manager && process::is_running(root, "NetworkManager");
+    let mut files =
+        root.conf_files(&["/etc/NetworkManager/conf.d", "/run/NetworkManager/conf.d"], "NetworkManager/conf.d");
+    files.extend(root.read("/etc/NetworkManager/NetworkManager.conf").ok().flatten().map(|text| (String::new(), text)));
+    let told = |line: &str| {
+        let line = line.trim_start();
+        (line.starts_with("unmanaged-devices") || line.starts_with("match-device")) && line.contains(LINK)
+    };
+    runs && !files.iter().any(|(_, text)| text.lines().any(told))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_drops_input() {
+        for (rules, expected) in [
+            (":INPUT DROP [0:0]", true),
+            (":INPUT ACCEPT [0:0]", false),
+            (":INPUT ACCEPT [0:0]\n-A INPUT -i lo -j ACCEPT\n-A INPUT -j DROP", true),
+            (
+                ":INPUT ACCEPT [0:0]\n-A INPUT -m comment --comment \"all else\" -j REJECT --reject-with icmp-port-unreachable",
+                true,
+            ),
+            (":INPUT ACCEPT [0:0]\n-A INPUT -s 192.0.2.0/24 -j DROP", false),
+            (":INPUT ACCEPT [0:0]\n-A INPUT -m comment --comment x -m conntrack --ctstate INVALID -j DROP", false),
+            (":INPUT ACCEPT [0:0]\n-A INPUT -j DROP\n-A INPUT -j KUBE-FIREWALL", false),
+        ] {
+            let save = Save::parse(&format!("*filter\n{rules}\nCOMMIT\n"));
+            assert_eq!(drops_input(save.table("filter").unwrap()), expected, "{rules}");
+        }
+        let chains = "table inet firewalld {\n\tchain filter_INPUT {\n\t\ttype filter hook input priority filter + 10; policy accept;\n\t}\n}\n\
+                      table ip6 mine {\n\tchain x {\n\t\ttype filter hook input priority 0; policy drop;\n\t}\n}\n";
+        assert_eq!(nft_input_drops(chains), ["ipv6"]);
+    }
+
+    #[test]
+    fn local_ports() {
+        assert_eq!(ports("32768\t60999\n"), Some((32768, 60999)));
+        assert_eq!(ports(""), None);
+    }
+}

@@ -1,0 +1,72 @@
+//! Network interfaces and their addresses: rtnetlink.
+
+use std::io;
+use std::net::IpAddr;
+
+use nix::sys::socket::SockProtocol;
+
+use super::message::{address, attribute, push, text};
+use super::socket::{DUMP, Socket};
+
+const DELETE_LINK: u16 = 17;
+const GET_LINK: u16 = 18;
+const GET_ADDRESS: u16 = 22;
+const LINK_HEADER: usize = 16;
+const LINK_NAME: u16 = 3;
+const LINK_INFO: u16 = 18;
+const INFO_KIND: u16 = 1;
+const ADDRESS_HEADER: usize = 8;
+const ADDRESS: u16 = 1;
+/// The address of this end, where the link is point-to-point.
+const LOCAL: u16 = 2;
+
+/// A network interface.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Link {
+    /// Its number.
+    pub index: u32,
+    /// Its kind, such as `dummy`, where it has one.
+    pub kind: Option<String>,
+}
+
+/// The interface of this name, if there is one.
+///
+/// # Errors
+/// When the kernel cannot be asked.
+pub fn find(name: &str) -> io::Result<Option<Link>> {
+    let answers = Socket::open(SockProtocol::NetlinkRoute)?.request(GET_LINK, DUMP, &[0; LINK_HEADER])?;
+    Ok(answers.iter().find_map(|answer| {
+        let attributes = answer.get(LINK_HEADER..)?;
+        (attribute(attributes, LINK_NAME).map(text)? == name).then_some(())?;
+        let index = u32::from_ne_bytes(answer.get(4..8)?.try_into().ok()?);
+        let kind = attribute(attributes, LINK_INFO).and_then(|info| attribute(info, INFO_KIND)).map(text);
+        Some(Link { index, kind })
+    }))
+}
+
+/// Every address of this system, with the number of its interface.
+///
+/// # Errors
+/// When the kernel cannot be asked.
+pub fn addresses() -> io::Result<Vec<(u32, IpAddr)>> {
+    let answers = Socket::open(SockProtocol::NetlinkRoute)?.request(GET_ADDRESS, DUMP, &[0; ADDRESS_HEADER])?;
+    let one = |answer: &Vec<u8>| {
+        let index = u32::from_ne_bytes(answer.get(4..8)?.try_into().ok()?);
+        let attributes = answer.get(ADDRESS_HEADER..)?;
+        let payload = attribute(attributes, LOCAL).or_else(|| attribute(attributes, ADDRESS))?;
+        Some((index, address(payload)?))
+    };
+    Ok(answers.iter().filter_map(one).collect())
+}
+
+/// Removes an interface with all its addresses.
+///
+/// # Errors
+/// When the kernel refuses, for example because it is gone already.
+pub fn delete(name: &str) -> io::Result<()> {
+    let mut payload = vec![0; LINK_HEADER];
+    let mut terminated = name.as_bytes().to_vec();
+    terminated.push(0);
+    push(&mut payload, LINK_NAME, &terminated);
+    Socket::open(SockProtocol::NetlinkRoute)?.request(DELETE_LINK, 0, &payload).map(|_| ())
+}

@@ -1,0 +1,9 @@
+//! Requests to the kernel over netlink, as far as a node needs them: links and addresses, IPVS, tracked connections.
+//!
+//! They concern the network namespace of this process, which has to be the host's.
+
+pub mod conntrack;
+pub mod ipvs;
+pub mod links;
+mod message;
+mod socket;

@@ -1,0 +1,177 @@
+//! What of kube-proxy's is judged to be left over, and what would be done about it: each folder of
+//! `tests/node-leftovers` is a host. `BLESS=1 cargo test --test node_leftovers` writes `expected` anew.
+
+#[path = "support/iptables_model.rs"]
+mod iptables_model;
+
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use iptables_model::apply;
+use kpx_prep::mode::ProxyMode;
+use kpx_prep::node::kube_proxy::iptables_save::{Rule, Save, Table};
+use kpx_prep::node::kube_proxy::ipvs_table;
+use kpx_prep::node::kube_proxy::leftovers::Leftovers;
+use kpx_prep::node::kube_proxy::observe::{Observed, Place, nft_tables};
+use kpx_prep::node::kube_proxy::owners::{Owner, jump_modes, owner};
+use kpx_prep::node::kube_proxy::sets::Sets;
+use proptest::prelude::*;
+
+fn cases() -> Vec<PathBuf> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/node-leftovers");
+    let mut cases: Vec<_> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    cases.retain(|case| case.is_dir());
+    cases.sort();
+    cases
+}
+
+/// The mode that runs, and the only one whose leftovers count.
+fn run(case: &Path) -> (ProxyMode, Option<String>) {
+    let run = fs::read_to_string(case.join("run")).unwrap();
+    let words: Vec<&str> = run.split_whitespace().collect();
+    (words[0].parse().unwrap(), words.get(2).map(|from| (*from).to_owned()))
+}
+
+fn observed(case: &Path) -> Observed {
+    let read = |name: &str| fs::read_to_string(case.join(name)).ok();
+    let mut observed = Observed {
+        sets: Sets::parse(&read("ipset-save").unwrap_or_default()),
+        nft_tables: nft_tables(&read("nft-tables").unwrap_or_default()),
+        servers: ipvs_table::servers(&read("ip_vs").unwrap_or_default()),
+        ..Observed::default()
+    };
+    for place in Place::ALL {
+        let save = read(&format!("{}-{}", place.family, place.variant));
+        observed.saves.extend(save.map(|text| (place, Save::parse(&text))));
+    }
+    for line in read("addresses").unwrap_or_default().lines() {
+        match line.split_once(' ').unwrap() {
+            ("kube-ipvs0", address) => observed.link_addresses.insert(address.parse().unwrap()),
+            (_, address) => observed.own_addresses.insert(address.parse().unwrap()),
+        };
+    }
+    observed.link = !observed.link_addresses.is_empty();
+    observed
+}
+
+#[test]
+fn every_host() {
+    let mut differ = Vec::new();
+    for case in cases() {
+        let (running, from) = run(&case);
+        let left = Leftovers::new(&observed(&case), running, from.as_deref());
+        let mut actual = String::new();
+        for leftover in left.list() {
+            let _ = writeln!(
+                actual,
+                "{} {:?} {}{}{}",
+                leftover.of,
+                leftover.kind,
+                leftover.place,
+                if leftover.place.is_empty() { "" } else { ": " },
+                leftover.name
+            );
+        }
+        for suspicious in &left.suspicious {
+            let _ = writeln!(actual, "stays: {suspicious}");
+        }
+        for (place, text) in left.transactions() {
+            let _ = write!(actual, "\n# {} ({})\n{text}", place.family, place.variant);
+        }
+        let path = case.join("expected");
+        let expected = fs::read_to_string(&path).unwrap_or_default();
+        if std::env::var_os("BLESS").is_some() {
+            fs::write(path, actual).unwrap();
+        } else if actual != expected {
+            let diff = similar::TextDiff::from_lines(&expected, &actual);
+            println!("{}:\n{}", case.display(), diff.unified_diff());
+            differ.push(case);
+        }
+    }
+    assert!(differ.is_empty(), "{} hosts differ", differ.len());
+}
+
+/// All that must hold whatever was found: a transaction applies, leaves nothing behind it, and touches nothing else.
+fn holds(observed: &Observed, running: ProxyMode, from: Option<&str>) -> Result<(), String> {
+    let left = Leftovers::new(observed, running, from);
+    let mut after = observed.clone();
+    for (place, text) in left.transactions() {
+        let (_, save) = after.saves.iter_mut().find(|(at, _)| *at == place).unwrap();
+        *save = apply(save, &text).map_err(|error| format!("{error} in\n{text}"))?;
+    }
+    let again = Leftovers::new(&after, running, from);
+    if !again.iptables.is_empty() {
+        return Err(format!("left over after cleaning: {:?}", again.list()));
+    }
+    // The same things are held for the same reasons.
+    let kept = |left: &Leftovers| left.suspicious.iter().filter(|text| text.contains(" stays")).cloned().collect();
+    let (kept_before, kept_after): (BTreeSet<String>, BTreeSet<String>) = (kept(&left), kept(&again));
+    if kept_before != kept_after {
+        return Err(format!("{kept_before:?} became {kept_after:?}"));
+    }
+    for ((_, before), (_, after)) in observed.saves.iter().zip(&after.saves) {
+        untouched(before, after)?;
+    }
+    Ok(())
+}
+
+/// What is not kube-proxy's is as it was, rule by rule, and no jump leads nowhere.
+fn untouched(before: &Save, after: &Save) -> Result<(), String> {
+    for (before, after) in before.tables.iter().zip(&after.tables) {
+        let foreign = |table: &Table| -> Vec<String> {
+            let hooks = table.hooks();
+            let own = |rule: &&Rule| {
+                matches!(owner(&table.name, &rule.chain), Owner::KubeProxy(_))
+                    || (hooks.contains(rule.chain.as_str()) && jump_modes(&table.name, rule).is_some())
+            };
+            let chains = table.chains.iter().filter(|c| !matches!(owner(&table.name, &c.name), Owner::KubeProxy(_)));
+            let chains = chains.map(|chain| format!("{chain:?}"));
+            chains.chain(table.rules.iter().filter(|rule| !own(rule)).map(Rule::line)).collect()
+        };
+        if foreign(before) != foreign(after) {
+            return Err(format!("what is not kube-proxy's changed in {}", before.name));
+        }
+        for rule in &after.rules {
+            let gone = |target: &str| before.has_chain(target) && !after.has_chain(target);
+            if rule.target().is_some_and(gone) || !after.has_chain(&rule.chain) {
+                return Err(format!("leads nowhere: {}", rule.line()));
+            }
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn every_host_in_every_direction() {
+    for case in cases() {
+        for running in ProxyMode::ALL {
+            for from in [None, Some("iptables"), Some("ipvs"), Some("nftables"), Some("userspace")] {
+                if let Err(error) = holds(&observed(&case), running, from) {
+                    panic!("{} running {running} from {from:?}: {error}", case.display());
+                }
+            }
+        }
+    }
+}
+
+proptest! {
+    /// Hosts that never were: parts of real ones, with rules of somebody else's between them.
+    #[test]
+    fn any_host(seed in any::<u64>(), parts in 0..100_u64, foreign in 0..8_usize, running in 0..3_usize) {
+        let mut random = seed;
+        let mut roll = move |below: u64| {
+            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (random >> 33) % below
+        };
+        let all = cases();
+        let mut observed = observed(&all[usize::try_from(roll(all.len() as u64)).unwrap()]);
+        for (_, save) in &mut observed.saves {
+            *save = Save::parse(&iptables_model::altered(save, parts, foreign, &mut roll));
+        }
+        if let Err(error) = holds(&observed, ProxyMode::ALL[running], None) {
+            prop_assert!(false, "{error}");
+        }
+    }
+}
