@@ -21,7 +21,7 @@ const AT_A_TIME: usize = 32;
 /// How many Services a message names.
 const NAMED: usize = 5;
 
-/// Waits until kube-proxy's running mode has synced and carries `services`.
+/// Waits until kube-proxy's running mode has synced and carries `services`; the host as it was seen then.
 ///
 /// # Errors
 /// When the host cannot be observed. Why it is not so when the time is over is the inner error.
@@ -31,17 +31,22 @@ pub fn wait_synced(
     port: u16,
     services: &[ServicePort],
     deadline: Instant,
-) -> anyhow::Result<Result<(), String>> {
+) -> anyhow::Result<Result<(Toolbox, Observed), String>> {
     loop {
-        let Err(why) = synced(root, running, port, services)? else { return Ok(Ok(())) };
-        if Instant::now() >= deadline {
-            return Ok(Err(why));
+        let result = synced(root, running, port, services)?;
+        if result.is_ok() || Instant::now() >= deadline {
+            return Ok(result);
         }
         sleep(PAUSE);
     }
 }
 
-fn synced(root: &Root, running: ProxyMode, port: u16, services: &[ServicePort]) -> anyhow::Result<Result<(), String>> {
+fn synced(
+    root: &Root,
+    running: ProxyMode,
+    port: u16,
+    services: &[ServicePort],
+) -> anyhow::Result<Result<(Toolbox, Observed), String>> {
     if !has_synced(port) {
         return Ok(Err("kube-proxy has not synced its rules since it started".to_owned()));
     }
@@ -58,12 +63,12 @@ fn synced(root: &Root, running: ProxyMode, port: u16, services: &[ServicePort]) 
         )));
     }
     if services.is_empty() {
-        return Ok(Ok(()));
+        return Ok(Ok((toolbox, observed)));
     }
     let nft = if running == ProxyMode::Nftables { nft_text(&toolbox, &observed) } else { String::new() };
     let missing = missing(services, &carried(&observed, running, &nft));
     Ok(if missing.is_empty() {
-        Ok(())
+        Ok((toolbox, observed))
     } else {
         Err(format!(
             "{running} mode does not carry {} of {} Service ports: {}",
