@@ -22,6 +22,7 @@ test:
 	cargo test --quiet --locked
 	tests/cloud-init/schema
 	tests/vm/run
+	tests/vm/leftovers
 	tests/vm/cluster
 
 # The folder of a Kubernetes that was built once; ten minutes the first time.
@@ -32,6 +33,7 @@ test-full:
 	tests/cloud-init/schema
 	KUBEADM=$(KUBERNETES)/kubeadm tests/kubeadm/validate-with-kubeadm
 	tests/vm/run --full
+	tests/vm/leftovers
 	tests/vm/cluster --full
 	$(MAKE) bench
 

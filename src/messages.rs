@@ -144,7 +144,7 @@ pub struct ServicePort {
     pub protocol: String,
     /// The Service's port.
     pub port: u16,
-    /// Its cluster address; kube-proxy writes the others in the same sync.
+    /// Its cluster addresses, one of each family that it has.
     pub addresses: Vec<IpAddr>,
     /// The node port.
     #[serde(default, skip_serializing_if = "Option::is_none")]

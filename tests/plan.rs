@@ -191,7 +191,7 @@ fn version_policy() {
 type Case = (&'static str, &'static str, Level, fn(&mut Facts, &mut Surroundings, &mut Wish));
 
 const CASES: &[Case] = &[
-    ("nodes-prepared", "ipvs", Level::Error, |_, _, wish| wish.nodes_are_prepared = false),
+    ("nodes-prepared", "ipvs", Level::Warning, |_, _, wish| wish.nodes_are_prepared = false),
     ("nodes-not-ready", "ipvs", Level::Warning, |facts, _, _| facts.nodes[2].ready = false),
     ("unhealthy-pods", "ipvs", Level::Error, |facts, _, _| facts.nodes[2].pod.as_mut().unwrap().ready = false),
     ("unhealthy-pods", "ipvs", Level::Error, |facts, _, _| facts.nodes[2].pod = None),

@@ -38,6 +38,7 @@ pub mod services;
 pub mod status_report;
 pub mod surroundings;
 pub mod switch;
+mod undo;
 pub mod wish;
 
 /// Runs cluster work: on one thread, which is plenty for waiting.

@@ -8,7 +8,7 @@ use super::api::plain;
 use super::backup;
 use super::client::Connection;
 use super::config_map::{WriteError, write};
-use super::drift::{State, few, state};
+use super::drift::few;
 use super::events::Events;
 use super::facts::{ConfigFacts, Facts, NodeFacts};
 use super::helper::Helper;
@@ -19,15 +19,13 @@ use super::objects;
 use super::on_nodes;
 use super::plan::Plan;
 use super::progress::{Progress, say};
-use super::proxy_config::{METRICS_PORT, read, target};
+use super::proxy_config::{METRICS_PORT, read};
 use super::remediation_report::{NodeOutcome, NodeResult, Outcome, RemediationReport};
 use super::roll::{Roll, RollEnd};
-use super::rollback::Rollback;
 use super::surroundings::Surroundings;
 use super::switch::Switcher;
 use super::wish::Wish;
 use crate::exit_code::Exit;
-use crate::mode::ProxyMode;
 
 /// A plan that is carried out.
 pub(super) struct Run<'a> {
@@ -45,7 +43,7 @@ impl<'a> Run<'a> {
         self.facts.kube_proxy.as_ref().context("there is no kube-proxy")
     }
 
-    fn config(&self) -> anyhow::Result<&'a ConfigFacts> {
+    pub(super) fn config(&self) -> anyhow::Result<&'a ConfigFacts> {
         self.facts.config.as_ref().context("there is no kube-proxy ConfigMap")
     }
 
@@ -53,11 +51,11 @@ impl<'a> Run<'a> {
         Ok(Api::namespaced(self.connection.client.clone(), &self.kube_proxy()?.namespace))
     }
 
-    fn target(&self) -> anyhow::Result<&'a super::wish::Target> {
+    pub(super) fn target(&self) -> anyhow::Result<&'a super::wish::Target> {
         self.plan.target.as_ref().context("the plan has no target")
     }
 
-    fn node(&self, name: &str) -> Option<&'a NodeFacts> {
+    pub(super) fn node(&self, name: &str) -> Option<&'a NodeFacts> {
         self.facts.nodes.iter().find(|node| node.name == name)
     }
 
@@ -231,69 +229,6 @@ impl<'a> Run<'a> {
         exit
     }
 
-    /// A node was not proved: back to what stood before, where there is such a thing.
-    async fn failed(
-        &self,
-        report: &mut RemediationReport,
-        why: String,
-        timed_out: bool,
-        (switcher, cleaner, progress): (&Switcher, Option<&Cleaner<'_>>, &Progress),
-        events: &Events,
-    ) -> Exit {
-        let original = self.original();
-        let (Some(original), false) = (original, self.wish.no_rollback) else {
-            let because =
-                if self.wish.no_rollback { "--no-rollback leaves it as it is" } else { "there is nothing to undo" };
-            report.outcome = Outcome::Left;
-            report.message = format!(
-                "Failed: {why}; {because}. Mend the node and run again to go on, or kpx-prep remediate --rollback to go back."
-            );
-            events.warning("RemediationFailed", report.message.clone()).await;
-            return if timed_out || self.wish.no_rollback { Exit::TimedOut } else { Exit::Failed };
-        };
-        progress.event(&format!("{why}: rolling back"));
-        let old_mode = read(&original).and_then(|parsed| target(&parsed.mode, self.facts.minor()));
-        let back = match (old_mode, self.config(), self.kube_proxy(), self.target()) {
-            (Ok(old_mode), Ok(config), Ok(kube_proxy), Ok(target)) => {
-                let rollback = Rollback {
-                    connection: self.connection,
-                    kube_proxy,
-                    config: (&config.name, &config.key),
-                    written: &target.text,
-                    original: &original,
-                    batch_size: self.plan.batch_size,
-                    switcher,
-                    cleaner,
-                    progress,
-                };
-                let nodes = self.to_roll_back(report, old_mode);
-                rollback.run(&nodes, &mut report.nodes).await
-            }
-            (Err(error), ..) => {
-                Err(anyhow::anyhow!("the original configuration is unfit: {error}; it was not put back"))
-            }
-            _ => Err(anyhow::anyhow!("the plan lost its cluster")),
-        };
-        match back {
-            Ok(()) => {
-                report.outcome = Outcome::RolledBack;
-                report.message = format!(
-                    "Failed and rolled back: {why}. The original configuration is back byte for byte and the old mode proved."
-                );
-                events.warning("RolledBack", report.message.clone()).await;
-                Exit::RolledBack
-            }
-            Err(error) => {
-                report.outcome = Outcome::Failed;
-                report.message = format!(
-                    "Failed: {why}. The way back failed too: {error:#}. See kpx-prep status; kpx-prep remediate --rollback tries again."
-                );
-                events.warning("RemediationFailed", report.message.clone()).await;
-                Exit::Failed
-            }
-        }
-    }
-
     /// Prepares the nodes for ipvs; a report if that was impossible somewhere.
     async fn prepare_nodes(&self, scheduler: Option<&str>) -> Option<RemediationReport> {
         let helper = self.helper?;
@@ -324,30 +259,5 @@ impl<'a> Run<'a> {
             removes: self.wish.clean,
             drain: self.wish.drain,
         })
-    }
-
-    /// What stood before the change: of this run, or of the one that it continues.
-    fn original(&self) -> Option<String> {
-        let config = self.facts.config.as_ref()?;
-        if self.plan.edits {
-            return Some(config.text.clone());
-        }
-        let of_last = self.facts.backups.iter().find(|backup| backup.written.as_ref() == Some(&config.text));
-        of_last.map(|backup| backup.text.clone()).filter(|text| *text != config.text)
-    }
-
-    /// The nodes that run the new configuration, the failed ones first, and the mode that each had.
-    fn to_roll_back(&self, report: &RemediationReport, old_mode: ProxyMode) -> Vec<(String, ProxyMode)> {
-        let of = |outcome: NodeOutcome| report.nodes.iter().filter(move |node| node.outcome == outcome);
-        let continued = (!self.plan.edits).then(|| of(NodeOutcome::Already)).into_iter().flatten();
-        let nodes = of(NodeOutcome::Failed).chain(of(NodeOutcome::Proved)).chain(continued);
-        nodes
-            .map(|result| {
-                // A node that could not run the old configuration's mode before cannot do so now.
-                let fell_back = self.node(&result.name).is_some_and(|node| state(node, self.facts) == State::Fallback);
-                let mode = if fell_back && self.plan.edits { ProxyMode::Iptables } else { old_mode };
-                (result.name.clone(), mode)
-            })
-            .collect()
     }
 }

@@ -50,7 +50,12 @@ impl Services {
             written.chain(ingress.filter_map(|ingress| ingress.ip.as_ref())).filter_map(|ip| ip.parse::<IpAddr>().ok()),
         );
         self.node_ports.extend(spec.ports.iter().filter_map(|port| port.node_port).filter(|port| *port != 0));
-        let Ok(address) = spec.cluster_ip.parse() else { return };
+        let mut addresses: Vec<IpAddr> =
+            [&spec.cluster_ip].into_iter().chain(&spec.cluster_ips).filter_map(|ip| ip.parse().ok()).collect();
+        addresses.dedup();
+        if addresses.is_empty() {
+            return;
+        }
         if spec.r#type == "ExternalName" || service.labels().contains_key(OTHER_PROXY) {
             return;
         }
@@ -61,7 +66,7 @@ impl Services {
                 name: format!("{place}:{}", port.name.clone().unwrap_or_else(|| number.to_string())),
                 protocol: port.protocol.clone().unwrap_or_else(|| "TCP".to_owned()),
                 port: number,
-                addresses: vec![address],
+                addresses: addresses.clone(),
                 node_port: port.node_port.filter(|port| *port != 0),
                 must_answer: false,
             })

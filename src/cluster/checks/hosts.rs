@@ -57,7 +57,7 @@ pub fn of_status(facts: &Facts) -> Vec<Finding> {
         let names: Vec<_> = not_yet.map(|(name, _)| name.to_owned()).collect();
         if !names.is_empty() {
             let message = format!("{}: not prepared for ipvs, now or at the next boot", few(&names));
-            let hint = "kpx-prep remediate prepares them, on one host kpx-prep node install";
+            let hint = "kpx-prep remediate prepares them, on one host kpx-prep node install; https://github.com/kubernetes/kubernetes/blob/master/pkg/proxy/ipvs/README.md#prerequisite";
             findings.push(finding(Level::Warning, "node-modules", message, hint));
         }
     }
@@ -86,7 +86,7 @@ fn leftovers(facts: &Facts, cleaned: bool) -> Vec<Finding> {
     if !suspicious.is_empty() {
         let message =
             format!("{}: what looks like kube-proxy's and is not, or is used by others; left alone", few(&suspicious));
-        let hint = "kpx-prep node leftovers on the host names it";
+        let hint = "kpx-prep node leftovers on the host names it; https://kubernetes.io/docs/reference/networking/virtual-ips/";
         findings.push(finding(Level::Info, "suspicious-rules", message, hint));
     }
     findings
@@ -139,7 +139,7 @@ fn unreachable(nodes: &[&NodeFacts], needed: bool, findings: &mut Vec<Finding>) 
     let level = if needed { Level::Error } else { Level::Warning };
     for (why, names) in by_reason {
         let message = format!("{}: the node helper could not look: {why}", few(&names));
-        let hint = "kubectl -n kube-system describe pods -l app.kubernetes.io/name=kpx-prep-node; or run kpx-prep node install there by hand";
+        let hint = "kubectl -n kube-system describe pods -l app.kubernetes.io/name=kpx-prep-node; or run kpx-prep node install there by hand; https://kubernetes.io/docs/tasks/debug/debug-application/debug-running-pod/";
         findings.push(finding(level, "node-helper", message, hint));
     }
 }
@@ -153,7 +153,8 @@ fn unprepared(nodes: &[&NodeFacts], restores: bool, findings: &mut Vec<Finding>)
         let (messages, hints): (Vec<_>, BTreeSet<_>) =
             errors.map(|note| (note.message.as_str(), note.hint.as_deref().unwrap_or_default())).unzip();
         let message = if messages.is_empty() { survey.modules.summary.clone() } else { messages.join("; ") };
-        let hints = hints.into_iter().filter(|hint| !hint.is_empty()).collect::<Vec<_>>().join("; ");
+        let link = "https://github.com/kubernetes/kubernetes/blob/master/pkg/proxy/ipvs/README.md#prerequisite";
+        let hints = hints.into_iter().filter(|hint| !hint.is_empty()).chain([link]).collect::<Vec<_>>().join("; ");
         by_reason.entry((message, hints)).or_default().push(name.to_owned());
     }
     let level = if restores { Level::Warning } else { Level::Error };
@@ -243,7 +244,7 @@ fn network(question: Question, nodes: &[&NodeFacts], findings: &mut Vec<Finding>
         "iptables-variant",
         which(&|survey| survey.both_iptables),
         "rules of kube-proxy are in both variants of iptables, legacy and nft; only one is kept up to date",
-        "kpx-prep cleans both; https://github.com/kubernetes-sigs/iptables-wrappers",
+        "kpx-prep remediate cleans both; https://github.com/kubernetes-sigs/iptables-wrappers",
     );
     match target.mode {
         ProxyMode::Ipvs => {

@@ -38,13 +38,9 @@ pub fn carried(observed: &Observed, running: ProxyMode, nft: &str) -> BTreeSet<T
     }
 }
 
-/// The Services that are not carried, by name.
-///
-/// A family in which nothing at all is carried is one that this kube-proxy does not serve.
-pub fn missing<'a>(services: &'a [ServicePort], carried: &BTreeSet<Target>) -> Vec<&'a str> {
-    let family = |v6: bool| carried.iter().any(|(_, address, _)| address.is_ipv6() == v6);
-    let (v4, v6) = (family(false), family(true));
-    let counts = |address: &&IpAddr| if address.is_ipv6() { v6 || !v4 } else { v4 || !v6 };
+/// The Services that are not carried, by name. Only addresses of the families that this kube-proxy serves count.
+pub fn missing<'a>(services: &'a [ServicePort], carried: &BTreeSet<Target>, served: &[&str]) -> Vec<&'a str> {
+    let counts = |address: &&IpAddr| served.contains(&if address.is_ipv6() { "ipv6" } else { "ipv4" });
     let lacks = |service: &&ServicePort| {
         let has = |address: &IpAddr| carried.contains(&(service.protocol.clone(), *address, service.port));
         service.addresses.iter().filter(counts).any(|address| !has(address))
@@ -106,8 +102,10 @@ mod tests {
             (&["10.96.0.101"], true),
             (&[], false),
         ] {
-            assert_eq!(!missing(&[service(addresses)], &carried).is_empty(), lacks, "{addresses:?}");
+            assert_eq!(!missing(&[service(addresses)], &carried, &["ipv4"]).is_empty(), lacks, "{addresses:?}");
         }
-        assert_eq!(missing(&[service(&["10.96.0.1"])], &BTreeSet::new()), ["default/web:http"]);
+        assert_eq!(missing(&[service(&["10.96.0.1"])], &BTreeSet::new(), &["ipv4"]), ["default/web:http"]);
+        let dual = service(&["10.96.0.100", "2001:db8::1"]);
+        assert_eq!(missing(&[dual], &carried, &["ipv4", "ipv6"]), ["default/web:http"]);
     }
 }

@@ -54,13 +54,14 @@ pub fn clean(root: &Root, options: &Options) -> anyhow::Result<(CleanReport, Exi
     };
     let name = Some(running.name().to_owned());
     let deadline = Instant::now() + if options.dry_run { Duration::ZERO } else { options.wait };
-    if let Err(why) = wait_synced(root, running, options.port, &options.services, deadline)? {
-        return Ok(stopped(CleanOutcome::NotSynced, name, why));
-    }
+    let seen = match wait_synced(root, running, options.port, &options.services, deadline)? {
+        Ok(seen) => seen,
+        Err(why) => return Ok(stopped(CleanOutcome::NotSynced, name, why)),
+    };
     if let Err(why) = wait_serving(&options.services, deadline) {
         return Ok(stopped(CleanOutcome::NotServing, name, why));
     }
-    Cleaning { root, options, running, failures: Vec::new() }.run()
+    Cleaning { root, options, running, failures: Vec::new() }.run(seen)
 }
 
 /// The mode that runs, if it may be cleaned beside it; otherwise why not.
@@ -131,9 +132,8 @@ struct Cleaning<'a> {
 }
 
 impl Cleaning<'_> {
-    fn run(mut self) -> anyhow::Result<(CleanReport, Exit)> {
-        let mut toolbox = Toolbox::new(self.root);
-        let (mut observed, mut left) = self.look(&toolbox)?;
+    fn run(mut self, (mut toolbox, mut observed): (Toolbox, Observed)) -> anyhow::Result<(CleanReport, Exit)> {
+        let mut left = self.judge(&observed);
         let before = left.list();
         if self.options.dry_run {
             return Ok(self.would(&observed, &left, before));
@@ -160,14 +160,20 @@ impl Cleaning<'_> {
                 self.failures.extend(remove::link().err());
             }
         }
-        let (observed, left) = self.look(&toolbox)?;
+        if !before.is_empty() {
+            (observed, left) = self.look(&toolbox)?;
+        }
         Ok(self.report(&observed, &left, &before, cut))
     }
 
     fn look(&self, toolbox: &Toolbox) -> anyhow::Result<(Observed, Leftovers)> {
         let observed = Observed::new(self.root, toolbox)?;
-        let left = Leftovers::new(&observed, self.running, self.options.from.map(ProxyMode::name));
+        let left = self.judge(&observed);
         Ok((observed, left))
+    }
+
+    fn judge(&self, observed: &Observed) -> Leftovers {
+        Leftovers::new(observed, self.running, self.options.from.map(ProxyMode::name))
     }
 
     /// What stays because it was asked for.

@@ -38,36 +38,45 @@ pub struct Drained {
 /// When the state of IPVS cannot be read.
 pub fn drain(root: &Root, observed: &mut Observed, limit: Duration) -> anyhow::Result<Drained> {
     let mut drained = Drained::default();
-    if observed.claimed().is_empty() {
-        return Ok(drained);
-    }
-    let mut ipvs = match Ipvs::open() {
-        Ok(ipvs) => ipvs,
-        Err(error) => {
-            drained.failures.push(format!("the kernel's IPVS cannot be reached over netlink: {error}"));
+    let mut ipvs = None;
+    let mut stuck: BTreeSet<Server> = BTreeSet::new();
+    let deadline = Instant::now() + limit;
+    loop {
+        observed.look_at_ipvs(root)?;
+        let claimed: Vec<Server> = observed.claimed().into_iter().filter(|s| !stuck.contains(s)).cloned().collect();
+        if claimed.is_empty() {
             return Ok(drained);
         }
-    };
-    let udp_timeout = ipvs.udp_timeout().unwrap_or(UDP_TIMEOUT).into();
-    let deadline = Instant::now() + limit;
-    let mut stuck: BTreeSet<Server> = BTreeSet::new();
-    loop {
+        let (ipvs, udp_timeout) = match &mut ipvs {
+            Some(opened) => opened,
+            none => match Ipvs::open() {
+                Ok(mut opened) => {
+                    let udp_timeout = opened.udp_timeout().unwrap_or(UDP_TIMEOUT);
+                    none.insert((opened, udp_timeout))
+                }
+                Err(error) => {
+                    drained.failures.push(format!("the kernel's IPVS cannot be reached over netlink: {error}"));
+                    return Ok(drained);
+                }
+            },
+        };
         let over = Instant::now() >= deadline;
-        let mut udp = Vec::new();
-        let claimed: Vec<Server> = observed.claimed().into_iter().filter(|s| !stuck.contains(s)).cloned().collect();
         let mut waiting = 0;
+        let mut udp = Vec::new();
         for server in claimed {
-            let live = live(observed, &server, udp_timeout);
+            let live = live(observed, &server, (*udp_timeout).into());
             if live > 0 && !over {
                 waiting += live;
                 continue;
             }
-            match remove(&mut ipvs, &server) {
+            match remove(ipvs, &server) {
                 Ok(()) => {
-                    tracing::info!("removed the virtual server {}, {live} connections cut", server.name());
-                    drained.cut += live;
+                    tracing::info!("removed the virtual server {} with {live} live connections", server.name());
                     if server.protocol == "UDP" {
+                        // Nothing ends: the next packet takes the running mode's way.
                         udp.extend(u16::try_from(server.port).ok().map(|port| (server.address, port)));
+                    } else {
+                        drained.cut += live;
                     }
                 }
                 Err(error) => {
@@ -77,15 +86,10 @@ pub fn drain(root: &Root, observed: &mut Observed, limit: Duration) -> anyhow::R
             }
         }
         forget(&udp, &mut drained);
-        if waiting == 0 {
-            observed.look_at_ipvs(root)?;
-            if observed.claimed().iter().all(|server| stuck.contains(server)) {
-                return Ok(drained);
-            }
+        if waiting > 0 {
+            tracing::info!("{waiting} connections of ipvs mode are still alive");
+            sleep(PAUSE.min(deadline.saturating_duration_since(Instant::now())));
         }
-        tracing::info!("{waiting} connections of ipvs mode are still alive");
-        sleep(PAUSE.min(deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(50))));
-        observed.look_at_ipvs(root)?;
     }
 }
 

@@ -42,14 +42,16 @@ impl Place {
         let command = self.command();
         let exact = |middle: &str| [format!("{command}{middle}-save"), format!("{command}{middle}-restore")];
         let [save, restore] = exact(&format!("-{}", self.variant));
-        if let Some(tools) = toolbox.find_all([&save, &restore]) {
+        if let Some(tools) = toolbox.find_both([&save, &restore]).next() {
             return Some(tools);
         }
         // Before there were two variants, and in small images, the name does not tell.
         let [save, restore] = exact("");
-        let tools = toolbox.find_all([&save, &restore])?;
-        let version = tools[0].run(&["--version"], None).ok()?.stdout;
-        (version.contains("nf_tables") == (self.variant == "nft")).then_some(tools)
+        let is_it = |tools: &[Tool; 2]| {
+            let version = tools[0].run(&["--version"], None).map(|said| said.stdout).unwrap_or_default();
+            version.contains("nf_tables") == (self.variant == "nft")
+        };
+        toolbox.find_both([&save, &restore]).find(is_it)
     }
 }
 
@@ -134,16 +136,22 @@ impl Observed {
     fn look_at_iptables(&mut self, root: &Root, toolbox: &Toolbox, place: Place) {
         let Some([save, _]) = place.tools(toolbox) else {
             if place.variant == "legacy" && !legacy_tables(root, place).is_empty() {
+                // Without any iptables nothing can be said. With the other variant, that is what kube-proxy calls.
+                let none = toolbox.find(&format!("{}-save", place.command())).is_none();
+                let level = if none { Level::Error } else { Level::Warning };
                 let what =
                     format!("{}-legacy-save is neither in kube-proxy's container nor on the host", place.command());
-                self.unseen(Level::Error, "no-iptables", what);
+                self.unseen(level, "no-iptables", what);
             }
             return;
         };
         let mut text = String::new();
         let calls: Vec<Vec<String>> = match place.variant {
+            "legacy" if legacy_tables(root, place).is_empty() => return,
             // Asked for everything it reads /proc by itself, which shows nothing of ours inside a container.
-            "legacy" => legacy_tables(root, place).into_iter().map(|table| vec!["-t".to_owned(), table]).collect(),
+            "legacy" if !save.sees_us() => {
+                legacy_tables(root, place).into_iter().map(|table| vec!["-t".to_owned(), table]).collect()
+            }
             _ => vec![Vec::new()],
         };
         for arguments in calls {
@@ -151,13 +159,14 @@ impl Observed {
             match save.run(&arguments, None) {
                 Ok(said) if said.success => text.push_str(&said.stdout),
                 // A kernel without nf_tables, which therefore holds nothing of that variant.
-                failed if place.variant == "nft" => {
+                failed if place.variant == "nft" && !has_module(root, "nf_tables") => {
                     tracing::info!("{}: {}", save.name(), reason(failed));
                     return;
                 }
                 failed => {
                     let what = format!("{} {}: {}", save.name(), arguments.join(" "), reason(failed));
-                    self.unseen(Level::Error, "iptables-unreadable", what);
+                    let level = if place.variant == "nft" { Level::Warning } else { Level::Error };
+                    self.unseen(level, "iptables-unreadable", what);
                 }
             }
         }
@@ -169,7 +178,7 @@ impl Observed {
 
     /// What the tool says; a note if it cannot be asked although `module` is there.
     fn ask(&mut self, tool: Option<Tool>, arguments: &[&str], root: &Root, module: &str) -> Option<String> {
-        let needed = || crate::node::host::loaded_modules(root).is_ok_and(|modules| modules.contains(module));
+        let needed = || has_module(root, module);
         let program = if module == "ip_set" { "ipset" } else { "nft" };
         let Some(tool) = tool else {
             if needed() {
@@ -200,6 +209,10 @@ impl Observed {
 pub fn nft_tables(text: &str) -> Vec<String> {
     let ours = |name: &&str| ["ip", "ip6"].iter().any(|family| *name == format!("{family} {NFT_TABLE}"));
     text.lines().filter_map(|line| line.trim().strip_prefix("table ")).filter(ours).map(str::to_owned).collect()
+}
+
+fn has_module(root: &Root, module: &str) -> bool {
+    crate::node::host::loaded_modules(root).is_ok_and(|modules| modules.contains(module))
 }
 
 fn reason(result: std::io::Result<Said>) -> String {

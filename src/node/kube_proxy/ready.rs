@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::answers::has_synced;
 use super::carries::{carried, missing};
+use super::iptables_save::Save;
 use super::observe::Observed;
 use super::stale::is_of;
 use super::toolbox::Toolbox;
@@ -21,7 +22,7 @@ const AT_A_TIME: usize = 32;
 /// How many Services a message names.
 const NAMED: usize = 5;
 
-/// Waits until kube-proxy's running mode has synced and carries `services`.
+/// Waits until kube-proxy's running mode has synced and carries `services`; the host as it was seen then.
 ///
 /// # Errors
 /// When the host cannot be observed. Why it is not so when the time is over is the inner error.
@@ -31,39 +32,39 @@ pub fn wait_synced(
     port: u16,
     services: &[ServicePort],
     deadline: Instant,
-) -> anyhow::Result<Result<(), String>> {
+) -> anyhow::Result<Result<(Toolbox, Observed), String>> {
     loop {
-        let Err(why) = synced(root, running, port, services)? else { return Ok(Ok(())) };
-        if Instant::now() >= deadline {
-            return Ok(Err(why));
+        let result = synced(root, running, port, services)?;
+        if result.is_ok() || Instant::now() >= deadline {
+            return Ok(result);
         }
         sleep(PAUSE);
     }
 }
 
-fn synced(root: &Root, running: ProxyMode, port: u16, services: &[ServicePort]) -> anyhow::Result<Result<(), String>> {
+fn synced(
+    root: &Root,
+    running: ProxyMode,
+    port: u16,
+    services: &[ServicePort],
+) -> anyhow::Result<Result<(Toolbox, Observed), String>> {
     if !has_synced(port) {
         return Ok(Err("kube-proxy has not synced its rules since it started".to_owned()));
     }
     // Its container may be a new one by now.
     let toolbox = Toolbox::new(root);
     let observed = Observed::new(root, &toolbox)?;
-    let works = match running {
-        ProxyMode::Nftables => !observed.nft_tables.is_empty(),
-        mode => observed.saves.iter().any(|(_, save)| is_of(save, mode)),
+    let served = match families(&observed, running) {
+        Ok(served) => served,
+        Err(why) => return Ok(Err(why)),
     };
-    if !works {
-        return Ok(Err(format!(
-            "the rules of {running} mode were not found, though kube-proxy says that it has synced"
-        )));
-    }
     if services.is_empty() {
-        return Ok(Ok(()));
+        return Ok(Ok((toolbox, observed)));
     }
     let nft = if running == ProxyMode::Nftables { nft_text(&toolbox, &observed) } else { String::new() };
-    let missing = missing(services, &carried(&observed, running, &nft));
+    let missing = missing(services, &carried(&observed, running, &nft), &served);
     Ok(if missing.is_empty() {
-        Ok(())
+        Ok((toolbox, observed))
     } else {
         Err(format!(
             "{running} mode does not carry {} of {} Service ports: {}",
@@ -72,6 +73,33 @@ fn synced(root: &Root, running: ProxyMode, port: u16, services: &[ServicePort]) 
             some(&missing)
         ))
     })
+}
+
+/// The families, `ipv4` and `ipv6`, that kube-proxy serves in its running mode.
+///
+/// Each has a proxier of its own, with a first sync of its own, and one metric for both: only the rules tell. Where an
+/// older mode's are still there alone, that family's proxier has not come to it yet.
+fn families(observed: &Observed, running: ProxyMode) -> Result<Vec<&'static str>, String> {
+    let mut served = Vec::new();
+    for (family, nft) in [("ipv4", "ip "), ("ipv6", "ip6 ")] {
+        let saves = || observed.saves.iter().filter(|(place, _)| place.family == family).map(|(_, save)| save);
+        let has_portals = |save: &Save| save.table("nat").is_some_and(|nat| nat.has_chain("KUBE-SERVICES"));
+        let runs = match running {
+            ProxyMode::Nftables => observed.nft_tables.iter().any(|table| table.starts_with(nft)),
+            mode => saves().any(|save| is_of(save, mode)),
+        };
+        if runs {
+            served.push(family);
+        } else if running != ProxyMode::Nftables && saves().any(has_portals) {
+            return Err(format!(
+                "{running} mode has not written its rules for {family}; those of another mode are there alone"
+            ));
+        }
+    }
+    if served.is_empty() {
+        return Err(format!("the rules of {running} mode were not found, though kube-proxy says that it has synced"));
+    }
+    Ok(served)
 }
 
 fn nft_text(toolbox: &Toolbox, observed: &Observed) -> String {

@@ -47,16 +47,14 @@ pub struct StaleChain {
     pub name: String,
 }
 
-/// Whether these tables are those that the running mode works with: the last rule that it writes for Services is there.
-/// Nothing can be told so for nftables mode, which has none.
+/// Whether these tables are those that the running mode works with: from the chain for Services, which each mode
+/// rewrites as a whole, it goes to chains that only this mode has. Nftables mode has no such tables.
 pub fn is_of(save: &Save, running: ProxyMode) -> bool {
-    let last = match running {
-        ProxyMode::Iptables => "KUBE-NODEPORTS",
-        ProxyMode::Ipvs => "KUBE-NODE-PORT",
-        ProxyMode::Nftables => return false,
+    let only_its_own = |rule: &Rule| {
+        let target = rule.target().map(|target| owner("nat", target));
+        matches!(target, Some(Owner::KubeProxy([mode])) if *mode == running.name())
     };
-    let jumps = |table: &Table| table.rules_of("KUBE-SERVICES").any(|rule| rule.target() == Some(last));
-    save.table("nat").is_some_and(jumps)
+    save.table("nat").is_some_and(|table| table.rules_of("KUBE-SERVICES").any(only_its_own))
 }
 
 /// What is stale in these tables while `running` runs. Without it all of kube-proxy's is: the running mode works with

@@ -49,12 +49,9 @@ impl Toolbox {
         self.places.iter().find_map(|root| Tool::find(root, name))
     }
 
-    /// The first place that has all of these programs.
-    pub fn find_all<const N: usize>(&self, names: [&str; N]) -> Option<[Tool; N]> {
-        self.places.iter().find_map(|root| {
-            let tools: Vec<Tool> = names.iter().filter_map(|name| Tool::find(root, name)).collect();
-            tools.try_into().ok()
-        })
+    /// Both programs, for each place that has both.
+    pub fn find_both(&self, names: [&str; 2]) -> impl Iterator<Item = [Tool; 2]> {
+        self.places.iter().filter_map(move |root| Some([Tool::find(root, names[0])?, Tool::find(root, names[1])?]))
     }
 }
 
@@ -68,6 +65,11 @@ impl Tool {
     /// Its name without the folder.
     pub fn name(&self) -> &str {
         self.path.rsplit('/').next().unwrap_or_default()
+    }
+
+    /// Whether it sees this process in its `/proc`, and so the network in `/proc/net`.
+    pub fn sees_us(&self) -> bool {
+        self.root.exists("/proc/self/net")
     }
 
     /// Where a link of its name leads, such as to a wrapper script.

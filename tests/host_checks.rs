@@ -1,0 +1,236 @@
+//! What preflight makes of the nodes' hosts: tables of surveys, no cluster.
+
+#[path = "support/cluster_facts.rs"]
+mod cluster_facts;
+
+use cluster_facts::{CHANGED, cluster, wish};
+use kpx_prep::cluster::checks::hosts::of_status;
+use kpx_prep::cluster::facts::Facts;
+use kpx_prep::cluster::plan::plan;
+use kpx_prep::cluster::surroundings::Surroundings;
+use kpx_prep::cluster::wish::Wish;
+use kpx_prep::messages::{Leftover, LeftoverKind, Note, Preparation, Survey, VirtualServer};
+use kpx_prep::mode::ProxyMode;
+use kpx_prep::report::Level;
+
+fn survey() -> Survey {
+    let modules = Preparation { outcome: "already-prepared".to_owned(), ..Preparation::default() };
+    Survey {
+        kernel: "6.1.0-18-amd64".to_owned(),
+        modules,
+        running: Some("iptables".to_owned()),
+        local_ports: Some((32768, 60999)),
+        iptables: Some("nft".to_owned()),
+        nft: Some("1.0.6".to_owned()),
+        ..Survey::default()
+    }
+}
+
+fn leftover(of: &str) -> Leftover {
+    let (place, name) = ("ipv4 filter (legacy)".to_owned(), "KUBE-SERVICES".to_owned());
+    Leftover { of: of.to_owned(), kind: LeftoverKind::Chain, place, name }
+}
+
+fn server(address: &str, claimed: bool) -> VirtualServer {
+    VirtualServer {
+        protocol: "TCP".to_owned(),
+        address: address.parse().unwrap(),
+        port: 80,
+        scheduler: "wlc".to_owned(),
+        claimed,
+        connections: 0,
+    }
+}
+
+fn looked_at(mode: &str, effective: ProxyMode) -> Facts {
+    let mut facts = cluster(mode, effective);
+    facts.nodes.iter_mut().for_each(|node| node.host = Some(Ok(survey())));
+    facts
+}
+
+fn host(facts: &mut Facts) -> &mut Survey {
+    facts.nodes[2].host.as_mut().unwrap().as_mut().unwrap()
+}
+
+fn not_prepared(host: &mut Survey) {
+    let note = Note {
+        level: Level::Error,
+        id: "module-missing".to_owned(),
+        message: "ip_vs: not in the kernel's modules".to_owned(),
+        hint: Some("install linux-modules-extra-6.1".to_owned()),
+    };
+    host.modules = Preparation { outcome: "not-prepared".to_owned(), summary: "no".to_owned(), findings: vec![note] };
+}
+
+/// The check, the wanted mode, its level, what is changed, and what the check must mention.
+type Case = (&'static str, &'static str, Level, fn(&mut Facts, &mut Surroundings, &mut Wish), &'static str);
+
+const CASES: &[Case] = &[
+    ("node-modules", "ipvs", Level::Error, |facts, _, _| not_prepared(host(facts)), "worker-2: ip_vs"),
+    ("node-modules", "ipvs", Level::Error, |facts, _, _| not_prepared(host(facts)), "linux-modules-extra-6.1"),
+    ("node-helper", "ipvs", Level::Error, |facts, _, _| facts.nodes[1].host = Some(Err("no pod".to_owned())), "no pod"),
+    (
+        "node-helper",
+        "nftables",
+        Level::Warning,
+        |facts, _, _| facts.nodes[1].host = Some(Err("no pod".to_owned())),
+        "worker-1",
+    ),
+    (
+        "foreign-virtual-servers",
+        "ipvs",
+        Level::Error,
+        |facts, _, _| host(facts).virtual_servers.extend([server("192.0.2.1", false), server("fd00::1", false)]),
+        "--exclude-cidrs 192.0.2.1/32,fd00::1/128",
+    ),
+    (
+        "foreign-virtual-servers",
+        "nftables",
+        Level::Error,
+        |facts, _, _| host(facts).virtual_servers.push(server("192.0.2.1", false)),
+        "cannot live on one node",
+    ),
+    ("leftovers", "ipvs", Level::Info, |facts, _, _| host(facts).leftovers.push(leftover("ipvs")), "worker-2 (1)"),
+    (
+        "leftovers",
+        "ipvs",
+        Level::Warning,
+        |facts, _, wish| {
+            host(facts).leftovers.push(leftover("ipvs"));
+            wish.clean = false;
+        },
+        "kpx-prep node clean",
+    ),
+    ("suspicious-rules", "ipvs", Level::Info, |facts, _, _| host(facts).suspicious.push("KUBE-LIKE".to_owned()), "(1)"),
+    (
+        "input-policy",
+        "ipvs",
+        Level::Warning,
+        |facts, around, _| {
+            around.services.node_ports.insert(30080);
+            host(facts).input_drops.push("ipv4".to_owned());
+        },
+        "98465",
+    ),
+    (
+        "local-port-range",
+        "ipvs",
+        Level::Warning,
+        |facts, _, _| host(facts).local_ports = Some((1024, 60999)),
+        "worker-2",
+    ),
+    ("local-port-range", "ipvs", Level::Warning, |_, around, _| around.services.node_ports.extend([40000]), "132068"),
+    (
+        "conn-reuse-mode",
+        "ipvs",
+        Level::Warning,
+        |facts, _, _| host(facts).kernel = "5.4.0-26-generic".to_owned(),
+        "5.9",
+    ),
+    ("iptables-variant", "ipvs", Level::Warning, |facts, _, _| host(facts).both_iptables = true, "legacy"),
+    (
+        "network-manager",
+        "ipvs",
+        Level::Warning,
+        |facts, _, wish| {
+            host(facts).network_manager_interferes = true;
+            wish.nodes_are_prepared = true;
+        },
+        "kube-ipvs0",
+    ),
+    ("nft-version", "nftables", Level::Warning, |facts, _, _| host(facts).nft = Some("0.9.8".to_owned()), "worker-2"),
+    ("exclude-nodes", "ipvs", Level::Error, |_, _, wish| wish.exclude_nodes = vec!["worker-3".to_owned()], "worker-3"),
+    (
+        "exclude-nodes",
+        "ipvs",
+        Level::Warning,
+        |facts, _, wish| {
+            "kube-proxy:v1.25.1".clone_into(&mut facts.kube_proxy.as_mut().unwrap().image);
+            wish.exclude_nodes = vec!["worker-3".to_owned()];
+        },
+        "falls back to iptables",
+    ),
+    (
+        "exclude-nodes",
+        "nftables",
+        Level::Warning,
+        |_, _, wish| wish.exclude_nodes = vec!["worker-3".to_owned()],
+        "nftables",
+    ),
+    (
+        "exclude-nodes",
+        "nftables",
+        Level::Error,
+        |_, _, wish| wish.exclude_nodes = vec!["worker-9".to_owned()],
+        "worker-9",
+    ),
+];
+
+#[test]
+fn every_check_notices_its_case() {
+    for (id, mode, level, change, mention) in CASES {
+        let (mut facts, mut around) = (looked_at("", ProxyMode::Iptables), Surroundings::default());
+        let mut wish = Wish { nodes_are_prepared: false, ..wish(mode) };
+        let planned = plan(&facts, &around, &wish);
+        assert!(!planned.checks.iter().any(|check| check.id == *id), "{id} complains of what is sound");
+        change(&mut facts, &mut around, &mut wish);
+        let planned = plan(&facts, &around, &wish);
+        let check = planned.checks.iter().find(|check| check.id == *id && check.level == *level);
+        let check = check.unwrap_or_else(|| panic!("{id} for {mode}: {:?}", planned.checks));
+        let text = format!("{} {}", check.message, check.hint.as_deref().unwrap_or_default());
+        assert!(text.contains(mention), "{mention:?} is not in {text}");
+        assert!(text.contains("https://") || *id == "exclude-nodes", "{id} has no link: {text}");
+        assert_eq!(planned.is_blocked(), *level == Level::Error, "{id} for {mode}: {:?}", planned.checks);
+        if *level == Level::Error {
+            wish.ignored_checks = vec![(*id).to_owned()];
+            assert!(!plan(&facts, &around, &wish).is_blocked(), "{id} cannot be ignored");
+        }
+    }
+}
+
+#[test]
+fn virtual_servers_of_the_cluster_and_protected_ones_are_no_matter() {
+    let mut facts = looked_at("", ProxyMode::Iptables);
+    let servers = [server("10.96.0.5", false), server("10.96.0.9", true), server("192.0.2.1", false)];
+    host(&mut facts).virtual_servers.extend(servers);
+    let config = facts.config.as_mut().unwrap();
+    config.text = config.text.replace("strictARP: false", "excludeCIDRs: [192.0.2.0/24]");
+    let mut around = Surroundings::default();
+    around.services.addresses.insert("10.96.0.5".parse().unwrap());
+    assert!(!plan(&facts, &around, &wish("ipvs")).is_blocked());
+}
+
+#[test]
+fn leftovers_on_nodes_that_are_right_are_work_to_do() {
+    let mut facts = looked_at("ipvs", ProxyMode::Ipvs);
+    facts.nodes.iter_mut().for_each(|node| node.pod.as_mut().unwrap().created = CHANGED);
+    assert!(plan(&facts, &Surroundings::default(), &wish("ipvs")).is_empty());
+    host(&mut facts).leftovers.push(leftover("iptables"));
+    let planned = plan(&facts, &Surroundings::default(), &wish("ipvs"));
+    assert!(!planned.is_empty() && !planned.is_blocked() && !planned.edits);
+    assert_eq!((planned.to_clean, planned.canary), (vec!["worker-2".to_owned()], None));
+    let keeps = Wish { clean: false, ..wish("ipvs") };
+    assert!(plan(&facts, &Surroundings::default(), &keeps).is_empty());
+}
+
+#[test]
+fn only_nodes_that_are_not_prepared_are_prepared() {
+    let mut facts = looked_at("", ProxyMode::Iptables);
+    let wanted = Wish { nodes_are_prepared: false, ..wish("ipvs") };
+    assert!(plan(&facts, &Surroundings::default(), &wanted).to_prepare.is_empty());
+    "would-prepare".clone_into(&mut host(&mut facts).modules.outcome);
+    assert_eq!(plan(&facts, &Surroundings::default(), &wanted).to_prepare, ["worker-2"]);
+    for other in [wish("ipvs"), Wish { nodes_are_prepared: false, ..wish("nftables") }] {
+        assert!(plan(&facts, &Surroundings::default(), &other).to_prepare.is_empty());
+    }
+}
+
+#[test]
+fn status_tells_what_is_not_as_it_should_be() {
+    let mut facts = looked_at("ipvs", ProxyMode::Ipvs);
+    assert_eq!(of_status(&facts), []);
+    "would-prepare".clone_into(&mut host(&mut facts).modules.outcome);
+    host(&mut facts).leftovers.push(leftover("iptables"));
+    let ids: Vec<_> = of_status(&facts).iter().map(|finding| (finding.id, finding.level)).collect();
+    assert_eq!(ids, [("node-modules", Level::Warning), ("leftovers", Level::Warning)]);
+}
