@@ -15,10 +15,41 @@ node_job() {
     echo "$folder"
 }
 
+# run_nodes NODE-1-SCRIPT VARIABLES VARIABLES-OF-NODE-2 FILE…: two guests at a time, of $image, for $scenario.
+run_nodes() {
+    local share=$RUN/$scenario.share script=$1 own=$3 seconds=1500 one two common second
+    mkdir "$share"
+    common="WORKERS='node-1 node-2' SHARE=$share CONTROL_PLANE=10.9.0.1 $2"
+    shift 3
+    one=$(node_job "$scenario-1" "NODE=node-1 ADDRESS=10.9.0.1 $common" "$script" guest/cluster-lib "$@")
+    two=$(node_job "$scenario-2" "NODE=node-2 ADDRESS=10.9.0.2 $common $own" guest/cluster-worker guest/cluster-lib "$@")
+    start_switch "$image" || { not_ok "the switch between the nodes" "$RUN/network.log"; return 0; }
+    set -m # a process group of its own, to be stopped as a whole
+    boot_node node-2 "$image" "$two" "$seconds" 1500M 1 >"$two/boot.log" 2>&1 &
+    second=$!
+    set +m
+    if boot_node node-1 "$image" "$one" "$seconds" 2500M 0; then count_guest "$scenario, node-1" "$one/out"; fi
+    # However the first one ended.
+    touch "$share/done"
+    if wait "$second"; then count_guest "$scenario, node-2" "$two/out"; else not_ok "$scenario: node-2" "$two/boot.log"; fi
+}
+
+# run_lab NODE-1-SCRIPT [VARIABLES-OF-NODE-2 [FILE…]]: two nodes, Services of every kind, and the load (guest/lab).
+# VARIABLES are for both.
+run_lab() {
+    gcc -O2 -static -o "$RUN/load" guest/load.c || die "compiling the client"
+    run_nodes "$1" "DUAL_STACK=yes ${VARIABLES:-}" "${2:-}" guest/lab guest/lab-* "$RUN/load" "${@:3}"
+}
+
 # load_tables FOLDER…: what the jobs in these folders counted under load (guest/lab-load), as tables.
 load_tables() {
     cat "${@/%//out}" | tr -d '\r' | awk -F'|' '
+        /^G / {
+            if (!goals++) { print "| | goal | measured | | |"; print "|---|---|---|---|---|" }
+            print "| " substr($1, 3) " | " $2 " | " $3 " | " $4 " | " $5 " |"
+        }
         /^F / {
+            if (!rows && goals) print ""
             if (!rows++) {
                 print "| | new connections | lost | of these hanging | slow | long-lived | lost | leftovers | seconds |"
                 print "|---|---|---|---|---|---|---|---|---|"

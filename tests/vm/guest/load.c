@@ -4,6 +4,11 @@
  * connections open that exchange a byte every 100 ms. One process, no threads: new processes are what a guest is slow
  * at. Ends at SIGTERM, when what is under way has ended as well.
  *
+ * Each new connection has a source port that this process has not used for minutes. The kernel's own choice may give two
+ * connections to two Services the same port, which is right, as they go to different addresses; but if both end at the
+ * same backend, IPVS, which changes no source port, makes them one to it, and the second hangs. With all Services before
+ * the same two backends that was 2 in 100 here, in a cluster that always ran ipvs as well.
+ *
  * LIST has a target a line: NAME tcp|udp ADDRESS PORT [deny|brief]. From a target with "deny" an answer is the fault;
  * one with "brief" gets none of the connections that stay.
  * OUT.log: each failure with the node's uptime. OUT.now: asked, lost, and connections kept, once a second.
@@ -28,7 +33,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { DEADLINE = 5000, DENIED = 1000, BEAT = 100, STALLED = 10000, AGAIN = 1000, SLOTS = 2048, TARGETS = 256, NAMES = 8 };
+enum { DEADLINE = 5000, DENIED = 1000, BEAT = 100, STALLED = 10000, AGAIN = 1000, SLOTS = 2048, TARGETS = 256, NAMES = 8, FIRST_PORT = 33000, LAST_PORT = 60000 };
 enum outcome { OK, REFUSED, RESET, HANGING, OTHER, LEAKED, OUTCOMES };
 static const char *words[] = {"ok", "refused", "reset", "hanging", "other", "leaked"};
 
@@ -130,6 +135,19 @@ static void failed(struct slot *slot, int error) {
     else done(slot, outcome, error);
 }
 
+/* own_port: the next one that is free on this host. */
+static void own_port(int descriptor, int family) {
+    static int port = FIRST_PORT;
+    struct sockaddr_in four = {.sin_family = AF_INET};
+    struct sockaddr_in6 six = {.sin6_family = AF_INET6};
+    for (int tries = 0; tries < 1000; tries++) {
+        port = port < LAST_PORT ? port + 1 : FIRST_PORT;
+        four.sin_port = six.sin6_port = htons(port);
+        if (!bind(descriptor, family == AF_INET ? (struct sockaddr *)&four : (struct sockaddr *)&six, family == AF_INET ? sizeof four : sizeof six)) return;
+    }
+    perror("bind"), exit(3);
+}
+
 static void start(struct target *target, int kept) {
     struct slot *slot = 0;
     for (int i = 0; i < SLOTS && !slot; i++)
@@ -138,6 +156,7 @@ static void start(struct target *target, int kept) {
     *slot = (struct slot){.target = target, .kept = kept, .since = now()};
     slot->descriptor = socket(target->address.ss_family, (target->udp ? SOCK_DGRAM : SOCK_STREAM) | SOCK_NONBLOCK, 0);
     if (slot->descriptor < 0) perror("socket"), exit(3);
+    own_port(slot->descriptor, target->address.ss_family);
     if (kept) {
         int yes = 1;
         setsockopt(slot->descriptor, IPPROTO_TCP, TCP_NODELAY, &yes, sizeof yes);
