@@ -21,6 +21,7 @@ build:
 test:
 	cargo test --quiet --locked
 	tests/cloud-init/schema
+	tests/image-load
 	tests/vm/run
 	tests/vm/leftovers
 	tests/vm/cluster
@@ -31,6 +32,7 @@ KUBERNETES = $$(tests/cluster/control-plane)
 test-full:
 	cargo test --quiet --locked -- --include-ignored --skip figures --skip transcript
 	tests/cloud-init/schema
+	tests/image-load
 	KUBEADM=$(KUBERNETES)/kubeadm tests/kubeadm/validate-with-kubeadm
 	tests/vm/run --full
 	tests/vm/leftovers

@@ -73,9 +73,9 @@ impl StatusArgs {
         let (Some(kube_proxy), Some(config)) = (facts.kube_proxy.clone(), facts.config.clone()) else { return Ok(()) };
         let image = Image::new(self.node_image.as_deref());
         let interrupt = Interrupt::listen().context("listening for signals; nothing was changed")?;
-        let mut helper = Helper::start(&connection.client, &kube_proxy.namespace, &image).await?;
+        let helper = Helper::start(&connection.client, &kube_proxy.namespace, &image).await?;
         let looked = tokio::select! {
-            looked = look_at_hosts(&mut helper, facts, &config.text, &[]) => looked,
+            looked = look_at_hosts(&helper, facts, &config.text, &[]) => looked,
             () = interrupt.asked() => Err(Refusal::interrupted("interrupted; the node helper was taken away")),
         };
         helper.end().await;

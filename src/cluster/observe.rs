@@ -206,7 +206,7 @@ pub fn place_pods(nodes: &mut [NodeFacts], mut pods: Vec<PodFacts>) {
 /// # Errors
 /// If the helper's image is not on a node, or the API server fails.
 pub async fn look_at_hosts(
-    helper: &mut Helper,
+    helper: &Helper,
     facts: &mut Facts,
     text: &str,
     questions: &[SocketAddr],

@@ -107,6 +107,11 @@ impl Roll<'_> {
                             return end;
                         }
                         self.progress.event(&format!("{node}: came meanwhile"));
+                        if let Some(cleaner) = self.cleaner
+                            && let Err(why) = cleaner.welcome(&node).await
+                        {
+                            self.progress.event(&format!("{node}: not prepared: {why}"));
+                        }
                         let old = self.outdated(pod).await;
                         let end = self.switcher.switch(&node, old.as_ref(), self.mode).await;
                         let (end, cleaned) = self.clean(&node, end).await;

@@ -26,6 +26,7 @@ use super::surroundings::Surroundings;
 use super::switch::Switcher;
 use super::wish::Wish;
 use crate::exit_code::Exit;
+use crate::mode::ProxyMode;
 
 /// A plan that is carried out.
 pub(super) struct Run<'a> {
@@ -125,8 +126,8 @@ impl<'a> Run<'a> {
         events
             .normal("RemediationStarted", format!("switching kube-proxy to {} on {} node(s)", target.mode, nodes.len()))
             .await;
-        let port = parsed.map_or(METRICS_PORT, |parsed| parsed.metrics_port);
-        let cleaner = self.cleaner(port);
+        let (port, scheduler) = parsed.map_or((METRICS_PORT, None), |parsed| (parsed.metrics_port, parsed.scheduler));
+        let cleaner = self.cleaner(port, scheduler);
         let switcher = Switcher::new(self.connection, kube_proxy, port, self.wish.timeout);
         let progress = Progress::new(nodes.len());
         let pods = self.facts.nodes.iter().filter_map(|node| Some((node.name.clone(), node.pod.clone()?))).collect();
@@ -249,7 +250,7 @@ impl<'a> Run<'a> {
         Some(RemediationReport::new(self.plan, Outcome::Left, message))
     }
 
-    fn cleaner(&self, metrics_port: u16) -> Option<Cleaner<'a>> {
+    fn cleaner(&self, metrics_port: u16, scheduler: Option<String>) -> Option<Cleaner<'a>> {
         let answering = |node: &NodeFacts| Some((node.name.clone(), node.survey()?.answering.clone()));
         Some(Cleaner {
             helper: self.helper?,
@@ -257,6 +258,8 @@ impl<'a> Run<'a> {
             services: &self.around.services,
             answered: self.facts.nodes.iter().filter_map(answering).collect(),
             wait: self.wish.timeout,
+            prepares: (self.plan.mode() == Some(ProxyMode::Ipvs) && !self.wish.nodes_are_prepared)
+                .then(|| scheduler.unwrap_or_else(|| "rr".to_owned())),
             removes: self.wish.clean,
             drain: self.wish.drain,
         })

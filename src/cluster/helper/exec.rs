@@ -41,15 +41,18 @@ impl Helper {
         input: Option<&str>,
         patience: Duration,
     ) -> Result<T, String> {
-        let pod = self.pods.get(node).ok_or_else(|| {
-            self.missing.get(node).cloned().unwrap_or_else(|| "the node helper does not run there".to_owned())
-        })?;
+        let pod = {
+            let there = self.there();
+            let why =
+                || there.missing.get(node).cloned().unwrap_or_else(|| "the node helper does not run there".to_owned());
+            there.ready.get(node).cloned().ok_or_else(why)?
+        };
         let _turn = self.turns.acquire().await.map_err(|_| "the run is over".to_owned())?;
         let command: Vec<&str> =
             [PROGRAM, "node"].iter().chain(arguments).copied().chain(["--root", HOST, "-o", "json"]).collect();
         let mut last = String::new();
         for attempt in 1..=TRIES {
-            let answer = tokio::time::timeout(patience, self.exec(pod, &command, input)).await;
+            let answer = tokio::time::timeout(patience, self.exec(&pod, &command, input)).await;
             match answer {
                 Ok(Ok(answer)) => return read(arguments, &answer),
                 Ok(Err(why)) => last = why,

@@ -8,7 +8,7 @@ pub mod manifest;
 pub mod pods;
 pub mod work;
 
-use std::collections::BTreeMap;
+use std::sync::Mutex;
 use std::time::Duration;
 
 use kube::ResourceExt as _;
@@ -19,6 +19,7 @@ use super::api::{code, get, plain, retried};
 use super::objects;
 use super::progress::say;
 use manifest::{Image, KEPT, MANAGED_BY, NAME, SPEC_HASH, daemon_set};
+use pods::There;
 
 /// How many nodes are spoken to at a time.
 pub const AT_A_TIME: usize = 64;
@@ -31,10 +32,7 @@ pub struct Helper {
     namespace: String,
     uid: String,
     image: Image,
-    /// Its pods, by node.
-    pods: BTreeMap<String, String>,
-    /// Why some nodes have none.
-    missing: BTreeMap<String, String>,
+    there: Mutex<There>,
     /// Whether an earlier run left it to stay.
     kept: bool,
     turns: Semaphore,
@@ -60,8 +58,7 @@ impl Helper {
             namespace: namespace.to_owned(),
             uid,
             image: image.clone(),
-            pods: BTreeMap::new(),
-            missing: BTreeMap::new(),
+            there: Mutex::default(),
             kept,
             turns: Semaphore::new(AT_A_TIME),
         })
@@ -71,16 +68,21 @@ impl Helper {
     ///
     /// # Errors
     /// If a node does not have the image, or the API server fails; nothing but the helper was changed then.
-    pub async fn wait(&mut self, nodes: &[String]) -> anyhow::Result<()> {
-        let there = pods::wait(&self.client, &self.namespace, &self.uid, nodes).await.map_err(|error| {
+    pub async fn wait(&self, nodes: &[String]) -> anyhow::Result<()> {
+        let found = pods::wait(&self.client, &self.namespace, &self.uid, nodes).await.map_err(|error| {
             anyhow::anyhow!(
                 "waiting for DaemonSet {}/{NAME}: {}; nothing else was changed",
                 self.namespace,
                 plain(&error)
             )
         })?;
-        (self.pods, self.missing) = (there.ready, there.missing);
-        pods::without_image(&self.missing, &self.image).map_or(Ok(()), Err)
+        let refused = pods::without_image(&found.missing, &self.image);
+        self.there().add(found);
+        refused.map_or(Ok(()), Err)
+    }
+
+    fn there(&self) -> std::sync::MutexGuard<'_, There> {
+        self.there.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
     pub(super) fn client(&self) -> &kube::Client {

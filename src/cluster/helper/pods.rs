@@ -40,6 +40,16 @@ pub struct There {
     pub missing: BTreeMap<String, String>,
 }
 
+impl There {
+    /// What was found about some nodes takes the place of what was known of them.
+    pub fn add(&mut self, found: Self) {
+        let nodes = || found.ready.keys().chain(found.missing.keys());
+        nodes().for_each(|node| drop((self.ready.remove(node), self.missing.remove(node))));
+        self.ready.extend(found.ready);
+        self.missing.extend(found.missing);
+    }
+}
+
 /// Waits for the pods of this `DaemonSet` on these nodes.
 ///
 /// # Errors

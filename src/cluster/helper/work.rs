@@ -113,6 +113,8 @@ pub struct Cleaner<'a> {
     pub answered: BTreeMap<String, Vec<SocketAddr>>,
     /// How long a new proxier may take to carry every Service.
     pub wait: Duration,
+    /// For which IPVS scheduler nodes are prepared that join meanwhile; nothing if none is.
+    pub prepares: Option<String>,
     /// Whether anything may be removed; else only the questions are asked.
     pub removes: bool,
     /// How long connections may keep a virtual server that goes.
@@ -164,6 +166,23 @@ impl Helper {
 }
 
 impl Cleaner<'_> {
+    /// Takes in a node that joined meanwhile, and prepares it.
+    ///
+    /// # Errors
+    /// Why it could not be reached or prepared.
+    pub async fn welcome(&self, node: &str) -> Result<(), String> {
+        let node = [node.to_owned()];
+        self.helper.wait(&node).await.map_err(|error| format!("{error:#}"))?;
+        let Some(scheduler) = &self.prepares else { return Ok(()) };
+        for (_, answer) in self.helper.install(&node, scheduler).await {
+            let prepared = answer?;
+            if !matches!(prepared.outcome.as_str(), "prepared" | "already-prepared") {
+                return Err(prepared.summary);
+            }
+        }
+        Ok(())
+    }
+
     /// Waits until the running mode carries every Service, asks whether those answer that did before, and removes what
     /// other modes left; their virtual servers stay, to be drained together.
     pub async fn clean(&self, node: &str) -> Cleaned {

@@ -29,6 +29,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial("helper::killed_at_any_phase_goes_on", killed),
         trial("helper::interrupted_it_is_taken_away", interrupted),
         trial("helper::kept_it_prepares_newcomers", kept),
+        trial("helper::a_node_that_joins_meanwhile_is_prepared", joins_meanwhile),
         trial("helper::excluded_nodes", excluded),
         trial("helper::a_foreign_daemon_set_of_that_name_is_left", not_ours),
         trial("helper::sixty_four_nodes_at_a_time", many),
@@ -249,6 +250,17 @@ async fn kept(world: &World) {
     assert!(cluster.helper_is_there().await, "a run leaves it to stay");
     kpx_prep::start(&cluster.kubeconfig, "remediate", &["--remove-helper"]).end().await.exits(0);
     assert!(!cluster.helper_is_there().await);
+}
+
+async fn joins_meanwhile(world: &World) {
+    let cluster = world.nodes(2).start().await;
+    let run = cluster.whole_remediation(&["--settle-time", "3s"]);
+    cluster.wait_for("the canary switched", |modes| modes.values().any(|mode| mode == "ipvs")).await;
+    cluster.nodes.add("node-3", &[], &[]).await;
+    let outcome = run.end().await.exits(0);
+    assert_eq!(cluster.modes(), "node-1 ipvs\nnode-2 ipvs\nnode-3 ipvs\n", "{outcome}");
+    assert!(cluster.nodes.hosts.is_prepared("node-3"), "{outcome}");
+    assert_eq!(outcome.node("node-3")["cleaned"]["remaining"], 0, "{outcome}");
 }
 
 async fn excluded(world: &World) {
