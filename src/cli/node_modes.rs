@@ -131,7 +131,8 @@ fn read_services(file: &Path) -> anyhow::Result<Vec<ServicePort>> {
         ("standard input".to_owned(), line)
     } else {
         let name = file.display().to_string();
-        let text = std::fs::read_to_string(file).with_context(|| format!("reading --services {name}"))?;
+        let text = std::fs::read_to_string(file)
+            .map_err(|error| Refusal::usage(format!("--services {name}: {error}; nothing was changed")))?;
         (name, text)
     };
     serde_json::from_str(&text).map_err(|error| {

@@ -114,11 +114,9 @@ fn drops_input(filter: &Table) -> bool {
     }
     let last = filter.rules_of("INPUT").last();
     last.is_some_and(|rule| {
-        let unconditional =
-            rule.words().first().is_some_and(|word| word == "-j") || rule.text.starts_with("-m comment");
-        let plain = !rule.words().iter().any(|word| matches!(word.as_str(), "-s" | "-d" | "-i" | "-p" | "!"))
-            && rule.words().iter().filter(|word| *word == "-m").count() <= 1;
-        unconditional && plain && matches!(rule.target(), Some("DROP" | "REJECT"))
+        let matches_nothing = |word: &str| matches!(word, "-m" | "comment" | "--comment") || word.starts_with('"');
+        let matches = rule.words().take_while(|word| *word != "-j").filter(|word| !matches_nothing(word)).count();
+        matches == 0 && matches!(rule.target(), Some("DROP" | "REJECT"))
     })
 }
 
@@ -204,7 +202,7 @@ mod tests {
             (":INPUT ACCEPT [0:0]", false),
             (":INPUT ACCEPT [0:0]\n-A INPUT -i lo -j ACCEPT\n-A INPUT -j DROP", true),
             (
-                ":INPUT ACCEPT [0:0]\n-A INPUT -m comment --comment \"all else\" -j REJECT --reject-with icmp-port-unreachable",
+                ":INPUT ACCEPT [0:0]\n-A INPUT -m comment --comment \"all -j else\" -j REJECT --reject-with icmp-port-unreachable",
                 true,
             ),
             (":INPUT ACCEPT [0:0]\n-A INPUT -s 192.0.2.0/24 -j DROP", false),
