@@ -49,8 +49,8 @@ impl SurveyArgs {
     pub(super) fn run(self) -> anyhow::Result<Exit> {
         let wish = Wish::parse("all", &self.scheduler).map_err(Refusal::usage)?;
         need_root()?;
-        let (survey, notes) = survey(&self.place.root()?, &wish, self.metrics.metrics_port)?;
-        self.place.print(&survey, || survey_text(&survey, &notes))?;
+        let survey = survey(&self.place.root()?, &wish, self.metrics.metrics_port)?;
+        self.place.print(&survey, || survey_text(&survey))?;
         Ok(Exit::Done)
     }
 }

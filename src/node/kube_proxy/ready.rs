@@ -1,11 +1,12 @@
 //! Whether the running mode has taken over: it has synced, carries the Services, and they answer.
 
-use std::net::{SocketAddr, TcpStream};
+use std::net::SocketAddr;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use super::answers::has_synced;
 use super::carries::{carried, missing};
+use super::connect;
 use super::observe::Observed;
 use super::stale::is_of;
 use super::toolbox::Toolbox;
@@ -14,8 +15,6 @@ use crate::mode::ProxyMode;
 use crate::node::root::Root;
 
 const PAUSE: Duration = Duration::from_millis(500);
-/// For one connection to a Service.
-const CONNECT: Duration = Duration::from_secs(2);
 /// How many Services a message names.
 const NAMED: usize = 5;
 
@@ -116,7 +115,7 @@ pub fn wait_serving(services: &[ServicePort], deadline: Instant) -> Result<(), S
 
 fn answers(service: &ServicePort) -> bool {
     let address = service.addresses.first().map(|address| SocketAddr::new(*address, service.port));
-    address.is_none_or(|address| TcpStream::connect_timeout(&address, CONNECT).is_ok())
+    address.is_none_or(|address| connect::plain(address).is_ok() || connect::from_this_host(address).is_ok())
 }
 
 fn some(names: &[&str]) -> String {

@@ -25,7 +25,7 @@ const UDP_TIMEOUT: u32 = 300;
 ///
 /// # Errors
 /// When the host cannot be observed.
-pub fn survey(root: &Root, wish: &Wish, port: u16) -> anyhow::Result<(Survey, Vec<Note>)> {
+pub fn survey(root: &Root, wish: &Wish, port: u16) -> anyhow::Result<Survey> {
     let options = Options { load: true, dry_run: true, force: false };
     let (prepared, _) = install(root, wish, options, &HostModprobe(root))?;
     let host = crate::node::host::observe(root)?;
@@ -35,7 +35,7 @@ pub fn survey(root: &Root, wish: &Wish, port: u16) -> anyhow::Result<(Survey, Ve
     let mode = running.as_deref().and_then(|mode| mode.parse::<ProxyMode>().ok());
     let left = mode.map(|mode| Leftovers::new(&observed, mode, None)).unwrap_or_default();
     let number = |path: &str| root.read(path).ok().flatten();
-    let survey = Survey {
+    Ok(Survey {
         api_version: API_VERSION.to_owned(),
         kind: "NodeSurvey".to_owned(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -57,8 +57,8 @@ pub fn survey(root: &Root, wish: &Wish, port: u16) -> anyhow::Result<(Survey, Ve
         both_iptables: ["legacy", "nft"].iter().all(|variant| holds_kube_proxy(&observed, variant)),
         nft: nft_version(&Toolbox::of_host(root)),
         network_manager_interferes: network_manager_interferes(root, &host),
-    };
-    Ok((survey, observed.notes))
+        findings: observed.notes,
+    })
 }
 
 /// How an outcome is written in JSON.
