@@ -69,6 +69,9 @@ pub struct Survey {
     pub answering: Vec<SocketAddr>,
     /// Whether NetworkManager runs and is not told to leave `kube-ipvs0` alone.
     pub network_manager_interferes: bool,
+    /// What could not be looked at, so that the rest of the survey may lack something.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub findings: Vec<Note>,
 }
 
 /// What `node install` came to, or would.

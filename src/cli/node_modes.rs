@@ -53,8 +53,8 @@ impl SurveyArgs {
     pub(super) fn run(self) -> anyhow::Result<Exit> {
         let wish = Wish::parse("all", &self.scheduler).map_err(Refusal::usage)?;
         need_root()?;
-        let (survey, notes) = survey(&self.place.root()?, &wish, self.metrics.metrics_port, &self.ask)?;
-        self.place.print(&survey, || survey_text(&survey, &notes))?;
+        let survey = survey(&self.place.root()?, &wish, self.metrics.metrics_port, &self.ask)?;
+        self.place.print(&survey, || survey_text(&survey))?;
         Ok(Exit::Done)
     }
 }
@@ -135,7 +135,8 @@ fn read_services(file: &Path) -> anyhow::Result<Vec<ServicePort>> {
         ("standard input".to_owned(), line)
     } else {
         let name = file.display().to_string();
-        let text = std::fs::read_to_string(file).with_context(|| format!("reading --services {name}"))?;
+        let text = std::fs::read_to_string(file)
+            .map_err(|error| Refusal::usage(format!("--services {name}: {error}; nothing was changed")))?;
         (name, text)
     };
     serde_json::from_str(&text).map_err(|error| {

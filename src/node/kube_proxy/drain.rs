@@ -11,8 +11,10 @@ use std::time::{Duration, Instant};
 
 use super::ipvs_table::Server;
 use super::observe::Observed;
+use super::owners::LINK;
 use crate::node::netlink::conntrack;
 use crate::node::netlink::ipvs::Ipvs;
+use crate::node::netlink::links;
 use crate::node::root::Root;
 
 /// How often is looked. The list of connections may be long.
@@ -43,6 +45,7 @@ pub fn drain(root: &Root, observed: &mut Observed, limit: Duration) -> anyhow::R
     let deadline = Instant::now() + limit;
     loop {
         observed.look_at_ipvs(root)?;
+        free_addresses(observed);
         let claimed: Vec<Server> = observed.claimed().into_iter().filter(|s| !stuck.contains(s)).cloned().collect();
         if claimed.is_empty() {
             return Ok(drained);
@@ -89,6 +92,20 @@ pub fn drain(root: &Root, observed: &mut Observed, limit: Duration) -> anyhow::R
         if waiting > 0 {
             tracing::info!("{waiting} connections of ipvs mode are still alive");
             sleep(PAUSE.min(deadline.saturating_duration_since(Instant::now())));
+        }
+    }
+}
+
+/// Takes addresses without virtual servers off `kube-ipvs0`. As long as one is there, it is what this host's own
+/// connections to it come from; the running mode may send them to another host, whose answer would never arrive.
+fn free_addresses(observed: &Observed) {
+    let Ok(Some(link)) = links::find(LINK) else { return };
+    for address in &observed.link_addresses {
+        if observed.servers.iter().all(|server| server.address != *address)
+            && let Err(error) = links::delete_address(link.index, *address)
+        {
+            // They go with the link in the end.
+            tracing::info!("{address} stays on {LINK} for now: {error}");
         }
     }
 }

@@ -36,7 +36,6 @@ pub struct Rule {
     pub chain: String,
     /// All behind `-A CHAIN `, as it was printed.
     pub text: String,
-    words: Vec<String>,
 }
 
 impl Save {
@@ -93,12 +92,13 @@ impl Chain {
 impl Rule {
     fn parse(text: &str) -> Option<Self> {
         let (chain, text) = text.split_once(' ').unwrap_or((text, ""));
-        (!chain.is_empty()).then(|| Self { chain: chain.to_owned(), text: text.to_owned(), words: words(text) })
+        (!chain.is_empty()).then(|| Self { chain: chain.to_owned(), text: text.to_owned() })
     }
 
-    /// The rule as its words: what was quoted is one, without its quotes.
-    pub fn words(&self) -> &[String] {
-        &self.words
+    /// The rule as its words; what was quoted is one, quotes included. A host may have a hundred thousand rules: they
+    /// are taken apart when they are asked.
+    pub fn words(&self) -> impl Iterator<Item = &str> {
+        words(&self.text)
     }
 
     /// Where a packet that matches goes: a chain, or what the kernel does itself, such as `DROP`.
@@ -106,17 +106,24 @@ impl Rule {
         self.value(&["-j", "-g"])
     }
 
-    /// What the rule says about itself.
-    pub fn comment(&self) -> Option<&str> {
-        self.value(&["--comment"])
+    /// What the rule says about itself, without quotes.
+    pub fn comment(&self) -> Option<String> {
+        let comment = self.value(&["--comment"])?;
+        let Some(quoted) = comment.strip_prefix('"') else { return Some(comment.to_owned()) };
+        let mut text = String::new();
+        let mut characters = quoted.strip_suffix('"').unwrap_or(quoted).chars();
+        while let Some(character) = characters.next() {
+            text.extend(if character == '\\' { characters.next() } else { Some(character) });
+        }
+        Some(text)
     }
 
-    /// The value behind one of these options.
+    /// The value behind one of these options, as it stands there.
     pub fn value(&self, options: &[&str]) -> Option<&str> {
-        let mut words = self.words.iter();
+        let mut words = self.words();
         while let Some(word) = words.next() {
-            if options.contains(&word.as_str()) {
-                return words.next().map(String::as_str);
+            if options.contains(&word) {
+                return words.next();
             }
             // A comment may look like anything.
             if word == "--comment" {
@@ -129,7 +136,7 @@ impl Rule {
     /// The ipsets it asks or changes.
     pub fn sets(&self) -> impl Iterator<Item = &str> {
         let names_a_set = |option: &str| matches!(option, "--match-set" | "--add-set" | "--del-set" | "--map-set");
-        self.words.windows(2).filter(move |pair| names_a_set(&pair[0])).map(|pair| pair[1].as_str())
+        self.words().zip(self.words().skip(1)).filter(move |(option, _)| names_a_set(option)).map(|(_, set)| set)
     }
 
     /// The rule as `iptables-save` printed it.
@@ -138,25 +145,22 @@ impl Rule {
     }
 }
 
-/// Splits at blanks; a backslash inside quotes keeps what follows it.
-fn words(text: &str) -> Vec<String> {
-    let mut words = Vec::new();
-    let mut word: Option<String> = None;
-    let mut quoted = false;
-    let mut characters = text.chars();
-    while let Some(character) = characters.next() {
-        match character {
-            '"' => {
-                quoted = !quoted;
-                word.get_or_insert_default();
-            }
-            '\\' if quoted => word.get_or_insert_default().extend(characters.next()),
-            ' ' | '\t' if !quoted => words.extend(word.take()),
-            _ => word.get_or_insert_default().push(character),
-        }
-    }
-    words.extend(word);
-    words
+/// Splits at blanks outside of quotes; a backslash inside them keeps what follows it.
+fn words(text: &str) -> impl Iterator<Item = &str> {
+    let mut left = text;
+    std::iter::from_fn(move || {
+        left = left.trim_start_matches([' ', '\t']);
+        let (mut quoted, mut escaped) = (false, false);
+        let ends = |character: char| {
+            let end = !quoted && matches!(character, ' ' | '\t');
+            quoted ^= character == '"' && !escaped;
+            escaped = quoted && character == '\\' && !escaped;
+            end
+        };
+        let (word, rest) = left.split_at(left.find(ends).unwrap_or(left.len()));
+        left = rest;
+        (!word.is_empty()).then_some(word)
+    })
 }
 
 #[cfg(test)]
@@ -174,7 +178,7 @@ mod tests {
         assert_eq!(table.hooks().into_iter().collect::<Vec<_>>(), ["INPUT"]);
         assert_eq!(table.chains[0].policy.as_deref(), Some("DROP"));
         let [first, second, third] = &table.rules[..] else { panic!("{:?}", table.rules) };
-        assert_eq!(first.comment(), Some("say \"-j DROP\" twice"));
+        assert_eq!(first.comment().as_deref(), Some("say \"-j DROP\" twice"));
         assert_eq!((first.target(), second.target(), third.target()), (Some("X"), Some("X"), None));
         assert_eq!(first.sets().collect::<Vec<_>>(), ["KUBE-A"]);
         assert_eq!(third.line(), "-A X ");

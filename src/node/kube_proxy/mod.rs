@@ -5,6 +5,7 @@
 pub mod answers;
 pub mod carries;
 pub mod clean;
+pub mod connect;
 pub mod drain;
 pub mod iptables_save;
 pub mod ipvs_table;

@@ -117,18 +117,17 @@ fn is_hash(text: &str) -> bool {
 pub fn jump_modes(table: &str, rule: &Rule) -> Option<&'static [&'static str]> {
     let target = rule.target()?;
     let Owner::KubeProxy(modes) = owner(table, target) else { return None };
-    let (mut new, mut comment, mut local) = (false, None, false);
-    let mut words = rule.words().iter().map(String::as_str);
+    let (mut new, mut local) = (false, false);
+    let mut words = rule.words();
     while let Some(word) = words.next() {
         match (word, words.next()?) {
-            ("-j", _) | ("-m", "comment" | "conntrack" | "addrtype") => {}
-            ("--comment", text) => comment = Some(text),
+            ("-j" | "--comment", _) | ("-m", "comment" | "conntrack" | "addrtype") => {}
             ("--ctstate", "NEW") => new = true,
             ("--dst-type", "LOCAL") => local = true,
             _ => return None,
         }
     }
-    let comment = comment?;
+    let comment = rule.comment()?;
     let known = if modes == USERSPACE {
         ["handle ClusterIPs; NOTE: ", "handle service NodePorts; NOTE: ", "Ensure that non-local NodePort traffic"]
             .iter()

@@ -1,11 +1,12 @@
 //! Whether the running mode has taken over: it has synced, carries the Services, and they answer.
 
-use std::net::{SocketAddr, TcpStream};
+use std::net::SocketAddr;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use super::answers::has_synced;
 use super::carries::{carried, missing};
+use super::connect;
 use super::iptables_save::Save;
 use super::observe::Observed;
 use super::stale::is_of;
@@ -15,8 +16,6 @@ use crate::mode::ProxyMode;
 use crate::node::root::Root;
 
 const PAUSE: Duration = Duration::from_millis(500);
-/// For one connection to a Service.
-const CONNECT: Duration = Duration::from_secs(2);
 /// How many addresses are asked at once.
 const AT_A_TIME: usize = 32;
 /// How many Services a message names.
@@ -145,7 +144,7 @@ fn answers(service: &ServicePort) -> bool {
 }
 
 fn takes_connection(address: SocketAddr) -> bool {
-    TcpStream::connect_timeout(&address, CONNECT).is_ok()
+    connect::plain(address).is_ok() || connect::from_this_host(address).is_ok()
 }
 
 /// Which of these take a connection. Many are asked at once: a silent one takes its time.

@@ -90,7 +90,7 @@ impl LeftoversReport {
 }
 
 /// A survey for people.
-pub fn survey_text(survey: &Survey, notes: &[Note]) -> String {
+pub fn survey_text(survey: &Survey) -> String {
     let mut text = String::new();
     let mut table = plain_table();
     let yes_no = |yes: bool| if yes { "yes" } else { "no" }.to_owned();
@@ -123,7 +123,7 @@ pub fn survey_text(survey: &Survey, notes: &[Note]) -> String {
     push_leftovers(&mut text, &survey.leftovers);
     let _ = writeln!(text, "{} virtual servers, {} left over", survey.virtual_servers.len(), survey.leftovers.len());
     push_rest(&mut text, &survey.suspicious, &survey.modules.findings);
-    push_rest(&mut text, &[], notes);
+    push_rest(&mut text, &[], &survey.findings);
     text
 }
 

@@ -28,7 +28,7 @@ const UDP_TIMEOUT: u32 = 300;
 ///
 /// # Errors
 /// When the host cannot be observed.
-pub fn survey(root: &Root, wish: &Wish, port: u16, questions: &[SocketAddr]) -> anyhow::Result<(Survey, Vec<Note>)> {
+pub fn survey(root: &Root, wish: &Wish, port: u16, questions: &[SocketAddr]) -> anyhow::Result<Survey> {
     let options = Options { load: true, dry_run: true, force: false };
     let (prepared, _) = install(root, wish, options, &HostModprobe(root))?;
     let host = crate::node::host::observe(root)?;
@@ -38,7 +38,7 @@ pub fn survey(root: &Root, wish: &Wish, port: u16, questions: &[SocketAddr]) -> 
     let mode = running.as_deref().and_then(|mode| mode.parse::<ProxyMode>().ok());
     let left = mode.map(|mode| Leftovers::new(&observed, mode, None)).unwrap_or_default();
     let number = |path: &str| root.read(path).ok().flatten();
-    let survey = Survey {
+    Ok(Survey {
         api_version: API_VERSION.to_owned(),
         kind: "NodeSurvey".to_owned(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -61,8 +61,8 @@ pub fn survey(root: &Root, wish: &Wish, port: u16, questions: &[SocketAddr]) -> 
         nft: nft_version(&Toolbox::of_host(root)),
         answering: answering(questions),
         network_manager_interferes: network_manager_interferes(root, &host),
-    };
-    Ok((survey, observed.notes))
+        findings: observed.notes,
+    })
 }
 
 /// How an outcome is written in JSON.
@@ -118,11 +118,9 @@ fn drops_input(filter: &Table) -> bool {
     }
     let last = filter.rules_of("INPUT").last();
     last.is_some_and(|rule| {
-        let unconditional =
-            rule.words().first().is_some_and(|word| word == "-j") || rule.text.starts_with("-m comment");
-        let plain = !rule.words().iter().any(|word| matches!(word.as_str(), "-s" | "-d" | "-i" | "-p" | "!"))
-            && rule.words().iter().filter(|word| *word == "-m").count() <= 1;
-        unconditional && plain && matches!(rule.target(), Some("DROP" | "REJECT"))
+        let matches_nothing = |word: &str| matches!(word, "-m" | "comment" | "--comment") || word.starts_with('"');
+        let matches = rule.words().take_while(|word| *word != "-j").filter(|word| !matches_nothing(word)).count();
+        matches == 0 && matches!(rule.target(), Some("DROP" | "REJECT"))
     })
 }
 
@@ -208,7 +206,7 @@ mod tests {
             (":INPUT ACCEPT [0:0]", false),
             (":INPUT ACCEPT [0:0]\n-A INPUT -i lo -j ACCEPT\n-A INPUT -j DROP", true),
             (
-                ":INPUT ACCEPT [0:0]\n-A INPUT -m comment --comment \"all else\" -j REJECT --reject-with icmp-port-unreachable",
+                ":INPUT ACCEPT [0:0]\n-A INPUT -m comment --comment \"all -j else\" -j REJECT --reject-with icmp-port-unreachable",
                 true,
             ),
             (":INPUT ACCEPT [0:0]\n-A INPUT -s 192.0.2.0/24 -j DROP", false),

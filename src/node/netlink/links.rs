@@ -9,6 +9,7 @@ use super::message::{address, attribute, push, text};
 use super::socket::{DUMP, Socket};
 
 const DELETE_LINK: u16 = 17;
+const DELETE_ADDRESS: u16 = 21;
 const GET_LINK: u16 = 18;
 const GET_ADDRESS: u16 = 22;
 const LINK_HEADER: usize = 16;
@@ -57,6 +58,22 @@ pub fn addresses() -> io::Result<Vec<(u32, IpAddr)>> {
         Some((index, address(payload)?))
     };
     Ok(answers.iter().filter_map(one).collect())
+}
+
+/// Takes an address of a single host (a prefix of full length) off an interface.
+///
+/// # Errors
+/// When the kernel refuses, for example because it is gone already.
+pub fn delete_address(index: u32, address: IpAddr) -> io::Result<()> {
+    let (family, prefix, bytes) = match address {
+        IpAddr::V4(address) => (2, 32, address.octets().to_vec()),
+        IpAddr::V6(address) => (10, 128, address.octets().to_vec()),
+    };
+    let mut payload = vec![family, prefix, 0, 0];
+    payload.extend(index.to_ne_bytes());
+    push(&mut payload, LOCAL, &bytes);
+    push(&mut payload, ADDRESS, &bytes);
+    Socket::open(SockProtocol::NetlinkRoute)?.request(DELETE_ADDRESS, 0, &payload).map(|_| ())
 }
 
 /// Removes an interface with all its addresses.
