@@ -155,16 +155,18 @@ impl Roll<'_> {
     }
 
     /// After a proof: waits for the new proxier's sync, asks whether Services still answer, removes what the old one left.
-    /// That nothing answers any more is a failed switch; that something could not be removed is not.
+    /// That it does not sync, or that nothing answers any more, is a failed switch; that something could not be removed is
+    /// not.
     async fn clean(&self, node: &str, end: anyhow::Result<End>) -> (anyhow::Result<End>, Option<Cleaned>) {
         let (Ok(End::Proved(..)), Some(cleaner)) = (&end, self.cleaner) else { return (end, None) };
         let cleaned = cleaner.clean(node).await;
         self.progress.event(&format!("{node}: {}", cleaned.words()));
-        if cleaned.outcome == CleanOutcome::NotServing {
-            let why = cleaned.detail.clone().unwrap_or_else(|| "a Service that answered before does not".to_owned());
-            return (Ok(End::Failed(why)), Some(cleaned));
+        let why = cleaned.detail.clone().unwrap_or_default();
+        match cleaned.outcome {
+            CleanOutcome::NotServing => (Ok(End::Failed(why)), Some(cleaned)),
+            CleanOutcome::NotSynced => (Ok(End::TimedOut(why)), Some(cleaned)),
+            _ => (end, Some(cleaned)),
         }
-        (end, Some(cleaned))
     }
 
     fn record(

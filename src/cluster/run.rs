@@ -256,6 +256,7 @@ impl<'a> Run<'a> {
             metrics_port,
             services: &self.around.services,
             answered: self.facts.nodes.iter().filter_map(answering).collect(),
+            wait: self.wish.timeout,
             removes: self.wish.clean,
             drain: self.wish.drain,
         })

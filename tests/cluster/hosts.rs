@@ -176,6 +176,8 @@ impl Host {
             ("refused", 3)
         } else if wrong.contains(&Misbehaviour::StopsServing) && mode == Some("ipvs") {
             ("not-serving", 3)
+        } else if wrong.contains(&Misbehaviour::NeverSyncs) && mode == Some("ipvs") {
+            ("not-synced", 4)
         } else if wrong.contains(&Misbehaviour::CannotBeCleaned) {
             ("failed", 1)
         } else if options.contains(&"--dry-run") {

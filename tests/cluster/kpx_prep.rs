@@ -40,7 +40,17 @@ impl Cluster {
 
     /// The same, not waited for.
     pub(crate) fn remediation(&self, arguments: &[&str]) -> Run {
-        let mut all = vec!["-o", "json", "--yes", "--assume-nodes-prepared", "--no-clean"];
+        self.whole_remediation(&[&["--assume-nodes-prepared", "--no-clean"], arguments].concat())
+    }
+
+    /// `kpx-prep remediate -o json` with confirmation given, and the node helper.
+    pub(crate) async fn whole(&self, arguments: &[&str]) -> Outcome {
+        self.whole_remediation(arguments).end().await
+    }
+
+    /// The same, not waited for.
+    pub(crate) fn whole_remediation(&self, arguments: &[&str]) -> Run {
+        let mut all = vec!["-o", "json", "--yes"];
         all.extend(QUICK.iter().filter(|[name, _]| !arguments.contains(name)).flatten());
         all.extend(arguments);
         start(&self.kubeconfig, "remediate", &all)

@@ -33,6 +33,8 @@ pub(crate) enum Misbehaviour {
     ForeignServer,
     /// In ipvs mode no Service answers.
     StopsServing,
+    /// In ipvs mode kube-proxy never syncs.
+    NeverSyncs,
     /// What the old mode left cannot be removed.
     CannotBeCleaned,
     /// Containers take that much longer to start.

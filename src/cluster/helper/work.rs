@@ -16,8 +16,6 @@ use crate::report::Level;
 const TO_LOOK: Duration = Duration::from_secs(60);
 /// How long a node may take to load its modules.
 const TO_INSTALL: Duration = Duration::from_secs(180);
-/// How long a new proxier may take to carry every Service.
-const TO_SYNC: Duration = Duration::from_secs(90);
 /// What a command takes beside what it waits for.
 const SLACK: Duration = Duration::from_secs(60);
 
@@ -113,6 +111,8 @@ pub struct Cleaner<'a> {
     pub services: &'a Services,
     /// What answered on each node before anything was changed.
     pub answered: BTreeMap<String, Vec<SocketAddr>>,
+    /// How long a new proxier may take to carry every Service.
+    pub wait: Duration,
     /// Whether anything may be removed; else only the questions are asked.
     pub removes: bool,
     /// How long connections may keep a virtual server that goes.
@@ -167,7 +167,7 @@ impl Cleaner<'_> {
     /// Waits until the running mode carries every Service, asks whether those answer that did before, and removes what
     /// other modes left; their virtual servers stay, to be drained together.
     pub async fn clean(&self, node: &str) -> Cleaned {
-        let (port, wait) = (self.metrics_port.to_string(), format!("{}s", TO_SYNC.as_secs()));
+        let (port, wait) = (self.metrics_port.to_string(), format!("{}s", self.wait.as_secs().max(1)));
         let mut arguments = vec!["clean", "--metrics-port", &port, "--services", "-", "--wait", &wait];
         arguments.push(if self.removes { "--keep-virtual-servers" } else { "--dry-run" });
         let answered = self.answered.get(node).map_or(&[][..], Vec::as_slice);
@@ -192,7 +192,7 @@ impl Cleaner<'_> {
     }
 
     async fn ask(&self, node: &str, arguments: &[&str], input: Option<&str>) -> Cleaned {
-        let patience = TO_SYNC + self.drain + SLACK;
+        let patience = self.wait + self.drain + SLACK;
         match self.helper.ask::<CleanReport>(node, arguments, input, patience).await {
             Ok(report) => Cleaned::new(&report),
             Err(why) => Cleaned::impossible(why),

@@ -9,7 +9,7 @@ use nix::sys::signal::Signal;
 use serde_json::json;
 
 use crate::cluster::cluster_state::Cluster;
-use crate::cluster::kpx_prep::{self, Outcome, Run};
+use crate::cluster::kpx_prep;
 use crate::cluster::misbehaviour::Misbehaviour;
 use crate::cluster::world::{World, trial};
 
@@ -22,6 +22,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial("helper::a_node_where_it_cannot_look_blocks", no_exec),
         trial("helper::foreign_virtual_servers_need_exclude_cidrs", foreign_server),
         trial("helper::a_node_that_stops_serving_is_rolled_back", stops_serving),
+        trial("helper::a_node_that_never_syncs_is_rolled_back", never_syncs),
         trial("helper::leftovers_that_remain_are_told_and_taken_up", cannot_be_cleaned),
         trial("helper::dry_run_looks_only_when_asked", dry_run),
         trial("helper::status_shows_hosts", status),
@@ -35,23 +36,13 @@ pub(crate) fn trials() -> Vec<Trial> {
 }
 
 impl Cluster {
-    /// `kpx-prep remediate -o json` with all that belongs to it.
-    pub(crate) fn whole_remediation(&self, arguments: &[&str]) -> Run {
-        let quick = ["-o", "json", "--yes", "--settle-time", "300ms", "--timeout", "4s", "--lease-duration", "3s"];
-        kpx_prep::start(&self.kubeconfig, "remediate", &[&quick, arguments].concat())
-    }
-
-    async fn whole(&self, arguments: &[&str]) -> Outcome {
-        self.whole_remediation(arguments).end().await
-    }
-
-    async fn helper_is_there(&self) -> bool {
+    pub(crate) async fn helper_is_there(&self) -> bool {
         let sets = Api::<DaemonSet>::namespaced(self.client.clone(), &self.namespace);
         sets.get_opt("kpx-prep-node").await.expect("an answer").is_some()
     }
 
     /// What other modes left, on all nodes together.
-    fn leftovers(&self) -> usize {
+    pub(crate) fn leftovers(&self) -> usize {
         self.nodes.modes().iter().map(|(node, mode)| self.nodes.hosts.leftovers(node, mode)).sum()
     }
 }
@@ -144,6 +135,15 @@ async fn stops_serving(world: &World) {
     assert_eq!(outcome.node("node-3")["outcome"], "rolled-back", "{outcome}");
     assert_eq!(cluster.leftovers(), 0, "what ipvs left behind is gone too: {outcome}");
     assert!(!cluster.helper_is_there().await, "{outcome}");
+}
+
+async fn never_syncs(world: &World) {
+    let cluster = world.nodes(3).misbehave("node-2", Misbehaviour::NeverSyncs).start().await;
+    let before = cluster.before().await;
+    let outcome = cluster.whole(&[]).await.exits(5).says("/outcome", "rolled-back").mentions("not-synced");
+    before.rolled_back(&cluster).await;
+    assert_eq!(cluster.leftovers(), 0, "{outcome}");
+    assert_eq!(cluster.replaced(&before.pods).await.len(), 1, "the roll stopped at the first: {outcome}");
 }
 
 async fn cannot_be_cleaned(world: &World) {

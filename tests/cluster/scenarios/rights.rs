@@ -63,7 +63,7 @@ async fn user(client: &Client, name: &str, rights: &BTreeSet<Right>) {
 async fn each_in_turn(world: &World) {
     let cluster = world.nodes(2).start().await;
     let proxy = cluster.proxy(|_, _| Fault::None).await;
-    proxy.cluster(&cluster).remediate(&[]).await.exits(0);
+    proxy.cluster(&cluster).whole(&[]).await.exits(0);
     let reviewed: BTreeSet<Right> = proxy.seen().into_iter().filter_map(|asked| asked.reviews).collect();
     let seen = proxy.seen().into_iter().filter(|asked| !asked.resource.starts_with('/') && asked.reviews.is_none());
     let used: BTreeSet<Right> = seen.map(|asked| (asked.verb.to_owned(), asked.resource)).collect();
@@ -81,7 +81,7 @@ async fn each_in_turn(world: &World) {
     let before = cluster.before().await;
     let mut optional = Vec::new();
     for (number, (verb, resource)) in reviewed.iter().enumerate() {
-        let outcome = cluster.remediate(&["--dry-run", "--as", &format!("without-{number}")]).await;
+        let outcome = cluster.whole(&["--dry-run", "--as", &format!("without-{number}")]).await;
         if outcome.exit == Some(0) {
             assert!(outcome.has_finding("warning", "permissions"), "without {verb} {resource}:\n{outcome}");
             optional.push(format!("{verb} {resource}"));
@@ -93,7 +93,7 @@ async fn each_in_turn(world: &World) {
         assert!(told.contains(plain), "without {verb} {resource}:\n{outcome}");
     }
     before.untouched(&cluster).await;
-    cluster.remediate(&["--as", "all-of-it"]).await.exits(0);
+    cluster.whole(&["--as", "all-of-it"]).await.exits(0);
     before.switched(&cluster).await;
     println!("{} rights, of which optional: {optional:?}", reviewed.len());
 }
@@ -118,14 +118,14 @@ async fn manifest_is_enough(world: &World) {
     tokio::time::sleep(Duration::from_millis(500)).await;
     let before = cluster.before().await;
     cluster.status(&ACCOUNT).await.exits(0);
-    cluster.remediate(&[&ACCOUNT[..], &["--dry-run"]].concat()).await.exits(0);
-    cluster.remediate(&ACCOUNT).await.exits(0);
+    cluster.whole(&[&ACCOUNT[..], &["--dry-run"]].concat()).await.exits(0);
+    cluster.whole(&ACCOUNT).await.exits(0);
     before.switched(&cluster).await;
     assert_eq!(cluster.events().await.last().map(String::as_str), Some("RemediationDone"));
-    cluster.remediate(&[&ACCOUNT[..], &["--rollback"]].concat()).await.exits(0);
+    cluster.whole(&[&ACCOUNT[..], &["--rollback"]].concat()).await.exits(0);
     before.rolled_back(&cluster).await;
     cluster.nodes.set("node-2", &[Misbehaviour::CrashesInIpvs]).await;
-    cluster.remediate(&[&ACCOUNT[..], &["--canary", "node-2"]].concat()).await.exits(5);
+    cluster.whole(&[&ACCOUNT[..], &["--canary", "node-2"]].concat()).await.exits(5);
     before.rolled_back(&cluster).await;
     kubectl_with_manifest(&cluster, &["delete", "--wait=false"]);
 }
@@ -143,7 +143,7 @@ async fn manifest_is_least(world: &World) {
     }
     let cluster = world.nodes(1).start().await;
     let proxy = cluster.proxy(|_, _| Fault::None).await;
-    proxy.cluster(&cluster).remediate(&["--dry-run"]).await.exits(0);
+    proxy.cluster(&cluster).whole(&["--dry-run"]).await.exits(0);
     let reviewed: BTreeSet<Right> = proxy.seen().into_iter().filter_map(|asked| asked.reviews).collect();
     assert_eq!(granted, reviewed);
 }

@@ -35,7 +35,7 @@ const QUICK: [&str; 6] = ["--settle-time", "100ms", "--lease-duration", "1s", "-
 async fn requests(world: &World) -> usize {
     let cluster = world.nodes(3).start().await;
     let proxy = cluster.proxy(|_, _| Fault::None).await;
-    proxy.cluster(&cluster).remediate(&QUICK).await.exits(0);
+    proxy.cluster(&cluster).whole(&QUICK).await.exits(0);
     proxy.seen().len()
 }
 
@@ -66,7 +66,7 @@ async fn point(world: &World, number: usize, kills: bool, when: When) -> bool {
         }
     });
     let proxy = proxy.await;
-    let run = proxy.cluster(&cluster).remediation(&QUICK);
+    let run = proxy.cluster(&cluster).whole_remediation(&QUICK);
     proxy.aims_at(&run);
     let first = run.end().await;
     let name = format!("request {number}, killed: {kills}, {when:?}: {:?}", proxy.seen().get(number - 1));
@@ -79,7 +79,7 @@ async fn point(world: &World, number: usize, kills: bool, when: When) -> bool {
     assert!(backups.values().all(|data| *data == before.data), "{name}: a backup is not what was there\n{first}");
     assert!(config != intended || backups.len() == 1, "{name}: written without a backup\n{first}");
 
-    let next = cluster.remediate(&QUICK).await;
+    let next = cluster.whole(&QUICK).await;
     assert_eq!(next.exit, Some(0), "{name}\n--- the first run\n{first}\n--- the next run\n{next}");
     assert_eq!(cluster.config().await, intended, "{name}");
     assert_eq!(cluster.modes(), "node-1 ipvs\nnode-2 ipvs\nnode-3 ipvs\n", "{name}\n{first}\n{next}");
@@ -87,5 +87,7 @@ async fn point(world: &World, number: usize, kills: bool, when: When) -> bool {
     // A run with nothing to do needs no lock, so it does not clear away a dead one's.
     let needed_lock = next.json["outcome"] != "nothing-to-do";
     assert!(!needed_lock || cluster.lock_holder().await.is_none(), "{name}: still locked\n{first}\n{next}");
+    assert_eq!(cluster.leftovers(), 0, "{name}\n{first}\n{next}");
+    assert!(!cluster.helper_is_there().await, "{name}: the helper is left\n{first}\n{next}");
     hit.load(Ordering::SeqCst)
 }
