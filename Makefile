@@ -42,6 +42,7 @@ test-full:
 # The clusters' figures are those of the binary that is shipped, one at a time.
 bench: build
 	@tests/vm/bench
+	@KPX_PREP=$(abspath $(BINARY)) tests/vm/cluster --bench
 	@KPX_PREP=$(abspath $(BINARY)) cargo test --quiet --locked --test cluster -- --include-ignored --test-threads=1 figures
 
 audit:

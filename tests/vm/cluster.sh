@@ -59,7 +59,7 @@ load_tables() {
         /^K / {
             how = substr($1, 3)
             if (!(how in column)) { column[how] = ++columns; title[columns] = how }
-            key = $2 ", from " ($3 == "outside" ? $3 : "the " $3)
+            key = $2 ", from " ($3 == "outside" ? $3 : $3 == "pod" ? "a pod" : "the host")
             cell[key, column[how]] = $5 " of " $4
             keys[key]
         }
