@@ -79,6 +79,7 @@ impl Cleaned {
     pub fn words(&self) -> String {
         let mut parts = vec![match self.removed {
             0 => "nothing left to remove".to_owned(),
+            1 => "1 leftover removed".to_owned(),
             removed => format!("{removed} leftovers removed"),
         }];
         if self.connections_cut > 0 {

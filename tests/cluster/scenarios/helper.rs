@@ -196,7 +196,7 @@ async fn killed_at(cluster: &Cluster, word: &str) {
 
 async fn killed(world: &World) {
     for word in
-        ["starting the node helper", "preparing ", "is configured now", "replacing kube-proxy", "leftovers removed"]
+        ["starting the node helper", "preparing ", "is configured now", "replacing kube-proxy", "leftover removed"]
     {
         let cluster = world.nodes(3).start().await;
         let before = cluster.before().await;

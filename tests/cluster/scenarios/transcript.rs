@@ -15,8 +15,8 @@ async fn transcript(world: &World) {
     tokio::time::sleep(std::time::Duration::from_secs(2)).await;
     let steps: [(&[&str], i32); 5] = [
         (&["status"], 0),
-        (&["remediate", "--assume-nodes-prepared", "--dry-run"], 0),
-        (&["remediate", "--assume-nodes-prepared", "--yes"], 0),
+        (&["remediate", "--dry-run"], 0),
+        (&["remediate", "--yes"], 0),
         (&["status"], 0),
         (&["remediate", "--rollback", "--yes"], 0),
     ];
