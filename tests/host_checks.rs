@@ -124,7 +124,7 @@ const CASES: &[Case] = &[
         "conn-reuse-mode",
         "ipvs",
         Level::Warning,
-        |facts, _, _| host(facts).kernel = "5.4.0-26-generic".to_owned(),
+        |facts, _, _| "5.4.0-26-generic".clone_into(&mut host(facts).kernel),
         "5.9",
     ),
     ("iptables-variant", "ipvs", Level::Warning, |facts, _, _| host(facts).both_iptables = true, "legacy"),

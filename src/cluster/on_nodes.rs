@@ -47,11 +47,11 @@ pub async fn prepare(helper: &Helper, nodes: &[String], scheduler: &str, progres
 /// Cleans nodes that ran the wanted mode already.
 pub async fn clean(cleaner: &Cleaner<'_>, nodes: &[String], report: &mut RemediationReport, progress: &Progress) {
     let work = nodes.iter().map(|node| async move { (node, cleaner.clean(node).await) });
-    let cleaned: Vec<_> = futures::stream::iter(work).buffer_unordered(AT_A_TIME).collect().await;
-    for (node, cleaned) in cleaned {
-        progress.event(&format!("{node}: {}", cleaned.words()));
+    let all: Vec<_> = futures::stream::iter(work).buffer_unordered(AT_A_TIME).collect().await;
+    for (node, done) in all {
+        progress.event(&format!("{node}: {}", done.words()));
         if let Some(result) = report.nodes.iter_mut().find(|result| result.name == *node) {
-            result.cleaned = Some(cleaned);
+            result.cleaned = Some(done);
         }
     }
 }
@@ -84,9 +84,9 @@ pub async fn drain(cleaner: &Cleaner<'_>, results: &mut [NodeResult], interrupt:
             () = interrupt.asked() => return,
             next = all.next() => match next {
                 None => return,
-                Some((at, node, cleaned)) => {
-                    progress.event(&format!("{node}: {}", cleaned.words()));
-                    results[at].cleaned = Some(cleaned);
+                Some((at, node, done)) => {
+                    progress.event(&format!("{node}: {}", done.words()));
+                    results[at].cleaned = Some(done);
                 }
             },
         }

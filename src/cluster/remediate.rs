@@ -18,7 +18,7 @@ use super::interrupt::Interrupt;
 use super::lock::Lock;
 use super::objects::{self, DaemonSet};
 use super::observe::{Scope, look_at_hosts, observe};
-use super::plan::{Plan, plan};
+use super::plan::{Plan, plan as make_plan};
 use super::progress::say;
 use super::proxy_config;
 use super::remediation_report::{Outcome, RemediationReport};
@@ -176,19 +176,17 @@ impl Job<'_> {
             Some(kube_proxy) => look(client, kube_proxy).await?,
             None => Surroundings::default(),
         };
-        let mut first = plan(&facts, &around, self.wish);
-        // What is refused anyway needs no helper; nor is it needed to find that there is nothing to do, but for leftovers.
-        if let (Some(image), false, Some(target)) = (&self.options.helper, first.is_blocked(), first.target.clone()) {
-            if !self.options.dry_run || self.wish.look_at_nodes {
-                let helper = match &mut *self.helper {
-                    Some(helper) => helper,
-                    none => none.insert(Helper::start(client, &namespace, image).await?),
-                };
-                look_at_hosts(helper, &mut facts, &target.text, &around.services.questions()).await?;
-                first = plan(&facts, &around, self.wish);
-            }
+        let mut plan = make_plan(&facts, &around, self.wish);
+        // What is refused anyway needs no helper.
+        let looks = !plan.is_blocked() && (!self.options.dry_run || self.wish.look_at_nodes);
+        if let (Some(image), true, Some(target)) = (&self.options.helper, looks, &plan.target) {
+            let helper = match &mut *self.helper {
+                Some(helper) => helper,
+                none => none.insert(Helper::start(client, &namespace, image).await?),
+            };
+            look_at_hosts(helper, &mut facts, &target.text, &around.services.questions()).await?;
+            plan = make_plan(&facts, &around, self.wish);
         }
-        let mut plan = first;
         plan.checks.extend(checks);
         Ok((Some(facts), around, plan))
     }

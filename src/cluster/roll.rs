@@ -164,13 +164,13 @@ impl Roll<'_> {
     /// not.
     async fn clean(&self, node: &str, end: anyhow::Result<End>) -> (anyhow::Result<End>, Option<Cleaned>) {
         let (Ok(End::Proved(..)), Some(cleaner)) = (&end, self.cleaner) else { return (end, None) };
-        let cleaned = cleaner.clean(node).await;
-        self.progress.event(&format!("{node}: {}", cleaned.words()));
-        let why = cleaned.detail.clone().unwrap_or_default();
-        match cleaned.outcome {
-            CleanOutcome::NotServing => (Ok(End::Failed(why)), Some(cleaned)),
-            CleanOutcome::NotSynced => (Ok(End::TimedOut(why)), Some(cleaned)),
-            _ => (end, Some(cleaned)),
+        let done = cleaner.clean(node).await;
+        self.progress.event(&format!("{node}: {}", done.words()));
+        let why = done.detail.clone().unwrap_or_default();
+        match done.outcome {
+            CleanOutcome::NotServing => (Ok(End::Failed(why)), Some(done)),
+            CleanOutcome::NotSynced => (Ok(End::TimedOut(why)), Some(done)),
+            _ => (end, Some(done)),
         }
     }
 

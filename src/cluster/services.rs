@@ -117,7 +117,7 @@ mod tests {
 
     use super::*;
 
-    fn service(name: &str, spec: Value) -> Service {
+    fn service(name: &str, spec: &Value) -> Service {
         let object = json!({
             "apiVersion": "v1", "kind": "Service", "metadata": {"namespace": "ns", "name": name}, "spec": spec,
             "status": {"loadBalancer": {"ingress": [{"ip": "203.0.113.9"}, {"hostname": "x"}]}},
@@ -142,9 +142,9 @@ mod tests {
         let mut services = Services::default();
         let port = json!([{"port": 80, "name": "http", "nodePort": 30080}, {"port": 53, "protocol": "UDP"}]);
         services
-            .add(&service("web", json!({"clusterIP": "10.96.0.5", "externalIPs": ["198.51.100.1"], "ports": port})));
-        services.add(&service("headless", json!({"clusterIP": "None", "ports": [{"port": 80}]})));
-        services.add(&service("outside", json!({"type": "ExternalName", "ports": [{"port": 80}]})));
+            .add(&service("web", &json!({"clusterIP": "10.96.0.5", "externalIPs": ["198.51.100.1"], "ports": port})));
+        services.add(&service("headless", &json!({"clusterIP": "None", "ports": [{"port": 80}]})));
+        services.add(&service("outside", &json!({"type": "ExternalName", "ports": [{"port": 80}]})));
         let names: Vec<_> = services.ports.iter().map(|port| port.name.as_str()).collect();
         assert_eq!(names, ["ns/web:http", "ns/web:53"]);
         assert_eq!(services.questions(), ["10.96.0.5:80".parse().unwrap()]);

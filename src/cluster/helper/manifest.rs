@@ -38,6 +38,9 @@ impl Image {
 }
 
 /// The `DaemonSet`, for a namespace.
+///
+/// # Panics
+/// Never: it is an object of constants and two names.
 pub fn daemon_set(namespace: &str, image: &Image) -> DynamicObject {
     let spec = spec(image);
     let hash: String = Sha256::digest(spec.to_string()).iter().take(8).map(|byte| format!("{byte:02x}")).collect();
