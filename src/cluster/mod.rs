@@ -35,6 +35,7 @@ pub mod rollback;
 mod run;
 pub mod scheduling;
 pub mod services;
+mod status_nodes;
 pub mod status_report;
 pub mod surroundings;
 pub mod switch;
