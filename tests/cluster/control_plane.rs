@@ -143,8 +143,9 @@ impl ControlPlane {
         self
     }
 
-    /// A client of `system:masters`, as soon as the API server is ready.
-    pub(crate) async fn client(&mut self) -> Client {
+    /// A client of `system:masters`, as soon as the API server is ready; nothing if a part ended before, as when another
+    /// program took a port that was free when it was chosen.
+    pub(crate) async fn client(&mut self) -> Option<Client> {
         let kubeconfig = Kubeconfig::read_from(self.kubeconfig()).expect("kubeadm's kubeconfig");
         let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await;
         let client = Client::try_from(config.expect("kubeadm's kubeconfig")).expect("a client");
@@ -152,9 +153,11 @@ impl ControlPlane {
         loop {
             let ready = http::Request::get("/readyz").body(Vec::new()).expect("a request");
             if client.request_text(ready).await.is_ok_and(|text| text == "ok") {
-                return client;
+                return Some(client);
             }
-            assert!(!self.processes.iter_mut().any(Process::ended), "a part ended: see {}", self.folder.display());
+            if self.processes.iter_mut().any(Process::ended) {
+                return None;
+            }
             assert!(Instant::now() < deadline, "the API server is not ready: see {}", self.folder.display());
             tokio::time::sleep(Duration::from_millis(100)).await;
         }

@@ -82,11 +82,15 @@ fn plain<K: Resource + serde::Serialize>(object: &K) -> Value {
 
 impl World {
     fn start() -> Self {
+        (0..3).find_map(|_| Self::try_to_start()).expect("a control plane whose parts stay")
+    }
+
+    fn try_to_start() -> Option<Self> {
         let folder = TempDir::with_prefix_in("cluster-", env!("CARGO_TARGET_TMPDIR")).expect("a folder");
         let runtime = Runtime::new().expect("a runtime");
         let mut plane = ControlPlane::start(folder.path().to_owned());
         let (client, nodes, daemon_set, config_map) = runtime.block_on(async {
-            let client = plane.client().await;
+            let client = plane.client().await?;
             let (certificate, key) = plane.kubelet_certificate();
             let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
             let port = listener.local_addr().expect("a port").port();
@@ -99,9 +103,9 @@ impl World {
             let other = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACES[1]}});
             let other: Namespace = serde_json::from_value(other).expect("a namespace");
             Api::all(client.clone()).create(&PostParams::default(), &other).await.expect("a namespace");
-            (client, nodes, plain(&daemon_set.expect("kubeadm's")), plain(&config_map.expect("kubeadm's")))
-        });
-        Self {
+            Some((client, nodes, plain(&daemon_set.expect("kubeadm's")), plain(&config_map.expect("kubeadm's"))))
+        })?;
+        Some(Self {
             client,
             nodes,
             kubeconfig: plane.kubeconfig(),
@@ -111,7 +115,7 @@ impl World {
             runtime,
             _plane: plane,
             keep: Mutex::new(Some(folder)),
-        }
+        })
     }
 
     /// As after the start: no nodes, no kube-proxy, nothing of kpx-prep.

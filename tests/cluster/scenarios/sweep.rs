@@ -30,7 +30,7 @@ const WAYS: [(&str, bool, When); 4] = [
     ("closed_after", false, When::After),
 ];
 
-const QUICK: [&str; 6] = ["--settle-time", "100ms", "--lease-duration", "1s", "--canary", "node-2"];
+const QUICK: [&str; 4] = ["--settle-time", "100ms", "--canary", "node-2"];
 
 async fn requests(world: &World) -> usize {
     let cluster = world.nodes(3).start().await;
