@@ -14,7 +14,7 @@ use kpx_prep::mode::ProxyMode;
 use kpx_prep::node::kube_proxy::iptables_save::{Rule, Save, Table};
 use kpx_prep::node::kube_proxy::ipvs_table;
 use kpx_prep::node::kube_proxy::leftovers::Leftovers;
-use kpx_prep::node::kube_proxy::observe::{Observed, Place, nft_tables};
+use kpx_prep::node::kube_proxy::observe::{Observed, Place, of_nftables_mode};
 use kpx_prep::node::kube_proxy::owners::{Owner, jump_modes, owner};
 use kpx_prep::node::kube_proxy::sets::Sets;
 use proptest::prelude::*;
@@ -36,9 +36,10 @@ fn run(case: &Path) -> (ProxyMode, Option<String>) {
 
 fn observed(case: &Path) -> Observed {
     let read = |name: &str| fs::read_to_string(case.join(name)).ok();
+    let tables = read("nft-tables").unwrap_or_default();
     let mut observed = Observed {
         sets: Sets::parse(&read("ipset-save").unwrap_or_default()),
-        nft_tables: nft_tables(&read("nft-tables").unwrap_or_default()),
+        nft_tables: of_nftables_mode(tables.lines().map(|line| line.trim_start_matches("table ").to_owned()).collect()),
         servers: ipvs_table::servers(&read("ip_vs").unwrap_or_default()),
         ..Observed::default()
     };

@@ -11,7 +11,7 @@ use super::owners::{LINK, NFT_TABLE};
 use super::sets::Sets;
 use super::toolbox::{Said, Tool, Toolbox};
 use crate::messages::Note;
-use crate::node::netlink::links;
+use crate::node::netlink::{links, nftables};
 use crate::node::root::Root;
 use crate::report::Level;
 
@@ -35,6 +35,12 @@ impl Place {
 
     fn command(self) -> &'static str {
         if self.family == "ipv6" { "ip6tables" } else { "iptables" }
+    }
+
+    /// Whether one of these tables of nftables is one that the nft variant of iptables works with.
+    fn is_in(self, tables: &[String]) -> bool {
+        let family = if self.family == "ipv6" { "ip6" } else { "ip" };
+        ["filter", "nat", "mangle", "raw", "security"].iter().any(|table| tables.contains(&format!("{family} {table}")))
     }
 
     /// `iptables-save` and `iptables-restore` of this family and variant, from one place.
@@ -85,15 +91,13 @@ impl Observed {
     /// When a file below `/proc` exists and cannot be read, or the kernel does not answer.
     pub fn new(root: &Root, toolbox: &Toolbox) -> anyhow::Result<Self> {
         let mut observed = Self::default();
-        for place in Place::ALL {
+        // A kernel without nftables holds nothing of that variant either.
+        let tables = nftables::tables().unwrap_or_default();
+        for place in Place::ALL.into_iter().filter(|place| place.variant == "legacy" || place.is_in(&tables)) {
             observed.look_at_iptables(root, toolbox, place);
         }
-        if let Some(said) = observed.ask(toolbox.find("ipset"), &["save"], root, "ip_set") {
-            observed.sets = Sets::parse(&said);
-        }
-        if let Some(said) = observed.ask(toolbox.find("nft"), &["list", "tables"], root, "nf_tables") {
-            observed.nft_tables = nft_tables(&said);
-        }
+        observed.nft_tables = of_nftables_mode(tables);
+        observed.look_at_sets(root, toolbox);
         observed.look_at_ipvs(root)?;
         Ok(observed)
     }
@@ -158,15 +162,10 @@ impl Observed {
             let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
             match save.run(&arguments, None) {
                 Ok(said) if said.success => text.push_str(&said.stdout),
-                // A kernel without nf_tables, which therefore holds nothing of that variant.
-                failed if place.variant == "nft" && !has_module(root, "nf_tables") => {
-                    tracing::info!("{}: {}", save.name(), reason(failed));
-                    return;
-                }
+
                 failed => {
                     let what = format!("{} {}: {}", save.name(), arguments.join(" "), reason(failed));
-                    let level = if place.variant == "nft" { Level::Warning } else { Level::Error };
-                    self.unseen(level, "iptables-unreadable", what);
+                    self.unseen(Level::Error, "iptables-unreadable", what);
                 }
             }
         }
@@ -176,26 +175,19 @@ impl Observed {
         }
     }
 
-    /// What the tool says; a note if it cannot be asked although `module` is there.
-    fn ask(&mut self, tool: Option<Tool>, arguments: &[&str], root: &Root, module: &str) -> Option<String> {
-        let needed = || has_module(root, module);
-        let program = if module == "ip_set" { "ipset" } else { "nft" };
-        let Some(tool) = tool else {
-            if needed() {
-                let what = format!("{program} is neither in kube-proxy's container nor on the host");
-                // Without ipvs mode's sets there is nothing of it to miss; its rules would tell.
-                self.unseen(Level::Warning, "no-tool", what);
+    fn look_at_sets(&mut self, root: &Root, toolbox: &Toolbox) {
+        let result = toolbox.find("ipset").map(|ipset| ipset.run(&["save"], None));
+        let why = match result {
+            Some(Ok(said)) if said.success => {
+                self.sets = Sets::parse(&said.stdout);
+                return;
             }
-            return None;
+            Some(failed) => format!("ipset: {}", reason(failed)),
+            None => "ipset is neither in kube-proxy's container nor on the host".to_owned(),
         };
-        match tool.run(arguments, None) {
-            Ok(said) if said.success => Some(said.stdout),
-            failed => {
-                if needed() {
-                    self.unseen(Level::Warning, "tool-failed", format!("{program}: {}", reason(failed)));
-                }
-                None
-            }
+        // Without the module there are no sets.
+        if crate::node::host::loaded_modules(root).is_ok_and(|modules| modules.contains("ip_set")) {
+            self.unseen(Level::Warning, "sets-unreadable", why);
         }
     }
 
@@ -205,14 +197,10 @@ impl Observed {
     }
 }
 
-/// The tables that nftables mode makes, in what `nft list tables` prints.
-pub fn nft_tables(text: &str) -> Vec<String> {
-    let ours = |name: &&str| ["ip", "ip6"].iter().any(|family| *name == format!("{family} {NFT_TABLE}"));
-    text.lines().filter_map(|line| line.trim().strip_prefix("table ")).filter(ours).map(str::to_owned).collect()
-}
-
-fn has_module(root: &Root, module: &str) -> bool {
-    crate::node::host::loaded_modules(root).is_ok_and(|modules| modules.contains(module))
+/// Of tables as `ip kube-proxy`, those that nftables mode makes.
+pub fn of_nftables_mode(mut tables: Vec<String>) -> Vec<String> {
+    tables.retain(|table| ["ip", "ip6"].iter().any(|family| *table == format!("{family} {NFT_TABLE}")));
+    tables
 }
 
 fn reason(result: std::io::Result<Said>) -> String {

@@ -18,6 +18,7 @@ use crate::node::install::{Options, install};
 use crate::node::modprobe::HostModprobe;
 use crate::node::modules::Wish;
 use crate::node::netlink::ipvs::Ipvs;
+use crate::node::netlink::nftables;
 use crate::node::root::Root;
 use crate::report::API_VERSION;
 
@@ -53,7 +54,7 @@ pub fn survey(root: &Root, wish: &Wish, port: u16, questions: &[SocketAddr]) -> 
         virtual_servers: virtual_servers(&observed),
         leftovers: left.list(),
         suspicious: left.suspicious,
-        input_drops: input_drops(&observed, &toolbox),
+        input_drops: input_drops(&observed),
         local_ports: number("/proc/sys/net/ipv4/ip_local_port_range").and_then(|text| ports(&text)),
         conn_reuse_mode: number("/proc/sys/net/ipv4/vs/conn_reuse_mode").and_then(|text| text.trim().parse().ok()),
         iptables: variant(&observed, &toolbox).map(str::to_owned),
@@ -96,15 +97,18 @@ fn ports(text: &str) -> Option<(u16, u16)> {
 }
 
 /// The families in which a packet to this host that no rule accepts is dropped.
-fn input_drops(observed: &Observed, toolbox: &Toolbox) -> Vec<String> {
+fn input_drops(observed: &Observed) -> Vec<String> {
     let mut families: Vec<String> = Vec::new();
     for (place, save) in &observed.saves {
         if save.table("filter").is_some_and(drops_input) {
             families.push(place.family.to_owned());
         }
     }
-    let chains = toolbox.find("nft").and_then(|nft| nft.run(&["list", "chains"], None).ok());
-    families.extend(chains.map(|said| nft_input_drops(&said.stdout)).unwrap_or_default());
+    // Firewalls that speak nftables themselves have chains of their own at the same hook.
+    for family in nftables::input_drops().unwrap_or_default() {
+        families.extend((family != "ip6").then(|| "ipv4".to_owned()));
+        families.extend((family != "ip").then(|| "ipv6".to_owned()));
+    }
     families.sort();
     families.dedup();
     families
@@ -122,27 +126,6 @@ fn drops_input(filter: &Table) -> bool {
         let matches = rule.words().take_while(|word| *word != "-j").filter(|word| !matches_nothing(word)).count();
         matches == 0 && matches!(rule.target(), Some("DROP" | "REJECT"))
     })
-}
-
-/// Firewalls that speak nftables themselves have chains of their own at the same hook.
-fn nft_input_drops(chains: &str) -> Vec<String> {
-    let mut families = Vec::new();
-    let mut family = "";
-    for line in chains.lines().map(str::trim) {
-        if let Some(table) = line.strip_prefix("table ") {
-            family = table.split(' ').next().unwrap_or_default();
-        }
-        if line.contains("hook input") && line.contains("policy drop") {
-            let named: &[&str] = match family {
-                "ip" => &["ipv4"],
-                "ip6" => &["ipv6"],
-                "inet" => &["ipv4", "ipv6"],
-                _ => &[],
-            };
-            families.extend(named.iter().map(|family| (*family).to_owned()));
-        }
-    }
-    families
 }
 
 /// Whether this variant of iptables holds anything that kube-proxy makes.
@@ -216,9 +199,6 @@ mod tests {
             let save = Save::parse(&format!("*filter\n{rules}\nCOMMIT\n"));
             assert_eq!(drops_input(save.table("filter").unwrap()), expected, "{rules}");
         }
-        let chains = "table inet firewalld {\n\tchain filter_INPUT {\n\t\ttype filter hook input priority filter + 10; policy accept;\n\t}\n}\n\
-                      table ip6 mine {\n\tchain x {\n\t\ttype filter hook input priority 0; policy drop;\n\t}\n}\n";
-        assert_eq!(nft_input_drops(chains), ["ipv6"]);
     }
 
     #[test]

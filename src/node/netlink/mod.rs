@@ -6,4 +6,5 @@ pub mod conntrack;
 pub mod ipvs;
 pub mod links;
 mod message;
+pub mod nftables;
 mod socket;

@@ -12,6 +12,9 @@ const REQUEST: u16 = 1;
 const ACKNOWLEDGE: u16 = 4;
 /// All of a kind instead of one.
 pub(super) const DUMP: u16 = 0x300;
+/// On an answer: the list changed while it was told.
+const CHANGED: u16 = 0x10;
+const TRIES: u32 = 5;
 const ERROR: u16 = 2;
 const DONE: u16 = 3;
 /// The kernel fills at most 32 KiB at once.
@@ -30,8 +33,19 @@ impl Socket {
         Ok(Self { fd, sequence: 0, buffer: vec![0; BUFFER] })
     }
 
-    /// Sends a request and collects the payloads of its answers, until the kernel says that it is done.
+    /// Sends a request and collects the payloads of its answers, until the kernel says that it is done. A list that
+    /// changed while it was told is asked for again.
     pub(super) fn request(&mut self, kind: u16, flags: u16, payload: &[u8]) -> io::Result<Vec<Vec<u8>>> {
+        for _ in 1..TRIES {
+            match self.once(kind, flags, payload) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                result => return result,
+            }
+        }
+        self.once(kind, flags, payload)
+    }
+
+    fn once(&mut self, kind: u16, flags: u16, payload: &[u8]) -> io::Result<Vec<Vec<u8>>> {
         self.sequence += 1;
         let flags = REQUEST | flags | if flags & DUMP == 0 { ACKNOWLEDGE } else { 0 };
         let length = u32::try_from(HEADER + payload.len()).map_err(io::Error::other)?;
@@ -45,15 +59,18 @@ impl Socket {
         send(self.fd.as_raw_fd(), &message, MsgFlags::empty())?;
 
         let mut answers = Vec::new();
+        let mut changed = false;
         loop {
             let received = recv(self.fd.as_raw_fd(), &mut self.buffer, MsgFlags::empty())?;
             let mut rest = &self.buffer[..received];
-            while let Some((kind, sequence, payload, next)) = split(rest) {
+            while let Some((Message { kind, flags, sequence, payload }, next)) = split(rest) {
                 rest = next;
                 if sequence != self.sequence {
                     continue;
                 }
+                changed |= flags & CHANGED != 0;
                 match kind {
+                    DONE if changed => return Err(io::ErrorKind::Interrupted.into()),
                     DONE => return Ok(answers),
                     ERROR => {
                         let code = payload.get(..4).and_then(|code| code.try_into().ok()).map_or(0, i32::from_ne_bytes);
@@ -66,11 +83,20 @@ impl Socket {
     }
 }
 
-/// Kind, sequence and payload of the first message, and what follows it.
-fn split(bytes: &[u8]) -> Option<(u16, u32, &[u8], &[u8])> {
-    let number = |at: usize| Some(u32::from_ne_bytes(bytes.get(at..at + 4)?.try_into().ok()?));
-    let length = usize::try_from(number(0)?).ok()?;
-    let kind = u16::from_ne_bytes(bytes.get(4..6)?.try_into().ok()?);
-    let payload = bytes.get(HEADER..length)?;
-    Some((kind, number(8)?, payload, bytes.get(length.next_multiple_of(4)..).unwrap_or_default()))
+/// One of the messages in a datagram.
+struct Message<'a> {
+    kind: u16,
+    flags: u16,
+    sequence: u32,
+    payload: &'a [u8],
+}
+
+/// The first message, and what follows it.
+fn split(bytes: &[u8]) -> Option<(Message<'_>, &[u8])> {
+    let short = |at: usize| Some(u16::from_ne_bytes(bytes.get(at..at + 2)?.try_into().ok()?));
+    let long = |at: usize| Some(u32::from_ne_bytes(bytes.get(at..at + 4)?.try_into().ok()?));
+    let length = usize::try_from(long(0)?).ok()?;
+    let message =
+        Message { kind: short(4)?, flags: short(6)?, sequence: long(8)?, payload: bytes.get(HEADER..length)? };
+    Some((message, bytes.get(length.next_multiple_of(4)..).unwrap_or_default()))
 }
