@@ -1,7 +1,10 @@
-/* What stands behind the Services of the tests, on port 8080, TCP and UDP, IPv4 and, where the kernel has it, IPv6.
+/* What stands behind the Services of the tests, on port 8080, TCP and UDP, and on 8081, TCP, for who asks a pod itself;
+ * IPv4 and, where the kernel has it, IPv6.
  *
- * TCP: "GET …" is answered as HTTP with the name of the host (in a pod: the pod's) and a newline, and closed. Anything
- * else is a long-lived connection: its first answer is the name and a newline, then each byte comes back.
+ * TCP: "GET …" is answered as HTTP with the name of the host (in a pod: the pod's) and a newline. Who asked closes: the
+ * one that does keeps the connection's ports for a minute, and behind a node that masks addresses and picks ports at
+ * random, here it would now and then hit somebody else's. Anything else is a long-lived connection: its first answer is
+ * the name and a newline, then each byte comes back.
  * UDP: each datagram is answered with the name and a newline. */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -16,7 +19,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-enum { PORT = 8080, MOST = 4096 };
+enum { PORT = 8080, DIRECT_PORT = 8081, MOST = 4096 };
 
 static char name[258], page[512];
 static size_t name_length, page_length;
@@ -33,9 +36,9 @@ static void watch(int descriptor) {
     epoll_ctl(polled, EPOLL_CTL_ADD, descriptor, &event);
 }
 
-static int opened(int type) {
-    struct sockaddr_in6 any6 = {.sin6_family = AF_INET6, .sin6_port = htons(PORT)};
-    struct sockaddr_in any4 = {.sin_family = AF_INET, .sin_port = htons(PORT)};
+static int opened(int type, int port) {
+    struct sockaddr_in6 any6 = {.sin6_family = AF_INET6, .sin6_port = htons(port)};
+    struct sockaddr_in any4 = {.sin_family = AF_INET, .sin_port = htons(port)};
     int yes = 1, no = 0, six = 1, made = socket(AF_INET6, type | SOCK_NONBLOCK, 0);
     if (made < 0) six = 0, made = socket(AF_INET, type | SOCK_NONBLOCK, 0);
     setsockopt(made, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof yes);
@@ -69,8 +72,7 @@ static int talk(int connection) {
     if (length < 0) return errno == EAGAIN;
     if (length == 0) return 0;
     if (!lasting[connection] && length >= 4 && !memcmp(said, "GET ", 4)) {
-        if (write(connection, page, page_length) < 0) perror("write");
-        return 0;
+        return write(connection, page, page_length) > 0;
     }
     if (!lasting[connection]) {
         lasting[connection] = 1;
@@ -98,13 +100,13 @@ int main(void) {
     name_length = strlen(name);
     page_length = snprintf(page, sizeof page, "HTTP/1.0 200 OK\r\nContent-Length: %zu\r\nConnection: close\r\n\r\n%s", name_length, name);
     polled = epoll_create1(0);
-    int listening = opened(SOCK_STREAM), datagrams = opened(SOCK_DGRAM);
+    int listening = opened(SOCK_STREAM, PORT), direct = opened(SOCK_STREAM, DIRECT_PORT), datagrams = opened(SOCK_DGRAM, PORT);
     for (;;) {
         struct epoll_event events[64];
         int count = epoll_wait(polled, events, 64, -1);
         for (int i = 0; i < count; i++) {
             int descriptor = events[i].data.fd;
-            if (descriptor == listening) accept_all(listening);
+            if (descriptor == listening || descriptor == direct) accept_all(descriptor);
             else if (descriptor == datagrams) answer_datagrams(datagrams);
             else if (!talk(descriptor)) close(descriptor);
         }

@@ -48,14 +48,14 @@ struct target {
 
 /* A connection: new ones end with their answer, kept ones (kept > 0) go from 1, asked, to 2, named. asked counts. */
 struct slot {
-    int descriptor, kept, asked, waiting;
+    int descriptor, port, kept, asked, waiting;
     struct target *target;
     long since, asleep; /* asleep: how much this process had not run by then */
 };
 
 static struct target targets[TARGETS];
 static struct slot slots[SLOTS];
-static int target_count, polled, keeping, first_port;
+static int target_count, polled, keeping, first_port, rate;
 static long asked, lost, asleep;
 static const char *place;
 static FILE *failures;
@@ -111,8 +111,8 @@ static void done(struct slot *slot, enum outcome outcome, int error) {
     target->count[outcome]++;
     if (outcome != OK) {
         lost++;
-        fprintf(failures, "%.3f %s %s %s after %ld ms%s%s\n", now() / 1000.0, place, target->name, words[outcome], took, error ? ": " : "",
-                error ? strerror(error) : "");
+        fprintf(failures, "%.3f %s %s %s after %ld ms, from port %d%s%s\n", now() / 1000.0, place, target->name, words[outcome], took, slot->port,
+                error ? ": " : "", error ? strerror(error) : "");
     } else if (!target->deny) {
         if (took > 1000) target->slow++;
         if (took > target->longest) target->longest = took;
@@ -137,15 +137,19 @@ static void failed(struct slot *slot, int error) {
 }
 
 /* own_port: the next one that is free on this host. */
-static void own_port(int descriptor, int family) {
-    static int used;
+static int own_port(int descriptor, int family) {
+    /* By the clock, so that the next process does not begin with the ports of this one. */
+    static long used;
+    if (!used) used = now() * rate / 1000;
     struct sockaddr_in four = {.sin_family = AF_INET};
     struct sockaddr_in6 six = {.sin6_family = AF_INET6};
     for (int tries = 0; tries < 1000; tries++) {
-        four.sin_port = six.sin6_port = htons(first_port + used++ % PORTS);
-        if (!bind(descriptor, family == AF_INET ? (struct sockaddr *)&four : (struct sockaddr *)&six, family == AF_INET ? sizeof four : sizeof six)) return;
+        int port = first_port + used++ % PORTS;
+        four.sin_port = six.sin6_port = htons(port);
+        if (!bind(descriptor, family == AF_INET ? (struct sockaddr *)&four : (struct sockaddr *)&six, family == AF_INET ? sizeof four : sizeof six)) return port;
     }
-    perror("bind"), exit(3);
+    perror("bind");
+    exit(3);
 }
 
 static void start(struct target *target, int kept) {
@@ -156,7 +160,7 @@ static void start(struct target *target, int kept) {
     *slot = (struct slot){.target = target, .kept = kept, .since = now(), .asleep = asleep};
     slot->descriptor = socket(target->address.ss_family, (target->udp ? SOCK_DGRAM : SOCK_STREAM) | SOCK_NONBLOCK, 0);
     if (slot->descriptor < 0) perror("socket"), exit(3);
-    own_port(slot->descriptor, target->address.ss_family);
+    slot->port = own_port(slot->descriptor, target->address.ss_family);
     if (kept) {
         int yes = 1;
         setsockopt(slot->descriptor, IPPROTO_TCP, TCP_NODELAY, &yes, sizeof yes);
@@ -298,6 +302,7 @@ int main(int count, char **argument) {
     place = argument[1], first_port = atoi(argument[7]);
     int every = atoi(argument[4]), burst = atoi(argument[5]), keep = atoi(argument[6]), turn = 0, kept_turn = 0;
     char path[256];
+    rate = 1000 * burst / every;
     snprintf(path, sizeof path, "%s.log", argument[3]);
     failures = fopen(path, "w");
     if (!failures) perror(path), exit(3);
