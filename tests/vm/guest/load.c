@@ -7,7 +7,7 @@
  * Each new connection has a source port of this process's own, PORTS from FIRST on, not used for minutes. The kernel's own
  * choice may give two connections to two Services the same port, which is right, as they go to different addresses; but
  * if both end at the same backend, IPVS makes them one to it, and the second hangs: it changes no source port, and masked
- * by the node's address those from its pods and from outside meet as well. With all Services before the same two backends
+ * by a node's address those from its pods and from outside meet as well. With all Services before the same two backends
  * that was 2 in 100 here, in a cluster that always ran ipvs as well.
  *
  * Time in which this process did not get to run, on a machine with too much to do, is nobody's delay: beyond 200 ms it is
@@ -34,7 +34,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { DEADLINE = 5000, DENIED = 1000, BEAT = 100, STALLED = 10000, AGAIN = 1000, LATE = 200, SLOTS = 2048, TARGETS = 256, NAMES = 8, PORTS = 16000 };
+enum { DEADLINE = 5000, DENIED = 1000, BEAT = 100, STALLED = 10000, AGAIN = 1000, LATE = 200, SLOTS = 2048, TARGETS = 256, NAMES = 8, PORTS = 8000 };
 enum outcome { OK, REFUSED, RESET, HANGING, OTHER, LEAKED, OUTCOMES };
 static const char *words[] = {"ok", "refused", "reset", "hanging", "other", "leaked"};
 
