@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{AT_A_TIME, Helper};
 use crate::cluster::services::Services;
-use crate::messages::{CleanOutcome, CleanReport, LeftoverKind, Preparation, Survey};
+use crate::messages::{CleanOutcome, CleanReport, Preparation, Survey};
 use crate::report::Level;
 
 /// How long a node may take to look at itself.
@@ -44,7 +44,6 @@ pub struct Cleaned {
 
 impl Cleaned {
     fn new(report: &CleanReport) -> Self {
-        let drained_later = |kind| matches!(kind, LeftoverKind::VirtualServer | LeftoverKind::Link);
         let errors = report.findings.iter().filter(|note| note.level == Level::Error);
         let why: Vec<_> = errors.map(|note| note.message.clone()).collect();
         let went_well = matches!(report.outcome, CleanOutcome::Cleaned | CleanOutcome::NothingToClean);
@@ -60,7 +59,8 @@ impl Cleaned {
             } else {
                 Some(report.summary.clone())
             },
-            to_drain: went_well && report.remaining.iter().any(|left| drained_later(left.kind)),
+            // What a clean that went well leaves is what was kept for later.
+            to_drain: went_well && !report.remaining.is_empty(),
         }
     }
 

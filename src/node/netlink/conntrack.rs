@@ -35,12 +35,13 @@ pub fn forget_udp(servers: &[(IpAddr, u16)]) -> io::Result<usize> {
         }
         let header = [family, 0, 0, 0];
         let mut socket = Socket::open(SockProtocol::NetlinkNetFilter)?;
-        for entry in socket.request(SUBSYSTEM | GET, DUMP, &header)? {
+        let is_to_one = |entry: &[u8]| {
+            let tuple = entry.get(HEADER..).and_then(|attributes| attribute(attributes, ORIGINAL));
+            tuple.and_then(destination).is_some_and(|destination| servers.contains(&destination))
+        };
+        for entry in socket.request_some(SUBSYSTEM | GET, DUMP, &header, is_to_one)? {
             let Some(attributes) = entry.get(HEADER..) else { continue };
             let Some(tuple) = attribute(attributes, ORIGINAL) else { continue };
-            if !destination(tuple).is_some_and(|destination| servers.contains(&destination)) {
-                continue;
-            }
             let mut payload = header.to_vec();
             push_nested(&mut payload, ORIGINAL, tuple);
             // The same addresses may be in use again: what was found is meant, and no other.

@@ -36,16 +36,33 @@ impl Socket {
     /// Sends a request and collects the payloads of its answers, until the kernel says that it is done. A list that
     /// changed while it was told is asked for again.
     pub(super) fn request(&mut self, kind: u16, flags: u16, payload: &[u8]) -> io::Result<Vec<Vec<u8>>> {
+        self.request_some(kind, flags, payload, |_| true)
+    }
+
+    /// The same with only those answers that `wanted` wants: there may be a million.
+    pub(super) fn request_some(
+        &mut self,
+        kind: u16,
+        flags: u16,
+        payload: &[u8],
+        wanted: impl Fn(&[u8]) -> bool,
+    ) -> io::Result<Vec<Vec<u8>>> {
         for _ in 1..TRIES {
-            match self.once(kind, flags, payload) {
+            match self.once(kind, flags, payload, &wanted) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 result => return result,
             }
         }
-        self.once(kind, flags, payload)
+        self.once(kind, flags, payload, &wanted)
     }
 
-    fn once(&mut self, kind: u16, flags: u16, payload: &[u8]) -> io::Result<Vec<Vec<u8>>> {
+    fn once(
+        &mut self,
+        kind: u16,
+        flags: u16,
+        payload: &[u8],
+        wanted: &dyn Fn(&[u8]) -> bool,
+    ) -> io::Result<Vec<Vec<u8>>> {
         self.sequence += 1;
         let flags = REQUEST | flags | if flags & DUMP == 0 { ACKNOWLEDGE } else { 0 };
         let length = u32::try_from(HEADER + payload.len()).map_err(io::Error::other)?;
@@ -76,7 +93,8 @@ impl Socket {
                         let code = payload.get(..4).and_then(|code| code.try_into().ok()).map_or(0, i32::from_ne_bytes);
                         return if code == 0 { Ok(answers) } else { Err(io::Error::from_raw_os_error(-code)) };
                     }
-                    _ => answers.push(payload.to_vec()),
+                    _ if wanted(payload) => answers.push(payload.to_vec()),
+                    _ => {}
                 }
             }
         }
