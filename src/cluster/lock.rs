@@ -118,13 +118,21 @@ impl Lock {
     }
 }
 
-/// Who holds the lock now, at work or not.
+/// Who is at work under the lock. Where somebody holds it, watches for one lease duration whether it is renewed: a run that
+/// was killed holds it too.
 ///
 /// # Errors
 /// What the API server says.
-pub async fn holder(client: &kube::Client, namespace: &str) -> kube::Result<Option<String>> {
-    let lease = super::api::get(&Api::<Lease>::namespaced(client.clone(), namespace), NAME).await?;
-    Ok(lease.and_then(|lease| lease.spec?.holder_identity).filter(|holder| !holder.is_empty()))
+pub async fn at_work(client: &kube::Client, namespace: &str) -> kube::Result<Option<String>> {
+    let api = Api::<Lease>::namespaced(client.clone(), namespace);
+    let held = |lease: &Lease| lease.spec.as_ref()?.holder_identity.clone().filter(|holder| !holder.is_empty());
+    let Some(first) = super::api::get(&api, NAME).await?.filter(|lease| held(lease).is_some()) else {
+        return Ok(None);
+    };
+    let patience = first.spec.as_ref().and_then(|spec| spec.lease_duration_seconds).unwrap_or_default();
+    tokio::time::sleep(seconds(patience)).await;
+    let now = super::api::get(&api, NAME).await?.filter(|now| now.resource_version() != first.resource_version());
+    Ok(now.as_ref().and_then(held))
 }
 
 async fn renew(api: Api<Lease>, holder: String, duration: Duration, lost: watch::Sender<bool>) {

@@ -114,7 +114,7 @@ impl Helper {
         if self.kept {
             return;
         }
-        match super::lock::holder(&self.client, &self.namespace).await {
+        match super::lock::at_work(&self.client, &self.namespace).await {
             Ok(None) => {}
             Ok(Some(other)) => {
                 tracing::info!("DaemonSet {}/{NAME} stays for {other}", self.namespace);
