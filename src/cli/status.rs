@@ -9,7 +9,7 @@ use clap::Args;
 use super::cluster_args::{ClusterArgs, ClusterFormat};
 use crate::cluster::client::Connection;
 use crate::cluster::facts::Facts;
-use crate::cluster::helper::{Helper, manifest::Image};
+use crate::cluster::helper::{Helper, Must, manifest::Image};
 use crate::cluster::interrupt::Interrupt;
 use crate::cluster::observe::{Scope, look_at_hosts, observe};
 use crate::cluster::status_report::StatusReport;
@@ -75,7 +75,7 @@ impl StatusArgs {
         let interrupt = Interrupt::listen().context("listening for signals; nothing was changed")?;
         let helper = Helper::start(&connection.client, &kube_proxy.namespace, &image).await?;
         let looked = tokio::select! {
-            looked = look_at_hosts(&helper, facts, &config.text, &[]) => looked,
+            looked = look_at_hosts(&helper, facts, Must::RunOnOne, &config.text, &[]) => looked,
             () = interrupt.asked() => Err(Refusal::interrupted("interrupted; the node helper was taken away")),
         };
         helper.end().await;

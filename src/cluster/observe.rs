@@ -11,7 +11,7 @@ use super::client::Connection;
 use super::daemon_set::{ConfigSource, KubeProxy, find};
 use super::facts::{ConfigFacts, Facts, NodeFacts, OtherSet, PodFacts};
 use super::flavour::Flavour;
-use super::helper::Helper;
+use super::helper::{Helper, Must};
 use super::objects::{self, DaemonSet, Node};
 use super::pod_objects::Container;
 use super::proof::{How, Proof, Prover};
@@ -204,10 +204,11 @@ pub fn place_pods(nodes: &mut [NodeFacts], mut pods: Vec<PodFacts>) {
 /// module matters too.
 ///
 /// # Errors
-/// If the helper's image is not on a node, or the API server fails.
+/// If the helper's image is not where it must be, or the API server fails.
 pub async fn look_at_hosts(
     helper: &Helper,
     facts: &mut Facts,
+    must: Must,
     text: &str,
     questions: &[SocketAddr],
 ) -> anyhow::Result<()> {
@@ -216,7 +217,7 @@ pub async fn look_at_hosts(
     let port = now.map_or(proxy_config::METRICS_PORT, |config| config.metrics_port);
     let scheduler = parsed(text).and_then(|config| config.scheduler).unwrap_or_else(|| "rr".to_owned());
     let nodes: Vec<String> = facts.proxy_nodes().filter(|node| node.ready).map(|node| node.name.clone()).collect();
-    helper.wait(&nodes).await?;
+    helper.wait(&nodes, must).await?;
     let mut answers = helper.survey(&nodes, &scheduler, port, questions).await;
     for node in &mut facts.nodes {
         node.host = answers.remove(&node.name);

@@ -13,7 +13,7 @@ use super::daemon_set::find;
 use super::drift::finding;
 use super::facts::Facts;
 use super::helper::manifest::Image;
-use super::helper::{self, Helper};
+use super::helper::{self, Helper, Must};
 use super::interrupt::Interrupt;
 use super::lock::Lock;
 use super::objects::{self, DaemonSet};
@@ -184,7 +184,7 @@ impl Job<'_> {
                 Some(helper) => helper,
                 none => none.insert(Helper::start(client, &namespace, image).await?),
             };
-            look_at_hosts(helper, &mut facts, &target.text, &around.services.questions()).await?;
+            look_at_hosts(helper, &mut facts, Must::RunOnAll, &target.text, &around.services.questions()).await?;
             plan = make_plan(&facts, &around, self.wish);
         }
         plan.checks.extend(checks);

@@ -26,6 +26,15 @@ pub const AT_A_TIME: usize = 64;
 /// How long a `DaemonSet` that is being deleted may take until a new one can have its name.
 const GONE_WITHIN: Duration = Duration::from_secs(60);
 
+/// Where the helper has to run for the rest to make sense.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Must {
+    /// On every node: for a change.
+    RunOnAll,
+    /// On one at least: to tell what can be told.
+    RunOnOne,
+}
+
 /// The helper, running on nodes.
 pub struct Helper {
     client: kube::Client,
@@ -67,18 +76,26 @@ impl Helper {
     /// Waits until it runs on these nodes, or cannot.
     ///
     /// # Errors
-    /// If a node does not have the image, or the API server fails; nothing but the helper was changed then.
-    pub async fn wait(&self, nodes: &[String]) -> anyhow::Result<()> {
-        let found = pods::wait(&self.client, &self.namespace, &self.uid, nodes).await.map_err(|error| {
+    /// If nodes that must have it do not have the image, or the API server fails; nothing but the helper was changed then.
+    pub async fn wait(&self, nodes: &[String], must: Must) -> anyhow::Result<()> {
+        let mut found = pods::wait(&self.client, &self.namespace, &self.uid, nodes).await.map_err(|error| {
             anyhow::anyhow!(
                 "waiting for DaemonSet {}/{NAME}: {}; nothing else was changed",
                 self.namespace,
                 plain(&error)
             )
         })?;
-        let refused = pods::without_image(&found.missing, &self.image);
+        let without = pods::without_image(&found.missing);
+        let refused = match must {
+            Must::RunOnAll => !without.is_empty(),
+            Must::RunOnOne => !without.is_empty() && without.len() == nodes.len(),
+        };
+        if refused {
+            return Err(pods::refusal(&without, &self.image));
+        }
+        found.missing.values_mut().for_each(|why| *why = pods::reason(why, &self.image));
         self.there().add(found);
-        refused.map_or(Ok(()), Err)
+        Ok(())
     }
 
     fn there(&self) -> std::sync::MutexGuard<'_, There> {
@@ -205,7 +222,9 @@ async fn ensure(client: &kube::Client, namespace: &str, image: &Image) -> anyhow
         let same = there.annotations().get(SPEC_HASH) == wanted.annotations().get(SPEC_HASH);
         if there.metadata.deletion_timestamp.is_none() {
             if same {
-                return Ok((there.uid().unwrap_or_default(), there.annotations().contains_key(KEPT)));
+                let uid = there.uid().unwrap_or_default();
+                pods::try_again(client, namespace, &uid).await;
+                return Ok((uid, there.annotations().contains_key(KEPT)));
             }
             say(&format!("{place} is another version's: replacing it"));
             remove(client, namespace).await?;

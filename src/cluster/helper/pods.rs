@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use kube::ResourceExt as _;
-use kube::api::{Api, ListParams};
+use kube::api::{Api, DeleteParams, ListParams};
 use tokio::time::Instant;
 
 use super::manifest::{Image, NAME, POD_LABEL};
-use crate::cluster::api::list;
+use crate::cluster::api::{list, plain};
 use crate::cluster::drift::few;
 use crate::cluster::objects::{self, Pod};
 use crate::exit_code::Refusal;
@@ -89,6 +89,23 @@ pub async fn wait(client: &kube::Client, namespace: &str, uid: &str, nodes: &[St
     }
 }
 
+/// Deletes pods of this `DaemonSet` that will not start by themselves, for new ones in their place: since they gave up, the
+/// image may have come. What cannot be deleted is found by [`wait`].
+pub async fn try_again(client: &kube::Client, namespace: &str, uid: &str) {
+    let api = Api::namespaced_with(client.clone(), namespace, &objects::pods());
+    let params = ListParams::default().labels(&format!("{}={}", POD_LABEL.0, POD_LABEL.1));
+    let stuck = list(&api, &params, |pod: Pod| {
+        let ours = pod.owner_references().iter().any(|owner| owner.uid == uid);
+        let gave_up = state(&pod).is_err_and(|why| FINAL.contains(&why.as_str()));
+        (ours && gave_up && pod.metadata.deletion_timestamp.is_none()).then(|| pod.name_any())
+    });
+    for name in stuck.await.unwrap_or_default().into_iter().flatten() {
+        if let Err(error) = api.delete(&name, &DeleteParams::default().grace_period(0)).await {
+            tracing::info!("deleting pod {namespace}/{name}: {}", plain(&error));
+        }
+    }
+}
+
 /// The pod's name once its container runs, else what it waits for.
 fn state(pod: &Pod) -> Result<String, String> {
     let status = pod.status.clone().unwrap_or_default();
@@ -100,19 +117,34 @@ fn state(pod: &Pod) -> Result<String, String> {
     Err(reason.or(status.reason).unwrap_or_else(|| format!("the helper's pod is {}", status.phase)))
 }
 
-/// The error for nodes that do not have the image.
-pub fn without_image(missing: &BTreeMap<String, String>, image: &Image) -> Option<anyhow::Error> {
-    let signs = ["ErrImageNeverPull", "ErrImagePull", "ImagePullBackOff", "InvalidImageName"];
-    let without: Vec<String> =
-        missing.iter().filter(|(_, why)| signs.contains(&why.as_str())).map(|(node, _)| node.clone()).collect();
-    if without.is_empty() {
-        return None;
+/// How the image gets to a node.
+const BY_HAND: &str = "kpx-prep image | ssh NODE sudo ctr -n k8s.io images import -";
+
+/// Whether this is what the kubelet says where the image is not there.
+fn is_image(why: &str) -> bool {
+    ["ErrImageNeverPull", "ErrImagePull", "ImagePullBackOff", "InvalidImageName"].contains(&why)
+}
+
+/// The nodes that do not have the image.
+pub fn without_image(missing: &BTreeMap<String, String>) -> Vec<String> {
+    missing.iter().filter(|(_, why)| is_image(why)).map(|(node, _)| node.clone()).collect()
+}
+
+/// Why the helper does not run, in the kubelet's words and with what helps.
+pub fn reason(why: &str, image: &Image) -> String {
+    if is_image(why) {
+        return format!("{why}: the image {} is not there: {BY_HAND}", image.reference);
     }
+    why.to_owned()
+}
+
+/// The error for nodes that do not have the image.
+pub fn refusal(without: &[String], image: &Image) -> anyhow::Error {
     let name = &image.reference;
-    Some(Refusal::check(format!(
+    Refusal::check(format!(
         "{}: the node helper's image {name} is not there, and DaemonSet {NAME} cannot start; nothing was changed. Two ways to get it there:\n  \
-         on each node:        kpx-prep image | ssh NODE sudo ctr -n k8s.io images import -\n  \
+         on each node:        {BY_HAND}\n  \
          through a registry:  kpx-prep image --name REGISTRY/kpx-prep:TAG --output-file kpx-prep.tar, skopeo copy oci-archive:kpx-prep.tar docker://REGISTRY/kpx-prep:TAG, then --node-image REGISTRY/kpx-prep:TAG",
-        few(&without)
-    )))
+        few(without)
+    ))
 }

@@ -1,7 +1,8 @@
 //! Leaving ipvs mode: virtual servers go when their connections have ended, or when the time is over.
 //!
 //! An established connection lives in the kernel's IPVS table and ends with its virtual server. New ones take the
-//! running mode's way already, so each virtual server only has to outlive the connections it has.
+//! running mode's way already, so each virtual server only has to outlive the connections it has, and its address on
+//! `kube-ipvs0` those of this host that come from it (see [`own_connections`]).
 
 use std::collections::BTreeSet;
 use std::io;
@@ -9,12 +10,15 @@ use std::net::IpAddr;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
+use anyhow::Context as _;
+
 use super::ipvs_table::Server;
 use super::observe::Observed;
+use super::own_connections;
 use super::owners::LINK;
 use crate::node::netlink::conntrack;
 use crate::node::netlink::ipvs::Ipvs;
-use crate::node::netlink::links;
+use crate::node::netlink::{links, routes};
 use crate::node::root::Root;
 
 /// How often is looked. The list of connections may be long.
@@ -37,17 +41,24 @@ pub struct Drained {
 /// has passed. `observed` is kept up to date; what it claims in the end is what could not be removed.
 ///
 /// # Errors
-/// When the state of IPVS cannot be read.
+/// When the state of IPVS or this host's connections cannot be read.
 pub fn drain(root: &Root, observed: &mut Observed, limit: Duration) -> anyhow::Result<Drained> {
     let mut drained = Drained::default();
     let mut ipvs = None;
     let mut stuck: BTreeSet<Server> = BTreeSet::new();
+    // Connections of this host that IPVS carried: counted there.
+    let mut carried = BTreeSet::new();
     let deadline = Instant::now() + limit;
     loop {
         observed.look_at_ipvs(root)?;
-        free_addresses(observed);
+        let over = Instant::now() >= deadline;
+        let clients = observed.connections.iter().map(|connection| connection.client);
+        carried.extend(clients.filter(|(address, _)| observed.link_addresses.contains(address)));
+        let mut own = own_connections::from_the_link(root, observed).context("listing this host's connections")?;
+        own.retain(|end| !carried.contains(end));
+        let mut waiting = free_addresses(observed, &own, over, &mut drained);
         let claimed: Vec<Server> = observed.claimed().into_iter().filter(|s| !stuck.contains(s)).cloned().collect();
-        if claimed.is_empty() {
+        if claimed.is_empty() && waiting == 0 {
             return Ok(drained);
         }
         let (ipvs, udp_timeout) = match &mut ipvs {
@@ -63,8 +74,6 @@ pub fn drain(root: &Root, observed: &mut Observed, limit: Duration) -> anyhow::R
                 }
             },
         };
-        let over = Instant::now() >= deadline;
-        let mut waiting = 0;
         let mut udp = Vec::new();
         for server in claimed {
             let live = live(observed, &server, (*udp_timeout).into());
@@ -90,30 +99,48 @@ pub fn drain(root: &Root, observed: &mut Observed, limit: Duration) -> anyhow::R
         }
         forget(&udp, &mut drained);
         if waiting > 0 {
-            tracing::info!("{waiting} connections of ipvs mode are still alive");
+            tracing::info!("{waiting} connections of ipvs mode, or to its addresses, are still alive");
             sleep(PAUSE.min(deadline.saturating_duration_since(Instant::now())));
         }
     }
 }
 
-/// Takes addresses without virtual servers off `kube-ipvs0`. As long as one is there, it is what this host's own
-/// connections to it come from; the running mode may send them to another host, whose answer would never arrive.
-fn free_addresses(observed: &Observed) {
-    let Ok(Some(link)) = links::find(LINK) else { return };
+/// Takes addresses off `kube-ipvs0` that have no virtual server, each when none of this host's connections comes from
+/// it any more, all when the time is `over`. Says how many connections others wait for.
+fn free_addresses(observed: &Observed, own: &[(IpAddr, u16)], over: bool, drained: &mut Drained) -> u32 {
+    let Ok(Some(link)) = links::find(LINK) else { return 0 };
+    let mut waiting = 0;
     for address in &observed.link_addresses {
-        if observed.servers.iter().all(|server| server.address != *address)
-            && let Err(error) = links::delete_address(link.index, *address)
+        if observed.servers.iter().any(|server| server.address == *address) {
+            continue;
+        }
+        let live = number(own.iter().filter(|(from, _)| from == address).count());
+        if live > 0 && !over {
+            waiting += live;
+            continue;
+        }
+        // What stays for now goes with the link in the end.
+        match links::delete_address(link.index, *address) {
+            Ok(()) => drained.cut += live,
+            Err(error) => tracing::info!("{address} stays on {LINK} for now: {error}"),
+        }
+        if let IpAddr::V4(address) = address
+            && let Err(error) = routes::delete(link.index, *address)
         {
-            // They go with the link in the end.
-            tracing::info!("{address} stays on {LINK} for now: {error}");
+            tracing::info!("the route of {address} stays for now: {error}");
         }
     }
+    waiting
 }
 
 /// How many connections of this virtual server still say something.
 pub fn live(observed: &Observed, server: &Server, udp_timeout: u64) -> u32 {
     let of_server = observed.connections.iter().filter(|connection| server.has(connection));
-    u32::try_from(of_server.filter(|connection| connection.is_live(udp_timeout)).count()).unwrap_or(u32::MAX)
+    number(of_server.filter(|connection| connection.is_live(udp_timeout)).count())
+}
+
+fn number(count: usize) -> u32 {
+    u32::try_from(count).unwrap_or(u32::MAX)
 }
 
 fn remove(ipvs: &mut Ipvs, server: &Server) -> io::Result<()> {

@@ -11,6 +11,7 @@ pub mod iptables_save;
 pub mod ipvs_table;
 pub mod leftovers;
 pub mod observe;
+pub mod own_connections;
 pub mod owners;
 pub mod process;
 pub mod ready;

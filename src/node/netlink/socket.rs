@@ -64,7 +64,7 @@ impl Socket {
         wanted: &dyn Fn(&[u8]) -> bool,
     ) -> io::Result<Vec<Vec<u8>>> {
         self.sequence += 1;
-        let flags = REQUEST | flags | if flags & DUMP == 0 { ACKNOWLEDGE } else { 0 };
+        let flags = REQUEST | flags | if flags & DUMP == DUMP { 0 } else { ACKNOWLEDGE };
         let length = u32::try_from(HEADER + payload.len()).map_err(io::Error::other)?;
         let mut message = Vec::with_capacity(HEADER + payload.len());
         message.extend(length.to_ne_bytes());

@@ -102,6 +102,15 @@ async fn no_image(world: &World) {
     let outcome = outcome.mentions("--node-image").mentions("nothing was changed");
     before.untouched(&cluster).await;
     assert!(!cluster.helper_is_there().await, "{outcome}");
+    // What can be looked at is told, and why the rest cannot.
+    let outcome = cluster.status(&["--nodes"]).await.exits(3).finds("warning", "node-helper");
+    let outcome = outcome.says("/nodes/0/host/modules", "would-prepare").mentions("ctr -n k8s.io images import");
+    assert!(outcome.json["nodes"][1]["host"]["error"].is_string(), "{outcome}");
+    for node in ["node-1", "node-3"] {
+        cluster.nodes.set(node, &[Misbehaviour::NoOtherImage]).await;
+    }
+    cluster.status(&["--nodes"]).await.exits(3).mentions("--node-image").mentions("nothing was changed");
+    assert!(!cluster.helper_is_there().await);
 }
 
 async fn no_exec(world: &World) {
@@ -248,6 +257,13 @@ async fn kept(world: &World) {
     // Its modules are there only once the helper came up.
     cluster.whole(&[]).await.exits(0);
     assert!(cluster.helper_is_there().await, "a run leaves it to stay");
+
+    // One that comes without the image: told, and once it is there the helper need not be asked for twice.
+    cluster.nodes.add("node-4", &[], &[Misbehaviour::NoOtherImage]).await;
+    cluster.wait_for("four nodes run kube-proxy", |modes| modes.len() == 4).await;
+    cluster.status(&["--nodes"]).await.exits(3).finds("warning", "node-helper").mentions("node-4");
+    cluster.nodes.set("node-4", &[]).await;
+    cluster.status(&["--nodes"]).await.exits(0);
     kpx_prep::start(&cluster.kubeconfig, "remediate", &["--remove-helper"]).end().await.exits(0);
     assert!(!cluster.helper_is_there().await);
 }
