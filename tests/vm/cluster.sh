@@ -52,10 +52,10 @@ load_tables() {
         /^F / {
             if (!rows && goals) print ""
             if (!rows++) {
-                print "| | new connections | lost | of these hanging | slow | long-lived | lost | leftovers | seconds |"
-                print "|---|---|---|---|---|---|---|---|---|"
+                print "| | new connections | lost | of these while kube-proxy had not heard of the endpoints | hanging | slow | long-lived | lost | leftovers | seconds |"
+                print "|---|---|---|---|---|---|---|---|---|---|"
             }
-            print "| " substr($1, 3) " | " $2 " | " $3 " | " $4 " | " $5 " | " $6 " | " $7 " | " $8 " | " $9 " |"
+            print "| " substr($1, 3) " | " $2 " | " $3 " | " $4 " | " $5 " | " $6 " | " $7 " | " $8 " | " $9 " | " $10 " |"
         }
         /^K / {
             how = substr($1, 3)
