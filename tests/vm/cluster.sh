@@ -32,6 +32,10 @@ run_nodes() {
     # However the first one ended.
     touch "$share/done"
     if wait "$second"; then count_guest "$scenario, node-2" "$two/out"; else not_ok "$scenario: node-2" "$two/boot.log"; fi
+    # The next scenario's nodes have a network of their own, or none.
+    kill "$network"
+    wait "$network" || true
+    rm -f "$RUN/network"
 }
 
 # run_lab NODE-1-SCRIPT [VARIABLES-OF-NODE-2 [FILE…]]: two nodes, Services of every kind, and the load (guest/lab).

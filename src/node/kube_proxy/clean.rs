@@ -145,15 +145,21 @@ impl Cleaning<'_> {
         } else if left.link {
             own_connections::come_from_the_host(&observed);
         }
+        // A look starts a process for each table: one after both, rules and sets, is enough.
+        let mut sets_tried = false;
         for _ in 0..TRIES {
-            if left.iptables.is_empty() && left.nft_tables.is_empty() {
+            let no_rules = left.iptables.is_empty() && left.nft_tables.is_empty();
+            if no_rules && (left.sets.is_empty() || sets_tried) {
                 break;
             }
             self.failures = remove::rules(&toolbox, &left);
+            if self.failures.is_empty() {
+                self.failures = remove::sets(&toolbox, &left.sets);
+                sets_tried = true;
+            }
             toolbox = Toolbox::new(self.root);
             (observed, left) = self.look(&toolbox)?;
         }
-        self.failures.extend(remove::sets(&toolbox, &left.sets));
         let mut cut = 0;
         if !self.options.keep_virtual_servers
             && (left.link || !left.servers.is_empty() || !left.node_port_sets.is_empty())
@@ -166,8 +172,6 @@ impl Cleaning<'_> {
                 self.failures.extend(remove::sets(&toolbox, &left.node_port_sets));
                 self.failures.extend(remove::link().err());
             }
-        }
-        if !before.is_empty() {
             (observed, left) = self.look(&toolbox)?;
         }
         Ok(self.report(&observed, &left, &before, cut))
