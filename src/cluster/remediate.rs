@@ -61,6 +61,9 @@ pub struct Options {
     pub keep_helper: bool,
 }
 
+/// What was observed, if the rights for it were there, and what is to be done.
+type Planned = (Option<Facts>, Surroundings, Plan);
+
 /// How a run ended: what it tells, and its exit status.
 type Ended = (RemediationReport, Exit);
 
@@ -117,11 +120,7 @@ impl Job<'_> {
     async fn run(&mut self, operator: &mut dyn Operator) -> anyhow::Result<Ended> {
         let (connection, wish, interrupt) = (self.connection, self.wish, self.interrupt);
         for _ in 0..ATTEMPTS {
-            let prepared = tokio::select! {
-                prepared = self.prepare() => Some(prepared?),
-                () = interrupt.asked() => None,
-            };
-            let Some((facts, around, plan)) = prepared else { return Ok(interrupted(&Plan::unknown())) };
+            let Some((facts, around, plan)) = self.prepare().await? else { return Ok(interrupted(&Plan::unknown())) };
             operator.show(facts.as_ref(), &plan)?;
             if plan.is_blocked() {
                 let message = "Nothing was changed: preflight says no. Mend what it names, or --ignore-preflight-errors=ID,… if you know better.";
@@ -163,32 +162,53 @@ impl Job<'_> {
         )
     }
 
-    /// Observes and plans; without the rights for it, the plan says only which are missing.
-    async fn prepare(&mut self) -> anyhow::Result<(Option<Facts>, Surroundings, Plan)> {
-        let client = &self.connection.client;
-        let namespace = self.namespace().await?;
-        let checks = self.rights(&namespace).await?;
-        if checks.iter().any(|check| check.level == Level::Error) {
-            return Ok((None, Surroundings::default(), Plan { checks, ..Plan::unknown() }));
-        }
-        let mut facts = observe(self.connection, self.scope).await?;
-        let around = match &facts.kube_proxy {
-            Some(kube_proxy) => look(client, kube_proxy).await?,
-            None => Surroundings::default(),
+    /// Observes and plans, with the nodes' hosts; without the rights for it, the plan says only which are missing. Nothing if
+    /// someone asked to stop.
+    async fn prepare(&mut self) -> anyhow::Result<Option<Planned>> {
+        let (client, interrupt) = (&self.connection.client, self.interrupt);
+        let (rights, observed) = tokio::select! {
+            observed = self.observe() => observed?,
+            () = interrupt.asked() => return Ok(None),
+        };
+        let Some((mut facts, around)) = observed else {
+            let plan = Plan { checks: rights, ..Plan::unknown() };
+            return Ok(Some((None, Surroundings::default(), plan)));
         };
         let mut plan = make_plan(&facts, &around, self.wish);
         // What is refused anyway needs no helper.
         let looks = !plan.is_blocked() && (!self.options.dry_run || self.wish.look_at_nodes);
-        if let (Some(image), true, Some(target)) = (&self.options.helper, looks, &plan.target) {
+        if let (Some(image), true, Some(target), Some(kube_proxy)) =
+            (&self.options.helper, looks, &plan.target, &facts.kube_proxy)
+        {
             let helper = match &mut *self.helper {
                 Some(helper) => helper,
-                none => none.insert(Helper::start(client, &namespace, image).await?),
+                // Never broken off: nobody would take away what the API server had made by then.
+                none => none.insert(Helper::start(client, &kube_proxy.namespace, image).await?),
             };
-            look_at_hosts(helper, &mut facts, Must::RunOnAll, &target.text, &around.services.questions()).await?;
+            let questions = around.services.questions();
+            tokio::select! {
+                looked = look_at_hosts(helper, &mut facts, Must::RunOnAll, &target.text, &questions) => looked?,
+                () = interrupt.asked() => return Ok(None),
+            }
             plan = make_plan(&facts, &around, self.wish);
         }
-        plan.checks.extend(checks);
-        Ok((Some(facts), around, plan))
+        plan.checks.extend(rights);
+        Ok(Some((Some(facts), around, plan)))
+    }
+
+    /// What the rights say, and the cluster if they suffice to look at it.
+    async fn observe(&self) -> anyhow::Result<(Vec<Finding>, Option<(Facts, Surroundings)>)> {
+        let client = &self.connection.client;
+        let rights = self.rights(&self.namespace().await?).await?;
+        if rights.iter().any(|check| check.level == Level::Error) {
+            return Ok((rights, None));
+        }
+        let facts = observe(self.connection, self.scope).await?;
+        let around = match &facts.kube_proxy {
+            Some(kube_proxy) => look(client, kube_proxy).await?,
+            None => Surroundings::default(),
+        };
+        Ok((rights, Some((facts, around))))
     }
 
     /// kube-proxy's namespace, as far as the rights to look go.
