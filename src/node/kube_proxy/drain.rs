@@ -18,7 +18,7 @@ use super::own_connections;
 use super::owners::LINK;
 use crate::node::netlink::conntrack;
 use crate::node::netlink::ipvs::Ipvs;
-use crate::node::netlink::{links, routes};
+use crate::node::netlink::links;
 use crate::node::root::Root;
 
 /// How often is looked. The list of connections may be long.
@@ -119,15 +119,14 @@ fn free_addresses(observed: &Observed, own: &[(IpAddr, u16)], over: bool, draine
             waiting += live;
             continue;
         }
+        // Before the address: where one that is gone still counts as this host's nothing tells of it any more.
+        if let Err(error) = own_connections::forget(link.index, *address) {
+            tracing::info!("the route of {address} stays for now: {error}");
+        }
         // What stays for now goes with the link in the end.
         match links::delete_address(link.index, *address) {
             Ok(()) => drained.cut += live,
             Err(error) => tracing::info!("{address} stays on {LINK} for now: {error}"),
-        }
-        if let IpAddr::V4(address) = address
-            && let Err(error) = routes::delete(link.index, *address)
-        {
-            tracing::info!("the route of {address} stays for now: {error}");
         }
     }
     waiting

@@ -15,45 +15,79 @@ use super::owners::LINK;
 use crate::node::netlink::{links, routes};
 use crate::node::root::Root;
 
-/// Was a relay's and is nobody's (RFC 7526): what a host would send to it from is what it has for the world.
-const FAR: Ipv4Addr = Ipv4Addr::new(192, 88, 99, 1);
+/// Were a relay's and are nobody's (RFC 7526): what a host would send to them from is what it has for the world.
+const FAR: [IpAddr; 2] =
+    [IpAddr::V4(Ipv4Addr::new(192, 88, 99, 1)), IpAddr::V6(Ipv6Addr::new(0x2002, 0xc058, 0x6301, 0, 0, 0, 0, 1))];
 const SOCKETS: [&str; 4] = ["/proc/net/tcp", "/proc/net/tcp6", "/proc/net/udp", "/proc/net/udp6"];
 
-/// From now on they come from the host's own address. IPv4 only: the kernel lets nobody have a route in front of its own
-/// one for an IPv6 address, and none on an interface that is down.
+/// From now on they come from the host's own address.
 pub fn come_from_the_host(observed: &Observed) {
-    match own_address(observed) {
-        Some(own) => prefer(observed, |_| own),
-        None if observed.link => tracing::info!("no address of this host's own was found to prefer to those of {LINK}"),
-        None => {}
-    }
+    on_link(observed, |link, address| match own_address(observed, address) {
+        None => Err(io::Error::other("no address of this host's own was found to prefer")),
+        Some(own) if address.is_ipv4() => routes::prefer(link, address, own),
+        // The kernel lets nobody have a route in front of its own one for an IPv6 address, and none over an interface
+        // that is down. So ours waits behind it on the loopback interface, where that of a local address leads anyway.
+        Some(own) => {
+            routes::prefer(loopback()?, address, own)?;
+            routes::delete(link, address)
+        }
+    });
 }
 
 /// They come from the Service's address again, as ipvs mode has it: with another one preferred the route would go with
 /// that one, and ipvs mode needs it.
 pub fn come_from_the_service(observed: &Observed) {
-    prefer(observed, |address| address);
+    on_link(observed, |link, address| {
+        if address.is_ipv4() {
+            return routes::prefer(link, address, address);
+        }
+        if source_to(address) != Some(address) {
+            // Only with an address the kernel makes a route like its own; in no moment there shall be none.
+            routes::prefer(loopback()?, address, address)?;
+            links::delete_address(link, address)?;
+            links::add_address(link, address)?;
+        }
+        routes::delete(loopback()?, address)
+    });
 }
 
-fn prefer(observed: &Observed, source: impl Fn(Ipv4Addr) -> Ipv4Addr) {
+/// Takes away what [`come_from_the_host`] made for an address that is about to leave `kube-ipvs0`, or has left it.
+///
+/// # Errors
+/// When the kernel refuses.
+pub fn forget(link: u32, address: IpAddr) -> io::Result<()> {
+    routes::delete(if address.is_ipv4() { link } else { loopback()? }, address)
+}
+
+fn on_link(observed: &Observed, act: impl Fn(u32, IpAddr) -> io::Result<()>) {
     let Ok(Some(link)) = links::find(LINK) else { return };
     for address in &observed.link_addresses {
-        if let IpAddr::V4(address) = address
-            && let Err(error) = routes::prefer(link.index, *address, source(*address))
-        {
+        if let Err(error) = act(link.index, *address) {
             tracing::info!("the route of {address} stays as it is: {error}");
         }
     }
 }
 
-fn own_address(observed: &Observed) -> Option<Ipv4Addr> {
-    // Nothing is sent: the kernel only looks for the way.
-    let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).ok()?;
-    socket.connect((FAR, 9)).ok()?;
-    match socket.local_addr().ok()?.ip() {
-        IpAddr::V4(own) if !own.is_loopback() && observed.own_addresses.contains(&own.into()) => Some(own),
-        _ => None,
-    }
+fn loopback() -> io::Result<u32> {
+    links::find("lo")?.map(|link| link.index).ok_or_else(|| io::ErrorKind::NotFound.into())
+}
+
+/// The host's own address for the world, else, where it has no way there, for the neighbours of `address`.
+fn own_address(observed: &Observed, address: IpAddr) -> Option<IpAddr> {
+    let neighbour = match address {
+        IpAddr::V4(address) => IpAddr::V4((u32::from(address) ^ 1).into()),
+        IpAddr::V6(address) => IpAddr::V6((u128::from(address) ^ 1).into()),
+    };
+    let is_own = |own: &IpAddr| !own.is_loopback() && observed.own_addresses.contains(own);
+    [FAR[usize::from(address.is_ipv6())], neighbour].into_iter().filter_map(source_to).find(is_own)
+}
+
+/// Where a connection of this host to `address` would come from. Nothing is sent: the kernel only looks for the way.
+fn source_to(address: IpAddr) -> Option<IpAddr> {
+    let any = if address.is_ipv6() { IpAddr::V6(Ipv6Addr::UNSPECIFIED) } else { IpAddr::V4(Ipv4Addr::UNSPECIFIED) };
+    let socket = UdpSocket::bind((any, 0)).ok()?;
+    socket.connect((address, 9)).ok()?;
+    Some(socket.local_addr().ok()?.ip())
 }
 
 /// The local ends of live connections of this host that come from an address of `kube-ipvs0`.

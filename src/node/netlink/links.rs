@@ -5,10 +5,13 @@ use std::net::IpAddr;
 
 use nix::sys::socket::SockProtocol;
 
-use super::message::{address, attribute, push, text};
+use super::message::{address, attribute, octets, push, text};
 use super::socket::{DUMP, Socket};
 
 const DELETE_LINK: u16 = 17;
+const NEW_ADDRESS: u16 = 20;
+/// `NLM_F_EXCL` and `NLM_F_CREATE`.
+const CREATE: u16 = 0x200 | 0x400;
 const DELETE_ADDRESS: u16 = 21;
 const GET_LINK: u16 = 18;
 const GET_ADDRESS: u16 = 22;
@@ -65,15 +68,27 @@ pub fn addresses() -> io::Result<Vec<(u32, IpAddr)>> {
 /// # Errors
 /// When the kernel refuses, for example because it is gone already.
 pub fn delete_address(index: u32, address: IpAddr) -> io::Result<()> {
-    let (family, prefix, bytes) = match address {
-        IpAddr::V4(address) => (2, 32, address.octets().to_vec()),
-        IpAddr::V6(address) => (10, 128, address.octets().to_vec()),
-    };
+    of_one_host(DELETE_ADDRESS, 0, index, address)
+}
+
+/// Gives an interface an address of a single host. That it has it is no error.
+///
+/// # Errors
+/// When the kernel refuses.
+pub fn add_address(index: u32, address: IpAddr) -> io::Result<()> {
+    match of_one_host(NEW_ADDRESS, CREATE, index, address) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        result => result,
+    }
+}
+
+fn of_one_host(kind: u16, flags: u16, index: u32, address: IpAddr) -> io::Result<()> {
+    let (family, prefix) = if address.is_ipv4() { (2, 32) } else { (10, 128) };
     let mut payload = vec![family, prefix, 0, 0];
     payload.extend(index.to_ne_bytes());
-    push(&mut payload, LOCAL, &bytes);
-    push(&mut payload, ADDRESS, &bytes);
-    Socket::open(SockProtocol::NetlinkRoute)?.request(DELETE_ADDRESS, 0, &payload).map(|_| ())
+    push(&mut payload, LOCAL, &octets(address));
+    push(&mut payload, ADDRESS, &octets(address));
+    Socket::open(SockProtocol::NetlinkRoute)?.request(kind, flags, &payload).map(|_| ())
 }
 
 /// Removes an interface with all its addresses.

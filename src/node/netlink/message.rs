@@ -57,6 +57,14 @@ pub(super) fn address(payload: &[u8]) -> Option<IpAddr> {
     <[u8; 4]>::try_from(payload).map(IpAddr::from).or_else(|_| <[u8; 16]>::try_from(payload).map(IpAddr::from)).ok()
 }
 
+/// An address as it goes over the wire.
+pub(super) fn octets(address: IpAddr) -> Vec<u8> {
+    match address {
+        IpAddr::V4(address) => address.octets().to_vec(),
+        IpAddr::V6(address) => address.octets().to_vec(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
