@@ -74,10 +74,23 @@ node_once() {
     local device='' join=
     [ ! -S "$RUN/network" ] || device=eth0=daemon,,unix,$RUN/network join="nsenter -t $network -n"
     rm -f "$RUN/$name.cow"
+    keep_awake "$name" "$job" >/dev/null 2>&1 </dev/null &
+    local awake=$! status=0
     # Unquoted: words, or nothing.
     $join timeout --foreground -k 5 "$seconds" taskset -c "$(some_cpu "${processor:-0}")" "$image/linux.uml" mem="$memory" umid="$name" uml_dir="$RUN/uml/" \
         con=null con0=null,fd:1 ubd0="$disk" $device root=/dev/ubda rootfstype=ext4 rw init=/usr/sbin/kpx-init kpxjob="$job" quiet \
-        >"$job/console" 2>&1 </dev/null
+        >"$job/console" 2>&1 </dev/null || status=$?
+    kill "$awake" 2>/dev/null
+    return "$status"
+}
+
+# keep_awake NAME JOB: that kernel sets the time of its next tick itself, each time, and now and then it loses one. Then none
+# ever comes, and where a process spins the whole node stands still: seen with a node under load, and one SIGALRM had it
+# run on. One too many does no harm, once the job runs: before there is nobody to take it.
+keep_awake() {
+    local pid
+    until [ -s "$2/out" ]; do sleep 1; done
+    while pid=$(cat "$RUN/uml/$1/pid") && kill -ALRM "$pid"; do sleep 0.2; done
 }
 
 # some_cpu [N]: one of the processors this process may use; another N is another one, as long as there are more.

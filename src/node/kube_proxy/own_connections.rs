@@ -18,6 +18,8 @@ use crate::node::root::Root;
 /// Were a relay's and are nobody's (RFC 7526): what a host would send to them from is what it has for the world.
 const FAR: [IpAddr; 2] =
     [IpAddr::V4(Ipv4Addr::new(192, 88, 99, 1)), IpAddr::V6(Ipv6Addr::new(0x2002, 0xc058, 0x6301, 0, 0, 0, 0, 1))];
+/// The number of the loopback interface, in every network namespace (`LOOPBACK_IFINDEX`, include/net/flow.h).
+const LOOPBACK: u32 = 1;
 const SOCKETS: [&str; 4] = ["/proc/net/tcp", "/proc/net/tcp6", "/proc/net/udp", "/proc/net/udp6"];
 
 /// From now on they come from the host's own address.
@@ -28,7 +30,7 @@ pub fn come_from_the_host(observed: &Observed) {
         // The kernel lets nobody have a route in front of its own one for an IPv6 address, and none over an interface
         // that is down. So ours waits behind it on the loopback interface, where that of a local address leads anyway.
         Some(own) => {
-            routes::prefer(loopback()?, address, own)?;
+            routes::prefer(LOOPBACK, address, own)?;
             routes::delete(link, address)
         }
     });
@@ -43,11 +45,11 @@ pub fn come_from_the_service(observed: &Observed) {
         }
         if source_to(address) != Some(address) {
             // Only with an address the kernel makes a route like its own; in no moment there shall be none.
-            routes::prefer(loopback()?, address, address)?;
+            routes::prefer(LOOPBACK, address, address)?;
             links::delete_address(link, address)?;
             links::add_address(link, address)?;
         }
-        routes::delete(loopback()?, address)
+        routes::delete(LOOPBACK, address)
     });
 }
 
@@ -56,7 +58,7 @@ pub fn come_from_the_service(observed: &Observed) {
 /// # Errors
 /// When the kernel refuses.
 pub fn forget(link: u32, address: IpAddr) -> io::Result<()> {
-    routes::delete(if address.is_ipv4() { link } else { loopback()? }, address)
+    routes::delete(if address.is_ipv4() { link } else { LOOPBACK }, address)
 }
 
 fn on_link(observed: &Observed, act: impl Fn(u32, IpAddr) -> io::Result<()>) {
@@ -66,10 +68,6 @@ fn on_link(observed: &Observed, act: impl Fn(u32, IpAddr) -> io::Result<()>) {
             tracing::info!("the route of {address} stays as it is: {error}");
         }
     }
-}
-
-fn loopback() -> io::Result<u32> {
-    links::find("lo")?.map(|link| link.index).ok_or_else(|| io::ErrorKind::NotFound.into())
 }
 
 /// The host's own address for the world, else, where it has no way there, for the neighbours of `address`.
