@@ -8,12 +8,24 @@ use std::time::Duration;
 const CONNECT: Duration = Duration::from_secs(1);
 /// A busy node may take a while to put all metrics together.
 const ANSWER: Duration = Duration::from_secs(10);
+const TRIES: u32 = 4;
 const SYNCED: &str = "kubeproxy_sync_proxy_rules_last_timestamp_seconds";
 
 /// The mode that kube-proxy says it runs; nothing if none answers on `port`.
 pub fn mode(port: u16) -> Option<String> {
-    let mode = get(port, "/proxyMode").ok().flatten()?.trim().to_owned();
+    let mode = asked(|| get(port, "/proxyMode"))?.trim().to_owned();
     (!mode.is_empty() && mode.len() < 32).then_some(mode)
+}
+
+/// Who refuses is not there; who says nothing in time is asked again: a busy node may stand still for seconds.
+fn asked(mut ask: impl FnMut() -> io::Result<Option<String>>) -> Option<String> {
+    for _ in 1..TRIES {
+        match ask() {
+            Err(error) if matches!(error.kind(), io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock) => {}
+            result => return result.ok().flatten(),
+        }
+    }
+    ask().ok().flatten()
 }
 
 /// Whether kube-proxy has carried out its rules at least once since it started, in every family that it serves.
@@ -35,7 +47,7 @@ fn synced(metrics: &str) -> bool {
 fn get(port: u16, path: &str) -> io::Result<Option<String>> {
     let addresses = [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)];
     let connect = |address| TcpStream::connect_timeout(&SocketAddr::new(address, port), CONNECT);
-    let mut stream = connect(addresses[0]).or_else(|_| connect(addresses[1]))?;
+    let mut stream = connect(addresses[0]).or_else(|error| connect(addresses[1]).map_err(|_| error))?;
     stream.set_read_timeout(Some(ANSWER))?;
     stream.set_write_timeout(Some(ANSWER))?;
     // In this version of HTTP the answer is not cut to pieces, and ends with the connection.
@@ -51,6 +63,21 @@ fn get(port: u16, path: &str) -> io::Result<Option<String>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn who_is_asked_again() {
+        let mode = || Ok(Some("ipvs".to_owned()));
+        let error = |kind: io::ErrorKind| Err(io::Error::from(kind));
+        let told = |answers: Vec<io::Result<Option<String>>>| {
+            let mut answers = answers.into_iter();
+            (asked(|| answers.next().unwrap()).is_some(), answers.len())
+        };
+        assert_eq!(told(vec![mode()]), (true, 0));
+        assert_eq!(told(vec![error(io::ErrorKind::TimedOut), error(io::ErrorKind::WouldBlock), mode()]), (true, 0));
+        assert_eq!(told(vec![error(io::ErrorKind::ConnectionRefused), mode()]), (false, 1), "nobody is there");
+        assert_eq!(told(vec![Ok(None), mode()]), (false, 1), "an answer, if not ours");
+        assert_eq!(told((0..5).map(|_| error(io::ErrorKind::TimedOut)).collect()), (false, 1));
+    }
 
     #[test]
     fn when_it_has_synced() {
