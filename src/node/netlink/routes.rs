@@ -25,8 +25,8 @@ const TYPE_LOCAL: u8 = 2;
 const NO_SUCH: i32 = 3;
 
 /// Makes this host's own connections to `address`, over interface `index`, come from `source` when they do not choose. The
-/// kernel's own choice is the address itself. For IPv4 it takes the place of the
-/// kernel's route, with no moment between; for IPv6 the kernel puts it behind its own.
+/// kernel's own choice is the address itself. For IPv4 it takes the place of the kernel's route, with no moment between; for
+/// IPv6 the kernel puts it behind its own.
 ///
 /// # Errors
 /// When the kernel refuses, for example because `source` is not an address of this host.
