@@ -9,6 +9,7 @@ mod cloud_init;
 mod cluster_args;
 mod completions;
 mod deferred;
+mod heartbeat;
 mod helper;
 mod image;
 mod kubeadm_config;

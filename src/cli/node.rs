@@ -1,11 +1,14 @@
 //! `kpx-prep node install | check | remove`: the kernel modules of one Linux host. Its other commands are in `node_modes`.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::{Args, Subcommand};
 
+use super::cluster_args::duration;
 use super::deferred::Deferred;
+use super::heartbeat;
 use super::helper::HelperArgs;
 use super::node_modes::{CleanArgs, LeftoversArgs, SurveyArgs};
 use crate::exit_code::{Exit, Refusal};
@@ -22,6 +25,9 @@ use crate::report::{Format, print, serialize};
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  kpx-prep node install && kpx-prep node check -o json")]
 pub(super) struct NodeArgs {
+    /// Driven through a connection: say so often on standard error that this is at work, and end when standard input does
+    #[arg(long, hide = true, value_name = "DURATION", value_parser = duration)]
+    heartbeat: Option<Duration>,
     #[command(subcommand)]
     command: NodeCommand,
 }
@@ -47,6 +53,7 @@ enum NodeCommand {
 
 impl NodeArgs {
     pub(super) fn run(self) -> anyhow::Result<Exit> {
+        self.heartbeat.map_or(Ok(()), heartbeat::start)?;
         match self.command {
             NodeCommand::Install(args) => args.0.run(),
             NodeCommand::Check(args) => args.0.run(),

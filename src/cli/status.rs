@@ -73,7 +73,7 @@ impl StatusArgs {
         let (Some(kube_proxy), Some(config)) = (facts.kube_proxy.clone(), facts.config.clone()) else { return Ok(()) };
         let image = Image::new(self.node_image.as_deref());
         let interrupt = Interrupt::listen().context("listening for signals; nothing was changed")?;
-        let helper = Helper::start(&connection.client, &kube_proxy.namespace, &image).await?;
+        let helper = Helper::start(connection, &kube_proxy.namespace, &image).await?;
         let looked = tokio::select! {
             looked = look_at_hosts(&helper, facts, Must::RunOnOne, &config.text, &[]) => looked,
             () = interrupt.asked() => Err(Refusal::interrupted("interrupted; the node helper was taken away")),

@@ -33,6 +33,8 @@ pub struct Connection {
     pub version: String,
     /// How long a watch lasts, in seconds, so that it ends before the server counts as silent.
     pub watch_seconds: u32,
+    /// How often a command on a node says that it is at work, so that a long one does not count as silent.
+    pub heartbeat: Duration,
 }
 
 impl Access {
@@ -55,13 +57,15 @@ impl Access {
         let server = config.cluster_url.to_string().trim_end_matches('/').to_owned();
         let client = Client::try_from(config)
             .map_err(|error| Refusal::usage(format!("the kubeconfig for {server} cannot be used: {error}")))?;
-        let silence = if self.request_timeout.is_zero() { 300 } else { self.request_timeout.as_secs() };
-        let watch_seconds = u32::try_from(silence * 2 / 3).unwrap_or(u32::MAX).clamp(1, 290);
+        let silence = if self.request_timeout.is_zero() { Duration::from_secs(300) } else { self.request_timeout };
+        let watch_seconds = u32::try_from(silence.as_secs() * 2 / 3).unwrap_or(u32::MAX).clamp(1, 290);
+        // Load balancers before API servers are known to take 35 s of silence for an end.
+        let heartbeat = (silence / 4).min(Duration::from_secs(7));
         let version = first_answer(&client).await;
         let version = version.map_err(|error| {
             anyhow::anyhow!("asking {server} for its version: {}; nothing was changed", plain(&error))
         })?;
-        Ok(Connection { client, server, version, watch_seconds })
+        Ok(Connection { client, server, version, watch_seconds, heartbeat })
     }
 
     async fn config(&self) -> anyhow::Result<Config> {

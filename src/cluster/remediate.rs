@@ -165,7 +165,7 @@ impl Job<'_> {
     /// Observes and plans, with the nodes' hosts; without the rights for it, the plan says only which are missing. Nothing if
     /// someone asked to stop.
     async fn prepare(&mut self) -> anyhow::Result<Option<Planned>> {
-        let (client, interrupt) = (&self.connection.client, self.interrupt);
+        let interrupt = self.interrupt;
         let (rights, observed) = tokio::select! {
             observed = self.observe() => observed?,
             () = interrupt.asked() => return Ok(None),
@@ -183,7 +183,7 @@ impl Job<'_> {
             let helper = match &mut *self.helper {
                 Some(helper) => helper,
                 // Never broken off: nobody would take away what the API server had made by then.
-                none => none.insert(Helper::start(client, &kube_proxy.namespace, image).await?),
+                none => none.insert(Helper::start(self.connection, &kube_proxy.namespace, image).await?),
             };
             let questions = around.services.questions();
             tokio::select! {

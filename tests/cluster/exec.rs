@@ -1,7 +1,7 @@
 //! A kubelet's exec by WebSocket: channel 0 is standard input, 1 and 2 are output, 3 is how it ended.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures::{SinkExt as _, StreamExt as _};
 use http::{Request, Response, StatusCode};
@@ -14,6 +14,7 @@ use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::Role;
 
 use super::kubelet::text;
+use super::misbehaviour::Misbehaviour;
 use super::port_forward::{PROTOCOL, switched};
 use super::stand_in::{Record, StandIn};
 
@@ -29,7 +30,7 @@ pub(crate) fn answer(
     let query = request.uri().query().unwrap_or_default().to_owned();
     let words = query.split('&').filter_map(|pair| pair.strip_prefix("command="));
     let command: Vec<String> = words.map(decoded).collect();
-    let reads = query.split('&').any(|pair| pair == "input=1" || pair == "stdin=true");
+    let reads = command.windows(2).any(|pair| pair == ["--services", "-"]);
     tokio::spawn(async move {
         let Ok(upgraded) = hyper::upgrade::on(&mut request).await else { return };
         let socket = WebSocketStream::from_raw_socket(TokioIo::new(upgraded), Role::Server, None).await;
@@ -38,6 +39,12 @@ pub(crate) fn answer(
         nodes.hosts.end();
     });
     response
+}
+
+/// How often the command is to say that it is at work.
+fn heartbeat(command: &[String]) -> Duration {
+    let every = command.windows(2).find(|pair| pair[0] == "--heartbeat").expect("a heartbeat")[1].strip_suffix("ms");
+    Duration::from_millis(every.and_then(|every| every.parse().ok()).expect("milliseconds"))
 }
 
 /// Of `%2F` and `+`.
@@ -70,12 +77,25 @@ where
             _ => return,
         }
     }
+    let wrong = nodes.wrong(&record.node);
+    if wrong.contains(&Misbehaviour::SilentOnce) {
+        nodes.set(&record.node, &[]).await;
+        while let Some(Ok(_)) = socket.next().await {}
+        return;
+    }
     // What runs a while on a node.
     tokio::time::sleep(Duration::from_millis(40)).await;
+    let long = wrong.iter().find_map(|wrong| if let Misbehaviour::SlowExec(long) = wrong { Some(*long) } else { None });
+    let (until, every) = (Instant::now() + long.unwrap_or_default(), heartbeat(command));
+    while Instant::now() + every < until {
+        tokio::time::sleep(every).await;
+        let _ = socket.send(Message::binary(b"\x02\n".as_slice())).await;
+    }
+    tokio::time::sleep_until(until.into()).await;
     let input = String::from_utf8(input).expect("text");
     let modes = nodes.modes();
     let mode = modes.get(&record.node).map(String::as_str);
-    let printed = nodes.hosts.run(&record.node, command, Some(input.trim_end()), mode, &nodes.wrong(&record.node));
+    let printed = nodes.hosts.run(&record.node, command, Some(input.trim_end()), mode, &wrong);
     let status = if printed.exit == 0 {
         json!({"metadata": {}, "status": "Success"})
     } else {

@@ -23,6 +23,10 @@ pub(crate) enum Misbehaviour {
     Unschedulable,
     /// The kubelet answers 500 to exec.
     RefusesExec,
+    /// A command in a container takes that long, and says in time that it is at work.
+    SlowExec(Duration),
+    /// The next command in a container is never answered: the connection stays open, and silent.
+    SilentOnce,
     /// No image but kube-proxy's is there, and none may be pulled.
     NoOtherImage,
     /// The kernel has no ipvs modules.

@@ -9,13 +9,15 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 
 use super::Helper;
 use super::manifest::{CONTAINER, HOST};
-use crate::cluster::api::plain;
+use crate::cluster::api::{chain, plain};
 use crate::image::PROGRAM;
 
 /// How much a node may answer.
 const LONGEST: u64 = 16 << 20;
 /// A connection that breaks is tried once more: every command on a node may be repeated.
 const TRIES: usize = 2;
+/// What the node has to notice that it broke, and to end what nobody waits for: it holds the node's lock.
+const TO_NOTICE: Duration = Duration::from_secs(3);
 
 /// What a command on a node came to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,8 +50,10 @@ impl Helper {
             there.ready.get(node).cloned().ok_or_else(why)?
         };
         let _turn = self.turns.acquire().await.map_err(|_| "the run is over".to_owned())?;
+        let heartbeat = format!("{}ms", self.heartbeat.as_millis().max(1));
+        let before = [PROGRAM, "node", "--heartbeat", &heartbeat];
         let command: Vec<&str> =
-            [PROGRAM, "node"].iter().chain(arguments).copied().chain(["--root", HOST, "-o", "json"]).collect();
+            before.iter().chain(arguments).copied().chain(["--root", HOST, "-o", "json"]).collect();
         let mut last = String::new();
         for attempt in 1..=TRIES {
             let answer = tokio::time::timeout(patience, self.exec(&pod, &command, input)).await;
@@ -60,7 +64,7 @@ impl Helper {
             }
             if attempt < TRIES {
                 tracing::info!("{node}: {last}; trying again");
-                tokio::time::sleep(Duration::from_secs(1)).await;
+                tokio::time::sleep(TO_NOTICE).await;
             }
         }
         Err(last)
@@ -68,21 +72,20 @@ impl Helper {
 
     async fn exec(&self, pod: &str, command: &[&str], input: Option<&str>) -> Result<Answer, String> {
         let pods = Api::<Pod>::namespaced(self.client.clone(), &self.namespace);
-        let params = AttachParams::default().container(CONTAINER).stdin(input.is_some()).stdout(true).stderr(true);
+        let params = AttachParams::default().container(CONTAINER).stdin(true).stdout(true).stderr(true);
         let mut process = pods
             .exec(pod, command.iter().copied(), &params)
             .await
             .map_err(|error| format!("exec in pod {pod}: {}", plain(&error)))?;
-        let status = process.take_status();
-        let (stdin, stdout, stderr) = (process.stdin(), process.stdout(), process.stderr());
-        let (stdin, stdout, stderr) = futures::join!(send(stdin, input), collect(stdout), collect(stderr));
-        let status = match status {
-            Some(status) => status.await,
-            None => None,
+        let (status, stdin) = (process.take_status(), process.stdin());
+        let (stdout, stderr) = (process.stdout(), process.stderr());
+        let ended = async { status.ok_or(())?.await.ok_or(()) };
+        let output = async { Ok(futures::join!(collect(stdout), collect(stderr))) };
+        // Without a status the connection broke, whatever came before; kube leaves the streams open then.
+        let Ok((_kept_open, (stdout, stderr), status)) = futures::try_join!(send(stdin, input), output, ended) else {
+            let why = process.join().await.err().map(|error| format!(": {}", chain(&error))).unwrap_or_default();
+            return Err(format!("exec in pod {pod}: the connection broke off{why}"));
         };
-        drop(stdin);
-        // Without a status the connection broke, whatever came before.
-        let status = status.ok_or_else(|| format!("exec in pod {pod}: the connection broke off"))?;
         let exit = if status.status.as_deref() == Some("Success") {
             0
         } else {
@@ -97,13 +100,15 @@ impl Helper {
 }
 
 /// Sends one line, and no end of the input: a WebSocket cannot close one direction, and closing it all would lose the
-/// answer. So the other end reads one line and no further, and the stream is kept open until it has answered.
-async fn send<W: AsyncWrite + Unpin>(stdin: Option<W>, input: Option<&str>) -> Option<W> {
-    let mut stdin = stdin?;
-    // Whoever does not read it says why in its answer.
-    let _ = stdin.write_all(format!("{}\n", input.unwrap_or_default()).as_bytes()).await;
-    let _ = stdin.flush().await;
-    Some(stdin)
+/// answer. So the other end reads one line and no further, and the stream is kept open until it has answered; when it ends
+/// the other end knows that nobody waits any more.
+async fn send<W: AsyncWrite + Unpin>(mut stdin: Option<W>, input: Option<&str>) -> Result<Option<W>, ()> {
+    if let (Some(stdin), Some(input)) = (&mut stdin, input) {
+        // Whoever does not read it says why in its answer.
+        let _ = stdin.write_all(format!("{input}\n").as_bytes()).await;
+        let _ = stdin.flush().await;
+    }
+    Ok(stdin)
 }
 
 async fn collect(stream: Option<impl AsyncRead + Unpin>) -> String {
@@ -117,8 +122,9 @@ async fn collect(stream: Option<impl AsyncRead + Unpin>) -> String {
 
 fn read<T: DeserializeOwned>(arguments: &[&str], answer: &Answer) -> Result<T, String> {
     serde_json::from_str(&answer.stdout).map_err(|error| {
-        let said = answer.stderr.trim();
-        let said = if said.is_empty() { format!("an unreadable answer ({error})") } else { said.to_owned() };
+        // Heartbeats are empty lines.
+        let said = answer.stderr.lines().filter(|line| !line.is_empty()).collect::<Vec<_>>().join("\n");
+        let said = if said.is_empty() { format!("an unreadable answer ({error})") } else { said };
         format!("kpx-prep node {}: {said} (exit status {})", arguments.join(" "), answer.exit)
     })
 }

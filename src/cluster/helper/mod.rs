@@ -16,6 +16,7 @@ use kube::api::{Api, DeleteParams, DynamicObject, ListParams, Patch, PatchParams
 use tokio::sync::Semaphore;
 
 use super::api::{code, get, plain, retried};
+use super::client::Connection;
 use super::objects;
 use super::progress::say;
 use manifest::{Image, KEPT, MANAGED_BY, NAME, SPEC_HASH, daemon_set};
@@ -38,6 +39,7 @@ pub enum Must {
 /// The helper, running on nodes.
 pub struct Helper {
     client: kube::Client,
+    heartbeat: Duration,
     namespace: String,
     uid: String,
     image: Image,
@@ -60,10 +62,11 @@ impl Helper {
     ///
     /// # Errors
     /// If the `DaemonSet` cannot be made; nothing was changed then.
-    pub async fn start(client: &kube::Client, namespace: &str, image: &Image) -> anyhow::Result<Self> {
-        let (uid, kept) = ensure(client, namespace, image).await?;
+    pub async fn start(connection: &Connection, namespace: &str, image: &Image) -> anyhow::Result<Self> {
+        let (uid, kept) = ensure(&connection.client, namespace, image).await?;
         Ok(Self {
-            client: client.clone(),
+            client: connection.client.clone(),
+            heartbeat: connection.heartbeat,
             namespace: namespace.to_owned(),
             uid,
             image: image.clone(),

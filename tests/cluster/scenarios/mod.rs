@@ -9,6 +9,7 @@ mod harness;
 mod helper;
 mod kubectl;
 mod locks;
+mod long_commands;
 mod meanwhile;
 mod rights;
 mod rolls;
@@ -31,6 +32,7 @@ pub(crate) fn all() -> Vec<Trial> {
         configs::trials(),
         meanwhile::trials(),
         locks::trials(),
+        long_commands::trials(),
         rights::trials(),
         sweep::trials(),
         figures::trials(),
