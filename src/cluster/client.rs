@@ -59,7 +59,8 @@ impl Access {
             .map_err(|error| Refusal::usage(format!("the kubeconfig for {server} cannot be used: {error}")))?;
         let silence = if self.request_timeout.is_zero() { Duration::from_secs(300) } else { self.request_timeout };
         let watch_seconds = u32::try_from(silence.as_secs() * 2 / 3).unwrap_or(u32::MAX).clamp(1, 290);
-        // Load balancers before API servers are known to take 35 s of silence for an end.
+        // Load balancers end what is silent too: after 20 s in the example for kubeadm's users
+        // (https://github.com/kubernetes/kubeadm/blob/main/docs/ha-considerations.md).
         let heartbeat = (silence / 4).min(Duration::from_secs(7));
         let version = first_answer(&client).await;
         let version = version.map_err(|error| {
