@@ -8,13 +8,19 @@ use anyhow::Context as _;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
+use crate::exit_code::Exit;
+
 /// Says on standard error, that often, that this process is at work, so that nothing on the way takes a long wait for a
 /// dead connection. When standard input ends nobody waits for the answer any more: the process ends, and with it the node's
 /// lock, which would refuse whoever comes next. Every command may be killed at any instant.
 pub(super) fn start(every: Duration) -> anyhow::Result<()> {
     let beating = move || {
         beat(stdin().as_fd(), stderr(), every);
-        std::process::exit(1);
+        let _ = writeln!(
+            stderr(),
+            "error: standard input ended, as if nobody waited for the answer: stopped half way; run it again"
+        );
+        std::process::exit(Exit::Failed as i32);
     };
     std::thread::Builder::new()
         .name("heartbeat".to_owned())
