@@ -2,6 +2,7 @@
 
 use super::error::EditError;
 use super::place::line_ending;
+use super::second_reader::only_added;
 use super::tree::parse_with_comments;
 
 /// Adds a document at the end of a text, behind a `---`, in the text's own line endings.
@@ -19,7 +20,7 @@ pub fn append_document(text: &str, document: &str) -> Result<String, EditError> 
     let edited = format!("{text}{gap}---{ending}{document}");
     let (new, kept) = parse_with_comments(&edited)?;
     let same = old.iter().zip(&new).all(|(old, new)| old.root.same(&new.root));
-    if new.len() > old.len() && same && kept.starts_with(&comments) {
+    if new.len() > old.len() && same && kept.starts_with(&comments) && only_added(text, &edited) {
         Ok(edited)
     } else {
         Err(EditError::NotVerified { path: "a further document".to_owned() })

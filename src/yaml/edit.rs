@@ -5,6 +5,7 @@ use std::ops::Range;
 use super::error::EditError;
 use super::place::{Place, Style, after_colon, column, indent_step, line_end, line_ending, line_start, locate};
 use super::scalar::{quoted, scalar, single_quoted};
+use super::second_reader;
 use super::tree::{Kind, Node, ScalarStyle, parse_with_comments};
 use super::value::Value;
 use super::verify::{matches, nested, only_changed};
@@ -46,9 +47,13 @@ pub fn set(text: &str, document: usize, path: &[&str], value: &Value) -> Result<
     };
     let mut lost_comment = false;
     for splices in attempts {
-        let edited = apply(text, splices);
+        let (edited, spliced) = apply(text, splices);
         match parse_with_comments(&edited) {
-            Ok((new, kept)) if only_changed(&documents, &new, document, path, value) => {
+            Ok((new, kept))
+                if only_changed(&documents, &new, document, path, value)
+                    && second_reader::only_changed(text, &edited, document, path, value)
+                    && second_reader::ends_keys_everywhere(&edited, &spliced) =>
+            {
                 if kept == comments {
                     return Ok(edited);
                 }
@@ -64,13 +69,20 @@ pub fn set(text: &str, document: usize, path: &[&str], value: &Value) -> Result<
     })
 }
 
-fn apply(text: &str, mut splices: Vec<Splice>) -> String {
-    splices.sort_by_key(|(range, _)| std::cmp::Reverse(range.start));
-    let mut edited = text.to_owned();
+/// The edited text, and where the new bytes are in it.
+fn apply(text: &str, mut splices: Vec<Splice>) -> (String, Vec<Range<usize>>) {
+    splices.sort_by_key(|(range, _)| range.start);
+    let mut edited = String::with_capacity(text.len());
+    let (mut spliced, mut rest) = (Vec::new(), 0);
     for (range, new) in splices {
-        edited.replace_range(range, &new);
+        edited.push_str(&text[rest..range.start]);
+        let start = edited.len();
+        edited.push_str(&new);
+        spliced.push(start..edited.len());
+        rest = range.end;
     }
-    edited
+    edited.push_str(&text[rest..]);
+    (edited, spliced)
 }
 
 struct Editor<'a> {
@@ -188,7 +200,9 @@ impl Editor<'_> {
         let end = last.span.end.max(last_key.span.end).max(colon);
         let rest = &self.text[end..map.span.end];
         let comma = rest.trim_start().starts_with(',').then(|| end + rest.find(',').unwrap_or(0) + 1);
-        let (comma_at, comma) = comma.map_or((end, ","), |at| (at, ""));
+        // A colon that white space does not follow is part of the key to some readers.
+        let comma_of_its_own = if self.text[..end].ends_with(':') { " ," } else { "," };
+        let (comma_at, comma) = comma.map_or((end, comma_of_its_own), |at| (at, ""));
         let indent = &self.text[line_start(self.text, last_key.span.start)..last_key.span.start];
         if indent.trim().is_empty() {
             let line = line_end(self.text, comma_at);

@@ -1,8 +1,8 @@
 //! Changing one key of a YAML text and keeping every other byte; and writing YAML that every reader takes.
 //!
 //! Reading is for finding places, not for values of types: a [`Node`] knows its text, its place and how it
-//! was written. [`set`] splices the new value into the text, then parses the result again and refuses unless
-//! the intended key is the only difference, so a case that the splicing gets wrong is an error and
+//! was written. [`set`] splices the new value into the text, then has the result parsed again by two readers and
+//! refuses unless the intended key is the only difference to both, so a case that the splicing gets wrong is an error and
 //! never a changed file. [`Value`] writes scalars so that readers of YAML 1.1 (kubeadm, kube-proxy,
 //! cloud-init) and 1.2 see the same.
 //!
@@ -13,6 +13,7 @@ mod edit;
 mod error;
 mod place;
 mod scalar;
+mod second_reader;
 mod tree;
 mod value;
 mod verify;
