@@ -4,6 +4,8 @@
 //! [`cli`] → observe → decide → act → [`report`].
 
 pub mod atomic_file;
+pub mod boot_clock;
+pub mod bounded_command;
 pub mod cli;
 pub mod cloud_init;
 pub mod cluster;

@@ -3,18 +3,20 @@
 use clap::Parser;
 use kpx_prep::cli::{Cli, run};
 use kpx_prep::exit_code::Exit;
+use kpx_prep::report::say::say;
 
 /// musl's own allocator asks the kernel for memory at every turn.
 #[global_allocator]
 static ALLOCATOR: dlmalloc::GlobalDlmalloc = dlmalloc::GlobalDlmalloc;
 
 fn main() -> std::process::ExitCode {
+    kpx_prep::kubeadm::secret::hide();
     let cli = Cli::parse();
     cli.global.start_logging();
     let exit = match run(cli) {
         Ok(exit) => exit,
         Err(error) => {
-            anstream::eprintln!("error: {error:#}");
+            say(&format!("error: {error:#}"));
             Exit::of_error(&error)
         }
     };

@@ -83,6 +83,23 @@ fn completions_and_manual_pages_name_every_command() {
     }
 }
 
+/// The macros panic where standard error or output is gone, and let escape codes through; `kpx_prep::report` does neither.
+#[test]
+fn everything_is_printed_by_the_report() {
+    let sources = walkdir::WalkDir::new(concat!(env!("CARGO_MANIFEST_DIR"), "/src"));
+    let files =
+        sources.into_iter().map(Result::unwrap).filter(|entry| entry.path().extension().is_some_and(|e| e == "rs"));
+    let (mut count, mut found) = (0, Vec::new());
+    for file in files {
+        count += 1;
+        let text = std::fs::read_to_string(file.path()).unwrap();
+        let lines = text.lines().filter(|line| !line.trim_start().starts_with("//"));
+        let prints = lines.filter(|line| ["print!(", "println!(", "dbg!("].iter().any(|word| line.contains(word)));
+        found.extend(prints.map(|line| format!("{}: {}", file.path().display(), line.trim())));
+    }
+    assert!(count > 100 && found.is_empty(), "{found:#?}");
+}
+
 #[test]
 fn a_closed_pipe_is_no_error() {
     let script =

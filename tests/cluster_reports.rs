@@ -46,6 +46,8 @@ fn half_way() -> Facts {
         name: "kpx-prep-backup-0123456789".to_owned(),
         of: "kube-proxy".to_owned(),
         replaced_at: "2026-11-23T02:00:00.000000Z".to_owned(),
+        uid: String::new(),
+        resource_version: "7".to_owned(),
         text: text(""),
         written: Some(text("ipvs")),
     });

@@ -136,6 +136,8 @@ fn going_back_restarts_only_what_saw_the_change() {
         name: format!("kpx-prep-backup-{replaced_at}"),
         of: "kube-proxy".to_owned(),
         replaced_at: replaced_at.to_owned(),
+        uid: String::new(),
+        resource_version: replaced_at.to_owned(),
         text: text(mode),
         written: Some(text(written)),
     };

@@ -1,37 +1,70 @@
-//! `kubeadm/remediate-rbac.yaml` grants exactly what preflight asks for: neither less nor more.
+//! The manifests in `kubeadm/` grant exactly what preflight asks for: neither less nor more, and by name where a name allows it.
 
 use std::collections::BTreeSet;
 
-use kpx_prep::cluster::permissions::{NEEDED, NEEDED_BY_HELPER};
+use kpx_prep::cluster::permissions::{NEEDED, NEEDED_BY_HELPER, Names, OF_STATUS, Place, Right};
 use serde_json::Value;
 
-#[test]
-fn the_manifest_grants_exactly_what_preflight_asks_for() {
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/kubeadm/remediate-rbac.yaml");
+/// group, resource, verb, whether in kube-proxy's namespace only, name.
+type Granted = (String, String, String, bool, Option<String>);
+
+fn words(rule: &Value, key: &str) -> Vec<String> {
+    rule[key].as_array().into_iter().flatten().map(|word| word.as_str().unwrap().to_owned()).collect()
+}
+
+fn granted(manifest: &str) -> BTreeSet<Granted> {
+    let path = format!("{}/kubeadm/{manifest}", env!("CARGO_MANIFEST_DIR"));
     let text = std::fs::read_to_string(path).unwrap();
-    let documents = serde_yaml::Deserializer::from_str(&text);
     let mut granted = BTreeSet::new();
-    for document in documents {
+    for document in serde_yaml::Deserializer::from_str(&text) {
         let object: Value = serde::Deserialize::deserialize(document).unwrap();
         let namespaced = object["kind"] == "Role";
         for rule in object["rules"].as_array().into_iter().flatten() {
-            let words = |key: &str| -> Vec<String> {
-                rule[key].as_array().unwrap().iter().map(|word| word.as_str().unwrap().to_owned()).collect()
-            };
-            for group in words("apiGroups") {
-                for resource in words("resources") {
-                    for verb in words("verbs") {
+            let names = words(rule, "resourceNames");
+            let names: Vec<_> = if names.is_empty() { vec![None] } else { names.into_iter().map(Some).collect() };
+            for group in words(rule, "apiGroups") {
+                for resource in words(rule, "resources") {
+                    for verb in words(rule, "verbs") {
                         assert!(verb != "*" && resource != "*", "a wildcard");
-                        granted.insert((group.clone(), resource.clone(), verb, namespaced));
+                        granted.extend(
+                            names
+                                .iter()
+                                .map(|name| (group.clone(), resource.clone(), verb.clone(), namespaced, name.clone())),
+                        );
                     }
                 }
             }
         }
     }
+    granted
+}
+
+fn needed(rights: impl IntoIterator<Item = Right>) -> BTreeSet<Granted> {
+    let names = Names { namespace: "kube-system".to_owned(), daemon_set: "kube-proxy".to_owned() };
     let mut needed = BTreeSet::new();
-    for (group, resource, subresource, verbs, namespaced) in NEEDED.into_iter().chain(NEEDED_BY_HELPER) {
-        let resource = if subresource.is_empty() { resource.to_owned() } else { format!("{resource}/{subresource}") };
-        needed.extend(verbs.iter().map(|verb| (group.to_owned(), resource.clone(), (*verb).to_owned(), namespaced)));
+    for right in rights {
+        let slash = if right.subresource.is_empty() { String::new() } else { format!("/{}", right.subresource) };
+        let resource = format!("{}{slash}", right.resource);
+        let name = right.object.name(&names).map(str::to_owned);
+        needed.extend(right.verbs.iter().map(|verb| {
+            let namespaced = right.place == Place::Namespace;
+            (right.group.to_owned(), resource.clone(), (*verb).to_owned(), namespaced, name.clone())
+        }));
     }
-    assert_eq!(granted, needed);
+    needed
+}
+
+#[test]
+fn the_manifests_grant_exactly_what_preflight_asks_for() {
+    let all = OF_STATUS.into_iter().chain(NEEDED).chain(NEEDED_BY_HELPER);
+    assert_eq!(granted("remediate-rbac.yaml"), needed(all));
+    assert_eq!(granted("status-rbac.yaml"), needed(OF_STATUS));
+}
+
+#[test]
+fn status_writes_nothing() {
+    for (_, resource, verb, ..) in granted("status-rbac.yaml") {
+        // A connection to a pod is made by `create` from Kubernetes 1.35 on.
+        assert!(matches!(verb.as_str(), "get" | "list") || resource == "pods/portforward", "{verb} {resource}");
+    }
 }

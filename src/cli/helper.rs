@@ -11,7 +11,8 @@ use crate::node::install::{Options, install};
 use crate::node::modprobe::HostModprobe;
 use crate::node::modules::Wish;
 use crate::node::root::Root;
-use crate::report::{Format, print};
+use crate::report::say::say;
+use crate::report::{Format, print_text};
 
 /// Wait to be used by kpx-prep remediate: what the node helper's container runs
 #[derive(Debug, Args)]
@@ -34,7 +35,7 @@ impl HelperArgs {
             && let Err(error) = self.install()
         {
             // The run at the cluster finds it and tells the operator; a container that ends and starts again would not help.
-            anstream::eprintln!("error: {error:#}");
+            say(&format!("error: {error:#}"));
         }
         crate::cluster::run(async {
             // As the first process of its container it would ignore a signal that nobody waits for.
@@ -53,6 +54,6 @@ impl HelperArgs {
         let root = Root::new(&self.root).with_context(|| format!("--root {}", self.root.display()))?;
         let options = Options { load: true, dry_run: false, force: false };
         let (report, _) = install(&root, &wish, options, &HostModprobe(&root))?;
-        print(&report.render(Format::Text)?)
+        print_text(&report.render(Format::Text)?)
     }
 }

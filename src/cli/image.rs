@@ -12,6 +12,7 @@ use crate::exit_code::{Exit, Refusal};
 use crate::image::DEFAULT_NAME;
 use crate::image::archive::{Binary, archive};
 use crate::image::elf::platform;
+use crate::report::say::say;
 
 /// Write the image of the node helper, an OCI archive that every container runtime loads
 #[derive(Debug, Args)]
@@ -67,7 +68,7 @@ impl ImageArgs {
             Some(path) => {
                 atomic_file::replace(path, &archive, 0o644)
                     .with_context(|| format!("writing {}; what was there is there still", path.display()))?;
-                anstream::eprintln!("{}: image {} ({} bytes)", path.display(), self.name, archive.len());
+                say(&format!("{}: image {} ({} bytes)", path.display(), self.name, archive.len()));
             }
             None => write_out(&archive)?,
         }

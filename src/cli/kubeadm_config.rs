@@ -15,6 +15,7 @@ use crate::kubeadm::problem::Findings;
 use crate::kubeadm::raw_options::RawOptions;
 use crate::kubeadm::{existing_file, render, version_source};
 use crate::report::print;
+use crate::report::say::say;
 
 /// Emit a kubeadm config that says which mode kube-proxy runs in
 ///
@@ -75,10 +76,10 @@ impl KubeadmConfigArgs {
 /// Says what there is to say, and writes the result if there is no problem.
 pub(super) fn deliver(result: Option<&str>, file: Option<&Path>, findings: &Findings) -> anyhow::Result<()> {
     for note in &findings.notes {
-        anstream::eprintln!("note: {note}");
+        say(&format!("note: {note}"));
     }
     for warning in &findings.warnings {
-        anstream::eprintln!("warning: {warning}");
+        say(&format!("warning: {warning}"));
     }
     if let Some(refusal) = findings.refusal() {
         return Err(Refusal::usage(refusal));
@@ -95,7 +96,7 @@ pub(super) fn deliver(result: Option<&str>, file: Option<&Path>, findings: &Find
     }
     atomic_file::replace(file, text.as_bytes(), 0o600)
         .with_context(|| format!("writing {}; what was there before still is", file.display()))?;
-    anstream::eprintln!("note: wrote {} (mode 0600)", file.display());
+    say(&format!("note: wrote {} (mode 0600)", file.display()));
     Ok(())
 }
 

@@ -3,14 +3,16 @@
 use clap::{Args, Parser, Subcommand};
 
 use crate::exit_code::{self, Exit};
+use crate::report::say::Log;
 use deferred::Deferred;
 
 mod cloud_init;
 mod cluster_args;
 mod completions;
 mod deferred;
-mod heartbeat;
+mod driven;
 mod helper;
+mod helper_setup;
 mod image;
 mod kubeadm_config;
 mod node;
@@ -54,7 +56,8 @@ impl GlobalArgs {
             _ => tracing::Level::TRACE,
         };
         tracing_subscriber::fmt()
-            .with_writer(std::io::stderr)
+            .with_writer(Log::default)
+            .log_internal_errors(false)
             .with_max_level(level)
             .with_target(false)
             .without_time()

@@ -8,7 +8,7 @@ use clap::{Args, Subcommand};
 
 use super::cluster_args::duration;
 use super::deferred::Deferred;
-use super::heartbeat;
+use super::driven;
 use super::helper::HelperArgs;
 use super::node_modes::{CleanArgs, LeftoversArgs, SurveyArgs};
 use crate::exit_code::{Exit, Refusal};
@@ -19,15 +19,18 @@ use crate::node::modules::Wish;
 use crate::node::remove::remove;
 use crate::node::report::NodeReport;
 use crate::node::root::Root;
-use crate::report::{Format, print, serialize};
+use crate::report::{Format, print_rendered, serialize};
 
 /// Prepare this node for kube-proxy in IPVS mode: kernel modules now and at boot
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  kpx-prep node install && kpx-prep node check -o json")]
 pub(super) struct NodeArgs {
-    /// Driven through a connection: say so often on standard error that this is at work, and end when standard input does
-    #[arg(long, hide = true, value_name = "DURATION", value_parser = duration)]
+    /// Driven through a connection: say this often on standard error that the command runs, and end when standard input does
+    #[arg(long, hide = true, value_name = "DURATION", value_parser = duration, requires = "lease")]
     heartbeat: Option<Duration>,
+    /// Driven through a connection: end after this time, unless standard input gives more
+    #[arg(long, hide = true, value_name = "DURATION", value_parser = duration, requires = "heartbeat")]
+    lease: Option<Duration>,
     #[command(subcommand)]
     command: NodeCommand,
 }
@@ -53,7 +56,9 @@ enum NodeCommand {
 
 impl NodeArgs {
     pub(super) fn run(self) -> anyhow::Result<Exit> {
-        self.heartbeat.map_or(Ok(()), heartbeat::start)?;
+        if let (Some(heartbeat), Some(lease)) = (self.heartbeat, self.lease) {
+            driven::start(heartbeat, lease)?;
+        }
         match self.command {
             NodeCommand::Install(args) => args.0.run(),
             NodeCommand::Check(args) => args.0.run(),
@@ -84,13 +89,15 @@ impl Where {
 
     /// Writes a report in the format that was asked for.
     pub(super) fn print(&self, report: &impl serde::Serialize, text: impl FnOnce() -> String) -> anyhow::Result<()> {
-        print(&if self.output == Format::Text { text() } else { serialize(report, self.output)? })
-            .context("the node is as a rerun will say")
+        let rendered = if self.output == Format::Text { text() } else { serialize(report, self.output)? };
+        print_rendered(&rendered, self.output)
+            .context("the report could not be printed; run the command again to see the node's state")
     }
 
     fn tell(&self, result: anyhow::Result<(NodeReport, Exit)>) -> anyhow::Result<Exit> {
         let (report, exit) = result?;
-        print(&report.render(self.output)?).context("the node is as the exit status of a rerun will say")?;
+        print_rendered(&report.render(self.output)?, self.output)
+            .context("the report could not be printed; run the command again to see the node's state")?;
         Ok(exit)
     }
 }

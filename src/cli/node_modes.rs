@@ -1,6 +1,5 @@
 //! `kpx-prep node survey | leftovers | clean`: what kube-proxy's modes left on one host.
 
-use std::io::BufRead as _;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -9,6 +8,7 @@ use anyhow::Context as _;
 use clap::Args;
 
 use super::cluster_args::duration;
+use super::driven;
 use super::node::Where;
 use crate::exit_code::{Exit, Refusal};
 use crate::messages::ServicePort;
@@ -16,6 +16,7 @@ use crate::mode::ProxyMode;
 use crate::node::kube_proxy::clean::{Options, clean};
 use crate::node::kube_proxy::report::{clean_text, leftovers, survey_text};
 use crate::node::kube_proxy::survey::survey;
+use crate::node::kube_proxy::toolbox::Known;
 use crate::node::modules::Wish;
 
 #[derive(Debug, Args)]
@@ -23,6 +24,22 @@ struct Metrics {
     /// Where kube-proxy answers on this host: the port of its metricsBindAddress
     #[arg(long, value_name = "N", default_value_t = 10249)]
     metrics_port: u16,
+}
+
+#[derive(Debug, Args)]
+struct KubeProxy {
+    /// UID of kube-proxy's pod on this host, to tell its process from others of that name; repeat for more
+    #[arg(long, value_name = "UID")]
+    pod: Vec<String>,
+    /// How many Services the cluster has; the limits for reading the host's rules grow with it
+    #[arg(long, value_name = "N", default_value_t = 1000)]
+    service_count: usize,
+}
+
+impl KubeProxy {
+    fn known(&self) -> Known {
+        Known { pods: self.pod.clone(), services: self.service_count }
+    }
 }
 
 /// The kernel tells of links, rules and IPVS only to root.
@@ -46,6 +63,8 @@ pub(super) struct SurveyArgs {
     #[command(flatten)]
     metrics: Metrics,
     #[command(flatten)]
+    kube_proxy: KubeProxy,
+    #[command(flatten)]
     place: Where,
 }
 
@@ -53,7 +72,8 @@ impl SurveyArgs {
     pub(super) fn run(self) -> anyhow::Result<Exit> {
         let wish = Wish::parse("all", &self.scheduler).map_err(Refusal::usage)?;
         need_root()?;
-        let survey = survey(&self.place.root()?, &wish, self.metrics.metrics_port, &self.ask)?;
+        let survey =
+            survey(&self.place.root()?, &wish, self.metrics.metrics_port, &self.ask, &self.kube_proxy.known())?;
         self.place.print(&survey, || survey_text(&survey))?;
         Ok(Exit::Done)
     }
@@ -66,13 +86,15 @@ pub(super) struct LeftoversArgs {
     #[command(flatten)]
     metrics: Metrics,
     #[command(flatten)]
+    kube_proxy: KubeProxy,
+    #[command(flatten)]
     place: Where,
 }
 
 impl LeftoversArgs {
     pub(super) fn run(self) -> anyhow::Result<Exit> {
         need_root()?;
-        let (report, exit) = leftovers(&self.place.root()?, self.metrics.metrics_port)?;
+        let (report, exit) = leftovers(&self.place.root()?, self.metrics.metrics_port, &self.kube_proxy.known())?;
         self.place.print(&report, || report.text())?;
         Ok(exit)
     }
@@ -106,6 +128,8 @@ pub(super) struct CleanArgs {
     #[command(flatten)]
     metrics: Metrics,
     #[command(flatten)]
+    kube_proxy: KubeProxy,
+    #[command(flatten)]
     place: Where,
 }
 
@@ -120,6 +144,7 @@ impl CleanArgs {
             wait: self.wait,
             keep_virtual_servers: self.keep_virtual_servers,
             drain: self.drain,
+            known: self.kube_proxy.known(),
         };
         let (report, exit) = clean(&self.place.root()?, &options)?;
         self.place.print(&report, || clean_text(&report))?;
@@ -130,8 +155,7 @@ impl CleanArgs {
 /// The sender on standard input may be unable to end it: one line is all that is read.
 fn read_services(file: &Path) -> anyhow::Result<Vec<ServicePort>> {
     let (name, text) = if file.as_os_str() == "-" {
-        let mut line = String::new();
-        std::io::stdin().lock().read_line(&mut line).context("reading --services from standard input")?;
+        let line = driven::line().context("reading --services from standard input")?;
         ("standard input".to_owned(), line)
     } else {
         let name = file.display().to_string();

@@ -1,6 +1,5 @@
 //! `kpx-prep remediate`: switches kube-proxy's mode on a cluster that runs.
 
-use std::io::{BufRead as _, IsTerminal as _};
 use std::time::Duration;
 
 use clap::Args;
@@ -8,16 +7,20 @@ use futures::future::BoxFuture;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use super::cluster_args::{ClusterArgs, duration};
+use super::helper_setup::{HelperSetup, ask, can_confirm, question};
+use crate::cluster::client::Connection;
 use crate::cluster::facts::Facts;
-use crate::cluster::helper::{self, manifest::Image};
+use crate::cluster::helper::{self, manifest::Setup};
+use crate::cluster::lock::Lock;
 use crate::cluster::plan::Plan;
 use crate::cluster::remediate::{Operator, Options, remediate};
 use crate::cluster::remediation_report::plan_text;
 use crate::cluster::wish::{Goal, Wish};
-use crate::exit_code::{Exit, Refusal};
+use crate::exit_code::Exit;
 use crate::kubeadm::proxy::RawSettings;
 use crate::kubeadm::raw_options::RawOptions;
-use crate::report::{Format, print, serialize};
+use crate::report::say::{say, say_part};
+use crate::report::{Format, print, print_text, serialize};
 
 /// Switch kube-proxy to IPVS on a cluster that runs: node by node, proved, undone where it fails
 #[derive(Debug, Args)]
@@ -72,9 +75,8 @@ pub(super) struct RemediateArgs {
     /// How long connections through ipvs may go on after it was left
     #[arg(long, value_name = "DURATION", default_value = "5m", value_parser = duration, help_heading = "Nodes")]
     drain: Duration,
-    /// The node helper's image [default: the one that kpx-prep image makes]
-    #[arg(long, value_name = "NAME:TAG", help_heading = "Nodes")]
-    node_image: Option<String>,
+    #[command(flatten)]
+    helper: HelperSetup,
     /// Leave the node helper running at the end
     #[arg(long, help_heading = "Nodes")]
     keep_helper: bool,
@@ -114,19 +116,19 @@ pub(super) struct RemediateArgs {
 impl RemediateArgs {
     pub(super) fn run(self) -> anyhow::Result<Exit> {
         if self.remove_helper {
-            return self.take_helper_away();
+            return self.remove_helper();
         }
         let mut operator = Terminal { yes: self.yes, output: self.output };
         // Refused before anything is asked of the cluster.
-        if !self.dry_run {
-            operator.can_confirm()?;
+        if !self.dry_run || self.nodes {
+            can_confirm(self.yes)?;
         }
         let wish = self.wish();
         let options = Options {
             dry_run: self.dry_run,
             lease: self.lease_duration,
             // Without anything to prepare and to clean there is nothing to do on the nodes.
-            helper: (!self.assume_nodes_prepared || !self.no_clean).then(|| Image::new(self.node_image.as_deref())),
+            helper: self.needs_helper().then(|| self.helper.setup()),
             keep_helper: self.keep_helper,
         };
         let scope = self.cluster.scope(Vec::new());
@@ -135,10 +137,16 @@ impl RemediateArgs {
             remediate(&connection, &scope, &wish, options, &mut operator).await
         })?;
         match self.output {
-            Format::Text => print(&report.summary())?,
+            Format::Text => print_text(&report.summary())?,
             format => print(&serialize(&report, format)?)?,
         }
         Ok(exit)
+    }
+
+    /// Whether there may be something to do on the nodes: to clean, or to prepare for ipvs, which only a rollback decides later.
+    fn needs_helper(&self) -> bool {
+        let prepares = self.mode.as_deref().is_none_or(|mode| mode == "ipvs") && !self.assume_nodes_prepared;
+        prepares || !self.no_clean
     }
 
     fn wish(&self) -> Wish {
@@ -173,16 +181,19 @@ impl RemediateArgs {
 }
 
 impl RemediateArgs {
-    fn take_helper_away(&self) -> anyhow::Result<Exit> {
+    fn remove_helper(&self) -> anyhow::Result<Exit> {
         let removed = crate::cluster::run(async {
             let connection = self.cluster.access().connect().await?;
             let namespaces = helper::namespaces(&connection.client).await?;
             for namespace in &namespaces {
-                helper::remove(&connection.client, namespace).await?;
+                let lock = Lock::take(&connection.client, namespace, self.lease_duration).await?;
+                let removed = helper::remove(&connection.client, namespace, None, &lock).await;
+                lock.release().await;
+                removed?;
             }
             Ok(!namespaces.is_empty())
         })?;
-        anstream::eprintln!("{}", if removed { "the node helper is gone" } else { "there is no node helper" });
+        say(if removed { "node helper removed" } else { "no node helper found" });
         Ok(Exit::Done)
     }
 }
@@ -192,46 +203,32 @@ struct Terminal {
     output: Format,
 }
 
-impl Terminal {
-    fn can_confirm(&self) -> anyhow::Result<()> {
-        if self.yes || std::io::stdin().is_terminal() {
-            return Ok(());
-        }
-        Err(Refusal::usage(
-            "there is no terminal to ask for confirmation on: look at --dry-run, then give --yes; nothing was changed",
-        ))
-    }
-}
-
 impl Operator for Terminal {
     fn show(&mut self, facts: Option<&Facts>, plan: &Plan) -> anyhow::Result<()> {
         let text = plan_text(facts, plan);
         match self.output {
-            Format::Text => print(&text),
+            Format::Text => print_text(&text),
             // stdout is for the one document; whoever is to confirm must see the plan all the same.
             _ if !self.yes => {
-                anstream::eprint!("{text}");
+                say_part(&text);
                 Ok(())
             }
             _ => Ok(()),
         }
     }
 
-    fn confirm<'a>(&'a mut self, plan: &'a Plan) -> BoxFuture<'a, anyhow::Result<bool>> {
-        Box::pin(async move {
-            if self.yes {
-                return Ok(true);
-            }
-            self.can_confirm()?;
-            anstream::eprint!("Switch kube-proxy to {}? [y/N] ", plan.to.unwrap_or("?"));
-            // On a thread of its own, which may wait for ever: the run can be interrupted meanwhile.
-            let answer = tokio::task::spawn_blocking(|| {
-                let mut answer = String::new();
-                std::io::stdin().lock().read_line(&mut answer).map(|_| answer)
-            });
-            let answer = answer.await??;
-            Ok(matches!(answer.trim().to_lowercase().as_str(), "y" | "yes"))
-        })
+    fn confirm_helper<'a>(
+        &'a mut self,
+        setup: &'a Setup,
+        cluster: &'a Connection,
+        nodes: usize,
+    ) -> BoxFuture<'a, anyhow::Result<bool>> {
+        Box::pin(async move { ask(self.yes, &question(setup, cluster, nodes)).await })
+    }
+
+    fn confirm<'a>(&'a mut self, plan: &'a Plan, cluster: &'a Connection) -> BoxFuture<'a, anyhow::Result<bool>> {
+        let question = format!("Switch kube-proxy to {} on {}? [y/N] ", plan.to.unwrap_or("?"), cluster.place());
+        Box::pin(async move { ask(self.yes, &question).await })
     }
 }
 

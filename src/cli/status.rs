@@ -7,17 +7,22 @@ use anyhow::Context as _;
 use clap::Args;
 
 use super::cluster_args::{ClusterArgs, ClusterFormat};
+use super::helper_setup::{HelperSetup, ask, can_confirm, question};
 use crate::cluster::client::Connection;
 use crate::cluster::facts::Facts;
-use crate::cluster::helper::{Helper, Must, manifest::Image};
-use crate::cluster::interrupt::Interrupt;
+use crate::cluster::helper::{Helper, Must};
+use crate::cluster::interrupt::{Interrupt, Signals};
+use crate::cluster::lock::Lock;
 use crate::cluster::observe::{Scope, look_at_hosts, observe};
 use crate::cluster::status_report::StatusReport;
 use crate::exit_code::{Exit, Refusal};
-use crate::report::{Format, print};
+use crate::report::say::say;
+use crate::report::{Format, print, print_rendered};
 
 /// How often `--watch` looks.
 const INTERVAL: Duration = Duration::from_secs(3);
+/// How long the lock lasts without being renewed, as remediate's.
+const LEASE: Duration = Duration::from_secs(15);
 
 /// Show which mode every kube-proxy of a cluster really runs, and how that was proved
 #[derive(Debug, Args)]
@@ -34,9 +39,11 @@ pub(super) struct StatusArgs {
     /// Look at the nodes' hosts too: modules, and what other modes left; starts the node helper and takes it away again
     #[arg(long, conflicts_with = "watch")]
     nodes: bool,
-    /// The node helper's image [default: the one that kpx-prep image makes]
-    #[arg(long, value_name = "NAME:TAG", requires = "nodes")]
-    node_image: Option<String>,
+    #[command(flatten)]
+    helper: HelperSetup,
+    /// Skip the confirmation prompt before the node helper is started
+    #[arg(short, long)]
+    yes: bool,
     /// Look again and again, until interrupted
     #[arg(short, long)]
     watch: bool,
@@ -49,6 +56,9 @@ pub(super) struct StatusArgs {
 
 impl StatusArgs {
     pub(super) fn run(self) -> anyhow::Result<Exit> {
+        if self.nodes {
+            can_confirm(self.yes)?;
+        }
         let scope = self.cluster.scope(self.node.clone());
         crate::cluster::run(async {
             let connection = self.cluster.access().connect().await?;
@@ -60,7 +70,7 @@ impl StatusArgs {
                 self.look_at_nodes(&connection, &mut facts).await?;
             }
             let report = StatusReport::new(&facts);
-            print(&self.render(&report)?)?;
+            print_rendered(&self.render(&report)?, self.output.format())?;
             Ok(report.exit())
         })
     }
@@ -71,20 +81,42 @@ impl StatusArgs {
 
     async fn look_at_nodes(&self, connection: &Connection, facts: &mut Facts) -> anyhow::Result<()> {
         let (Some(kube_proxy), Some(config)) = (facts.kube_proxy.clone(), facts.config.clone()) else { return Ok(()) };
-        let image = Image::new(self.node_image.as_deref());
+        let setup = self.helper.setup();
         let interrupt = Interrupt::listen().context("listening for signals; nothing was changed")?;
-        let helper = Helper::start(connection, &kube_proxy.namespace, &image).await?;
-        let looked = tokio::select! {
-            looked = look_at_hosts(&helper, facts, Must::RunOnOne, &config.text, &[]) => looked,
-            () = interrupt.asked() => Err(Refusal::interrupted("interrupted; the node helper was taken away")),
+        let nodes = facts.proxy_nodes().filter(|node| node.ready).count();
+        let question = question(&setup, connection, nodes);
+        let confirmed = tokio::select! {
+            confirmed = ask(self.yes, &question) => confirmed?,
+            () = interrupt.asked() => false,
         };
-        helper.end().await;
+        if !confirmed {
+            return Err(Refusal::interrupted("the node helper was not started; nothing was changed"));
+        }
+        let lock = tokio::select! {
+            lock = Lock::take(&connection.client, &kube_proxy.namespace, LEASE) => lock?,
+            () = interrupt.asked() => {
+                return Err(Refusal::interrupted("interrupted while waiting for the lock; nothing was changed"));
+            }
+        };
+        let looked = match Helper::start(connection, &kube_proxy.namespace, &setup, &lock).await {
+            Err(error) => Err(error),
+            Ok(helper) => {
+                let looked = tokio::select! {
+                    looked = look_at_hosts(&helper, facts, Must::RunOnOne, &config.text, &[]) => looked,
+                    () = interrupt.asked() => Err(Refusal::interrupted("interrupted; the node helper was removed")),
+                };
+                helper.end().await;
+                looked
+            }
+        };
+        lock.release().await;
         looked
     }
 
     async fn watch(&self, connection: &Connection, scope: &Scope) -> anyhow::Result<Exit> {
         let redraw = self.output.format() == Format::Text && std::io::stdout().is_terminal();
         let mut shown = None;
+        let mut signals = Signals::listen().context("listening for signals")?;
         loop {
             match observe(connection, scope).await {
                 Ok(facts) => {
@@ -93,17 +125,17 @@ impl StatusArgs {
                         if redraw {
                             print("\x1b[H\x1b[2J")?;
                         }
-                        print(&self.render(&report)?)?;
+                        print_rendered(&self.render(&report)?, self.output.format())?;
                         shown = Some(report);
                     }
                 }
                 // A cluster that is away for a moment is no reason to stop watching it.
-                Err(error) if shown.is_some() => anstream::eprintln!("warning: {error:#}"),
+                Err(error) if shown.is_some() => say(&format!("warning: {error:#}")),
                 Err(error) => return Err(error),
             }
             tokio::select! {
                 () = tokio::time::sleep(INTERVAL) => {}
-                _ = tokio::signal::ctrl_c() => return Ok(Exit::Interrupted),
+                () = signals.received() => return Ok(Exit::Interrupted),
             }
         }
     }

@@ -5,10 +5,14 @@ use std::future::Future;
 use std::time::Duration;
 
 use kube::api::{Api, ListParams};
+use kube::client::AuthError;
 use kube::core::{Object, ObjectList, Request};
 use serde::de::DeserializeOwned;
 
+use super::bounded_client::{Unanswered, unanswered};
 use super::lean::Lean;
+use crate::boot_clock::BootInstant;
+use crate::report::foreign::foreign;
 
 /// How many objects a list asks for at a time: kubectl's own chunk size.
 const PAGE: u32 = 500;
@@ -17,6 +21,10 @@ const PAGE: u32 = 500;
 const WAITS: [u64; 9] = [200, 400, 800, 1600, 3200, 5000, 5000, 5000, 5000];
 /// How often a list may start anew because its continue token expired.
 const FRESH_STARTS: u32 = 3;
+/// How many pages a list may have: a million objects.
+const PAGES: usize = 2000;
+/// How long a call is tried again; the last try may take its own time beyond that.
+pub const PATIENCE: Duration = Duration::from_secs(40);
 
 /// The HTTP status of a refusal by the API server.
 pub fn code(error: &kube::Error) -> Option<u16> {
@@ -26,17 +34,35 @@ pub fn code(error: &kube::Error) -> Option<u16> {
     }
 }
 
-/// Whether the same call may well succeed a little later.
+/// Whether the same call may well succeed a little later. What is wrong with a certificate is wrong the next time too; and
+/// what never ends is not read twice.
 pub fn is_transient(error: &kube::Error) -> bool {
     match error {
+        _ if is_about_tls(error) => false,
+        _ if matches!(unanswered(error), Some(Unanswered::TooLong { .. } | Unanswered::Token(..))) => false,
         kube::Error::Api(status) => matches!(status.code, 429 | 500 | 502 | 503 | 504),
         kube::Error::HyperError(_) | kube::Error::Service(_) | kube::Error::ReadEvents(_) => true,
         _ => false,
     }
 }
 
-/// Whether nothing listens at the API server's address, or it cannot be found.
+/// Whether the other side, or this one, did not like a certificate, or does not speak TLS at all. In the words of rustls
+/// (`rustls::Error`), which kube hands on as text only.
+fn is_about_tls(error: &kube::Error) -> bool {
+    if matches!(error, kube::Error::Api(_)) {
+        return false;
+    }
+    let text = chain(error);
+    ["invalid peer certificate", "received fatal alert", "received corrupt message", "no server certificate"]
+        .iter()
+        .any(|sign| text.contains(sign))
+}
+
+/// Whether nothing listens at the API server's address, it cannot be found, or it said nothing in the time that it had.
 pub fn is_unreachable(error: &kube::Error) -> bool {
+    if matches!(unanswered(error), Some(Unanswered::Silent { .. })) {
+        return true;
+    }
     let text = plain(error);
     ["Connection refused", "dns error", "failed to lookup"].iter().any(|sign| text.contains(sign))
 }
@@ -59,17 +85,26 @@ where
     C: FnMut() -> F,
     F: Future<Output = kube::Result<T>>,
 {
-    for wait in WAITS {
+    let from = BootInstant::now();
+    for wait in tries() {
         match call().await {
-            Err(error) if is_transient(&error) => {
-                let wait = Duration::from_millis(wait).max(asked_for(&error));
-                tracing::info!("{}; trying again in {wait:?}", plain(&error));
-                tokio::time::sleep(wait).await;
-            }
+            Err(error) if is_transient(&error) && from.elapsed() < PATIENCE => pause_after(&error, wait).await,
             result => return result,
         }
     }
     call().await
+}
+
+/// How long to wait after each try of a call but the last.
+pub fn tries() -> impl Iterator<Item = Duration> {
+    WAITS.into_iter().map(Duration::from_millis)
+}
+
+/// Waits after a try that failed: that long, or as long as the server asks for.
+pub async fn pause_after(error: &kube::Error, wait: Duration) {
+    let wait = wait.max(asked_for(error));
+    tracing::info!("{}; trying again in {wait:?}", plain(error));
+    tokio::time::sleep(wait).await;
 }
 
 /// Walks through a list page by page, so that no more than one page is in memory.
@@ -92,7 +127,7 @@ where
 {
     let mut starts = 0;
     let mut token: Option<String> = None;
-    loop {
+    for _ in 0..PAGES {
         let mut page = params.clone().limit(PAGE);
         page.continue_token.clone_from(&token);
         let get = || async {
@@ -117,6 +152,7 @@ where
             Err(error) => return Err(error),
         }
     }
+    Err(kube::Error::Service(format!("the list has more than {PAGES} pages: it is not read any further").into()))
 }
 
 /// The whole list, each object turned into what is needed of it as soon as its page is read.
@@ -151,13 +187,24 @@ where
 /// What an error means, without what a person does not need.
 pub fn plain(error: &kube::Error) -> String {
     match error {
-        kube::Error::Api(status) if status.message.is_empty() => format!("{} ({})", status.reason, status.code),
-        kube::Error::Api(status) => status.message.clone(),
+        _ if unanswered(error).is_some() => unanswered(error).map(ToString::to_string).unwrap_or_default(),
+        // Its own words hold all that the plugin printed, tokens too.
+        kube::Error::Auth(AuthError::AuthExecRun { out, .. }) => {
+            let said = String::from_utf8_lossy(&out.stderr);
+            let last = said.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or_default();
+            format!("the credential plugin failed with {}: {}", out.status, foreign(last))
+                .trim_end_matches([':', ' '])
+                .to_owned()
+        }
+        kube::Error::Api(status) if status.message.is_empty() => {
+            format!("{} ({})", foreign(&status.reason), status.code)
+        }
+        kube::Error::Api(status) => foreign(&status.message),
         other => chain(other),
     }
 }
 
-/// An error with its causes, none said twice.
+/// An error with its causes, none said twice, in one line.
 pub fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
@@ -168,5 +215,5 @@ pub fn chain(error: &dyn std::error::Error) -> String {
         }
         source = cause.source();
     }
-    text
+    foreign(&text)
 }

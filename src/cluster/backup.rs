@@ -9,12 +9,13 @@ use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::ConfigMap;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::ResourceExt as _;
-use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams};
+use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams, Preconditions};
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
 
-use super::api::{code, retried};
+use super::api::retried;
 use super::facts::ConfigFacts;
+use super::guard::Guard;
 
 /// How many are kept.
 pub const KEPT: usize = 10;
@@ -27,6 +28,8 @@ const OF: &str = "kpx-prep/configmap";
 const KEY: &str = "kpx-prep/key";
 const REPLACED_AT: &str = "kpx-prep/replaced-at";
 const WRITTEN: &str = "kpx-prep/written";
+/// How often keeping it is tried where another program changes it at the same time.
+const CONFLICTS: usize = 5;
 /// Annotations may have 256 KiB altogether.
 const LONGEST_WRITTEN: usize = 128 * 1024;
 
@@ -37,8 +40,12 @@ pub struct Backup {
     pub name: String,
     /// Whose original it is.
     pub of: String,
-    /// When it was last replaced, as RFC 3339 with fractions: sorts by time.
+    /// When it was last replaced, as RFC 3339, by the clock of the machine that did it: for people only.
     pub replaced_at: String,
+    /// Its UID.
+    pub uid: String,
+    /// Its resourceVersion, which tells the order in which the API server stored them.
+    pub resource_version: String,
     /// The configuration.
     pub text: String,
     /// What it was replaced by, if that is known.
@@ -70,7 +77,14 @@ pub fn name_of(
     format!("{PREFIX}{hex}")
 }
 
-/// All backups of a `ConfigMap`, newest first.
+/// The order in which the API server stored objects, by their resourceVersion: a decimal number that grows with each write
+/// (kubernetes/enhancements KEP-5504; etcd's revision before). Clocks of operators' machines tell no order.
+fn stored(resource_version: &str) -> (usize, &str) {
+    let digits = resource_version.trim_start_matches('0');
+    (digits.len(), digits)
+}
+
+/// All backups of a `ConfigMap`, newest first, by the API server's order.
 ///
 /// # Errors
 /// What the API server says.
@@ -78,8 +92,13 @@ pub async fn list(api: &Api<ConfigMap>, of: &str, key: &str) -> kube::Result<Vec
     let params = ListParams::default().labels(&format!("{}={}", MANAGED_BY.0, MANAGED_BY.1));
     let all = retried(|| api.list(&params)).await?;
     let mut backups: Vec<_> = all.items.iter().filter_map(|config_map| read(config_map, of, key)).collect();
-    backups.sort_by(|a, b| b.replaced_at.cmp(&a.replaced_at));
+    backups.sort_by(|a, b| stored(&b.resource_version).cmp(&stored(&a.resource_version)));
     Ok(backups)
+}
+
+/// Of backups, newest first, those that are too many. Never the one that this run made.
+fn superfluous<'a>(backups: &'a [Backup], own: Option<&str>) -> Vec<&'a Backup> {
+    backups.iter().skip(KEPT).filter(|backup| Some(backup.name.as_str()) != own).collect()
 }
 
 fn read(config_map: &ConfigMap, of: &str, key: &str) -> Option<Backup> {
@@ -91,7 +110,9 @@ fn read(config_map: &ConfigMap, of: &str, key: &str) -> Option<Backup> {
     Some(Backup {
         name,
         of: of.to_owned(),
-        replaced_at: annotation(REPLACED_AT)?,
+        replaced_at: annotation(REPLACED_AT).unwrap_or_default(),
+        uid: config_map.uid()?,
+        resource_version: config_map.resource_version()?,
         text: config_map.data.as_ref()?.get(key)?.clone(),
         written: annotation(WRITTEN),
     })
@@ -121,7 +142,6 @@ fn object(config: &ConfigFacts, written: &str) -> ConfigMap {
 }
 
 fn now() -> String {
-    // All the same width, so that texts sort as times do.
     format!("{:.6}", jiff::Timestamp::now())
 }
 
@@ -129,34 +149,53 @@ fn now() -> String {
 /// the new time and the new replacement.
 ///
 /// # Errors
-/// What the API server says, or that something else has this name.
-pub async fn keep(api: &Api<ConfigMap>, config: &ConfigFacts, written: &str, dry_run: bool) -> anyhow::Result<String> {
+/// That the lock was lost, what the API server says, or that something else has this name.
+pub async fn keep(
+    api: &Api<ConfigMap>,
+    config: &ConfigFacts,
+    written: &str,
+    guard: Guard<'_>,
+) -> anyhow::Result<String> {
     let backup = object(config, written);
     let name = backup.name_any();
     let doing = || format!("keeping the original of ConfigMap {} as ConfigMap {name}", config.name);
-    let create = PostParams { dry_run, ..PostParams::default() };
-    match retried(|| api.create(&create, &backup)).await {
+    let create = PostParams { dry_run: guard.is_dry_run(), ..PostParams::default() };
+    match guard.write(async || api.create(&create, &backup).await).await {
         Ok(_) => return Ok(name),
-        Err(error) if code(&error) == Some(409) => {}
+        Err(error) if error.code() == Some(409) => {}
         Err(error) => return Err(error).with_context(doing),
     }
-    let there = retried(|| api.get(&name)).await.with_context(doing)?;
-    anyhow::ensure!(
-        there.data.as_ref() == Some(&config.data) && there.binary_data.unwrap_or_default() == config.binary_data,
-        "{}: a ConfigMap of that name holds something else; nothing was changed; rename or delete it",
-        doing()
-    );
-    let patch = Patch::Merge(json!({"metadata": {"annotations": backup.metadata.annotations}}));
-    let params = PatchParams { dry_run, ..PatchParams::default() };
-    retried(|| api.patch(&name, &params, &patch)).await.with_context(doing)?;
-    Ok(name)
+    let params = PatchParams { dry_run: guard.is_dry_run(), ..PatchParams::default() };
+    for _ in 0..CONFLICTS {
+        let there = retried(|| api.get(&name)).await.with_context(doing)?;
+        anyhow::ensure!(
+            there.data.as_ref() == Some(&config.data)
+                && there.binary_data.clone().unwrap_or_default() == config.binary_data,
+            "{}: a ConfigMap of that name holds something else; nothing was changed; rename or delete it",
+            doing()
+        );
+        let metadata = json!({
+            "resourceVersion": there.metadata.resource_version, "annotations": backup.metadata.annotations,
+        });
+        let patch = Patch::Merge(json!({"metadata": metadata}));
+        match guard.write(async || api.patch(&name, &params, &patch).await).await {
+            Ok(_) => return Ok(name),
+            Err(error) if error.code() == Some(409) => {}
+            Err(error) => return Err(error).with_context(doing),
+        }
+    }
+    anyhow::bail!("{}: it is changed all the time by another program; nothing else was changed", doing())
 }
 
-/// Deletes all but the newest [`KEPT`]. A failure is no reason to stop: the next run deletes them.
-pub async fn prune(api: &Api<ConfigMap>, of: &str, key: &str) {
+/// Deletes all but the newest [`KEPT`], and never `own`, the one that this run made. A failure is no reason to stop: the
+/// next run deletes them.
+pub async fn prune(api: &Api<ConfigMap>, of: &str, key: &str, own: Option<&str>, guard: Guard<'_>) {
     let Ok(backups) = list(api, of, key).await else { return };
-    for old in backups.iter().skip(KEPT) {
-        if let Err(error) = api.delete(&old.name, &DeleteParams::default()).await {
+    for old in superfluous(&backups, own) {
+        let preconditions =
+            Preconditions { uid: Some(old.uid.clone()), resource_version: Some(old.resource_version.clone()) };
+        let params = DeleteParams::default().preconditions(preconditions);
+        if let Err(error) = guard.once(async || api.delete(&old.name, &params).await).await {
             tracing::warn!("deleting the old backup {}: {error}", old.name);
         }
     }
@@ -187,9 +226,26 @@ mod tests {
     }
 
     #[test]
-    fn times_sort_as_texts() {
-        let (first, second) = (now(), now());
-        assert_eq!(first.len(), "2026-11-23T00:00:00.000000Z".len());
-        assert!(first <= second);
+    fn ordered_by_what_the_api_server_stored() {
+        let mut versions = ["10", "9", "100", "1000000000000000000000", "99", "0099"];
+        versions.sort_by(|a, b| stored(a).cmp(&stored(b)));
+        assert_eq!(versions, ["9", "10", "99", "0099", "100", "1000000000000000000000"]);
+    }
+
+    #[test]
+    fn the_own_backup_is_never_too_many() {
+        let backup = |number: usize| Backup {
+            name: format!("{PREFIX}{number}"),
+            of: "kube-proxy".to_owned(),
+            replaced_at: String::new(),
+            uid: String::new(),
+            resource_version: number.to_string(),
+            text: String::new(),
+            written: None,
+        };
+        let backups: Vec<_> = (0..KEPT + 2).map(backup).collect();
+        let names = |own| superfluous(&backups, own).iter().map(|backup| backup.name.clone()).collect::<Vec<_>>();
+        assert_eq!(names(None), [format!("{PREFIX}10"), format!("{PREFIX}11")]);
+        assert_eq!(names(Some("kpx-prep-backup-11")), [format!("{PREFIX}10")]);
     }
 }

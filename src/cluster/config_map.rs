@@ -6,8 +6,9 @@ use kube::api::{Api, Patch, PatchParams};
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
 
-use super::api::{code, is_transient, retried};
+use super::api::{is_transient, retried};
 use super::facts::{ConfigFacts, HashAnnotation};
+use super::guard::{Guard, Unwritten};
 use super::proxy_config;
 
 /// kubeadm's annotation (cmd/kubeadm/app/constants, `ComponentConfigHashAnnotationKey`).
@@ -110,8 +111,8 @@ fn owner(config_map: &ConfigMap) -> Option<String> {
 pub enum WriteError {
     /// Somebody wrote it since it was read.
     Conflict,
-    /// Anything else.
-    Failed(kube::Error),
+    /// The lock was lost, or the API server refused.
+    Failed(Unwritten),
 }
 
 /// Who writes this text, for managedFields. An API server renews the time of an entry only if it changes (seen with
@@ -133,31 +134,31 @@ pub async fn write(
     api: &Api<ConfigMap>,
     config: &ConfigFacts,
     text: &str,
-    dry_run: bool,
+    guard: Guard<'_>,
 ) -> Result<Option<i64>, WriteError> {
     let patch = Patch::Merge(json!({
         "metadata": {"resourceVersion": config.resource_version},
         "data": {config.key.as_str(): text},
     }));
-    let params = PatchParams { dry_run, field_manager: Some(field_manager(text)), ..PatchParams::default() };
+    let params =
+        PatchParams { dry_run: guard.is_dry_run(), field_manager: Some(field_manager(text)), ..PatchParams::default() };
     // After a broken connection, what looks like somebody else's write may be our own.
     let mut maybe_ours = false;
+    let send = async || api.patch(&config.name, &params, &patch).await;
     for wait in [200, 400, 800, 1600, 3200] {
-        let error = match api.patch(&config.name, &params, &patch).await {
+        let error = match guard.once(send).await {
             Ok(written) => return Ok(changed(&written, &config.key)),
             Err(error) => error,
         };
-        if code(&error) == Some(409) {
-            if !maybe_ours {
-                return Err(WriteError::Conflict);
-            }
-        } else if is_transient(&error) {
-            maybe_ours = true;
-        } else {
-            return Err(WriteError::Failed(error));
+        match &error {
+            Unwritten::Refused(_) if error.code() == Some(409) && !maybe_ours => return Err(WriteError::Conflict),
+            Unwritten::Refused(_) if error.code() == Some(409) => {}
+            Unwritten::Refused(refused) if is_transient(refused) => maybe_ours = true,
+            _ => return Err(WriteError::Failed(error)),
         }
         tokio::time::sleep(std::time::Duration::from_millis(wait)).await;
-        let now = retried(|| api.get(&config.name)).await.map_err(WriteError::Failed)?;
+        let read = retried(|| api.get(&config.name)).await;
+        let now = read.map_err(|error| WriteError::Failed(Unwritten::Refused(error)))?;
         if now.resource_version().as_deref() == Some(config.resource_version.as_str()) {
             continue;
         }
@@ -166,8 +167,5 @@ pub async fn write(
             _ => Err(WriteError::Conflict),
         };
     }
-    api.patch(&config.name, &params, &patch)
-        .await
-        .map(|written| changed(&written, &config.key))
-        .map_err(WriteError::Failed)
+    guard.once(send).await.map(|written| changed(&written, &config.key)).map_err(WriteError::Failed)
 }

@@ -4,17 +4,20 @@ use k8s_openapi::api::core::v1::ObjectReference;
 use kube::runtime::events::{Event, EventType, Recorder, Reporter};
 
 use super::daemon_set::KubeProxy;
+use super::lock::Lock;
+use crate::report::foreign::shortened;
 
 /// Where events go.
 #[derive(Clone)]
 pub struct Events {
     client: kube::Client,
     reference: ObjectReference,
+    lock: Lock,
 }
 
 impl Events {
-    /// On this `DaemonSet`.
-    pub fn new(client: kube::Client, kube_proxy: &KubeProxy) -> Self {
+    /// On this `DaemonSet`, as long as this lock is held.
+    pub fn new(client: kube::Client, kube_proxy: &KubeProxy, lock: &Lock) -> Self {
         let reference = ObjectReference {
             api_version: Some("apps/v1".to_owned()),
             kind: Some("DaemonSet".to_owned()),
@@ -23,7 +26,7 @@ impl Events {
             uid: Some(kube_proxy.uid.clone()),
             ..ObjectReference::default()
         };
-        Self { client, reference }
+        Self { client, reference, lock: lock.clone() }
     }
 
     /// Something as intended.
@@ -36,7 +39,8 @@ impl Events {
         self.publish(EventType::Warning, reason, note).await;
     }
 
-    async fn publish(&self, type_: EventType, reason: &str, mut note: String) {
+    async fn publish(&self, type_: EventType, reason: &str, note: String) {
+        let mut note = shortened(&note, 1000);
         // The API server takes 1024 bytes.
         while note.len() > 1000 {
             note.pop();
@@ -51,6 +55,9 @@ impl Events {
         // A recorder of its own for each: one recorder folds events of a kind into a series and loses their notes.
         let recorder =
             Recorder::new(self.client.clone(), Reporter { controller: "kpx-prep".to_owned(), instance: None });
+        if self.lock.ask().await.is_err() {
+            return;
+        }
         if let Err(error) = recorder.publish(&event, &self.reference).await {
             tracing::warn!("publishing the event {reason}: {error}");
         }

@@ -11,12 +11,15 @@ use super::proof::Proof;
 use super::proxy_config::{ProxyConfig, target};
 use crate::messages::Survey;
 use crate::mode::ProxyMode;
+use crate::report::foreign::foreign;
 
 /// A cluster as it was observed.
 #[derive(Clone, Debug)]
 pub struct Facts {
     /// The API server's address.
     pub server: String,
+    /// The kubeconfig's context that led there; nothing for a pod's service account.
+    pub context: Option<String>,
     /// The API server's version, as it says it.
     pub version: String,
     /// What kind of cluster it is.
@@ -115,6 +118,8 @@ pub struct PodFacts {
     pub name: String,
     /// Its uid.
     pub uid: String,
+    /// The id by which the kubelet names its cgroup: its uid, or a static pod's own.
+    pub cgroup: String,
     /// Its node.
     pub node: String,
     /// kube-proxy's image.
@@ -129,6 +134,8 @@ pub struct PodFacts {
     pub ready: bool,
     /// How often kube-proxy was started again.
     pub restarts: u32,
+    /// When kube-proxy's container was started, in seconds since 1970, by its kubelet.
+    pub started: Option<i64>,
     /// Why kube-proxy waits to be started, if it does.
     pub waiting: Option<String>,
     /// The template revision that it was made from.
@@ -139,6 +146,14 @@ impl NodeFacts {
     /// What the node helper saw of its host, if it could look.
     pub fn survey(&self) -> Option<&Survey> {
         self.host.as_ref()?.as_ref().ok()
+    }
+}
+
+/// A cluster in words: the API server's address, and the context that led to it.
+pub fn place(server: &str, context: Option<&str>) -> String {
+    match context {
+        Some(context) => format!("{server} (context {})", foreign(context)),
+        None => server.to_owned(),
     }
 }
 

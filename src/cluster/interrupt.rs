@@ -1,10 +1,43 @@
-//! Ctrl-C and SIGTERM: the first asks to stop at the next safe point, the second stops at once.
+//! Ctrl-C, SIGTERM and SIGHUP: the first asks to stop at the next safe point, the second stops at once.
 
-use tokio::signal::unix::{SignalKind, signal};
+use futures::future::select_all;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
-use super::progress::say;
 use crate::exit_code::Exit;
+use crate::report::say::say;
+
+/// The signals that ask to stop. One that was ignored from the start stays ignored: nohup does that to SIGHUP, a shell to the
+/// SIGINT of what runs in the background.
+pub struct Signals(Vec<Signal>);
+
+impl Signals {
+    /// Listens from now on.
+    ///
+    /// # Errors
+    /// If the system refuses a signal handler.
+    pub fn listen() -> std::io::Result<Self> {
+        let ignored = ignored();
+        let kinds = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()];
+        let heard = kinds.into_iter().filter(|kind| ignored & (1 << (kind.as_raw_value() - 1)) == 0);
+        heard.map(signal).collect::<std::io::Result<_>>().map(Self)
+    }
+
+    /// Returns when one was received.
+    pub async fn received(&mut self) {
+        if self.0.is_empty() {
+            return std::future::pending().await;
+        }
+        select_all(self.0.iter_mut().map(|signal| Box::pin(signal.recv()))).await;
+    }
+}
+
+/// The signals that this process ignores, a bit each (`SigIgn` in `proc_pid_status(5)`).
+fn ignored() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    line.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0)
+}
 
 /// Whether someone asked to stop.
 #[derive(Clone)]
@@ -17,18 +50,15 @@ impl Interrupt {
     /// If the system refuses a signal handler.
     pub fn listen() -> std::io::Result<Self> {
         let (sender, receiver) = watch::channel(false);
-        let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+        let mut signals = Signals::listen()?;
         tokio::spawn(async move {
             loop {
-                tokio::select! {
-                    _ = interrupt.recv() => {}
-                    _ = terminate.recv() => {}
-                }
+                signals.received().await;
                 if *sender.borrow() {
-                    say("stopped at once; run again to see what stands and go on");
+                    say("stopped at once; run again to see the state and go on");
                     std::process::exit(Exit::Interrupted as i32);
                 }
-                say("stopping after the pods in flight; once more stops at once");
+                say("stopping after the current batch; press Ctrl-C again to stop immediately");
                 sender.send_replace(true);
             }
         });

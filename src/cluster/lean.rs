@@ -6,6 +6,10 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference,
 use kube::core::Object;
 use serde::Deserialize;
 
+/// What the kubelet calls a static pod, in place of the UID of its mirror at the API server (`ConfigHashAnnotationKey`,
+/// pkg/kubelet/types/constants.go).
+pub const CONFIG_HASH: &str = "kubernetes.io/config.hash";
+
 /// An object as it is read from a list.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(from = "Raw<P, U>", bound(deserialize = "P: Deserialize<'de> + Default, U: Deserialize<'de>"))]
@@ -34,7 +38,15 @@ struct Metadata {
     creation_timestamp: Option<Time>,
     deletion_timestamp: Option<Time>,
     labels: Option<BTreeMap<String, String>>,
+    annotations: Option<Annotations>,
     owner_references: Option<Vec<OwnerReference>>,
+}
+
+/// Of annotations, which may be long, only what is needed of a listed object.
+#[derive(Deserialize)]
+struct Annotations {
+    #[serde(rename = "kubernetes.io/config.hash")]
+    config_hash: Option<String>,
 }
 
 impl<P: Clone, U: Clone> From<Raw<P, U>> for Lean<P, U> {
@@ -48,6 +60,10 @@ impl<P: Clone, U: Clone> From<Raw<P, U>> for Lean<P, U> {
             creation_timestamp: raw.metadata.creation_timestamp,
             deletion_timestamp: raw.metadata.deletion_timestamp,
             labels: raw.metadata.labels,
+            annotations: raw
+                .metadata
+                .annotations
+                .and_then(|annotations| Some(BTreeMap::from([(CONFIG_HASH.to_owned(), annotations.config_hash?)]))),
             owner_references: raw.metadata.owner_references,
             ..ObjectMeta::default()
         };

@@ -1,164 +1,325 @@
-//! One run at a time: a Lease beside kube-proxy, renewed while the run lasts.
+//! One run at a time: a Lease beside kube-proxy, renewed while the run lasts, asked before every write.
 //!
-//! Whoever finds it held watches it for one lease duration by its own clock: renewed, and the holder is at work;
-//! not renewed, and it is taken over. No two machines' clocks are compared. As client-go's leader election does it
-//! (tools/leaderelection).
+//! A run that finds the Lease held watches it for one lease duration by its own clock: renewed, and the holder is alive; not
+//! renewed, and the Lease is taken over. No two machines' clocks are compared. The holder stops acting at two thirds of that
+//! time, so before another run may take over (client-go's leader election does the same: `LeaseDuration` 15 s,
+//! `RenewDeadline` 10 s, tools/leaderelection).
+//!
+//! A process can be frozen between asking and sending; no lock helps against that. So every write also carries the UID or
+//! resourceVersion of what was read before asking, and what can carry neither, the node helper's `DaemonSet`, belongs to
+//! this Lease (ownerReferences). The Lease is deleted at the end of a run: what a frozen run makes later is collected by
+//! Kubernetes' garbage collector.
 
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use anyhow::Context as _;
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta, OwnerReference};
 use kube::ResourceExt as _;
-use kube::api::{Api, PostParams};
-use tokio::sync::watch;
+use kube::api::{Api, DeleteParams, PostParams, Preconditions};
+use tokio::sync::Mutex;
 use tokio::task::JoinHandle;
-use tokio::time::Instant;
 
-use super::api::{code, retried};
+use super::api::{code, get, is_transient, plain, retried};
+use crate::boot_clock::BootInstant;
 use crate::exit_code::Refusal;
+use crate::report::say::{say, still_waiting};
 
 /// The Lease's name.
 pub const NAME: &str = "kpx-prep";
+/// How long an API server that does not answer may take until the lock counts as lost: as long as any other call is tried.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// Between two tries of renewing.
+const PAUSE: Duration = Duration::from_millis(500);
 
-/// A lock that is held until it is released, lost, or not renewed any more.
-pub struct Lock {
+/// The lock was lost: nothing more may be changed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the lock was lost: {0}")]
+pub struct Lost(String);
+
+/// A lock that is held until it is released or lost.
+#[derive(Clone)]
+pub struct Lock(Arc<Shared>);
+
+struct Shared {
     api: Api<Lease>,
+    /// namespace/name
+    place: String,
     holder: String,
-    lost: watch::Receiver<bool>,
-    renewal: JoinHandle<()>,
+    uid: String,
+    duration: Duration,
+    /// When the last renewal that succeeded was sent.
+    renewed: std::sync::Mutex<BootInstant>,
+    /// The Lease's resourceVersion after it. Held while it is renewed.
+    version: Mutex<String>,
+    lost: OnceLock<Lost>,
+    renewal: OnceLock<JoinHandle<()>>,
+    /// Whether another run held it when this one came.
+    contended: bool,
+}
+
+/// What one try of renewing came to.
+enum Renewal {
+    Done,
+    Lost(String),
+    /// No answer, or none that tells.
+    Unknown(String),
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        if let Some(renewal) = self.renewal.get() {
+            renewal.abort();
+        }
+    }
 }
 
 impl Lock {
-    /// Takes the lock; waits one lease duration where somebody seems to hold it.
+    /// Takes the lock; waits one lease duration where another run seems to hold it.
     ///
     /// # Errors
-    /// A check that says no, with the holder's name, if another run is at work; and what else the API server says.
+    /// A refused check (exit status 3) with the holder's name if another run is in progress; and what else the API server
+    /// says. Nothing was changed then.
     pub async fn take(client: &kube::Client, namespace: &str, duration: Duration) -> anyhow::Result<Self> {
         let api = Api::<Lease>::namespaced(client.clone(), namespace);
+        let place = format!("{namespace}/{NAME}");
         let holder = identity();
-        let doing = || format!("taking the lock, Lease {namespace}/{NAME}; nothing was changed");
+        let doing = || format!("taking the lock, Lease {place}; nothing was changed");
         let (post, first) = (PostParams::default(), fresh(&holder, duration));
-        let mut seen: Option<(String, Instant)> = None;
+        let mut watched: Option<(String, BootInstant)> = None;
         loop {
-            let lease = super::api::get(&api, NAME).await.with_context(doing)?;
+            still_waiting("the lock to be renewed or free", None);
+            let lease = get(&api, NAME).await.with_context(doing)?;
+            let at = BootInstant::now();
             let written = match &lease {
-                None => match retried(|| api.create(&post, &first)).await {
-                    Err(error) if code(&error) == Some(409) => continue,
-                    result => result.map(|_| ()),
-                },
+                None => retried(|| api.create(&post, &first)).await,
                 Some(lease) => {
-                    let other = lease.spec.as_ref().and_then(|spec| spec.holder_identity.clone()).unwrap_or_default();
+                    let spec = lease.spec.clone().unwrap_or_default();
+                    let other = spec.holder_identity.unwrap_or_default();
                     let version = lease.resource_version().unwrap_or_default();
-                    let free = other.is_empty() || other == holder;
-                    let patience =
-                        lease.spec.as_ref().and_then(|spec| spec.lease_duration_seconds).map_or(duration, seconds);
-                    match &seen {
-                        _ if free => {}
-                        Some((first, since)) if *first == version => {
-                            if since.elapsed() < patience {
-                                tokio::time::sleep(patience / 20).await;
-                                continue;
-                            }
-                            crate::cluster::progress::say(&format!(
-                                "{other} has not renewed its lock for {patience:?}: taking it over"
-                            ));
+                    let patience = spec.lease_duration_seconds.map_or(duration, seconds);
+                    match &watched {
+                        // A broken connection may hide that it was taken: then it is ours already.
+                        _ if other.is_empty() || other == holder => {}
+                        None => {
+                            say(&format!("{other} holds the lock; watching for {patience:?} whether it is renewed"));
+                            watched = Some((version, at));
+                            continue;
+                        }
+                        Some((first, since)) if *first == version && since.elapsed() < patience => {
+                            tokio::time::sleep(patience / 20).await;
+                            continue;
+                        }
+                        Some((first, _)) if *first == version => {
+                            say(&format!("{other} has not renewed its lock for {patience:?}: taking it over"));
                         }
                         Some(_) => {
                             return Err(Refusal::check(format!(
-                                "another run is at work: {other} holds Lease {namespace}/{NAME} and renews it; nothing was changed; wait for it to end"
+                                "another kpx-prep run is in progress ({other} holds Lease {place}); nothing was changed. Wait for it to finish"
                             )));
-                        }
-                        None => {
-                            crate::cluster::progress::say(&format!(
-                                "{other} holds the lock; watching whether it is still at work"
-                            ));
-                            seen = Some((version, Instant::now()));
-                            continue;
                         }
                     }
                     let mut taken = fresh(&holder, duration);
-                    taken.metadata.resource_version.clone_from(&lease.metadata.resource_version);
-                    match api.replace(NAME, &PostParams::default(), &taken).await {
-                        // Somebody was quicker, or a broken connection hides that we were: look again.
-                        Err(error) if code(&error) == Some(409) || super::api::is_transient(&error) => {
-                            tokio::time::sleep(Duration::from_millis(200)).await;
-                            continue;
-                        }
-                        result => result.map(|_| ()),
-                    }
+                    taken.metadata.resource_version = lease.resource_version();
+                    taken.metadata.uid = lease.uid();
+                    api.replace(NAME, &post, &taken).await
                 }
             };
-            written.with_context(doing)?;
-            let (sender, lost) = watch::channel(false);
-            let renewal = tokio::spawn(renew(api.clone(), holder.clone(), duration, sender));
-            return Ok(Self { api, holder, lost, renewal });
+            let lease = match written {
+                // Another run was quicker, or a broken connection hides that this one was: look again.
+                Err(error) if matches!(code(&error), Some(404 | 409)) || lease.is_some() && is_transient(&error) => {
+                    tokio::time::sleep(Duration::from_millis(200)).await;
+                    continue;
+                }
+                result => result.with_context(doing)?,
+            };
+            let shared = Shared {
+                api,
+                place,
+                holder,
+                uid: lease.uid().unwrap_or_default(),
+                duration,
+                renewed: std::sync::Mutex::new(at),
+                version: Mutex::new(lease.resource_version().unwrap_or_default()),
+                lost: OnceLock::new(),
+                renewal: OnceLock::new(),
+                contended: watched.is_some(),
+            };
+            let lock = Self(Arc::new(shared));
+            lock.keep_renewing();
+            return Ok(lock);
         }
     }
 
-    /// Whether somebody else has the lock, or it could not be renewed in time.
-    pub fn is_lost(&self) -> bool {
-        *self.lost.borrow()
+    /// Whether another run held it when this one came: what was observed before may be out of date.
+    pub fn was_contended(&self) -> bool {
+        self.0.contended
+    }
+
+    /// Asked right before every write: whether this run still holds the lock, for at least a third of the lease's time to
+    /// come. Where the last renewal is older than that, it is renewed first.
+    ///
+    /// # Errors
+    /// [`Lost`], now and for ever: another run holds it, or the API server did not answer in time.
+    pub async fn ask(&self) -> Result<(), Lost> {
+        let shared = &self.0;
+        if shared.is_fresh()? {
+            return Ok(());
+        }
+        let mut version = shared.version.lock().await;
+        let from = BootInstant::now();
+        loop {
+            // By now another caller may have renewed it.
+            if shared.is_fresh()? {
+                return Ok(());
+            }
+            match shared.renew(&mut version).await {
+                Renewal::Done => {}
+                Renewal::Unknown(_) if from.elapsed() < PATIENCE => tokio::time::sleep(PAUSE).await,
+                Renewal::Lost(why) | Renewal::Unknown(why) => return Err(shared.lose(why)),
+            }
+        }
+    }
+
+    /// Why it was lost, if it was.
+    pub fn lost(&self) -> Option<&Lost> {
+        self.0.lost.get()
+    }
+
+    /// How long a holder may go without renewing it.
+    pub fn duration(&self) -> Duration {
+        self.0.duration
+    }
+
+    /// How long nobody else can take it over, even if it is not renewed.
+    pub fn left(&self) -> Duration {
+        self.0.duration.saturating_sub(self.0.renewed().elapsed())
+    }
+
+    /// For an object that shall not outlive this Lease.
+    pub fn owner(&self) -> OwnerReference {
+        OwnerReference {
+            api_version: "coordination.k8s.io/v1".to_owned(),
+            kind: "Lease".to_owned(),
+            name: NAME.to_owned(),
+            uid: self.0.uid.clone(),
+            ..OwnerReference::default()
+        }
     }
 
     /// Gives the lock back, so that the next run need not wait. A failure costs the next run one lease duration.
     pub async fn release(self) {
-        self.renewal.abort();
-        let release = || async {
-            let Some(mut lease) = self.api.get_opt(NAME).await? else { return Ok(()) };
-            match lease.spec.as_mut().filter(|spec| spec.holder_identity.as_deref() == Some(&self.holder)) {
-                Some(spec) => spec.holder_identity = Some(String::new()),
-                None => return Ok(()),
-            }
-            self.api.replace(NAME, &PostParams::default(), &lease).await.map(|_| ())
-        };
-        if let Err(error) = retried(release).await {
-            tracing::debug!("releasing the lock: {error}");
+        let shared = &self.0;
+        if let Some(renewal) = shared.renewal.get() {
+            renewal.abort();
         }
+        // Waits for a renewal that is under way.
+        let mut version = shared.version.lock().await;
+        if shared.lost.get().is_some() {
+            return;
+        }
+        // A renewal that was broken off may have been stored: then the version is a newer one.
+        for _ in 0..3 {
+            let preconditions =
+                Preconditions { uid: Some(shared.uid.clone()), resource_version: Some(version.clone()) };
+            let params = DeleteParams::default().preconditions(preconditions);
+            match retried(|| shared.api.delete(NAME, &params)).await {
+                Err(error) if code(&error) == Some(409) => {}
+                Err(error) if code(&error) != Some(404) => {
+                    tracing::debug!("releasing the lock: {}", plain(&error));
+                    break;
+                }
+                _ => break,
+            }
+            match get(&shared.api, NAME).await {
+                Ok(Some(lease)) if shared.is_held(&lease) => {
+                    *version = lease.resource_version().unwrap_or_default();
+                }
+                _ => break,
+            }
+        }
+        shared.lose("it was released".to_owned());
+    }
+
+    /// Renews it at each third of its time.
+    fn keep_renewing(&self) {
+        let shared = Arc::downgrade(&self.0);
+        let pause = self.0.duration / 3;
+        let renewal = tokio::spawn(async move {
+            loop {
+                tokio::time::sleep(pause).await;
+                let Some(shared) = shared.upgrade() else { return };
+                let mut version = shared.version.lock().await;
+                match tokio::time::timeout(pause, shared.renew(&mut version)).await {
+                    Ok(Renewal::Done) => {}
+                    Ok(Renewal::Lost(why)) => {
+                        shared.lose(why);
+                        return;
+                    }
+                    // What has to be known is asked again before the next write.
+                    Ok(Renewal::Unknown(why)) => tracing::debug!("renewing the lock: {why}"),
+                    Err(_) => tracing::debug!("renewing the lock: no answer"),
+                }
+            }
+        });
+        // It is set once, by the function that made it.
+        let _ = self.0.renewal.set(renewal);
     }
 }
 
-/// Who is at work under the lock. Where somebody holds it, watches for one lease duration whether it is renewed: a run that
-/// was killed holds it too.
-///
-/// # Errors
-/// What the API server says.
-pub async fn at_work(client: &kube::Client, namespace: &str) -> kube::Result<Option<String>> {
-    let api = Api::<Lease>::namespaced(client.clone(), namespace);
-    let held = |lease: &Lease| lease.spec.as_ref()?.holder_identity.clone().filter(|holder| !holder.is_empty());
-    let Some(first) = super::api::get(&api, NAME).await?.filter(|lease| held(lease).is_some()) else {
-        return Ok(None);
-    };
-    let patience = first.spec.as_ref().and_then(|spec| spec.lease_duration_seconds).unwrap_or_default();
-    tokio::time::sleep(seconds(patience)).await;
-    let now = super::api::get(&api, NAME).await?.filter(|now| now.resource_version() != first.resource_version());
-    Ok(now.as_ref().and_then(held))
-}
-
-async fn renew(api: Api<Lease>, holder: String, duration: Duration, lost: watch::Sender<bool>) {
-    let mut renewed = Instant::now();
-    loop {
-        tokio::time::sleep(duration / 3).await;
-        let attempt = async {
-            let mut lease = api.get(NAME).await?;
-            let ours = lease.spec.as_ref().and_then(|spec| spec.holder_identity.as_deref()) == Some(&holder);
-            if ours && let Some(spec) = lease.spec.as_mut() {
-                spec.renew_time = Some(MicroTime(jiff::Timestamp::now()));
-                api.replace(NAME, &PostParams::default(), &lease).await?;
-            }
-            Ok::<_, kube::Error>(ours)
-        };
-        match tokio::time::timeout(duration / 3, attempt).await {
-            Ok(Ok(true)) => renewed = Instant::now(),
-            Ok(Ok(false)) => break,
-            Ok(Err(error)) => tracing::debug!("renewing the lock: {error}"),
-            Err(_) => tracing::debug!("renewing the lock: no answer"),
-        }
-        if renewed.elapsed() >= duration {
-            break;
+impl Shared {
+    /// Whether it was renewed so lately that it may be used.
+    fn is_fresh(&self) -> Result<bool, Lost> {
+        match self.lost.get() {
+            Some(lost) => Err(lost.clone()),
+            None => Ok(self.renewed().elapsed() < self.duration * 2 / 3),
         }
     }
-    let _ = lost.send(true);
+
+    fn renewed(&self) -> std::sync::MutexGuard<'_, BootInstant> {
+        self.renewed.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    /// One try.
+    async fn renew(&self, version: &mut String) -> Renewal {
+        let at = BootInstant::now();
+        let mut lease = fresh(&self.holder, self.duration);
+        lease.metadata.resource_version = Some(version.clone());
+        lease.metadata.uid = Some(self.uid.clone());
+        match self.api.replace(NAME, &PostParams::default(), &lease).await {
+            Ok(lease) => {
+                *version = lease.resource_version().unwrap_or_default();
+                *self.renewed() = at;
+                return Renewal::Done;
+            }
+            Err(error) if matches!(code(&error), Some(404 | 409 | 422)) => {}
+            Err(error) => return Renewal::Unknown(format!("renewing Lease {}: {}", self.place, plain(&error))),
+        }
+        // Changed since: by another run, or by a renewal of this one whose answer was lost. As the holder's name is of one
+        // run only, its name there means that no other run has had the lock.
+        match self.api.get_opt(NAME).await {
+            Ok(Some(lease)) if self.is_held(&lease) => {
+                *version = lease.resource_version().unwrap_or_default();
+                Renewal::Unknown(format!("Lease {} changes all the time", self.place))
+            }
+            Ok(Some(lease)) => {
+                let other = lease.spec.and_then(|spec| spec.holder_identity).unwrap_or_default();
+                Renewal::Lost(format!("{other} has taken over Lease {}", self.place))
+            }
+            Ok(None) => Renewal::Lost(format!("Lease {} is gone: another run took it over and has ended", self.place)),
+            Err(error) => Renewal::Unknown(format!("reading Lease {}: {}", self.place, plain(&error))),
+        }
+    }
+
+    fn is_held(&self, lease: &Lease) -> bool {
+        let holder = lease.spec.as_ref().and_then(|spec| spec.holder_identity.as_ref());
+        holder == Some(&self.holder) && lease.uid().as_ref() == Some(&self.uid)
+    }
+
+    fn lose(&self, why: String) -> Lost {
+        self.lost.get_or_init(|| Lost(why)).clone()
+    }
 }
 
 fn seconds(number: i32) -> Duration {

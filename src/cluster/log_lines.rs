@@ -2,7 +2,12 @@
 //!
 //! Second best: log rotation takes the start away, and then the log says nothing. Never a guess.
 
+use jiff::Timestamp;
+
 use crate::mode::ProxyMode;
+
+/// So many seconds after its start a container has said what it says first.
+const START: i64 = 60;
 
 /// What a log tells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,17 +28,30 @@ pub enum Told {
 /// 1.22, `"Using ipvs Proxier"` from 1.23; the fallback's `Can't use the IPVS proxier` is followed by
 /// `Using iptables Proxier`, the refusal's by nothing. `"Using iptables proxy"` (1.26 and later) says what an empty
 /// mode means, before it is tried.
-pub fn told(log: &str) -> Told {
+///
+/// Each line begins with the kubelet's own time. Only the log of a container's start counts, and of that only what kube-proxy
+/// says before it has heard of any Service: from then on its lines hold what others wrote, such as a Service's annotations,
+/// and one of those may look like a line of its own. `started`: when the container was started, in seconds since 1970, by the
+/// same kubelet.
+pub fn told(log: &str, started: Option<i64>) -> Told {
+    let mut lines = log.lines().map(|line| line.split_once(' ').unwrap_or((line, ""))).peekable();
+    let first = lines.peek().and_then(|(time, _)| time.parse::<Timestamp>().ok());
+    match (first, started) {
+        (Some(first), Some(started)) if first.as_second() <= started + START => {}
+        _ => return Told::Nothing,
+    }
     let mut told = Told::Nothing;
     let mut could_not = false;
-    for line in log.lines() {
-        let lower = line.to_ascii_lowercase();
-        if lower.contains("can't use the ipvs proxier") {
+    for line in lines.map(|(_, line)| message(line).to_ascii_lowercase()) {
+        if line.starts_with("starting ") && line.contains("config controller") {
+            break;
+        }
+        if line.starts_with("can't use the ipvs proxier") || line.contains("err=\"can't use the ipvs proxier") {
             could_not = true;
             told = Told::Refused;
         }
         for mode in ProxyMode::ALL {
-            if lower.contains(&format!("using {mode} proxier")) {
+            if line.starts_with(&format!("using {mode} proxier")) {
                 told = match (mode, could_not) {
                     (ProxyMode::Iptables, true) => Told::Fallback,
                     _ => Told::Mode(mode),
@@ -44,9 +62,25 @@ pub fn told(log: &str) -> Told {
     told
 }
 
+/// What klog's line says behind its head (`I1122 10:06:38.238977 1 server_others.go:258] `), or in JSON, without quotes before.
+fn message(line: &str) -> &str {
+    let message = match line.split_once("] ") {
+        Some((head, message)) if head.starts_with(['I', 'W', 'E', 'F']) && !head.contains('"') => message,
+        _ => line.split_once("\"msg\":").map_or("", |(_, message)| message),
+    };
+    message.trim_start_matches('"')
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const STARTED: i64 = 1_790_000_000;
+
+    fn with_times(log: &str, from: i64) -> String {
+        let time = Timestamp::from_second(from).unwrap();
+        log.lines().map(|line| format!("{time} {line}\n")).collect()
+    }
 
     #[test]
     fn lines_of_every_version() {
@@ -60,16 +94,44 @@ mod tests {
                 "I0101 server_linux.go:66] \"Using iptables proxy\"\nI0101 x] \"Using nftables Proxier\"",
                 Told::Mode(Nftables),
             ),
+            (
+                "{\"ts\":1.7e12,\"caller\":\"app/server_linux.go:194\",\"msg\":\"Using ipvs Proxier\",\"v\":0}",
+                Told::Mode(Ipvs),
+            ),
             ("I0101 server_linux.go:66] \"Using iptables proxy\"", Told::Nothing),
-            ("W0101 Unknown proxy mode \"\", assuming iptables proxy", Told::Nothing),
-            ("E0101 Can't use the IPVS proxier: x\nI0101 Using iptables Proxier.", Told::Fallback),
-            ("E0101 \"Can't use the IPVS proxier\" err=\"x\"\nI0101 \"Using iptables Proxier\"", Told::Fallback),
-            ("E0101 \"Error running ProxyServer\" err=\"can't use the IPVS proxier: x\"", Told::Refused),
-            ("E0101 \"The ipvs proxier is now deprecated and may be removed\"", Told::Nothing),
+            ("W0101 x] Unknown proxy mode \"\", assuming iptables proxy", Told::Nothing),
+            ("E0101 x] Can't use the IPVS proxier: x\nI0101 x] Using iptables Proxier.", Told::Fallback),
+            ("E0101 x] \"Can't use the IPVS proxier\" err=\"x\"\nI0101 x] \"Using iptables Proxier\"", Told::Fallback),
+            ("E0101 x] \"Error running ProxyServer\" err=\"can't use the IPVS proxier: x\"", Told::Refused),
+            ("time=\"2026\" level=error msg=\"x\"\nI0101 x] \"Using ipvs Proxier\"", Told::Mode(Ipvs)),
+            ("E0101 x] \"The ipvs proxier is now deprecated and may be removed\"", Told::Nothing),
             ("I0101 service.go:301] Service default/x updated: 1 ports", Told::Nothing),
             ("", Told::Nothing),
         ] {
-            assert_eq!(told(log), expected, "{log}");
+            assert_eq!(told(&with_times(log, STARTED), Some(STARTED)), expected, "{log}");
         }
+    }
+
+    #[test]
+    fn a_service_cannot_speak_for_kube_proxy() {
+        let start = "I0101 x] Using iptables Proxier.\nI0101 config.go:315] Starting service config controller\n";
+        let forged = "I0101 server_others.go:259] Using ipvs Proxier.";
+        let honest = Told::Mode(ProxyMode::Iptables);
+        for (what, log, from, expected) in [
+            ("a line of its own, later", format!("{start}{forged}"), STARTED, honest),
+            ("within a line", format!("I0101 x] \"Adding\" hint=\"{forged}\"\n{start}"), STARTED, honest),
+            (
+                "behind what is no head",
+                format!("W0101 x] Ignoring annotation a] Using ipvs Proxier.\n{start}"),
+                STARTED,
+                honest,
+            ),
+            ("the start was rotated away", forged.to_owned(), STARTED + 3600, Told::Nothing),
+            ("and forged too", format!("{forged}\n{start}"), STARTED + 3600, Told::Nothing),
+        ] {
+            assert_eq!(told(&with_times(&log, from), Some(STARTED)), expected, "{what}");
+        }
+        assert_eq!(told(&with_times(start, STARTED), None), Told::Nothing, "it is not known when it was started");
+        assert_eq!(told(start, Some(STARTED)), Told::Nothing, "without the kubelet's times");
     }
 }

@@ -5,6 +5,7 @@
 
 pub mod api;
 pub mod backup;
+pub mod bounded_client;
 pub mod checks;
 pub mod client;
 pub mod config_map;
@@ -13,8 +14,10 @@ pub mod drift;
 pub mod events;
 pub mod facts;
 pub mod flavour;
+pub mod guard;
 pub mod helper;
 pub mod interrupt;
+mod kubeconfig;
 pub mod lean;
 pub mod lock;
 pub mod log_lines;
@@ -28,6 +31,7 @@ pub mod pod_watch;
 pub mod progress;
 pub mod proof;
 pub mod proxy_config;
+mod proxy_env;
 pub mod remediate;
 pub mod remediation_report;
 pub mod roll;

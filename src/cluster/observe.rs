@@ -11,13 +11,16 @@ use super::client::Connection;
 use super::daemon_set::{ConfigSource, KubeProxy, find};
 use super::facts::{ConfigFacts, Facts, NodeFacts, OtherSet, PodFacts};
 use super::flavour::Flavour;
+use super::helper::work::Surveyed;
 use super::helper::{Helper, Must};
-use super::objects::{self, DaemonSet, Node};
+use super::lean::CONFIG_HASH;
+use super::objects::{self, DaemonSet, Node, Service};
 use super::pod_objects::Container;
 use super::proof::{How, Proof, Prover};
 use super::{backup, config_map, proxy_config, scheduling};
 use crate::exit_code::Refusal;
 use crate::mode::ProxyMode;
+use crate::report::foreign::foreign;
 
 /// The label that tells which template revision a pod was made from (`DefaultDaemonSetUniqueLabelKey`).
 pub const REVISION: &str = "controller-revision-hash";
@@ -62,6 +65,7 @@ pub async fn observe(connection: &Connection, scope: &Scope) -> anyhow::Result<F
     };
     let mut facts = Facts {
         server: connection.server.clone(),
+        context: connection.context.clone(),
         flavour: Flavour::recognise(&connection.version, &labels, has_kubeadm_config),
         version: connection.version.clone(),
         kube_proxy: found.kube_proxy,
@@ -177,15 +181,19 @@ pub fn pod_facts(pod: &objects::Pod, kube_proxy: &KubeProxy) -> Option<PodFacts>
         container.and_then(|container| container.state.waiting.as_ref()).map(|waiting| waiting.reason.clone());
     Some(PodFacts {
         name: pod.name_any(),
+        cgroup: pod.annotations().get(CONFIG_HASH).cloned().or(pod.uid()).unwrap_or_default(),
         uid: pod.uid().unwrap_or_default(),
         node: pod.spec.node_name.clone()?,
-        image: image.map(|container| container.image.clone()).unwrap_or_default(),
+        image: image.map(|container| foreign(&container.image)).unwrap_or_default(),
         created: objects::seconds(pod.metadata.creation_timestamp.as_ref()).unwrap_or_default(),
         deleting: pod.metadata.deletion_timestamp.is_some(),
-        phase: status.reason.clone().unwrap_or(status.phase),
+        phase: foreign(&status.reason.clone().unwrap_or(status.phase)),
         ready: status.conditions.iter().any(|condition| condition.r#type == "Ready" && condition.status == "True"),
+        started: container
+            .and_then(|container| container.state.running.as_ref()?.started_at.as_ref())
+            .map(|time| time.0.as_second()),
         restarts: container.map_or(0, |container| container.restart_count),
-        waiting: waiting.filter(|reason| !reason.is_empty()),
+        waiting: waiting.filter(|reason| !reason.is_empty()).map(|reason| foreign(&reason)),
         revision: pod.labels().get(REVISION).cloned().unwrap_or_default(),
     })
 }
@@ -216,13 +224,28 @@ pub async fn look_at_hosts(
     let now = facts.config.as_ref().and_then(|config| config.parsed.as_ref().ok());
     let port = now.map_or(proxy_config::METRICS_PORT, |config| config.metrics_port);
     let scheduler = parsed(text).and_then(|config| config.scheduler).unwrap_or_else(|| "rr".to_owned());
-    let nodes: Vec<String> = facts.proxy_nodes().filter(|node| node.ready).map(|node| node.name.clone()).collect();
+    let ready = || facts.proxy_nodes().filter(|node| node.ready);
+    let nodes: Vec<String> = ready().map(|node| node.name.clone()).collect();
+    let pods = ready().filter_map(|node| Some((node.name.clone(), node.pod.as_ref()?.cgroup.clone()))).collect();
+    let services = count_services(helper.client()).await;
     helper.wait(&nodes, must).await?;
-    let mut answers = helper.survey(&nodes, &scheduler, port, questions).await;
+    let about = Surveyed { scheduler: &scheduler, port, questions, pods, services };
+    let mut answers = helper.survey(&nodes, &about).await;
     for node in &mut facts.nodes {
         node.host = answers.remove(&node.name);
     }
     Ok(())
+}
+
+/// How many Services there are, by one of them: so many remain. What cannot be told counts as many.
+async fn count_services(client: &kube::Client) -> usize {
+    const MANY: usize = 10_000;
+    let services = Api::<Service>::all_with(client.clone(), &objects::services());
+    let one = ListParams::default().limit(1);
+    let Ok(first) = api::retried(|| services.list_metadata(&one)).await else { return MANY };
+    let rest = first.metadata.remaining_item_count.unwrap_or(0);
+    let more = first.metadata.continue_.as_deref().is_some_and(|token| !token.is_empty());
+    if more && rest == 0 { MANY } else { first.items.len() + usize::try_from(rest).unwrap_or(MANY) }
 }
 
 async fn prove_nodes(client: &kube::Client, facts: &mut Facts) {
@@ -239,8 +262,8 @@ async fn prove_nodes(client: &kube::Client, facts: &mut Facts) {
             Some(pod) => node.proof = Proof::missing(format!("the pod is {}", pod.phase)),
         }
     }
-    let names: Vec<_> = asked.iter().filter_map(|&at| Some(facts.nodes[at].pod.as_ref()?.name.as_str())).collect();
-    let proofs = prover.prove_all(&names).await;
+    let pods: Vec<_> = asked.iter().filter_map(|&at| facts.nodes[at].pod.as_ref()).collect();
+    let proofs = prover.prove_all(&pods).await;
     for (index, proof) in asked.into_iter().zip(proofs) {
         facts.nodes[index].proof = proof;
     }
@@ -251,9 +274,8 @@ async fn prove_nodes(client: &kube::Client, facts: &mut Facts) {
     let iptables =
         |node: &&mut NodeFacts| node.proof.mode == Some(ProxyMode::Iptables) && node.proof.how == Some(How::ProxyMode);
     let mut suspects: Vec<_> = facts.nodes.iter_mut().filter(iptables).collect();
-    let names: Vec<_> = suspects.iter().filter_map(|node| node.pod.as_ref().map(|pod| pod.name.clone())).collect();
-    let names: Vec<_> = names.iter().map(String::as_str).collect();
-    for (node, fell_back) in suspects.iter_mut().zip(prover.fell_back(&names).await) {
+    let pods: Vec<_> = suspects.iter().filter_map(|node| node.pod.clone()).collect();
+    for (node, fell_back) in suspects.iter_mut().zip(prover.fell_back(&pods).await) {
         node.proof.fallback = fell_back;
     }
 }

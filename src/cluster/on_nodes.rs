@@ -46,7 +46,7 @@ pub async fn prepare(helper: &Helper, nodes: &[String], scheduler: &str, progres
 
 /// Cleans nodes that ran the wanted mode already.
 pub async fn clean(cleaner: &Cleaner<'_>, nodes: &[String], report: &mut RemediationReport, progress: &Progress) {
-    let work = nodes.iter().map(|node| async move { (node, cleaner.clean(node).await) });
+    let work = nodes.iter().map(|node| async move { (node, cleaner.clean(node, None).await) });
     let all: Vec<_> = futures::stream::iter(work).buffer_unordered(AT_A_TIME).collect().await;
     for (node, done) in all {
         progress.event(&format!("{node}: {}", done.words()));

@@ -7,33 +7,117 @@ use kube::Client;
 use kube::api::{Api, PostParams};
 
 use super::api::retried;
+use super::helper::manifest;
+use super::lock;
 
-/// group, resource, subresource, verbs, whether in kube-proxy's namespace only. `kubeadm/remediate-rbac.yaml` grants
-/// exactly these.
+/// Something that a run does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Right {
+    /// The API group; empty for the core's.
+    pub group: &'static str,
+    /// The resource.
+    pub resource: &'static str,
+    /// The subresource, or nothing.
+    pub subresource: &'static str,
+    /// What is done.
+    pub verbs: &'static [&'static str],
+    /// Where.
+    pub place: Place,
+    /// To which object.
+    pub object: Object,
+}
+
+/// Where a right is needed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// In the whole cluster.
+    Cluster,
+    /// In kube-proxy's namespace.
+    Namespace,
+}
+
+/// To which objects a right is limited.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Object {
+    /// None can be named: it is a list, a creation, or their names are generated or have a hash.
+    Any,
+    /// kube-proxy's `DaemonSet`.
+    KubeProxy,
+    /// kube-proxy's namespace itself.
+    Namespace,
+    /// What kpx-prep calls so: its Lease, the node helper's `DaemonSet`.
+    Named(&'static str),
+}
+
+/// What the objects are called in a cluster.
+#[derive(Clone, Debug)]
+pub struct Names {
+    /// kube-proxy's namespace.
+    pub namespace: String,
+    /// kube-proxy's `DaemonSet`.
+    pub daemon_set: String,
+}
+
+impl Object {
+    /// Its name in a cluster; nothing if there is none.
+    pub fn name(self, names: &Names) -> Option<&str> {
+        match self {
+            Self::Any => None,
+            Self::KubeProxy => Some(&names.daemon_set),
+            Self::Namespace => Some(&names.namespace),
+            Self::Named(name) => Some(name),
+        }
+    }
+}
+
+const fn right(
+    group: &'static str,
+    resource: &'static str,
+    subresource: &'static str,
+    verbs: &'static [&'static str],
+    place: Place,
+    object: Object,
+) -> Right {
+    Right { group, resource, subresource, verbs, place, object }
+}
+
+use Object::{Any, KubeProxy, Named};
+use Place::{Cluster, Namespace as InNamespace};
+
+/// What `status` does. `kubeadm/status-rbac.yaml` grants exactly these.
 ///
 /// `get` and `create` on portforward: from Kubernetes 1.35 a WebSocket needs the one, before it the other.
-pub const NEEDED: [(&str, &str, &str, &[&str], bool); 12] = [
-    ("", "nodes", "", &["get", "list"], false),
-    ("", "pods", "", &["list"], false),
-    ("", "services", "", &["list"], false),
-    ("apps", "daemonsets", "", &["list"], false),
-    ("apps", "daemonsets", "", &["get"], true),
-    ("apps", "controllerrevisions", "", &["list"], true),
-    ("", "pods", "", &["watch", "delete"], true),
-    ("", "pods", "log", &["get"], true),
-    ("", "pods", "portforward", &["get", "create"], true),
-    ("", "configmaps", "", &["get", "list", "create", "patch", "delete"], true),
-    ("coordination.k8s.io", "leases", "", &["get", "create", "update"], true),
-    ("events.k8s.io", "events", "", &["create"], true),
+pub const OF_STATUS: [Right; 6] = [
+    right("", "nodes", "", &["list"], Cluster, Any),
+    right("apps", "daemonsets", "", &["list"], Cluster, Any),
+    right("", "pods", "", &["list"], InNamespace, Any),
+    right("", "pods", "log", &["get"], InNamespace, Any),
+    right("", "pods", "portforward", &["get", "create"], InNamespace, Any),
+    right("", "configmaps", "", &["get", "list"], InNamespace, Any),
+];
+
+/// What `remediate` does besides. `kubeadm/remediate-rbac.yaml` grants exactly these and those of status.
+pub const NEEDED: [Right; 10] = [
+    right("", "nodes", "", &["get"], Cluster, Any),
+    right("", "pods", "", &["list"], Cluster, Any),
+    right("", "services", "", &["list"], Cluster, Any),
+    right("apps", "daemonsets", "", &["get"], InNamespace, KubeProxy),
+    right("apps", "controllerrevisions", "", &["list"], InNamespace, Any),
+    right("", "pods", "", &["watch", "delete"], InNamespace, Any),
+    right("", "configmaps", "", &["create", "patch", "delete"], InNamespace, Any),
+    right("coordination.k8s.io", "leases", "", &["create"], InNamespace, Any),
+    right("coordination.k8s.io", "leases", "", &["get", "update", "delete"], InNamespace, Named(lock::NAME)),
+    right("events.k8s.io", "events", "", &["create"], InNamespace, Any),
 ];
 
 /// The same for the node helper; `kubeadm/remediate-rbac.yaml` grants these too.
 ///
 /// `get` and `create` on exec: as on portforward.
-pub const NEEDED_BY_HELPER: [(&str, &str, &str, &[&str], bool); 3] = [
-    ("", "namespaces", "", &["get"], false),
-    ("apps", "daemonsets", "", &["create", "delete", "patch"], true),
-    ("", "pods", "exec", &["get", "create"], true),
+pub const NEEDED_BY_HELPER: [Right; 4] = [
+    right("", "namespaces", "", &["get"], Cluster, Object::Namespace),
+    right("apps", "daemonsets", "", &["create"], InNamespace, Any),
+    right("apps", "daemonsets", "", &["get", "patch", "delete"], InNamespace, Named(manifest::NAME)),
+    right("", "pods", "exec", &["get", "create"], InNamespace, Any),
 ];
 
 /// Why the helper's pods would be refused: the namespace enforces a pod security standard that knows no privileged pods.
@@ -50,36 +134,50 @@ pub async fn pod_security(client: &Client, namespace: &str) -> Option<String> {
 ///
 /// # Errors
 /// If the API server does not answer the question.
-pub async fn missing(client: &Client, namespace: &str, helper: bool) -> kube::Result<Vec<String>> {
+pub async fn missing(client: &Client, names: &Names, helper: bool) -> kube::Result<Vec<String>> {
     let api = Api::<SelfSubjectAccessReview>::all(client.clone());
     let of_helper = NEEDED_BY_HELPER.iter().filter(|_| helper);
-    let questions = NEEDED.iter().chain(of_helper).flat_map(|&(group, resource, subresource, verbs, namespaced)| {
+    let questions = OF_STATUS.iter().chain(&NEEDED).chain(of_helper).flat_map(|right| {
         let api = &api;
-        verbs.iter().map(move |verb| async move {
-            let attributes = ResourceAttributes {
-                group: Some(group.to_owned()),
-                resource: Some(resource.to_owned()),
-                subresource: (!subresource.is_empty()).then(|| subresource.to_owned()),
-                verb: Some((*verb).to_owned()),
-                namespace: namespaced.then(|| namespace.to_owned()),
-                ..ResourceAttributes::default()
-            };
-            let review = SelfSubjectAccessReview {
-                spec: SelfSubjectAccessReviewSpec {
-                    resource_attributes: Some(attributes),
-                    ..SelfSubjectAccessReviewSpec::default()
-                },
-                ..SelfSubjectAccessReview::default()
-            };
-            let post = PostParams::default();
-            let answer = retried(|| api.create(&post, &review)).await?;
-            let allowed = answer.status.is_some_and(|status| status.allowed);
-            let dot = if group.is_empty() { String::new() } else { format!(".{group}") };
-            let slash = if subresource.is_empty() { String::new() } else { format!("/{subresource}") };
-            let place = if namespaced { format!("in {namespace}") } else { "in all namespaces".to_owned() };
-            Ok((!allowed).then(|| format!("{verb} {resource}{dot}{slash} {place}")))
-        })
+        right.verbs.iter().map(move |verb| ask(api, right, verb, names))
     });
     let answers: kube::Result<Vec<_>> = join_all(questions).await.into_iter().collect();
     Ok(answers?.into_iter().flatten().collect())
+}
+
+/// What is missing of one right, if it is.
+async fn ask(
+    api: &Api<SelfSubjectAccessReview>,
+    right: &Right,
+    verb: &str,
+    names: &Names,
+) -> kube::Result<Option<String>> {
+    let namespaced = right.place == InNamespace;
+    let name = right.object.name(names);
+    let attributes = ResourceAttributes {
+        group: Some(right.group.to_owned()),
+        resource: Some(right.resource.to_owned()),
+        subresource: (!right.subresource.is_empty()).then(|| right.subresource.to_owned()),
+        verb: Some(verb.to_owned()),
+        namespace: namespaced.then(|| names.namespace.clone()),
+        name: name.map(str::to_owned),
+        ..ResourceAttributes::default()
+    };
+    let review = SelfSubjectAccessReview {
+        spec: SelfSubjectAccessReviewSpec {
+            resource_attributes: Some(attributes),
+            ..SelfSubjectAccessReviewSpec::default()
+        },
+        ..SelfSubjectAccessReview::default()
+    };
+    let post = PostParams::default();
+    let answer = retried(|| api.create(&post, &review)).await?;
+    if answer.status.is_some_and(|status| status.allowed) {
+        return Ok(None);
+    }
+    let dot = if right.group.is_empty() { String::new() } else { format!(".{}", right.group) };
+    let slash = if right.subresource.is_empty() { String::new() } else { format!("/{}", right.subresource) };
+    let name = name.map(|name| format!(" {name}")).unwrap_or_default();
+    let place = if namespaced { format!("in {}", names.namespace) } else { "in all namespaces".to_owned() };
+    Ok(Some(format!("{verb} {}{dot}{slash}{name} {place}", right.resource)))
 }

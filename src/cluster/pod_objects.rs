@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde::Deserialize;
 
 use super::objects::Condition;
@@ -221,6 +222,16 @@ pub struct ContainerStatus {
 pub struct ContainerState {
     /// It waits, and why.
     pub waiting: Option<Waiting>,
+    /// It runs, and since when.
+    pub running: Option<Running>,
+}
+
+/// Since when a container runs.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Running {
+    /// By its kubelet's clock.
+    pub started_at: Option<Time>,
 }
 
 /// Why a container waits.

@@ -4,10 +4,7 @@ use std::io::IsTerminal as _;
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-/// One line on stderr.
-pub fn say(text: &str) {
-    anstream::eprintln!("{text}");
-}
+use crate::report::say::say;
 
 /// The progress of a roll.
 pub struct Progress {

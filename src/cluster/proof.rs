@@ -12,8 +12,11 @@ use kube::api::{Api, LogParams};
 use serde::Serialize;
 
 use super::api::{is_transient, plain};
+use super::facts::PodFacts;
 use super::log_lines::{Told, told};
 use crate::mode::ProxyMode;
+use crate::report::foreign::{foreign, shortened};
+use crate::report::say::patiently;
 
 /// How many proofs run at a time.
 pub const AT_A_TIME: usize = 64;
@@ -71,8 +74,8 @@ impl Prover {
     }
 
     /// The effective mode of the kube-proxy in a pod; if the process does not answer, by its log.
-    pub async fn prove(&self, pod: &str) -> Proof {
-        let reason = match self.ask(pod).await {
+    pub async fn prove(&self, pod: &PodFacts) -> Proof {
+        let reason = match self.ask(&pod.name).await {
             Ok(mode) => return Proof::by(mode, How::ProxyMode),
             Err(reason) => reason,
         };
@@ -84,12 +87,13 @@ impl Prover {
     }
 
     /// Proves many, [`AT_A_TIME`] at once; in the order given.
-    pub async fn prove_all(&self, pods: &[&str]) -> Vec<Proof> {
-        futures::stream::iter(pods.iter().map(|pod| self.prove(pod))).buffered(AT_A_TIME).collect().await
+    pub async fn prove_all(&self, pods: &[&PodFacts]) -> Vec<Proof> {
+        let all = futures::stream::iter(pods.iter().map(|pod| self.prove(pod))).buffered(AT_A_TIME).collect();
+        patiently(&format!("{} kube-proxies to say which mode they run", pods.len()), None, all).await
     }
 
     /// Which of these fell back from ipvs to iptables, by their logs; in the order given.
-    pub async fn fell_back(&self, pods: &[&str]) -> Vec<bool> {
+    pub async fn fell_back(&self, pods: &[PodFacts]) -> Vec<bool> {
         let logs = pods.iter().map(|pod| async { self.read_log(pod).await.is_ok_and(|proof| proof.fallback) });
         futures::stream::iter(logs).buffered(AT_A_TIME).collect().await
     }
@@ -101,7 +105,7 @@ impl Prover {
     pub async fn ask(&self, pod: &str) -> Result<ProxyMode, String> {
         let answer = tokio::time::timeout(PATIENCE, self.get(pod));
         let answer = answer.await.map_err(|_| format!("port-forward: no answer within {} s", PATIENCE.as_secs()))??;
-        answer.trim().parse().map_err(|_| format!("GET /proxyMode answered {:?}", shortened(&answer)))
+        answer.trim().parse().map_err(|_| format!("GET /proxyMode answered {:?}", shortened(&answer, 60)))
     }
 
     async fn get(&self, pod: &str) -> Result<String, String> {
@@ -140,34 +144,34 @@ impl Prover {
             Err(error) => {
                 // The kubelet's own words, if it gave any, are better than "connection closed".
                 let message = tokio::time::timeout(Duration::from_millis(50), refused).await.ok().flatten();
-                Err(failed("", &message.unwrap_or_else(|| error.to_string()).trim()))
+                Err(failed("", &foreign(&message.unwrap_or_else(|| error.to_string()))))
             }
         };
         forward.abort();
         result
     }
 
-    async fn read_log(&self, pod: &str) -> Result<Proof, String> {
-        let params =
-            LogParams { container: Some(self.container.clone()), limit_bytes: Some(LOG_BYTES), ..LogParams::default() };
+    async fn read_log(&self, pod: &PodFacts) -> Result<Proof, String> {
+        let params = LogParams {
+            container: Some(self.container.clone()),
+            limit_bytes: Some(LOG_BYTES),
+            timestamps: true,
+            ..LogParams::default()
+        };
         // Once more at most: a kubelet that is gone stays gone, and the API server calls that a passing error.
         let read = async {
-            match self.pods.logs(pod, &params).await {
-                Err(error) if is_transient(&error) => self.pods.logs(pod, &params).await,
+            match self.pods.logs(&pod.name, &params).await {
+                Err(error) if is_transient(&error) => self.pods.logs(&pod.name, &params).await,
                 result => result,
             }
         };
         let log = tokio::time::timeout(PATIENCE, read);
         let log = log.await.map_err(|_| "log: no answer".to_owned())?.map_err(|e| format!("log: {}", plain(&e)))?;
-        match told(&log) {
+        match told(&log, pod.started) {
             Told::Mode(mode) => Ok(Proof::by(mode, How::Log)),
             Told::Fallback => Ok(Proof { fallback: true, ..Proof::by(ProxyMode::Iptables, How::Log) }),
             Told::Refused => Err("log: kube-proxy could not run ipvs and exits".to_owned()),
-            Told::Nothing => Err("log: no word of the mode (too young, or rotated away)".to_owned()),
+            Told::Nothing => Err("log: mode not found (pod just started, or log rotated)".to_owned()),
         }
     }
-}
-
-fn shortened(text: &str) -> String {
-    text.chars().take(60).collect()
 }

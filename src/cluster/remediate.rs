@@ -12,22 +12,23 @@ use super::client::Connection;
 use super::daemon_set::find;
 use super::drift::finding;
 use super::facts::Facts;
-use super::helper::manifest::Image;
+use super::helper::manifest::Setup;
 use super::helper::{self, Helper, Must};
 use super::interrupt::Interrupt;
-use super::lock::Lock;
+use super::lock::{Lock, Lost};
 use super::objects::{self, DaemonSet};
 use super::observe::{Scope, look_at_hosts, observe};
+use super::permissions::Names;
 use super::plan::{Plan, plan as make_plan};
-use super::progress::say;
 use super::proxy_config;
 use super::remediation_report::{Outcome, RemediationReport};
-use super::run::Run;
+use super::run::{Run, rehearse};
 use super::surroundings::{Surroundings, look};
 use super::wish::Wish;
 use super::{api, permissions};
-use crate::exit_code::Exit;
+use crate::exit_code::{Exit, Refusal};
 use crate::mode::ProxyMode;
+use crate::report::say::say;
 use crate::report::{Finding, Level};
 
 /// How often the plan is made anew because somebody wrote in between.
@@ -41,11 +42,22 @@ pub trait Operator {
     /// If it cannot be shown.
     fn show(&mut self, facts: Option<&Facts>, plan: &Plan) -> anyhow::Result<()>;
 
+    /// Whether the node helper may be started on these nodes, to look at their hosts.
+    ///
+    /// # Errors
+    /// If nobody can be asked.
+    fn confirm_helper<'a>(
+        &'a mut self,
+        setup: &'a Setup,
+        cluster: &'a Connection,
+        nodes: usize,
+    ) -> BoxFuture<'a, anyhow::Result<bool>>;
+
     /// Whether to go on.
     ///
     /// # Errors
     /// If nobody can be asked.
-    fn confirm<'a>(&'a mut self, plan: &'a Plan) -> BoxFuture<'a, anyhow::Result<bool>>;
+    fn confirm<'a>(&'a mut self, plan: &'a Plan, cluster: &'a Connection) -> BoxFuture<'a, anyhow::Result<bool>>;
 }
 
 /// How to run.
@@ -55,8 +67,8 @@ pub struct Options {
     pub dry_run: bool,
     /// How long the lock lasts without being renewed.
     pub lease: Duration,
-    /// The image of the node helper; nothing if the nodes' hosts are not to be looked at or touched.
-    pub helper: Option<Image>,
+    /// The node helper; nothing if the nodes' hosts are not to be looked at or touched.
+    pub helper: Option<Setup>,
     /// Leave the helper running at the end.
     pub keep_helper: bool,
 }
@@ -79,15 +91,37 @@ pub async fn remediate(
     operator: &mut dyn Operator,
 ) -> anyhow::Result<Ended> {
     let interrupt = Interrupt::listen().context("listening for signals; nothing was changed")?;
-    let mut helper = None;
-    let mut job = Job { connection, scope, wish, options: &options, interrupt: &interrupt, helper: &mut helper };
+    let (mut helper, mut lock) = (None, None);
+    let (held, ran) = (&mut lock, &mut helper);
+    let mut job = Job { connection, scope, wish, options: &options, interrupt: &interrupt, helper: ran, lock: held };
     let result = job.run(operator).await;
     match &helper {
         Some(helper) if !options.keep_helper => helper.end().await,
         Some(helper) => keep(helper, &result).await,
         None => {}
     }
-    result
+    let Some(lock) = lock else { return result };
+    let lost = lock.lost().cloned();
+    lock.release().await;
+    match lost {
+        Some(lost) => Ok(without_lock(result, &lost)),
+        None => result,
+    }
+}
+
+/// How a run ends that lost the lock, however far it got: another run goes on from what it observes.
+fn without_lock(result: anyhow::Result<Ended>, lost: &Lost) -> Ended {
+    let until_then = match &result {
+        Ok((report, _)) => report.message.clone(),
+        Err(error) => format!("{error:#}"),
+    };
+    let mut report =
+        result.map_or_else(|_| RemediationReport::new(&Plan::unknown(), Outcome::Left, ""), |(report, _)| report);
+    report.outcome = Outcome::Left;
+    report.message = format!(
+        "Stopped: {lost}. This run changed nothing more after that: no rollback, no clean-up. See kpx-prep status; if no other run is in progress, run the same command again. ({until_then})"
+    );
+    (report, Exit::TimedOut)
 }
 
 /// Leaves the helper running; where all run ipvs now, it prepares those that join.
@@ -109,6 +143,8 @@ struct Job<'a> {
     options: &'a Options,
     interrupt: &'a Interrupt,
     helper: &'a mut Option<Helper>,
+    /// Taken before anything is written.
+    lock: &'a mut Option<Lock>,
 }
 
 /// Someone asked to stop before anything was touched.
@@ -120,7 +156,9 @@ impl Job<'_> {
     async fn run(&mut self, operator: &mut dyn Operator) -> anyhow::Result<Ended> {
         let (connection, wish, interrupt) = (self.connection, self.wish, self.interrupt);
         for _ in 0..ATTEMPTS {
-            let Some((facts, around, plan)) = self.prepare().await? else { return Ok(interrupted(&Plan::unknown())) };
+            let Some((facts, around, plan)) = self.prepare(operator).await? else {
+                return Ok(interrupted(&Plan::unknown()));
+            };
             operator.show(facts.as_ref(), &plan)?;
             if plan.is_blocked() {
                 let message = "Nothing was changed: preflight says no. Mend what it names, or --ignore-preflight-errors=ID,… if you know better.";
@@ -130,31 +168,28 @@ impl Job<'_> {
             if plan.is_empty() {
                 return Ok((RemediationReport::new(&plan, Outcome::NothingToDo, "Nothing to do."), Exit::Done));
             }
-            let helper = self.helper.as_ref();
-            let run = Run { connection, facts: &facts, around: &around, plan: &plan, wish, helper };
-            let namespace = &run.kube_proxy()?.namespace;
             if self.options.dry_run {
-                run.rehearse().await?;
-                if let Some(image) = &self.options.helper {
-                    helper::rehearse(&connection.client, namespace, image).await?;
+                rehearse(connection, &facts, &plan).await?;
+                if let (Some(setup), Some(kube_proxy)) = (&self.options.helper, &facts.kube_proxy) {
+                    helper::rehearse(connection, &kube_proxy.namespace, setup).await?;
                 }
                 let message = "Dry run: nothing was changed. The API server would accept every write.";
                 return Ok((RemediationReport::new(&plan, Outcome::DryRun, message), Exit::Done));
             }
             let confirmed = tokio::select! {
-                confirmed = operator.confirm(&plan) => confirmed?,
+                confirmed = operator.confirm(&plan, connection) => confirmed?,
                 () = interrupt.asked() => false,
             };
             if !confirmed {
                 let message = "Nothing was changed.";
                 return Ok((RemediationReport::new(&plan, Outcome::Interrupted, message), Exit::Interrupted));
             }
-            let lock = Lock::take(&connection.client, namespace, self.options.lease).await?;
-            let result = run.execute(&lock, interrupt).await;
-            lock.release().await;
-            match result? {
+            let lock = self.lock.as_ref().context("what is to be changed is planned under the lock")?;
+            let helper = self.helper.as_ref();
+            let run = Run { connection, facts: &facts, around: &around, plan: &plan, wish, helper, lock };
+            match run.execute(interrupt).await? {
                 Some(done) => return Ok(done),
-                None => say("somebody changed the ConfigMap meanwhile: looking again"),
+                None => say("the ConfigMap changed while planning; re-planning"),
             }
         }
         anyhow::bail!(
@@ -164,7 +199,7 @@ impl Job<'_> {
 
     /// Observes and plans, with the nodes' hosts; without the rights for it, the plan says only which are missing. Nothing if
     /// someone asked to stop.
-    async fn prepare(&mut self) -> anyhow::Result<Option<Planned>> {
+    async fn prepare(&mut self, operator: &mut dyn Operator) -> anyhow::Result<Option<Planned>> {
         let interrupt = self.interrupt;
         let (rights, observed) = tokio::select! {
             observed = self.observe() => observed?,
@@ -175,15 +210,30 @@ impl Job<'_> {
             return Ok(Some((None, Surroundings::default(), plan)));
         };
         let mut plan = make_plan(&facts, &around, self.wish);
-        // What is refused anyway needs no helper.
-        let looks = !plan.is_blocked() && (!self.options.dry_run || self.wish.look_at_nodes);
-        if let (Some(image), true, Some(target), Some(kube_proxy)) =
-            (&self.options.helper, looks, &plan.target, &facts.kube_proxy)
+        // What is refused anyway needs neither the lock nor the helper.
+        if !plan.is_blocked() && (!self.options.dry_run || self.wish.look_at_nodes) && self.take_lock(&facts).await? {
+            return Box::pin(self.prepare(operator)).await;
+        }
+        let prepares = plan.mode() == Some(ProxyMode::Ipvs) && !self.wish.nodes_are_prepared;
+        let looks =
+            !plan.is_blocked() && (!self.options.dry_run || self.wish.look_at_nodes) && (self.wish.clean || prepares);
+        if let (Some(setup), true, Some(target), Some(kube_proxy), Some(lock)) =
+            (&self.options.helper, looks, &plan.target, &facts.kube_proxy, &*self.lock)
         {
+            if self.helper.is_none() {
+                let nodes = facts.proxy_nodes().filter(|node| node.ready).count();
+                let confirmed = tokio::select! {
+                    confirmed = operator.confirm_helper(setup, self.connection, nodes) => confirmed?,
+                    () = interrupt.asked() => false,
+                };
+                if !confirmed {
+                    return Ok(None);
+                }
+            }
             let helper = match &mut *self.helper {
                 Some(helper) => helper,
-                // Never broken off: nobody would take away what the API server had made by then.
-                none => none.insert(Helper::start(self.connection, &kube_proxy.namespace, image).await?),
+                // Never broken off: what the API server had made by then would stay.
+                none => none.insert(Helper::start(self.connection, &kube_proxy.namespace, setup, lock).await?),
             };
             let questions = around.services.questions();
             tokio::select! {
@@ -196,10 +246,21 @@ impl Job<'_> {
         Ok(Some((Some(facts), around, plan)))
     }
 
+    /// Takes the lock, if this run does not hold it yet. Whether another run held it, so that what was observed may be out
+    /// of date.
+    async fn take_lock(&mut self, facts: &Facts) -> anyhow::Result<bool> {
+        let (None, Some(kube_proxy)) = (&*self.lock, &facts.kube_proxy) else { return Ok(false) };
+        let lock = tokio::select! {
+            lock = Lock::take(&self.connection.client, &kube_proxy.namespace, self.options.lease) => lock?,
+            () = self.interrupt.asked() => return Err(Refusal::interrupted("interrupted while waiting for the lock; nothing was changed")),
+        };
+        Ok(self.lock.insert(lock).was_contended())
+    }
+
     /// What the rights say, and the cluster if they suffice to look at it.
     async fn observe(&self) -> anyhow::Result<(Vec<Finding>, Option<(Facts, Surroundings)>)> {
         let client = &self.connection.client;
-        let rights = self.rights(&self.namespace().await?).await?;
+        let rights = self.rights(&self.names().await?).await?;
         if rights.iter().any(|check| check.level == Level::Error) {
             return Ok((rights, None));
         }
@@ -211,8 +272,8 @@ impl Job<'_> {
         Ok((rights, Some((facts, around))))
     }
 
-    /// kube-proxy's namespace, as far as the rights to look go.
-    async fn namespace(&self) -> anyhow::Result<String> {
+    /// What kube-proxy is called, as far as the rights to look go.
+    async fn names(&self) -> anyhow::Result<Names> {
         let (connection, scope) = (self.connection, self.scope);
         let sets = Api::all_with(connection.client.clone(), &objects::daemon_sets());
         let found = match api::list(&sets, &ListParams::default(), |set: DaemonSet| set).await {
@@ -224,15 +285,21 @@ impl Job<'_> {
                 anyhow::bail!("listing the DaemonSets of {}: {}; nothing was changed", connection.server, plain(&error))
             }
         };
-        let found = found.map(|found| found.namespace);
-        Ok(found.or(scope.namespace.clone()).unwrap_or_else(|| "kube-system".to_owned()))
+        let or = |named: &Option<String>, usual: &str| named.clone().unwrap_or_else(|| usual.to_owned());
+        Ok(found.map_or_else(
+            || Names {
+                namespace: or(&scope.namespace, "kube-system"),
+                daemon_set: or(&scope.daemon_set, "kube-proxy"),
+            },
+            |found| Names { namespace: found.namespace, daemon_set: found.name },
+        ))
     }
 
     /// What this user may not do, and what the namespace forbids.
-    async fn rights(&self, namespace: &str) -> anyhow::Result<Vec<Finding>> {
+    async fn rights(&self, names: &Names) -> anyhow::Result<Vec<Finding>> {
         let client = &self.connection.client;
         let with_helper = self.options.helper.is_some();
-        let missing = permissions::missing(client, namespace, with_helper).await.map_err(|error| {
+        let missing = permissions::missing(client, names, with_helper).await.map_err(|error| {
             anyhow::anyhow!("asking which rights this user has: {}; nothing was changed", plain(&error))
         })?;
         let mut checks = Vec::new();
@@ -240,8 +307,8 @@ impl Job<'_> {
             let hint = "kubeadm/remediate-rbac.yaml grants exactly what is needed; https://kubernetes.io/docs/reference/access-authn-authz/rbac/";
             let message = format!("this user may not: {}", missing.join(", "));
             checks.push(finding(Level::Error, "permissions", message, hint));
-        } else if with_helper && let Some(forbids) = permissions::pod_security(client, namespace).await {
-            let hint = "the node helper must be privileged, as kube-proxy is: label the namespace pod-security.kubernetes.io/enforce=privileged; https://kubernetes.io/docs/concepts/security/pod-security-admission/";
+        } else if with_helper && let Some(forbids) = permissions::pod_security(client, &names.namespace).await {
+            let hint = "the node helper uses the host's network, files and modules, as kube-proxy does: label the namespace pod-security.kubernetes.io/enforce=privileged; https://kubernetes.io/docs/concepts/security/pod-security-admission/";
             checks.push(finding(Level::Error, "pod-security", forbids, hint));
         }
         super::checks::soften(&mut checks, self.wish);

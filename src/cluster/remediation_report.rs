@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::drift::few;
-use super::facts::Facts;
+use super::facts::{Facts, place};
 use super::helper::work::Cleaned;
 use super::plan::{NOT_READY, Plan};
 use super::status_report::line;
@@ -160,6 +160,7 @@ pub fn plan_text(facts: Option<&Facts>, plan: &Plan) -> String {
     if let Some((facts, kube_proxy, config)) =
         facts.and_then(|facts| Some((facts, facts.kube_proxy.as_ref()?, facts.config.as_ref()?)))
     {
+        text.push_str(&format!("Cluster {}\n", place(&facts.server, facts.context.as_deref())));
         text.push_str(&format!(
             "kube-proxy {}: DaemonSet {}/{}, ConfigMap {}, key {}\n",
             facts.proxy_version().unwrap_or_default(),

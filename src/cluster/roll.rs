@@ -163,8 +163,8 @@ impl Roll<'_> {
     /// That it does not sync, or that nothing answers any more, is a failed switch; that something could not be removed is
     /// not.
     async fn clean(&self, node: &str, end: anyhow::Result<End>) -> (anyhow::Result<End>, Option<Cleaned>) {
-        let (Ok(End::Proved(..)), Some(cleaner)) = (&end, self.cleaner) else { return (end, None) };
-        let done = cleaner.clean(node).await;
+        let (Ok(End::Proved(pod, _)), Some(cleaner)) = (&end, self.cleaner) else { return (end, None) };
+        let done = cleaner.clean(node, Some(pod)).await;
         self.progress.event(&format!("{node}: {}", done.words()));
         let why = done.detail.clone().unwrap_or_default();
         match done.outcome {
@@ -221,8 +221,8 @@ impl Roll<'_> {
         if self.interrupt.is_asked() {
             return Some(RollEnd::Interrupted);
         }
-        if self.lock.is_lost() {
-            return Some(RollEnd::Stopped("the lock was lost: another run may be at work".to_owned()));
+        if let Err(lost) = self.lock.ask().await {
+            return Some(RollEnd::Stopped(lost.to_string()));
         }
         match self.interference().await {
             Ok(None) => None,

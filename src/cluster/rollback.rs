@@ -9,7 +9,9 @@ use super::client::Connection;
 use super::config_map::{WriteError, read, write};
 use super::daemon_set::KubeProxy;
 use super::facts::PodFacts;
+use super::guard::Guard;
 use super::helper::work::Cleaner;
+use super::lock::Lock;
 use super::observe::list_pods;
 use super::progress::Progress;
 use super::remediation_report::{NodeOutcome, NodeResult};
@@ -34,6 +36,8 @@ pub struct Rollback<'a> {
     pub switcher: &'a Switcher,
     /// Removes what the failed mode left on a node whose old one is proved again.
     pub cleaner: Option<&'a Cleaner<'a>>,
+    /// Asked before the original is put back.
+    pub lock: &'a Lock,
     /// Who is told.
     pub progress: &'a Progress,
 }
@@ -57,7 +61,7 @@ impl Rollback<'_> {
             let ends = batch.iter().map(|(node, mode)| async {
                 let end = self.switcher.switch(node, present(node), *mode).await;
                 let cleaned = match (&end, self.cleaner) {
-                    (Ok(End::Proved(..)), Some(cleaner)) => Some(cleaner.clean(node).await),
+                    (Ok(End::Proved(pod, _)), Some(cleaner)) => Some(cleaner.clean(node, Some(pod)).await),
                     _ => None,
                 };
                 (end, cleaned)
@@ -112,15 +116,12 @@ impl Rollback<'_> {
                 now.text == self.written,
                 "{place} was edited by somebody else meanwhile: it is left as it is, and the original stays in the backup"
             );
-            match write(&api, &now, self.original, false).await {
+            match write(&api, &now, self.original, Guard::Lock(self.lock)).await {
                 Ok(_) => return Ok(()),
                 // Something else of it was changed, such as a label: look again.
                 Err(WriteError::Conflict) => {}
                 Err(WriteError::Failed(error)) => {
-                    anyhow::bail!(
-                        "putting the original back into {place}: {}; it holds the new configuration",
-                        plain(&error)
-                    )
+                    anyhow::bail!("putting the original back into {place}: {error}; it holds the new configuration")
                 }
             }
         }

@@ -1,5 +1,7 @@
 //! Carries out a plan: keeps the original, writes, rolls; and tells how it ended, or goes back.
 
+use std::collections::BTreeMap;
+
 use anyhow::Context as _;
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::api::{Api, DeleteParams};
@@ -11,6 +13,7 @@ use super::config_map::{WriteError, write};
 use super::drift::few;
 use super::events::Events;
 use super::facts::{ConfigFacts, Facts, NodeFacts};
+use super::guard::Guard;
 use super::helper::Helper;
 use super::helper::work::Cleaner;
 use super::interrupt::Interrupt;
@@ -18,7 +21,7 @@ use super::lock::Lock;
 use super::objects;
 use super::on_nodes;
 use super::plan::Plan;
-use super::progress::{Progress, say};
+use super::progress::Progress;
 use super::proxy_config::{METRICS_PORT, read};
 use super::remediation_report::{NodeOutcome, NodeResult, Outcome, RemediationReport};
 use super::roll::{Roll, RollEnd};
@@ -27,6 +30,7 @@ use super::switch::Switcher;
 use super::wish::Wish;
 use crate::exit_code::Exit;
 use crate::mode::ProxyMode;
+use crate::report::say::say;
 
 /// A plan that is carried out.
 pub(super) struct Run<'a> {
@@ -37,6 +41,37 @@ pub(super) struct Run<'a> {
     pub(super) wish: &'a Wish,
     /// Runs kpx-prep on the nodes, unless nothing is to be done there.
     pub(super) helper: Option<&'a Helper>,
+    /// Asked before every write.
+    pub(super) lock: &'a Lock,
+}
+
+/// Every kind of write of a plan once, with `dryRun=All`.
+///
+/// # Errors
+/// What the API server would refuse.
+pub(super) async fn rehearse(connection: &Connection, facts: &Facts, plan: &Plan) -> anyhow::Result<()> {
+    let kube_proxy = facts.kube_proxy.as_ref().context("there is no kube-proxy")?;
+    let config = facts.config.as_ref().context("there is no kube-proxy ConfigMap")?;
+    let target = plan.target.as_ref().context("the plan has no target")?;
+    let client = &connection.client;
+    if plan.edits {
+        let maps = Api::namespaced(client.clone(), &kube_proxy.namespace);
+        backup::keep(&maps, config, &target.text, Guard::DryRun).await.context("dry run")?;
+        match write(&maps, config, &target.text, Guard::DryRun).await {
+            Ok(_) => {}
+            Err(WriteError::Conflict) => {
+                anyhow::bail!("dry run: ConfigMap {} was changed while planning; run again", config.name)
+            }
+            Err(WriteError::Failed(error)) => anyhow::bail!("dry run: changing ConfigMap {}: {error}", config.name),
+        }
+    }
+    let canary = facts.nodes.iter().find(|node| plan.canary.as_ref() == Some(&node.name));
+    if let Some(pod) = canary.and_then(|node| node.pod.as_ref()) {
+        let pods = Api::<objects::Pod>::namespaced_with(client.clone(), &kube_proxy.namespace, &objects::pods());
+        let delete = pods.delete(&pod.name, &DeleteParams::default().dry_run()).await;
+        delete.map_err(|error| anyhow::anyhow!("dry run: deleting pod {}: {}", pod.name, plain(&error)))?;
+    }
+    Ok(())
 }
 
 impl<'a> Run<'a> {
@@ -60,43 +95,15 @@ impl<'a> Run<'a> {
         self.facts.nodes.iter().find(|node| node.name == name)
     }
 
-    /// Every kind of write once, with `dryRun=All`.
-    pub(super) async fn rehearse(&self) -> anyhow::Result<()> {
-        let (maps, config, target) = (self.maps()?, self.config()?, self.target()?);
-        if self.plan.edits {
-            backup::keep(&maps, config, &target.text, true).await.context("dry run")?;
-            match write(&maps, config, &target.text, true).await {
-                Ok(_) => {}
-                Err(WriteError::Conflict) => {
-                    anyhow::bail!("dry run: ConfigMap {} was changed meanwhile; run again", config.name)
-                }
-                Err(WriteError::Failed(error)) => {
-                    anyhow::bail!("dry run: changing ConfigMap {}: {}", config.name, plain(&error))
-                }
-            }
-        }
-        let pod = self.plan.canary.as_ref().and_then(|canary| self.node(canary)).and_then(|node| node.pod.as_ref());
-        if let Some(pod) = pod {
-            let client = self.connection.client.clone();
-            let pods = Api::<objects::Pod>::namespaced_with(client, &self.kube_proxy()?.namespace, &objects::pods());
-            let delete = pods.delete(&pod.name, &DeleteParams::default().dry_run()).await;
-            delete.map_err(|error| anyhow::anyhow!("dry run: deleting pod {}: {}", pod.name, plain(&error)))?;
-        }
-        Ok(())
-    }
-
     /// Acts. Nothing if the configuration was changed by somebody else before it was written.
-    pub(super) async fn execute(
-        &self,
-        lock: &Lock,
-        interrupt: &Interrupt,
-    ) -> anyhow::Result<Option<(RemediationReport, Exit)>> {
+    pub(super) async fn execute(&self, interrupt: &Interrupt) -> anyhow::Result<Option<(RemediationReport, Exit)>> {
         let (kube_proxy, config, target) = (self.kube_proxy()?, self.config()?, self.target()?);
         if interrupt.is_asked() {
             let report = RemediationReport::new(self.plan, Outcome::Interrupted, "Interrupted: nothing was changed.");
             return Ok(Some((report, Exit::Interrupted)));
         }
-        let events = Events::new(self.connection.client.clone(), kube_proxy);
+        let events = Events::new(self.connection.client.clone(), kube_proxy, self.lock);
+        let guard = Guard::Lock(self.lock);
         let parsed = read(&target.text).ok();
         if let Some(report) = self.prepare_nodes(parsed.as_ref().and_then(|parsed| parsed.scheduler.as_deref())).await {
             return Ok(Some((report, Exit::Failed)));
@@ -109,15 +116,14 @@ impl<'a> Run<'a> {
         let mut kept = None;
         let mut changed = config.changed;
         if self.plan.edits {
-            kept = Some(backup::keep(&maps, config, &target.text, false).await?);
-            match write(&maps, config, &target.text, false).await {
+            kept = Some(backup::keep(&maps, config, &target.text, guard).await?);
+            match write(&maps, config, &target.text, guard).await {
                 Ok(time) => changed = time,
                 Err(WriteError::Conflict) => return Ok(None),
                 Err(WriteError::Failed(error)) => anyhow::bail!(
-                    "changing ConfigMap {}/{}: {}; run again to see what stands and go on",
+                    "changing ConfigMap {}/{}: {error}; run again to see its state and go on",
                     kube_proxy.namespace,
-                    config.name,
-                    plain(&error)
+                    config.name
                 ),
             }
             say(&format!("ConfigMap {}/{}: {} is configured now", kube_proxy.namespace, config.name, target.mode));
@@ -128,7 +134,7 @@ impl<'a> Run<'a> {
             .await;
         let (port, scheduler) = parsed.map_or((METRICS_PORT, None), |parsed| (parsed.metrics_port, parsed.scheduler));
         let cleaner = self.cleaner(port, scheduler);
-        let switcher = Switcher::new(self.connection, kube_proxy, port, self.wish.timeout);
+        let switcher = Switcher::new(self.connection, kube_proxy, port, self.wish.timeout, self.lock);
         let progress = Progress::new(nodes.len());
         let pods = self.facts.nodes.iter().filter_map(|node| Some((node.name.clone(), node.pod.clone()?))).collect();
         let roll = Roll {
@@ -144,7 +150,7 @@ impl<'a> Run<'a> {
             excluded: &self.wish.exclude_nodes,
             switcher: &switcher,
             cleaner: cleaner.as_ref(),
-            lock,
+            lock: self.lock,
             interrupt,
             progress: &progress,
             events: &events,
@@ -174,7 +180,7 @@ impl<'a> Run<'a> {
         };
         progress.finish();
         if exit == Exit::Done && self.plan.edits {
-            backup::prune(&maps, &config.name, &config.key).await;
+            backup::prune(&maps, &config.name, &config.key, report.backup.as_deref(), guard).await;
         }
         Ok(Some((report, exit)))
     }
@@ -251,6 +257,7 @@ impl<'a> Run<'a> {
     }
 
     fn cleaner(&self, metrics_port: u16, scheduler: Option<String>) -> Option<Cleaner<'a>> {
+        let pod = |node: &NodeFacts| Some((node.name.clone(), node.pod.as_ref()?.cgroup.clone()));
         let answering = |node: &NodeFacts| Some((node.name.clone(), node.survey()?.answering.clone()));
         Some(Cleaner {
             helper: self.helper?,
@@ -262,6 +269,7 @@ impl<'a> Run<'a> {
                 .then(|| scheduler.unwrap_or_else(|| "rr".to_owned())),
             removes: self.wish.clean,
             drain: self.wish.drain,
+            pods: self.facts.nodes.iter().filter_map(pod).collect::<BTreeMap<_, _>>().into(),
         })
     }
 }

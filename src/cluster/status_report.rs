@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use super::checks;
 use super::drift::{State, findings};
-use super::facts::{Facts, HashAnnotation};
+use super::facts::{Facts, HashAnnotation, place};
 use super::flavour::Flavour;
 use super::status_nodes::{NodeLine, table};
 use crate::exit_code::Exit;
@@ -29,6 +29,8 @@ pub struct StatusReport {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 struct Cluster {
     server: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    context: Option<String>,
     version: String,
     flavour: Flavour,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -93,6 +95,7 @@ impl StatusReport {
             kind: "ClusterStatus",
             cluster: Cluster {
                 server: facts.server.clone(),
+                context: facts.context.clone(),
                 version: facts.version.clone(),
                 flavour: facts.flavour,
                 note: facts.flavour.advice(),
@@ -128,7 +131,8 @@ impl StatusReport {
         if format != Format::Text {
             return serialize(self, format);
         }
-        let mut text = format!("Cluster    {} · {} · {}\n", self.cluster.server, self.cluster.version, self.flavour());
+        let place = place(&self.cluster.server, self.cluster.context.as_deref());
+        let mut text = format!("Cluster    {place} · {} · {}\n", self.cluster.version, self.flavour());
         if let Some(proxy) = &self.kube_proxy {
             text.push_str(&proxy.render());
         }

@@ -6,15 +6,19 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::api::{Api, DeleteParams, LogParams, Preconditions};
 use tokio::time::Instant;
 
-use super::api::{code, get, plain, retried};
+use super::api::{get, plain};
 use super::client::Connection;
 use super::daemon_set::KubeProxy;
 use super::facts::PodFacts;
+use super::guard::Guard;
+use super::lock::Lock;
 use super::objects::{self, Node};
 use super::observe::node_facts;
 use super::pod_watch::PodWatch;
 use super::proof::{How, Proof, Prover};
 use crate::mode::ProxyMode;
+use crate::report::foreign::foreign;
+use crate::report::say::patiently;
 
 /// How soon a kube-proxy that does not answer yet is asked again: often while it starts, then with patience.
 const ASK_AGAIN: [Duration; 2] = [Duration::from_millis(50), Duration::from_millis(500)];
@@ -49,11 +53,13 @@ pub struct Switcher {
     watch: PodWatch,
     container: String,
     timeout: Duration,
+    lock: Lock,
 }
 
 impl Switcher {
-    /// For kube-proxy's pods; `port` is where it tells its mode, `timeout` how long a new pod may take to be proved.
-    pub fn new(connection: &Connection, kube_proxy: &KubeProxy, port: u16, timeout: Duration) -> Self {
+    /// For kube-proxy's pods; `port` is where it tells its mode, `timeout` how long a new pod may take to be verified, `lock`
+    /// what is asked before a pod is deleted.
+    pub fn new(connection: &Connection, kube_proxy: &KubeProxy, port: u16, timeout: Duration, lock: &Lock) -> Self {
         let client = &connection.client;
         Self {
             pods: Api::namespaced_with(client.clone(), &kube_proxy.namespace, &objects::pods()),
@@ -63,6 +69,7 @@ impl Switcher {
             watch: PodWatch::start(connection, kube_proxy),
             container: kube_proxy.container.clone(),
             timeout,
+            lock: lock.clone(),
         }
     }
 
@@ -77,7 +84,8 @@ impl Switcher {
         if let Some(old) = old {
             self.delete(old).await?;
         }
-        self.wait(node, old.map(|pod| pod.uid.as_str()), mode).await
+        let what = format!("kube-proxy on {node} to run {mode}");
+        patiently(&what, Some(self.timeout), self.wait(node, old.map(|pod| pod.uid.as_str()), mode)).await
     }
 
     /// Asks the kube-proxy in a pod for its mode.
@@ -92,11 +100,11 @@ impl Switcher {
     async fn delete(&self, pod: &PodFacts) -> anyhow::Result<()> {
         let preconditions = Preconditions { uid: Some(pod.uid.clone()), resource_version: None };
         let params = DeleteParams::default().preconditions(preconditions);
-        match retried(|| self.pods.delete(&pod.name, &params)).await {
+        match Guard::Lock(&self.lock).write(async || self.pods.delete(&pod.name, &params).await).await {
             Ok(_) => Ok(()),
-            // It is gone already: so much the better.
-            Err(error) if matches!(code(&error), Some(404 | 409)) => Ok(()),
-            Err(error) => Err(anyhow::anyhow!("deleting pod {} on node {}: {}", pod.name, pod.node, plain(&error))),
+            // Already gone, or replaced by another.
+            Err(error) if matches!(error.code(), Some(404 | 409)) => Ok(()),
+            Err(error) => Err(anyhow::anyhow!("deleting pod {} on node {}: {error}", pod.name, pod.node)),
         }
     }
 
@@ -126,7 +134,7 @@ impl Switcher {
                     (None, false) => format!("pod {} is {} and not ready", pod.name, pod.phase),
                     (None, true) => {
                         let since = asked.get_or_insert_with(Instant::now).elapsed();
-                        let proof = self.prove(&pod.name, since >= LOG_AFTER).await;
+                        let proof = self.prove(&pod, since >= LOG_AFTER).await;
                         if let Some(end) = judge(&pod, &proof, mode) {
                             return Ok(end);
                         }
@@ -155,11 +163,11 @@ impl Switcher {
         }
     }
 
-    async fn prove(&self, pod: &str, by_log_too: bool) -> Proof {
+    async fn prove(&self, pod: &PodFacts, by_log_too: bool) -> Proof {
         if by_log_too {
             return self.prover.prove(pod).await;
         }
-        match self.prover.ask(pod).await {
+        match self.prover.ask(&pod.name).await {
             Ok(mode) => Proof { mode: Some(mode), how: Some(How::ProxyMode), ..Proof::default() },
             Err(reason) => Proof::missing(reason),
         }
@@ -188,7 +196,7 @@ impl Switcher {
             line.to_ascii_lowercase().contains("can't use the ipvs proxier") || line.starts_with(['E', 'F'])
         };
         let line = log.lines().rfind(telling).or(log.lines().last())?;
-        Some(line.chars().take(300).collect())
+        Some(foreign(line))
     }
 
     /// Whether a proved pod still runs `mode` after a while.
@@ -196,6 +204,11 @@ impl Switcher {
     /// # Errors
     /// If the node cannot be read.
     pub async fn settles(&self, proved: &PodFacts, mode: ProxyMode, settle: Duration) -> anyhow::Result<End> {
+        let what = format!("the canary {} to keep its mode", proved.node);
+        patiently(&what, Some(settle), self.keeps(proved, mode, settle)).await
+    }
+
+    async fn keeps(&self, proved: &PodFacts, mode: ProxyMode, settle: Duration) -> anyhow::Result<End> {
         let deadline = Instant::now() + settle;
         while Instant::now() < deadline {
             tokio::select! {
@@ -206,7 +219,7 @@ impl Switcher {
                 return Ok(end);
             }
         }
-        let proof = self.prover.prove(&proved.name).await;
+        let proof = self.prover.prove(proved).await;
         if let Some(end) = self.changed(proved).await {
             return Ok(end);
         }

@@ -46,6 +46,7 @@ impl Run<'_> {
                     batch_size: self.plan.batch_size,
                     switcher,
                     cleaner,
+                    lock: self.lock,
                     progress,
                 };
                 let nodes = self.to_roll_back(report, old_mode);

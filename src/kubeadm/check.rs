@@ -1,6 +1,5 @@
 //! From options as given to checked options; all problems at once.
 
-use std::env;
 use std::net::IpAddr;
 use std::path::Path;
 
@@ -12,7 +11,9 @@ use super::problem::Findings;
 use super::proxy::RawSettings;
 use super::ranges::Ranges;
 use super::raw_options::RawOptions;
-use super::secret::{CERTIFICATE_KEY_VARIABLE, EXAMPLE_TOKEN, Kind, Secret, TOKEN_VARIABLE, Unchecked};
+use super::secret::{
+    CERTIFICATE_KEY_VARIABLE, EXAMPLE_TOKEN, Kind, Secret, TOKEN_VARIABLE, Unchecked, from_environment,
+};
 use crate::kubernetes_version::KubernetesVersion;
 
 /// Which secrets are in files on the node, and are filled in there.
@@ -116,7 +117,7 @@ fn secret(
     variable: Option<&str>,
     findings: &mut Findings,
 ) -> Option<Secret> {
-    let from_environment = variable.and_then(|name| Some((name, env::var(name).ok()?)));
+    let from_environment = variable.and_then(|name| Some((name, from_environment(name)?)));
     match (given, file, from_environment) {
         (Some(given), ..) => findings.accept(flag, kind.parse(&given.0)),
         (None, Some(file), _) => findings.accept(&format!("{flag}-file"), kind.read(file)),

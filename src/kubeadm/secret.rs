@@ -3,11 +3,43 @@
 use std::fmt;
 use std::fs;
 use std::path::Path;
+use std::sync::OnceLock;
 
 /// The environment variable that can hold the bootstrap token.
 pub const TOKEN_VARIABLE: &str = "KPX_PREP_TOKEN";
 /// The environment variable that can hold the certificate key.
 pub const CERTIFICATE_KEY_VARIABLE: &str = "KPX_PREP_CERTIFICATE_KEY";
+/// All of them: no other program is to see these.
+pub const VARIABLES: [&str; 2] = [TOKEN_VARIABLE, CERTIFICATE_KEY_VARIABLE];
+/// What the environment held of them.
+static FROM_ENVIRONMENT: OnceLock<Vec<(&str, String)>> = OnceLock::new();
+
+/// Takes the secrets out of the environment, so that no program that is started gets them, and lets no other process of this
+/// user look into this one: what the kernel keeps of the first environment (`/proc/PID/environ`) is still there.
+///
+/// To be called once, by `main`, before there is a second thread.
+pub fn hide() {
+    let held = VARIABLES.into_iter().filter_map(|name| Some((name, std::env::var(name).ok()?)));
+    let _ = FROM_ENVIRONMENT.set(held.collect());
+    for name in VARIABLES {
+        // SAFETY: there is only one thread, and so nobody who reads the environment at the same time.
+        #[expect(unsafe_code, reason = "the environment is shared by all threads")]
+        unsafe {
+            std::env::remove_var(name);
+        }
+    }
+    // Tokens of a kubeconfig are in memory as well. Where the kernel refuses, nothing is lost but this.
+    let _ = nix::sys::prctl::set_dumpable(false);
+}
+
+/// A secret that the environment holds, or held before [`hide`].
+pub fn from_environment(name: &str) -> Option<String> {
+    match FROM_ENVIRONMENT.get() {
+        Some(held) => held.iter().find(|(held, _)| *held == name).map(|(_, value)| value.clone()),
+        None => std::env::var(name).ok(),
+    }
+}
+
 /// The token in kubeadm's documentation and `kubeadm config print init-defaults`.
 pub const EXAMPLE_TOKEN: &str = "abcdef.0123456789abcdef";
 

@@ -2,9 +2,10 @@
 
 use std::env;
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use super::problem::Findings;
+use crate::bounded_command::{self, LITTLE};
 use crate::kubernetes_version::{KubernetesVersion, NEWEST_KNOWN_MINOR};
 
 /// Decides the version and says where it comes from; nothing if the one given is wrong.
@@ -53,13 +54,14 @@ fn without_option(findings: &mut Findings) -> KubernetesVersion {
 fn local_kubeadm() -> Option<Result<KubernetesVersion, String>> {
     let kubeadm: PathBuf =
         env::split_paths(&env::var_os("PATH")?).map(|folder| folder.join("kubeadm")).find(|file| file.is_file())?;
-    let output = Command::new(&kubeadm).args(["version", "-o", "short"]).stdin(Stdio::null()).output();
-    Some(match output {
-        Ok(output) if output.status.success() => String::from_utf8_lossy(&output.stdout)
-            .trim()
-            .parse()
-            .map_err(|error: crate::kubernetes_version::VersionError| error.to_string()),
-        Ok(output) => Err(format!("{} version: {}", kubeadm.display(), output.status)),
+    let mut command = Command::new(&kubeadm);
+    command.args(["version", "-o", "short"]);
+    let mut said = String::new();
+    Some(match bounded_command::run(command, None, LITTLE, &mut |line| said.push_str(line)) {
+        Ok(ended) if ended.status.success() => {
+            said.trim().parse().map_err(|error: crate::kubernetes_version::VersionError| error.to_string())
+        }
+        Ok(ended) => Err(format!("{} version: {}", kubeadm.display(), ended.status)),
         Err(error) => Err(format!("{}: {error}", kubeadm.display())),
     })
 }

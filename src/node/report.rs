@@ -202,13 +202,12 @@ pub(super) fn push_table(text: &mut String, table: &Table) {
 
 /// Appends a finding with its hint.
 pub(super) fn push_finding(text: &mut String, level: Level, id: &str, message: &str, hint: Option<&str>) {
-    let (colour, word) = match level {
-        Level::Error => (anstyle::AnsiColor::Red, "error"),
-        Level::Warning => (anstyle::AnsiColor::Yellow, "warning"),
-        Level::Info => (anstyle::AnsiColor::Cyan, "info"),
+    let word = match level {
+        Level::Error => "error",
+        Level::Warning => "warning",
+        Level::Info => "info",
     };
-    let style = colour.on_default();
-    let _ = writeln!(text, "{style}{word}{style:#} [{id}] {message}");
+    let _ = writeln!(text, "{word} [{id}] {message}");
     if let Some(hint) = hint {
         let _ = writeln!(text, "  hint: {hint}");
     }

@@ -39,9 +39,11 @@ impl Root {
     /// The tree that the process `id` of this host has as its `/`, a container's for example.
     ///
     /// The link that leads there is not to be read, only followed: it claims to lead to `/`.
-    #[must_use]
-    pub fn of_process(&self, id: &str) -> Self {
-        Self { is_host: false, path: self.join(&format!("/proc/{id}/root")), lib_folders: &[] }
+    ///
+    /// # Errors
+    /// When there is no such process, or its tree may not be entered.
+    pub fn of_process(&self, id: &str) -> io::Result<Self> {
+        Ok(Self { is_host: false, path: self.join(&format!("/proc/{id}/root")), lib_folders: &[] })
     }
 
     /// Whether this is the running system's own `/`.

@@ -9,6 +9,7 @@ use anyhow::Context as _;
 
 use super::root::{Root, is_absent};
 use crate::atomic_file;
+use crate::report::say::say;
 
 enum Undo {
     RemoveFile(PathBuf),
@@ -111,7 +112,7 @@ impl Drop for Transaction<'_> {
                 Undo::Restore { path, content, mode } => (path.clone(), atomic_file::replace(&path, &content, mode)),
             };
             if let Err(error) = result {
-                anstream::eprintln!("error: undoing {}: {error}; it stays as it was written", path.display());
+                say(&format!("error: undoing {}: {error}; it stays as it was written", path.display()));
             }
         }
     }

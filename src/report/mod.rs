@@ -1,5 +1,9 @@
 //! What commands tell people and programs: findings, output formats, and printing that survives a closed pipe.
 
+pub mod foreign;
+pub mod say;
+
+use std::fmt::Write as _;
 use std::io::Write as _;
 
 use anyhow::Context as _;
@@ -53,10 +57,47 @@ pub struct Finding {
 /// When `report` cannot be serialized, or `format` is [`Format::Text`].
 pub fn serialize(report: &impl Serialize, format: Format) -> anyhow::Result<String> {
     match format {
-        Format::Json => Ok(serde_json::to_string_pretty(report)? + "\n"),
-        Format::Yaml => Ok(serde_yaml::to_string(report)?),
+        Format::Json => Ok(foreign::visible_json(&serde_json::to_string_pretty(report)?).into_owned() + "\n"),
+        Format::Yaml => Ok(foreign::visible(&serde_yaml::to_string(report)?).into_owned()),
         Format::Text => anyhow::bail!("a text report is not serialized"),
     }
+}
+
+/// Writes a result for people to stdout: what a terminal would obey is shown as escapes, and levels have their colour.
+///
+/// # Errors
+/// As [`print`].
+pub fn print_text(text: &str) -> anyhow::Result<()> {
+    print(&levels(&foreign::visible(text)))
+}
+
+/// Writes a report to stdout that was rendered in this format.
+///
+/// # Errors
+/// As [`print`].
+pub fn print_rendered(report: &str, format: Format) -> anyhow::Result<()> {
+    if format == Format::Text { print_text(report) } else { print(report) }
+}
+
+/// Gives the levels of findings, at the beginning of a line, their colour.
+fn levels(text: &str) -> String {
+    const COLOURS: [(&str, anstyle::AnsiColor); 3] = [
+        ("error", anstyle::AnsiColor::Red),
+        ("warning", anstyle::AnsiColor::Yellow),
+        ("info", anstyle::AnsiColor::Cyan),
+    ];
+    let mut coloured = String::with_capacity(text.len());
+    for line in text.split_inclusive('\n') {
+        let level = COLOURS.iter().find(|(word, _)| line.strip_prefix(word).is_some_and(|rest| rest.starts_with(" [")));
+        match level {
+            Some((word, colour)) => {
+                let style = colour.on_default();
+                let _ = write!(coloured, "{style}{word}{style:#}{}", &line[word.len()..]);
+            }
+            None => coloured.push_str(line),
+        }
+    }
+    coloured
 }
 
 /// Writes a result to stdout. A reader that went away (`| head`) is no error.

@@ -73,16 +73,16 @@ pub fn set(text: &str, document: usize, path: &[&str], value: &Value) -> Result<
 fn apply(text: &str, mut splices: Vec<Splice>) -> (String, Vec<Range<usize>>) {
     splices.sort_by_key(|(range, _)| range.start);
     let mut edited = String::with_capacity(text.len());
-    let (mut spliced, mut rest) = (Vec::new(), 0);
+    let (mut places, mut rest) = (Vec::new(), 0);
     for (range, new) in splices {
         edited.push_str(&text[rest..range.start]);
         let start = edited.len();
         edited.push_str(&new);
-        spliced.push(start..edited.len());
+        places.push(start..edited.len());
         rest = range.end;
     }
     edited.push_str(&text[rest..]);
-    (edited, spliced)
+    (edited, places)
 }
 
 struct Editor<'a> {

@@ -95,7 +95,7 @@ where
     let input = String::from_utf8(input).expect("text");
     let modes = nodes.modes();
     let mode = modes.get(&record.node).map(String::as_str);
-    let printed = nodes.hosts.run(&record.node, command, Some(input.trim_end()), mode, &wrong);
+    let printed = nodes.hosts.run(&record.node, command, input.lines().next(), mode, &wrong);
     let status = if printed.exit == 0 {
         json!({"metadata": {}, "status": "Success"})
     } else {
@@ -110,4 +110,7 @@ where
         let _ = socket.send(Message::binary(frame)).await;
     }
     let _ = socket.close(None).await;
+    // What comes still is read until the other end has closed too: unread, it would have the kernel reset the connection.
+    let rest = async { while let Some(Ok(_)) = socket.next().await {} };
+    let _ = tokio::time::timeout(Duration::from_secs(5), rest).await;
 }

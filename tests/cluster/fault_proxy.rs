@@ -41,6 +41,9 @@ pub(crate) enum Fault {
     Kill(When),
     /// Something else happens first.
     Meanwhile(BoxFuture<'static, ()>),
+    /// The program is stopped (SIGSTOP) before or after the API server gets the request, goes on once this has happened, and
+    /// only then gets the answer.
+    Freeze(When, BoxFuture<'static, ()>),
 }
 
 /// Relative to the API server getting the request.
@@ -171,12 +174,24 @@ async fn answer(shared: Arc<Shared>, mut request: Request<Incoming>) -> io::Resu
             if when == When::After {
                 swallow(&shared, request, upgrade).await;
             }
-            shared.kill().await;
+            shared.signal(Signal::SIGKILL).await;
             Err(io::Error::other("nobody to answer"))
         }
         Fault::Meanwhile(what) => {
             what.await;
             forward(&shared, request, upgrade).await
+        }
+        Fault::Freeze(when, what) => {
+            shared.signal(Signal::SIGSTOP).await;
+            if when == When::Before {
+                what.await;
+                shared.signal(Signal::SIGCONT).await;
+                return forward(&shared, request, upgrade).await;
+            }
+            let answer = forward(&shared, request, upgrade).await;
+            what.await;
+            shared.signal(Signal::SIGCONT).await;
+            answer
         }
     }
 }
@@ -238,11 +253,11 @@ async fn forward(shared: &Shared, request: Request<Bytes>, upgrade: OnUpgrade) -
 
 impl Shared {
     /// The program may send its first request before the test knows its process.
-    async fn kill(&self) {
+    async fn signal(&self, signal: Signal) {
         loop {
             if let Some(target) = *locked(&self.target) {
                 // It may have ended by itself.
-                let _ = kill(target, Signal::SIGKILL);
+                let _ = kill(target, signal);
                 return;
             }
             tokio::time::sleep(Duration::from_millis(2)).await;

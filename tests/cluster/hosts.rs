@@ -95,7 +95,7 @@ impl Hosts {
         wrong: &[Misbehaviour],
     ) -> Printed {
         let words: Vec<&str> = command.iter().map(String::as_str).collect();
-        let ["/kpx-prep", "node", "--heartbeat", _, name, ref options @ ..] = words[..] else {
+        let ["/kpx-prep", "node", "--heartbeat", _, "--lease", _, name, ref options @ ..] = words[..] else {
             return Printed { stdout: String::new(), exit: 126 };
         };
         assert!(options.ends_with(&["--root", "/host", "-o", "json"]), "{words:?}");

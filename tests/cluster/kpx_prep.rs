@@ -30,7 +30,8 @@ const QUICK: [[&str; 2]; 3] = [["--settle-time", "500ms"], ["--timeout", "4s"], 
 impl Cluster {
     /// `kpx-prep status -o json`
     pub(crate) async fn status(&self, arguments: &[&str]) -> Outcome {
-        start(&self.kubeconfig, "status", &[&["-o", "json"], arguments].concat()).end().await
+        let yes: &[&str] = if arguments.contains(&"--nodes") { &["--yes"] } else { &[] };
+        start(&self.kubeconfig, "status", &[&["-o", "json"], yes, arguments].concat()).end().await
     }
 
     /// `kpx-prep remediate -o json` with confirmation given, and nothing to do on the nodes' hosts.

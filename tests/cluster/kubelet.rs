@@ -91,7 +91,12 @@ fn logs(record: &Record, query: &str) -> Response<Full<Bytes>> {
     let log = locked(&record.log).clone();
     let lines: Vec<&str> = log.split_inclusive('\n').collect();
     let first = number("tailLines").map_or(0, |tail| lines.len().saturating_sub(tail));
-    let mut log = lines[first..].concat();
+    let with_times = query.split('&').any(|pair| pair == "timestamps=true");
+    let started = *locked(&record.started);
+    let mut log: String = lines[first..]
+        .iter()
+        .map(|line| if with_times { format!("{started} {line}") } else { (*line).to_owned() })
+        .collect();
     log.truncate(number("limitBytes").unwrap_or(usize::MAX).min(log.len()));
     text(StatusCode::OK, log)
 }

@@ -86,6 +86,7 @@ async fn live(nodes: &StandIn, pod: &Pod, record: &Record) {
     let mut lost = None;
     for restarts in 0.. {
         // Ready at once, without a probe: before anything answers, and also if it is about to crash.
+        *locked(&record.started) = jiff::Timestamp::now();
         report(nodes, pod, &Container::running(restarts)).await;
         sleep(POLL * 2).await;
         let mut wrong = nodes.wrong(node);

@@ -26,6 +26,8 @@ pub(crate) struct Record {
     pub(crate) process: Mutex<Option<KubeProxy>>,
     /// What its last container printed, crashed or not.
     pub(crate) log: Mutex<String>,
+    /// When that container was started.
+    pub(crate) started: Mutex<jiff::Timestamp>,
     /// Whether it has been asked to end.
     pub(crate) ending: watch::Sender<bool>,
 }
@@ -84,6 +86,7 @@ impl StandIn {
             node,
             process: Mutex::default(),
             log: Mutex::default(),
+            started: Mutex::new(jiff::Timestamp::now()),
             ending: watch::Sender::new(ending),
         });
         pods.insert(key, Arc::clone(&record));

@@ -51,6 +51,7 @@ pub(crate) fn node(name: &str, mode: Option<ProxyMode>) -> NodeFacts {
 pub(crate) fn cluster(mode: &str, effective: ProxyMode) -> Facts {
     let config = text(mode);
     Facts {
+        context: Some("admin@test".to_owned()),
         server: "https://example".to_owned(),
         version: "v1.30.1".to_owned(),
         flavour: Flavour::Kubeadm,

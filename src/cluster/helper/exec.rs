@@ -5,15 +5,23 @@ use std::time::Duration;
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{Api, AttachParams};
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 
 use super::Helper;
 use super::manifest::{CONTAINER, HOST};
 use crate::cluster::api::{chain, plain};
+use crate::cluster::lock::Lost;
 use crate::image::PROGRAM;
+use crate::report::foreign::{foreign, shortened};
+use crate::report::say::patiently;
 
 /// How much a node may answer.
 const LONGEST: u64 = 16 << 20;
+/// The most characters of one text in it: a rule of a firewall may be long.
+const LONGEST_TEXT: usize = 2000;
+/// How often a command on a node is told how long it may still act: so often within each third of the lock's time.
+const BEATS: u32 = 4;
 /// A connection that breaks is tried once more: every command on a node may be repeated.
 const TRIES: usize = 2;
 /// What the node has to notice that it broke, and to end what nobody waits for: it holds the node's lock.
@@ -51,12 +59,16 @@ impl Helper {
         };
         let _turn = self.turns.acquire().await.map_err(|_| "the run is over".to_owned())?;
         let heartbeat = format!("{}ms", self.heartbeat.as_millis().max(1));
-        let before = [PROGRAM, "node", "--heartbeat", &heartbeat];
+        let lease = format!("{}ms", self.lock.duration().as_millis());
+        let before = [PROGRAM, "node", "--heartbeat", &heartbeat, "--lease", &lease];
         let command: Vec<&str> =
             before.iter().chain(arguments).copied().chain(["--root", HOST, "-o", "json"]).collect();
         let mut last = String::new();
         for attempt in 1..=TRIES {
-            let answer = tokio::time::timeout(patience, self.exec(&pod, &command, input)).await;
+            self.lock.ask().await.map_err(|lost| lost.to_string())?;
+            let what = format!("kpx-prep node {} on {node}", arguments.first().unwrap_or(&""));
+            let answered = tokio::time::timeout(patience, self.exec(&pod, &command, input));
+            let answer = patiently(&what, Some(patience), answered).await;
             match answer {
                 Ok(Ok(answer)) => return read(arguments, &answer),
                 Ok(Err(why)) => last = why,
@@ -81,8 +93,16 @@ impl Helper {
         let (stdout, stderr) = (process.stdout(), process.stderr());
         let ended = async { status.ok_or(())?.await.ok_or(()) };
         let output = async { Ok(futures::join!(collect(stdout), collect(stderr))) };
-        // Without a status the connection broke, whatever came before; kube leaves the streams open then.
-        let Ok((_kept_open, (stdout, stderr), status)) = futures::try_join!(send(stdin, input), output, ended) else {
+        let answered = tokio::select! {
+            // Without a status the connection broke, whatever came before; kube leaves the streams open then.
+            answered = async { futures::try_join!(output, ended) } => answered,
+            lost = self.drive(stdin, input) => {
+                // The end of its input ends the command.
+                process.abort();
+                return Err(lost.to_string());
+            }
+        };
+        let Ok(((stdout, stderr), status)) = answered else {
             let why = process.join().await.err().map(|error| format!(": {}", chain(&error))).unwrap_or_default();
             return Err(format!("exec in pod {pod}: the connection broke off{why}"));
         };
@@ -93,22 +113,29 @@ impl Helper {
             let code = causes
                 .filter(|cause| cause.reason.as_deref() == Some("ExitCode"))
                 .find_map(|cause| cause.message.as_ref()?.parse().ok());
-            code.ok_or_else(|| format!("exec in pod {pod}: {}", status.message.unwrap_or_default()))?
+            code.ok_or_else(|| format!("exec in pod {pod}: {}", foreign(&status.message.unwrap_or_default())))?
         };
         Ok(Answer { exit, stdout, stderr })
     }
-}
 
-/// Sends one line, and no end of the input: a WebSocket cannot close one direction, and closing it all would lose the
-/// answer. So the other end reads one line and no further, and the stream is kept open until it has answered; when it ends
-/// the other end knows that nobody waits any more.
-async fn send<W: AsyncWrite + Unpin>(mut stdin: Option<W>, input: Option<&str>) -> Result<Option<W>, ()> {
-    if let (Some(stdin), Some(input)) = (&mut stdin, input) {
-        // Whoever does not read it says why in its answer.
-        let _ = stdin.write_all(format!("{input}\n").as_bytes()).await;
-        let _ = stdin.flush().await;
+    /// Sends the input, one line, and then again and again for how many milliseconds the command may still act: as long as
+    /// the lock is held without being renewed. No end of the input is sent: a WebSocket cannot close one direction, and
+    /// closing it all would lose the answer. Returns once the lock is lost.
+    async fn drive<W: AsyncWrite + Unpin>(&self, stdin: Option<W>, input: Option<&str>) -> Lost {
+        let Some(mut stdin) = stdin else { return std::future::pending().await };
+        let mut line = input.map(|input| format!("{input}\n")).unwrap_or_default();
+        loop {
+            if let Err(lost) = self.lock.ask().await {
+                return lost;
+            }
+            line.push_str(&format!("{}\n", self.lock.left().as_millis()));
+            // A command that does not read it has ended, and its answer says why.
+            let _ = stdin.write_all(line.as_bytes()).await;
+            let _ = stdin.flush().await;
+            line.clear();
+            tokio::time::sleep(self.lock.duration() / 3 / BEATS).await;
+        }
     }
-    Ok(stdin)
 }
 
 async fn collect(stream: Option<impl AsyncRead + Unpin>) -> String {
@@ -120,11 +147,29 @@ async fn collect(stream: Option<impl AsyncRead + Unpin>) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-fn read<T: DeserializeOwned>(arguments: &[&str], answer: &Answer) -> Result<T, String> {
-    serde_json::from_str(&answer.stdout).map_err(|error| {
+/// Reads the JSON that a command on a node printed.
+///
+/// # Errors
+/// The command's own words, if it printed none.
+pub fn read<T: DeserializeOwned>(arguments: &[&str], answer: &Answer) -> Result<T, String> {
+    let value = serde_json::from_str(&answer.stdout).map(foreign_texts);
+    value.and_then(serde_json::from_value).map_err(|error| {
         // Heartbeats are empty lines.
-        let said = answer.stderr.lines().filter(|line| !line.is_empty()).collect::<Vec<_>>().join("\n");
+        let said = foreign(&answer.stderr.lines().filter(|line| !line.is_empty()).collect::<Vec<_>>().join("\n"));
         let said = if said.is_empty() { format!("an unreadable answer ({error})") } else { said };
         format!("kpx-prep node {}: {said} (exit status {})", arguments.join(" "), answer.exit)
     })
+}
+
+/// A node's words, none of which a terminal obeys.
+fn foreign_texts(value: Value) -> Value {
+    match value {
+        Value::String(text) => Value::String(shortened(&text, LONGEST_TEXT)),
+        Value::Array(values) => Value::Array(values.into_iter().map(foreign_texts).collect()),
+        Value::Object(fields) => {
+            let fields = fields.into_iter().map(|(name, value)| (foreign(&name), foreign_texts(value)));
+            Value::Object(fields.collect())
+        }
+        other => other,
+    }
 }

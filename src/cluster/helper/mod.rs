@@ -12,14 +12,19 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use kube::ResourceExt as _;
-use kube::api::{Api, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams, PropagationPolicy};
+use kube::api::{
+    Api, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams, Preconditions, PropagationPolicy,
+};
 use tokio::sync::Semaphore;
 
-use super::api::{code, get, plain, retried};
+use super::api::{code, get, plain};
 use super::client::Connection;
+use super::facts::minor_of;
+use super::guard::Guard;
+use super::lock::Lock;
 use super::objects;
-use super::progress::say;
-use manifest::{Image, KEPT, MANAGED_BY, NAME, SPEC_HASH, daemon_set};
+use crate::report::say::{patiently, say};
+use manifest::{KEPT, MANAGED_BY, NAME, SPEC_HASH, Setup, daemon_set};
 use pods::There;
 
 /// How many nodes are spoken to at a time.
@@ -42,7 +47,8 @@ pub struct Helper {
     heartbeat: Duration,
     namespace: String,
     uid: String,
-    image: Image,
+    setup: Setup,
+    lock: Lock,
     there: Mutex<There>,
     /// Whether an earlier run left it to stay.
     kept: bool,
@@ -62,14 +68,15 @@ impl Helper {
     ///
     /// # Errors
     /// If the `DaemonSet` cannot be made; nothing was changed then.
-    pub async fn start(connection: &Connection, namespace: &str, image: &Image) -> anyhow::Result<Self> {
-        let (uid, kept) = ensure(&connection.client, namespace, image).await?;
+    pub async fn start(connection: &Connection, namespace: &str, setup: &Setup, lock: &Lock) -> anyhow::Result<Self> {
+        let (uid, kept) = ensure(connection, namespace, setup, lock).await?;
         Ok(Self {
             client: connection.client.clone(),
             heartbeat: connection.heartbeat,
             namespace: namespace.to_owned(),
             uid,
-            image: image.clone(),
+            setup: setup.clone(),
+            lock: lock.clone(),
             there: Mutex::default(),
             kept,
             turns: Semaphore::new(AT_A_TIME),
@@ -81,7 +88,9 @@ impl Helper {
     /// # Errors
     /// If nodes that must have it do not have the image, or the API server fails; nothing but the helper was changed then.
     pub async fn wait(&self, nodes: &[String], must: Must) -> anyhow::Result<()> {
-        let mut found = pods::wait(&self.client, &self.namespace, &self.uid, nodes).await.map_err(|error| {
+        let what = format!("the node helper's pods on {} node(s)", nodes.len());
+        let waited = pods::wait(&self.client, &self.namespace, &self.uid, nodes);
+        let mut found = patiently(&what, Some(pods::PATIENCE), waited).await.map_err(|error| {
             anyhow::anyhow!(
                 "waiting for DaemonSet {}/{NAME}: {}; nothing else was changed",
                 self.namespace,
@@ -94,9 +103,9 @@ impl Helper {
             Must::RunOnOne => !without.is_empty() && without.len() == nodes.len(),
         };
         if refused {
-            return Err(pods::refusal(&without, &self.image));
+            return Err(pods::refusal(&without, &self.setup.image));
         }
-        found.missing.values_mut().for_each(|why| *why = pods::reason(why, &self.image));
+        found.missing.values_mut().for_each(|why| *why = pods::reason(why, &self.setup.image));
         self.there().add(found);
         Ok(())
     }
@@ -115,39 +124,25 @@ impl Helper {
     /// # Errors
     /// What the API server says.
     pub async fn keep(&self, scheduler: Option<&str>) -> anyhow::Result<()> {
-        let patch = Patch::Strategic(manifest::kept(scheduler));
+        let patch = Patch::Strategic(manifest::kept(&self.uid, scheduler));
         let api = sets(&self.client, &self.namespace);
         let params = PatchParams::default();
-        let patched = retried(|| api.patch(NAME, &params, &patch)).await;
+        let patched = Guard::Lock(&self.lock).write(async || api.patch(NAME, &params, &patch).await).await;
         patched.map(|_| ()).map_err(|error| {
             anyhow::anyhow!(
-                "marking DaemonSet {}/{NAME} to be kept: {}; the next run takes it away, and nodes that join are not prepared",
-                self.namespace,
-                plain(&error)
+                "marking DaemonSet {}/{NAME} to be kept: {error}; it is removed with the lock, and nodes that join are not prepared",
+                self.namespace
             )
         })
     }
 
-    /// Takes it away, unless it is to be kept or another run is at work with it. A failure is said, not
+    /// Removes it, unless it is to be kept or another run has the lock and so the helper. A failure is said, not
     /// returned: what the run was about is done by then.
     pub async fn end(&self) {
-        if self.kept {
+        if self.kept || self.lock.ask().await.is_err() {
             return;
         }
-        match super::lock::at_work(&self.client, &self.namespace).await {
-            Ok(None) => {}
-            Ok(Some(other)) => {
-                tracing::info!("DaemonSet {}/{NAME} stays for {other}", self.namespace);
-                return;
-            }
-            Err(error) => tracing::debug!("reading the lock: {error}"),
-        }
-        self.remove().await;
-    }
-
-    /// Takes it away whoever made it.
-    pub async fn remove(&self) {
-        if let Err(error) = remove(&self.client, &self.namespace).await {
+        if let Err(error) = remove(&self.client, &self.namespace, Some(&self.uid), &self.lock).await {
             say(&format!("warning: {error:#}"));
         }
     }
@@ -167,24 +162,30 @@ pub async fn namespaces(client: &kube::Client) -> anyhow::Result<Vec<String>> {
     Ok(found.into_iter().flatten().collect())
 }
 
-/// Takes the helper away; whether there was one.
+/// Removes the helper, or only the one with this UID; whether there was one.
 ///
 /// # Errors
-/// If it is not ours, or the API server refuses.
-pub async fn remove(client: &kube::Client, namespace: &str) -> anyhow::Result<bool> {
+/// If it was not made by kpx-prep, the lock was lost, or the API server refuses.
+pub async fn remove(client: &kube::Client, namespace: &str, uid: Option<&str>, lock: &Lock) -> anyhow::Result<bool> {
     let api = sets(client, namespace);
     let place = format!("DaemonSet {namespace}/{NAME}");
     let there = get(&api, NAME).await.map_err(|error| anyhow::anyhow!("reading {place}: {}", plain(&error)))?;
-    let Some(set) = there else { return Ok(false) };
+    let Some(set) = there.filter(|set| uid.is_none() || set.metadata.uid.as_deref() == uid) else { return Ok(false) };
     anyhow::ensure!(is_ours(&set), "{place} was not made by kpx-prep; it was left alone");
-    let params = DeleteParams { propagation_policy: Some(PropagationPolicy::Background), ..DeleteParams::default() };
-    match retried(|| api.delete(NAME, &params)).await {
+    let params = DeleteParams {
+        propagation_policy: Some(PropagationPolicy::Background),
+        preconditions: Some(Preconditions { uid: set.uid(), resource_version: None }),
+        ..DeleteParams::default()
+    };
+    match Guard::Lock(lock).write(async || api.delete(NAME, &params).await).await {
         Ok(_) => Ok(true),
-        Err(error) if code(&error) == Some(404) => Ok(true),
-        Err(error) => anyhow::bail!(
-            "deleting {place}: {}; it runs still: kpx-prep remediate --remove-helper tries again",
-            plain(&error)
-        ),
+        // Already gone, or replaced by another.
+        Err(error) if matches!(error.code(), Some(404 | 409)) => Ok(true),
+        Err(error) => {
+            anyhow::bail!(
+                "deleting {place}: {error}; it is still running: kpx-prep remediate --remove-helper tries again"
+            )
+        }
     }
 }
 
@@ -192,9 +193,10 @@ pub async fn remove(client: &kube::Client, namespace: &str) -> anyhow::Result<bo
 ///
 /// # Errors
 /// What the API server says.
-pub async fn rehearse(client: &kube::Client, namespace: &str, image: &Image) -> anyhow::Result<()> {
+pub async fn rehearse(connection: &Connection, namespace: &str, setup: &Setup) -> anyhow::Result<()> {
     let params = PostParams { dry_run: true, ..PostParams::default() };
-    match sets(client, namespace).create(&params, &daemon_set(namespace, image)).await {
+    let set = daemon_set(namespace, setup, minor(connection), None);
+    match sets(&connection.client, namespace).create(&params, &set).await {
         Err(error) if code(&error) != Some(409) => {
             anyhow::bail!("dry run: creating DaemonSet {namespace}/{NAME}: {}", plain(&error))
         }
@@ -202,10 +204,20 @@ pub async fn rehearse(client: &kube::Client, namespace: &str, image: &Image) -> 
     }
 }
 
+fn minor(connection: &Connection) -> u32 {
+    minor_of(&connection.version).unwrap_or(0)
+}
+
 /// The `DaemonSet`'s uid, and whether it is one that is to stay.
-async fn ensure(client: &kube::Client, namespace: &str, image: &Image) -> anyhow::Result<(String, bool)> {
+async fn ensure(
+    connection: &Connection,
+    namespace: &str,
+    setup: &Setup,
+    lock: &Lock,
+) -> anyhow::Result<(String, bool)> {
+    let client = &connection.client;
     let api = sets(client, namespace);
-    let wanted = daemon_set(namespace, image);
+    let wanted = daemon_set(namespace, setup, minor(connection), Some(&lock.owner()));
     let place = format!("DaemonSet {namespace}/{NAME}");
     let (post, deadline) = (PostParams::default(), tokio::time::Instant::now() + GONE_WITHIN);
     loop {
@@ -213,24 +225,28 @@ async fn ensure(client: &kube::Client, namespace: &str, image: &Image) -> anyhow
             .await
             .map_err(|error| anyhow::anyhow!("reading {place}: {}; nothing was changed", plain(&error)))?;
         let Some(there) = there else {
-            say(&format!("starting the node helper, {place}, from image {}", image.reference));
-            match retried(|| api.create(&post, &wanted)).await {
+            say(&format!("starting the node helper, {place}, from image {}", setup.image.reference));
+            match Guard::Lock(lock).write(async || api.create(&post, &wanted).await).await {
                 Ok(made) => return Ok((made.uid().unwrap_or_default(), false)),
-                // Another run was quicker, or a broken connection hid that we were.
-                Err(error) if code(&error) == Some(409) => continue,
-                Err(error) => anyhow::bail!("creating {place}: {}; nothing was changed", plain(&error)),
+                // It was made by a request whose answer was lost.
+                Err(error) if error.code() == Some(409) => continue,
+                Err(error) => anyhow::bail!("creating {place}: {error}; nothing was changed"),
             }
         };
         anyhow::ensure!(is_ours(&there), "{place} was not made by kpx-prep; rename or remove it; nothing was changed");
         let same = there.annotations().get(SPEC_HASH) == wanted.annotations().get(SPEC_HASH);
+        // One that belongs to a Lease that is gone is being collected.
+        let stays = there.owner_references().iter().all(|owner| owner.uid == lock.owner().uid);
         if there.metadata.deletion_timestamp.is_none() {
-            if same {
+            if same && stays {
                 let uid = there.uid().unwrap_or_default();
-                pods::try_again(client, namespace, &uid).await;
+                pods::try_again(client, namespace, &uid, lock).await;
                 return Ok((uid, there.annotations().contains_key(KEPT)));
             }
-            say(&format!("{place} is another version's: replacing it"));
-            remove(client, namespace).await?;
+            if stays {
+                say(&format!("{place} was made by another version: replacing it"));
+            }
+            remove(client, namespace, Some(&there.uid().unwrap_or_default()), lock).await?;
         }
         anyhow::ensure!(
             tokio::time::Instant::now() < deadline,

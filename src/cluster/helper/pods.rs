@@ -4,17 +4,19 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use kube::ResourceExt as _;
-use kube::api::{Api, DeleteParams, ListParams};
+use kube::api::{Api, DeleteParams, ListParams, Preconditions};
 use tokio::time::Instant;
 
 use super::manifest::{Image, NAME, POD_LABEL};
-use crate::cluster::api::{list, plain};
+use crate::cluster::api::list;
 use crate::cluster::drift::few;
+use crate::cluster::guard::Guard;
+use crate::cluster::lock::Lock;
 use crate::cluster::objects::{self, Pod};
 use crate::exit_code::Refusal;
 
 /// How long a node may take to start the helper's container; also until a registry has answered.
-const PATIENCE: Duration = Duration::from_secs(120);
+pub const PATIENCE: Duration = Duration::from_secs(120);
 /// How long a kubelet may try again before its reason counts.
 const RETRIES: Duration = Duration::from_secs(20);
 /// How often the pods are listed.
@@ -91,17 +93,19 @@ pub async fn wait(client: &kube::Client, namespace: &str, uid: &str, nodes: &[St
 
 /// Deletes pods of this `DaemonSet` that will not start by themselves, for new ones in their place: since they gave up, the
 /// image may have come. What cannot be deleted is found by [`wait`].
-pub async fn try_again(client: &kube::Client, namespace: &str, uid: &str) {
+pub async fn try_again(client: &kube::Client, namespace: &str, uid: &str, lock: &Lock) {
     let api = Api::namespaced_with(client.clone(), namespace, &objects::pods());
     let params = ListParams::default().labels(&format!("{}={}", POD_LABEL.0, POD_LABEL.1));
     let stuck = list(&api, &params, |pod: Pod| {
         let ours = pod.owner_references().iter().any(|owner| owner.uid == uid);
         let gave_up = state(&pod).is_err_and(|why| FINAL.contains(&why.as_str()));
-        (ours && gave_up && pod.metadata.deletion_timestamp.is_none()).then(|| pod.name_any())
+        (ours && gave_up && pod.metadata.deletion_timestamp.is_none()).then(|| (pod.name_any(), pod.uid()))
     });
-    for name in stuck.await.unwrap_or_default().into_iter().flatten() {
-        if let Err(error) = api.delete(&name, &DeleteParams::default().grace_period(0)).await {
-            tracing::info!("deleting pod {namespace}/{name}: {}", plain(&error));
+    for (name, uid) in stuck.await.unwrap_or_default().into_iter().flatten() {
+        let preconditions = Preconditions { uid, resource_version: None };
+        let params = DeleteParams::default().grace_period(0).preconditions(preconditions);
+        if let Err(error) = Guard::Lock(lock).once(async || api.delete(&name, &params).await).await {
+            tracing::info!("deleting pod {namespace}/{name}: {error}");
         }
     }
 }

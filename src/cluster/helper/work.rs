@@ -2,18 +2,21 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::sync::Mutex;
 use std::time::Duration;
 
 use futures::StreamExt as _;
 use serde::{Deserialize, Serialize};
 
 use super::{AT_A_TIME, Helper, Must};
+use crate::cluster::facts::PodFacts;
 use crate::cluster::services::Services;
 use crate::messages::{CleanOutcome, CleanReport, Preparation, Survey};
 use crate::report::Level;
 
-/// How long a node may take to look at itself.
+/// How long a node may take to look at itself, and what each Service adds: reading the rules of 10,000 may take ten minutes.
 const TO_LOOK: Duration = Duration::from_secs(60);
+const TO_LOOK_AT_A_SERVICE: Duration = Duration::from_millis(60);
 /// How long a node may take to load its modules.
 const TO_INSTALL: Duration = Duration::from_secs(180);
 /// What a command takes beside what it waits for.
@@ -120,6 +123,29 @@ pub struct Cleaner<'a> {
     pub removes: bool,
     /// How long connections may keep a virtual server that goes.
     pub drain: Duration,
+    /// The pod of kube-proxy on each node, by the id of its cgroup.
+    pub pods: Mutex<BTreeMap<String, String>>,
+}
+
+/// What a survey is about.
+pub struct Surveyed<'a> {
+    /// The IPVS scheduler that matters.
+    pub scheduler: &'a str,
+    /// Where kube-proxy tells its mode.
+    pub port: u16,
+    /// Addresses that are asked whether they take a connection.
+    pub questions: &'a [SocketAddr],
+    /// The pod of kube-proxy on each node, by the id of its cgroup.
+    pub pods: BTreeMap<String, String>,
+    /// How many Services the cluster has.
+    pub services: usize,
+}
+
+/// The options that tell a node which process is kube-proxy, and how much it may find.
+fn known(pod: Option<&String>, services: usize) -> Vec<String> {
+    let pod = pod.filter(|pod| !pod.is_empty()).map(|pod| ["--pod".to_owned(), pod.clone()]);
+    let count = ["--service-count".to_owned(), services.to_string()];
+    pod.into_iter().flatten().chain(count).collect()
 }
 
 #[derive(Deserialize)]
@@ -132,18 +158,19 @@ struct Installed {
 
 impl Helper {
     /// Looks at these nodes, many at once.
-    pub async fn survey(
-        &self,
-        nodes: &[String],
-        scheduler: &str,
-        port: u16,
-        questions: &[SocketAddr],
-    ) -> Answers<Survey> {
-        let port = port.to_string();
-        let questions: Vec<String> = questions.iter().map(ToString::to_string).collect();
-        let mut arguments = vec!["survey", "--scheduler", scheduler, "--metrics-port", &port];
+    pub async fn survey(&self, nodes: &[String], about: &Surveyed<'_>) -> Answers<Survey> {
+        let port = about.port.to_string();
+        let questions: Vec<String> = about.questions.iter().map(ToString::to_string).collect();
+        let mut arguments = vec!["survey", "--scheduler", about.scheduler, "--metrics-port", &port];
         arguments.extend(questions.iter().flat_map(|question| ["--ask", question.as_str()]));
-        self.on_all(nodes, |node| self.ask(node, &arguments, None, TO_LOOK)).await
+        let patience = TO_LOOK + TO_LOOK_AT_A_SERVICE * u32::try_from(about.services).unwrap_or(10_000).min(10_000);
+        let arguments = &arguments;
+        self.on_all(nodes, |node| async move {
+            let known = known(about.pods.get(node), about.services);
+            let arguments: Vec<&str> = arguments.iter().copied().chain(known.iter().map(String::as_str)).collect();
+            self.ask(node, &arguments, None, patience).await
+        })
+        .await
     }
 
     /// Prepares these nodes, many at once.
@@ -185,8 +212,11 @@ impl Cleaner<'_> {
     }
 
     /// Waits until the running mode carries every Service, asks whether those answer that did before, and removes what
-    /// other modes left; their virtual servers stay, to be drained together.
-    pub async fn clean(&self, node: &str) -> Cleaned {
+    /// other modes left; their virtual servers stay, to be drained together. `pod`: kube-proxy's, if it is a new one.
+    pub async fn clean(&self, node: &str, pod: Option<&PodFacts>) -> Cleaned {
+        if let Some(pod) = pod {
+            self.pods().insert(node.to_owned(), pod.cgroup.clone());
+        }
         let (port, wait) = (self.metrics_port.to_string(), format!("{}s", self.wait.as_secs().max(1)));
         let mut arguments = vec!["clean", "--metrics-port", &port, "--services", "-", "--wait", &wait];
         arguments.push(if self.removes { "--keep-virtual-servers" } else { "--dry-run" });
@@ -211,8 +241,17 @@ impl Cleaner<'_> {
         before.then(self.ask(node, &arguments, None).await)
     }
 
+    fn pods(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, String>> {
+        self.pods.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
     async fn ask(&self, node: &str, arguments: &[&str], input: Option<&str>) -> Cleaned {
-        let patience = self.wait + self.drain + SLACK;
+        let services = self.services.ports.len();
+        let known = known(self.pods().get(node), services);
+        let arguments: Vec<&str> = arguments.iter().copied().chain(known.iter().map(String::as_str)).collect();
+        let arguments = arguments.as_slice();
+        let reading = TO_LOOK_AT_A_SERVICE * u32::try_from(services).unwrap_or(10_000).min(10_000);
+        let patience = self.wait + self.drain + reading + SLACK;
         match self.helper.ask::<CleanReport>(node, arguments, input, patience).await {
             Ok(report) => Cleaned::new(&report),
             Err(why) => Cleaned::impossible(why),

@@ -1,14 +1,19 @@
-//! What kube-proxy itself answers on its metrics port: which mode it runs, and whether it has synced.
+//! What kube-proxy itself answers on its metrics port: which mode it runs, and whether it has synced. Only root's answer counts:
+//! where no kube-proxy listens, any user of the host may listen in its place.
 
 use std::io::{self, Read as _, Write as _};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
 use std::time::Duration;
+
+use crate::boot_clock::BootInstant;
 
 /// It listens on this very host.
 const CONNECT: Duration = Duration::from_secs(1);
 /// A busy node may take a while to put all metrics together.
 const ANSWER: Duration = Duration::from_secs(10);
 const TRIES: u32 = 4;
+/// All metrics of a kube-proxy have some hundred KiB.
+const LONGEST: u64 = 16 << 20;
 const SYNCED: &str = "kubeproxy_sync_proxy_rules_last_timestamp_seconds";
 
 /// The mode that kube-proxy says it runs; nothing if none answers on `port`.
@@ -43,8 +48,33 @@ fn synced(metrics: &str) -> bool {
     !samples.is_empty() && samples.iter().all(|time| *time > 0.0)
 }
 
-/// The body of an answer with status 200; nothing for any other status.
+/// Whether those who listen on this port, in `/proc/net/tcp` or `tcp6`, are all root, and anybody listens at all.
+fn is_roots(tables: &str, port: u16) -> bool {
+    // sl, local address, remote address, state (0A: listening), queues, timer, retransmissions, uid
+    let listener = |line: &str| {
+        let fields: Vec<&str> = line.split_whitespace().take(8).collect();
+        let [_, local, _, "0A", _, _, _, uid] = fields[..] else { return None };
+        let listens = u16::from_str_radix(local.rsplit(':').next()?, 16).is_ok_and(|listens| listens == port);
+        listens.then(|| uid.to_owned())
+    };
+    let mut uids = tables.lines().filter_map(listener).peekable();
+    uids.peek().is_some() && uids.all(|uid| uid == "0")
+}
+
+/// The kernel's table is of this process's network, whatever root is looked at.
+fn listeners() -> String {
+    ["/proc/self/net/tcp", "/proc/self/net/tcp6"].iter().filter_map(|file| std::fs::read_to_string(file).ok()).collect()
+}
+
+/// The body of an answer with status 200; nothing for any other status, or for somebody who is not root.
 fn get(port: u16, path: &str) -> io::Result<Option<String>> {
+    if !is_roots(&listeners(), port) {
+        return Ok(None);
+    }
+    body(port, path)
+}
+
+fn body(port: u16, path: &str) -> io::Result<Option<String>> {
     let addresses = [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)];
     let connect = |address| TcpStream::connect_timeout(&SocketAddr::new(address, port), CONNECT);
     let mut stream = connect(addresses[0]).or_else(|error| connect(addresses[1]).map_err(|_| error))?;
@@ -52,8 +82,19 @@ fn get(port: u16, path: &str) -> io::Result<Option<String>> {
     stream.set_write_timeout(Some(ANSWER))?;
     // In this version of HTTP the answer is not cut to pieces, and ends with the connection.
     stream.write_all(format!("GET {path} HTTP/1.0\r\nHost: localhost\r\n\r\n").as_bytes())?;
-    let mut answer = Vec::new();
-    stream.read_to_end(&mut answer)?;
+    let (from, mut answer) = (BootInstant::now(), Vec::new());
+    let mut stream = stream.take(LONGEST);
+    let mut some = vec![0; 1 << 16];
+    loop {
+        match stream.read(&mut some)? {
+            0 => break,
+            read => answer.extend_from_slice(&some[..read]),
+        }
+        // Each piece in time is not the whole in time.
+        if from.elapsed() > ANSWER {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
+    }
     let answer = String::from_utf8_lossy(&answer);
     let Some((head, body)) = answer.split_once("\r\n\r\n") else { return Ok(None) };
     let ok = head.split_whitespace().nth(1) == Some("200");
@@ -77,6 +118,39 @@ mod tests {
         assert_eq!(told(vec![error(io::ErrorKind::ConnectionRefused), mode()]), (false, 1), "nobody is there");
         assert_eq!(told(vec![Ok(None), mode()]), (false, 1), "an answer, if not ours");
         assert_eq!(told((0..5).map(|_| error(io::ErrorKind::TimedOut)).collect()), (false, 1));
+    }
+
+    #[test]
+    fn only_root_answers() {
+        let line = |port: u16, state: &str, uid: u32| {
+            format!(
+                "   0: 0100007F:{port:04X} 00000000:0000 {state} 00000000:00000000 00:00000000 00000000 {uid:>5}        0 1 1 0 100 0 0 10 0\n"
+            )
+        };
+        for (what, table, expected) in [
+            ("root", line(10249, "0A", 0), true),
+            ("another user", line(10249, "0A", 65534), false),
+            ("both", line(10249, "0A", 0) + &line(10249, "0A", 1000), false),
+            ("only a connection", line(10249, "01", 0), false),
+            ("another port", line(10250, "0A", 0), false),
+            ("nobody", String::new(), false),
+        ] {
+            assert_eq!(is_roots(&format!("  sl  local_address rem_address   st\n{table}"), 10249), expected, "{what}");
+        }
+    }
+
+    #[test]
+    fn a_body_has_an_end() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        std::thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                let mut stream = stream;
+                let _ = stream.write_all(b"HTTP/1.0 200 OK\r\n\r\n");
+                while stream.write_all(&[b'x'; 4096]).is_ok() {}
+            }
+        });
+        assert!(body(port, "/metrics").unwrap().unwrap().len() < 17 << 20);
     }
 
     #[test]

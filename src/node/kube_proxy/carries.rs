@@ -10,14 +10,14 @@ use crate::messages::ServicePort;
 use crate::mode::ProxyMode;
 
 /// Where a packet to a Service goes: protocol in capitals, address and port.
-type Target = (String, IpAddr, u16);
+pub type Target = (String, IpAddr, u16);
 
 /// Chains in which iptables mode has a rule for each address and port of a Service, with endpoints or without.
 const PORTALS: [(&str, &str); 3] =
     [("nat", "KUBE-SERVICES"), ("filter", "KUBE-SERVICES"), ("filter", "KUBE-EXTERNAL-SERVICES")];
 
-/// What the running mode carries. `nft`: nftables mode's tables as text.
-pub fn carried(observed: &Observed, running: ProxyMode, nft: &str) -> BTreeSet<Target> {
+/// What the running mode carries. `nft`: what nftables mode's tables hold, see [`elements`].
+pub fn carried(observed: &Observed, running: ProxyMode, nft: BTreeSet<Target>) -> BTreeSet<Target> {
     match running {
         ProxyMode::Ipvs => {
             let target = |server: &super::ipvs_table::Server| {
@@ -34,8 +34,13 @@ pub fn carried(observed: &Observed, running: ProxyMode, nft: &str) -> BTreeSet<T
                 .filter_map(|(_, r)| target(r))
                 .collect()
         }
-        ProxyMode::Nftables => nft.lines().flat_map(|line| line.split(',')).filter_map(element).collect(),
+        ProxyMode::Nftables => nft,
     }
+}
+
+/// The targets in one line of a table of nftables mode.
+pub fn elements(line: &str) -> impl Iterator<Item = Target> {
+    line.split(',').filter_map(element)
 }
 
 /// The Services that are not carried, by name. Only addresses of the families that this kube-proxy serves count.
@@ -85,8 +90,9 @@ mod tests {
     fn elements_of_nftables() {
         let text = "elements = { 10.96.0.100 . tcp . 80 : goto service-x,\n 2001:db8::1 . udp . 53 comment \"a/b\" : goto reject-chain }\n\
                     elements = { 10.244.0.6 . 10.244.0.6 . tcp . 8080, tcp . 30200 : goto x }\n";
-        let found: Vec<String> = carried(&Observed::default(), ProxyMode::Nftables, text)
-            .into_iter()
+        let found: Vec<String> = text
+            .lines()
+            .flat_map(elements)
             .map(|(protocol, address, port)| format!("{protocol} {address} {port}"))
             .collect();
         assert_eq!(found, ["TCP 10.96.0.100 80", "UDP 2001:db8::1 53"]);

@@ -12,7 +12,7 @@ use super::own_connections;
 use super::process::shares_network;
 use super::ready::{wait_serving, wait_synced};
 use super::remove;
-use super::toolbox::Toolbox;
+use super::toolbox::{Known, Toolbox};
 use crate::exit_code::Exit;
 use crate::messages::{CleanOutcome, CleanReport, Leftover, Note, ServicePort};
 use crate::mode::ProxyMode;
@@ -40,6 +40,8 @@ pub struct Options {
     pub keep_virtual_servers: bool,
     /// How long virtual servers may outlive their mode.
     pub drain: Duration,
+    /// What is known of kube-proxy.
+    pub known: Known,
 }
 
 /// Cleans a node.
@@ -55,7 +57,7 @@ pub fn clean(root: &Root, options: &Options) -> anyhow::Result<(CleanReport, Exi
     };
     let name = Some(running.name().to_owned());
     let deadline = Instant::now() + if options.dry_run { Duration::ZERO } else { options.wait };
-    let seen = match wait_synced(root, running, options.port, &options.services, deadline)? {
+    let seen = match wait_synced(root, running, options.port, &options.services, &options.known, deadline)? {
         Ok(seen) => seen,
         Err(why) => return Ok(stopped(CleanOutcome::NotSynced, name, why)),
     };
@@ -152,19 +154,23 @@ impl Cleaning<'_> {
             if no_rules && (left.sets.is_empty() || sets_tried) {
                 break;
             }
+            if let Err(why) = self.still_runs() {
+                self.failures = vec![why];
+                break;
+            }
             self.failures = remove::rules(&toolbox, &left);
             if self.failures.is_empty() {
                 self.failures = remove::sets(&toolbox, &left.sets);
                 sets_tried = true;
             }
-            toolbox = Toolbox::new(self.root);
+            toolbox = Toolbox::new(self.root, &self.options.known);
             (observed, left) = self.look(&toolbox)?;
         }
         let mut cut = 0;
         if !self.options.keep_virtual_servers
             && (left.link || !left.servers.is_empty() || !left.node_port_sets.is_empty())
         {
-            let drained = drain(self.root, &mut observed, self.options.drain)?;
+            let drained = drain(self.root, &mut observed, self.options.drain, &|| self.still_runs())?;
             cut = drained.cut;
             self.failures.extend(drained.failures);
             if observed.claimed().is_empty() {
@@ -175,6 +181,16 @@ impl Cleaning<'_> {
             (observed, left) = self.look(&toolbox)?;
         }
         Ok(self.report(&observed, &left, &before, cut))
+    }
+
+    /// Whether kube-proxy still runs the mode that all of this is about. Asked before anything is removed: this process may
+    /// have stood still, or waited for connections, while kube-proxy was switched.
+    fn still_runs(&self) -> Result<(), String> {
+        match answers::mode(self.options.port) {
+            Some(mode) if mode == self.running.name() => Ok(()),
+            Some(mode) => Err(format!("kube-proxy was switched to {mode}: nothing more is removed")),
+            None => Err("kube-proxy does not answer any more: nothing more is removed".to_owned()),
+        }
     }
 
     fn look(&self, toolbox: &Toolbox) -> anyhow::Result<(Observed, Leftovers)> {

@@ -20,6 +20,7 @@ use crate::node::netlink::conntrack;
 use crate::node::netlink::ipvs::Ipvs;
 use crate::node::netlink::links;
 use crate::node::root::Root;
+use crate::report::say::still_waiting;
 
 /// How often is looked. The list of connections may be long.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -38,11 +39,17 @@ pub struct Drained {
 }
 
 /// Removes the virtual servers that kube-proxy's traces claim, each when its connections have ended, all when `limit`
-/// has passed. `observed` is kept up to date; what it claims in the end is what could not be removed.
+/// has passed. `observed` is kept up to date; what it claims in the end is what could not be removed. `still`: asked before
+/// anything is removed, for a reason not to.
 ///
 /// # Errors
 /// When the state of IPVS or this host's connections cannot be read.
-pub fn drain(root: &Root, observed: &mut Observed, limit: Duration) -> anyhow::Result<Drained> {
+pub fn drain(
+    root: &Root,
+    observed: &mut Observed,
+    limit: Duration,
+    still: &dyn Fn() -> Result<(), String>,
+) -> anyhow::Result<Drained> {
     let mut drained = Drained::default();
     let mut ipvs = None;
     let mut stuck: BTreeSet<Server> = BTreeSet::new();
@@ -50,6 +57,10 @@ pub fn drain(root: &Root, observed: &mut Observed, limit: Duration) -> anyhow::R
     let mut carried = BTreeSet::new();
     let deadline = Instant::now() + limit;
     loop {
+        if let Err(why) = still() {
+            drained.failures.push(why);
+            return Ok(drained);
+        }
         observed.look_at_ipvs(root)?;
         let over = Instant::now() >= deadline;
         let clients = observed.connections.iter().map(|connection| connection.client);
@@ -99,7 +110,8 @@ pub fn drain(root: &Root, observed: &mut Observed, limit: Duration) -> anyhow::R
         }
         forget(&udp, &mut drained);
         if waiting > 0 {
-            tracing::info!("{waiting} connections of ipvs mode, or to its addresses, are still alive");
+            let left = deadline.saturating_duration_since(Instant::now());
+            still_waiting(&format!("{waiting} connections of ipvs mode, or to its addresses, to end"), Some(left));
             sleep(PAUSE.min(deadline.saturating_duration_since(Instant::now())));
         }
     }

@@ -42,19 +42,22 @@ impl Save {
     /// Takes the output of `iptables-save` apart. Lines of no known form are skipped, as iptables-restore skips comments.
     pub fn parse(text: &str) -> Self {
         let mut save = Self::default();
-        for line in text.lines() {
-            if let Some(name) = line.strip_prefix('*') {
-                save.tables.push(Table { name: name.trim().to_owned(), ..Table::default() });
-                continue;
-            }
-            let Some(table) = save.tables.last_mut() else { continue };
-            if let Some(chain) = line.strip_prefix(':') {
-                table.chains.extend(Chain::parse(chain));
-            } else if let Some(rule) = line.strip_prefix("-A ") {
-                table.rules.extend(Rule::parse(rule));
-            }
-        }
+        text.lines().for_each(|line| save.line(line));
         save
+    }
+
+    /// Takes in the next line.
+    pub fn line(&mut self, line: &str) {
+        if let Some(name) = line.strip_prefix('*') {
+            self.tables.push(Table { name: name.trim().to_owned(), ..Table::default() });
+            return;
+        }
+        let Some(table) = self.tables.last_mut() else { return };
+        if let Some(chain) = line.strip_prefix(':') {
+            table.chains.extend(Chain::parse(chain));
+        } else if let Some(rule) = line.strip_prefix("-A ") {
+            table.rules.extend(Rule::parse(rule));
+        }
     }
 
     /// The table of this name.

@@ -9,7 +9,7 @@ use super::iptables_save::Save;
 use super::ipvs_table::{self, Connection, Server};
 use super::owners::{LINK, NFT_TABLE};
 use super::sets::Sets;
-use super::toolbox::{Said, Tool, Toolbox};
+use super::toolbox::{Tool, Toolbox};
 use crate::messages::Note;
 use crate::node::netlink::{links, nftables};
 use crate::node::root::Root;
@@ -91,6 +91,7 @@ impl Observed {
     /// When a file below `/proc` exists and cannot be read, or the kernel does not answer.
     pub fn new(root: &Root, toolbox: &Toolbox) -> anyhow::Result<Self> {
         let mut observed = Self::default();
+        observed.notes.extend(toolbox.note().cloned());
         // A kernel without nftables holds nothing of that variant either.
         let tables = nftables::tables().unwrap_or_default();
         for place in Place::ALL.into_iter().filter(|place| place.variant == "legacy" || place.is_in(&tables)) {
@@ -149,7 +150,7 @@ impl Observed {
             }
             return;
         };
-        let mut text = String::new();
+        let mut saved = Save::default();
         let calls: Vec<Vec<String>> = match place.variant {
             "legacy" if legacy_tables(root, place).is_empty() => return,
             // Asked for everything it reads /proc by itself, which shows nothing of ours inside a container.
@@ -160,34 +161,30 @@ impl Observed {
         };
         for arguments in calls {
             let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-            match save.run(&arguments, None) {
-                Ok(said) if said.success => text.push_str(&said.stdout),
-
-                failed => {
-                    let what = format!("{} {}: {}", save.name(), arguments.join(" "), reason(failed));
-                    self.unseen(Level::Error, "iptables-unreadable", what);
-                }
+            if let Err(why) = save.read(&arguments, &mut |line| saved.line(line)) {
+                let what = format!("{} {}: {why}", save.name(), arguments.join(" "));
+                self.unseen(Level::Error, "iptables-unreadable", what);
             }
         }
-        let save = Save::parse(&text);
-        if !save.tables.is_empty() {
-            self.saves.push((place, save));
+        if !saved.tables.is_empty() {
+            self.saves.push((place, saved));
         }
     }
 
     fn look_at_sets(&mut self, root: &Root, toolbox: &Toolbox) {
-        let result = toolbox.find("ipset").map(|ipset| ipset.run(&["save"], None));
-        let why = match result {
-            Some(Ok(said)) if said.success => {
-                self.sets = Sets::parse(&said.stdout);
+        let mut sets = Sets::default();
+        let result = toolbox.find("ipset").map(|ipset| ipset.read(&["save"], &mut |line| sets.line(line)));
+        let (level, why) = match result {
+            Some(Ok(())) => {
+                self.sets = sets;
                 return;
             }
-            Some(failed) => format!("ipset: {}", reason(failed)),
-            None => "ipset is neither in kube-proxy's container nor on the host".to_owned(),
+            Some(Err(why)) => (Level::Error, format!("ipset: {why}")),
+            None => (Level::Warning, "ipset is neither in kube-proxy's container nor on the host".to_owned()),
         };
         // Without the module there are no sets.
         if crate::node::host::loaded_modules(root).is_ok_and(|modules| modules.contains("ip_set")) {
-            self.unseen(Level::Warning, "sets-unreadable", why);
+            self.unseen(level, "sets-unreadable", why);
         }
     }
 
@@ -201,14 +198,6 @@ impl Observed {
 pub fn of_nftables_mode(mut tables: Vec<String>) -> Vec<String> {
     tables.retain(|table| ["ip", "ip6"].iter().any(|family| *table == format!("{family} {NFT_TABLE}")));
     tables
-}
-
-fn reason(result: std::io::Result<Said>) -> String {
-    match result {
-        Ok(said) if said.stderr.is_empty() => "it failed without a word".to_owned(),
-        Ok(said) => said.stderr,
-        Err(error) => error.to_string(),
-    }
 }
 
 /// The tables that the kernel has of the legacy variant. To ask for another would load it.

@@ -1,19 +1,21 @@
 //! Whether the running mode has taken over: it has synced, carries the Services, and they answer.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use super::answers::has_synced;
-use super::carries::{carried, missing};
+use super::carries::{Target, carried, elements, missing};
 use super::connect;
 use super::iptables_save::Save;
 use super::observe::Observed;
 use super::stale::is_of;
-use super::toolbox::Toolbox;
+use super::toolbox::{Known, Toolbox};
 use crate::messages::ServicePort;
 use crate::mode::ProxyMode;
 use crate::node::root::Root;
+use crate::report::say::still_waiting;
 
 const PAUSE: Duration = Duration::from_millis(500);
 /// How many addresses are asked at once.
@@ -30,13 +32,16 @@ pub fn wait_synced(
     running: ProxyMode,
     port: u16,
     services: &[ServicePort],
+    known: &Known,
     deadline: Instant,
 ) -> anyhow::Result<Result<(Toolbox, Observed), String>> {
     loop {
-        let result = synced(root, running, port, services)?;
+        let result = synced(root, running, port, services, known)?;
         if result.is_ok() || Instant::now() >= deadline {
             return Ok(result);
         }
+        let left = deadline.saturating_duration_since(Instant::now());
+        still_waiting(&format!("kube-proxy to write its {running} rules"), Some(left));
         sleep(PAUSE);
     }
 }
@@ -46,12 +51,13 @@ fn synced(
     running: ProxyMode,
     port: u16,
     services: &[ServicePort],
+    known: &Known,
 ) -> anyhow::Result<Result<(Toolbox, Observed), String>> {
     if !has_synced(port) {
         return Ok(Err("kube-proxy has not synced its rules since it started".to_owned()));
     }
     // Its container may be a new one by now.
-    let toolbox = Toolbox::new(root);
+    let toolbox = Toolbox::new(root, known);
     let observed = Observed::new(root, &toolbox)?;
     let served = match families(&observed, running) {
         Ok(served) => served,
@@ -60,8 +66,12 @@ fn synced(
     if services.is_empty() {
         return Ok(Ok((toolbox, observed)));
     }
-    let nft = if running == ProxyMode::Nftables { nft_text(&toolbox, &observed) } else { String::new() };
-    let missing = missing(services, &carried(&observed, running, &nft), &served);
+    let nft = if running == ProxyMode::Nftables { nft_targets(&toolbox, &observed) } else { Ok(BTreeSet::new()) };
+    let nft = match nft {
+        Ok(nft) => nft,
+        Err(why) => return Ok(Err(why)),
+    };
+    let missing = missing(services, &carried(&observed, running, nft), &served);
     Ok(if missing.is_empty() {
         Ok((toolbox, observed))
     } else {
@@ -101,13 +111,17 @@ fn families(observed: &Observed, running: ProxyMode) -> Result<Vec<&'static str>
     Ok(served)
 }
 
-fn nft_text(toolbox: &Toolbox, observed: &Observed) -> String {
-    let Some(nft) = toolbox.find("nft") else { return String::new() };
-    let list = |table: &String| {
-        let arguments: Vec<&str> = ["list", "table"].into_iter().chain(table.split(' ')).collect();
-        nft.run(&arguments, None).ok().filter(|said| said.success).map(|said| said.stdout)
+fn nft_targets(toolbox: &Toolbox, observed: &Observed) -> Result<BTreeSet<Target>, String> {
+    let mut targets = BTreeSet::new();
+    let Some(nft) = toolbox.find("nft") else {
+        return Err("nft is neither in kube-proxy's container nor on the host: install it".to_owned());
     };
-    observed.nft_tables.iter().filter_map(list).collect()
+    for table in &observed.nft_tables {
+        let arguments: Vec<&str> = ["list", "table"].into_iter().chain(table.split(' ')).collect();
+        nft.read(&arguments, &mut |line| targets.extend(elements(line)))
+            .map_err(|why| format!("nft {}: {why}", arguments.join(" ")))?;
+    }
+    Ok(targets)
 }
 
 /// Waits until a connection to each Service that must answer succeeds.

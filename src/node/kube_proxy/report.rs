@@ -8,7 +8,7 @@ use super::answers;
 use super::leftovers::Leftovers;
 use super::observe::Observed;
 use super::process::shares_network;
-use super::toolbox::Toolbox;
+use super::toolbox::{Known, Toolbox};
 use crate::exit_code::Exit;
 use crate::messages::{CleanReport, Leftover, LeftoverKind, Note, Survey};
 use crate::mode::ProxyMode;
@@ -38,7 +38,7 @@ pub struct LeftoversReport {
 ///
 /// # Errors
 /// When the host cannot be observed.
-pub fn leftovers(root: &Root, port: u16) -> anyhow::Result<(LeftoversReport, Exit)> {
+pub fn leftovers(root: &Root, port: u16, known: &Known) -> anyhow::Result<(LeftoversReport, Exit)> {
     let mut report = LeftoversReport {
         api_version: API_VERSION.to_owned(),
         kind: "LeftoversReport".to_owned(),
@@ -47,7 +47,7 @@ pub fn leftovers(root: &Root, port: u16) -> anyhow::Result<(LeftoversReport, Exi
         suspicious: Vec::new(),
         findings: Vec::new(),
     };
-    let observed = Observed::new(root, &Toolbox::new(root))?;
+    let observed = Observed::new(root, &Toolbox::new(root, known))?;
     report.findings.clone_from(&observed.notes);
     let unknown = |message: String| Note {
         level: Level::Error,

@@ -11,21 +11,24 @@ pub struct Sets(BTreeMap<String, Vec<String>>);
 impl Sets {
     /// Takes `ipset save` apart: `create NAME TYPE …`, `add NAME ELEMENT …`.
     pub fn parse(text: &str) -> Self {
-        let mut sets: BTreeMap<String, Vec<String>> = BTreeMap::new();
-        for line in text.lines() {
-            let mut fields = line.split_whitespace();
-            match (fields.next(), fields.next(), fields.next()) {
-                (Some("create"), Some(name), _) => {
-                    sets.entry(name.to_owned()).or_default();
-                }
-                // Only these are ever asked for; others may have a million elements.
-                (Some("add"), Some(name), Some(element)) if node_port_protocol(name).is_some() => {
-                    sets.entry(name.to_owned()).or_default().push(element.to_owned());
-                }
-                _ => {}
+        let mut sets = Self::default();
+        text.lines().for_each(|line| sets.line(line));
+        sets
+    }
+
+    /// Takes in the next line.
+    pub fn line(&mut self, line: &str) {
+        let mut fields = line.split_whitespace();
+        match (fields.next(), fields.next(), fields.next()) {
+            (Some("create"), Some(name), _) => {
+                self.0.entry(name.to_owned()).or_default();
             }
+            // Only these are ever asked for; others may have a million elements.
+            (Some("add"), Some(name), Some(element)) if node_port_protocol(name).is_some() => {
+                self.0.entry(name.to_owned()).or_default().push(element.to_owned());
+            }
+            _ => {}
         }
-        Self(sets)
     }
 
     /// The sets that ipvs mode made.

@@ -10,7 +10,7 @@ use super::observe::{Observed, Place};
 use super::owners::{LINK, Owner, owner};
 use super::process;
 use super::ready::answering;
-use super::toolbox::Toolbox;
+use super::toolbox::{Known, Toolbox};
 use crate::messages::{Note, Preparation, Survey, VirtualServer};
 use crate::mode::ProxyMode;
 use crate::node::host::Host;
@@ -29,11 +29,11 @@ const UDP_TIMEOUT: u32 = 300;
 ///
 /// # Errors
 /// When the host cannot be observed.
-pub fn survey(root: &Root, wish: &Wish, port: u16, questions: &[SocketAddr]) -> anyhow::Result<Survey> {
+pub fn survey(root: &Root, wish: &Wish, port: u16, questions: &[SocketAddr], known: &Known) -> anyhow::Result<Survey> {
     let options = Options { load: true, dry_run: true, force: false };
     let (prepared, _) = install(root, wish, options, &HostModprobe(root))?;
     let host = crate::node::host::observe(root)?;
-    let toolbox = Toolbox::new(root);
+    let toolbox = Toolbox::new(root, known);
     let observed = Observed::new(root, &toolbox)?;
     let running = answers::mode(port);
     let mode = running.as_deref().and_then(|mode| mode.parse::<ProxyMode>().ok());

@@ -1,17 +1,36 @@
 //! The programs that show and change what kube-proxy made: those of its own container, which fit it, else the host's.
+//!
+//! A container's programs run with the host's root rights, so they are used only where nobody gains anything by that: if the
+//! kube-proxy process in it holds all capabilities itself. Dropping capabilities instead would not do: uid 0 with
+//! `CAP_NET_ADMIN` alone still signals root's processes and writes root's files.
 
-use std::io::{self, Write as _};
-use std::process::{Command, Stdio};
+use std::io;
+use std::process::Command;
 
-use super::process;
+use super::process::{self, Candidate, Verdict};
+use crate::bounded_command::{self, Ended, LITTLE, Limits};
+use crate::messages::Note;
 use crate::node::chroot;
 use crate::node::root::Root;
+use crate::report::Level;
 
 const FOLDERS: [&str; 6] = ["/usr/sbin", "/sbin", "/usr/bin", "/bin", "/usr/local/sbin", "/usr/local/bin"];
+
+/// What is known of kube-proxy beside the host itself.
+#[derive(Clone, Debug, Default)]
+pub struct Known {
+    /// The ids of its pods as the kubelet names their cgroups: the UID, or a static pod's `kubernetes.io/config.hash`. Without
+    /// any, kube-proxy's process is known by its name and rights only.
+    pub pods: Vec<String>,
+    /// How many Services the cluster has; limits grow with it.
+    pub services: usize,
+}
 
 /// Where programs may be, the best place first.
 pub struct Toolbox {
     places: Vec<Root>,
+    limits: Limits,
+    note: Option<Note>,
 }
 
 /// A program, and the tree it has to see as its `/`.
@@ -19,6 +38,7 @@ pub struct Toolbox {
 pub struct Tool {
     root: Root,
     path: String,
+    limits: Limits,
 }
 
 /// What a program answered.
@@ -33,35 +53,81 @@ pub struct Said {
 }
 
 impl Toolbox {
-    /// The programs of kube-proxy's container, if it runs, and those of the host.
-    pub fn new(root: &Root) -> Self {
-        let container = process::find(root).map(|id| root.of_process(&id));
-        Self { places: container.into_iter().chain([root.clone()]).collect() }
+    /// The programs of kube-proxy's container, if it runs and may be used, and those of the host.
+    pub fn new(root: &Root, known: &Known) -> Self {
+        let (candidates, place) = process::observe(root);
+        let (container, note) = match process::judge(candidates, &place, &known.pods) {
+            Verdict::One(found) if found.holds_all(&place) => match tree_of(root, &found) {
+                Some(tree) => (Some(tree), None),
+                None => (None, Some(hosts_only(Level::Info, "kube-proxy's process ended just now"))),
+            },
+            Verdict::One(found) => {
+                let why = format!("kube-proxy's process {} does not hold all capabilities", found.id);
+                (None, Some(hosts_only(Level::Info, &why)))
+            }
+            Verdict::None => (None, Some(hosts_only(Level::Info, "no process of kube-proxy was found on this host"))),
+            Verdict::Several(ids) => (None, Some(several(&ids))),
+        };
+        let limits = Limits::for_services(known.services);
+        Self { places: container.into_iter().chain([root.clone()]).collect(), limits, note }
     }
 
     /// Only the host's programs.
     pub fn of_host(root: &Root) -> Self {
-        Self { places: vec![root.clone()] }
+        Self { places: vec![root.clone()], limits: LITTLE, note: None }
+    }
+
+    /// Why only the host's programs are used, if it is so.
+    pub fn note(&self) -> Option<&Note> {
+        self.note.as_ref()
     }
 
     /// The first program of this name.
     pub fn find(&self, name: &str) -> Option<Tool> {
-        self.places.iter().find_map(|root| Tool::find(root, name))
+        self.places.iter().find_map(|root| self.find_in(root, name))
     }
 
     /// Both programs, for each place that has both.
     pub fn find_both(&self, names: [&str; 2]) -> impl Iterator<Item = [Tool; 2]> {
-        self.places.iter().filter_map(move |root| Some([Tool::find(root, names[0])?, Tool::find(root, names[1])?]))
+        self.places.iter().filter_map(move |root| Some([self.find_in(root, names[0])?, self.find_in(root, names[1])?]))
+    }
+
+    fn find_in(&self, root: &Root, name: &str) -> Option<Tool> {
+        let paths = FOLDERS.iter().map(|folder| format!("{folder}/{name}"));
+        let path = paths.into_iter().find(|path| root.exists(path))?;
+        Some(Tool { root: root.clone(), path, limits: self.limits })
+    }
+}
+
+/// The process's file tree, if it is still the same process: its id may be another's by now.
+fn tree_of(root: &Root, found: &Candidate) -> Option<Root> {
+    let tree = root.of_process(&found.id).ok()?;
+    let again = process::candidate(root, found.id.clone());
+    (again == *found).then_some(tree)
+}
+
+fn hosts_only(level: Level, why: &str) -> Note {
+    Note {
+        level,
+        id: "host-programs".to_owned(),
+        message: format!("{why}: the host's own programs are used"),
+        hint: None,
+    }
+}
+
+fn several(ids: &[String]) -> Note {
+    Note {
+        level: Level::Error,
+        id: "kube-proxy-ambiguous".to_owned(),
+        message: format!(
+            "several processes could be kube-proxy (process {}): none of their programs is used",
+            ids.join(", ")
+        ),
+        hint: Some("end the one that is not kube-proxy, or give --pod with the UID of kube-proxy's pod".to_owned()),
     }
 }
 
 impl Tool {
-    fn find(root: &Root, name: &str) -> Option<Self> {
-        let paths = FOLDERS.iter().map(|folder| format!("{folder}/{name}"));
-        let path = paths.into_iter().find(|path| root.exists(path))?;
-        Some(Self { root: root.clone(), path })
-    }
-
     /// Its name without the folder.
     pub fn name(&self) -> &str {
         self.path.rsplit('/').next().unwrap_or_default()
@@ -77,31 +143,44 @@ impl Tool {
         self.root.resolve(&self.path).map(|path| path.display().to_string()).unwrap_or_default()
     }
 
-    /// Runs it and waits for its end.
+    /// Runs it and waits for its end; for what says little.
     ///
     /// # Errors
-    /// When it could not be run at all.
+    /// When it could not be run at all, said too much or took too long.
     pub fn run(&self, arguments: &[&str], input: Option<&str>) -> io::Result<Said> {
+        let mut stdout = String::new();
+        let limits = Limits { time: self.limits.time, ..LITTLE };
+        let ended = self.bounded(arguments, input, limits, &mut |line| {
+            stdout.push_str(line);
+            stdout.push('\n');
+        })?;
+        Ok(Said { stdout, stderr: ended.stderr, success: ended.status.success() })
+    }
+
+    /// Runs it and hands on what it prints, line by line.
+    ///
+    /// # Errors
+    /// When it could not be run at all, failed, said too much or took too long: in a sentence.
+    pub fn read(&self, arguments: &[&str], each: &mut dyn FnMut(&str)) -> Result<(), String> {
+        match self.bounded(arguments, None, self.limits, each) {
+            Ok(ended) if ended.status.success() => Ok(()),
+            Ok(ended) if !ended.stderr.is_empty() => Err(ended.stderr),
+            Ok(ended) => Err(format!("it failed without an error message ({})", ended.status)),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+
+    fn bounded(
+        &self,
+        arguments: &[&str],
+        input: Option<&str>,
+        limits: Limits,
+        each: &mut dyn FnMut(&str),
+    ) -> io::Result<Ended> {
         let mut command = Command::new(&self.path);
-        command.args(arguments).env_clear().env("LC_ALL", "C").env("PATH", FOLDERS.join(":"));
-        command.stdin(if input.is_some() { Stdio::piped() } else { Stdio::null() });
-        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.args(arguments).env_clear();
         chroot::enter(&mut command, &self.root);
         tracing::debug!("{} {} below {}", self.path, arguments.join(" "), self.root.path().display());
-        let mut child = command.spawn()?;
-        if let (Some(text), Some(mut stdin)) = (input, child.stdin.take()) {
-            // A program that ends without reading says why in its own words.
-            if let Err(error) = stdin.write_all(text.as_bytes())
-                && error.kind() != io::ErrorKind::BrokenPipe
-            {
-                return Err(error);
-            }
-        }
-        let output = child.wait_with_output()?;
-        Ok(Said {
-            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
-            stderr: String::from_utf8_lossy(&output.stderr).trim().to_owned(),
-            success: output.status.success(),
-        })
+        bounded_command::run(command, input, limits, each)
     }
 }

@@ -5,6 +5,7 @@ mod blocked;
 mod configs;
 mod failures;
 mod figures;
+mod freeze;
 mod harness;
 mod helper;
 mod kubectl;
@@ -35,6 +36,7 @@ pub(crate) fn all() -> Vec<Trial> {
         long_commands::trials(),
         rights::trials(),
         sweep::trials(),
+        freeze::trials(),
         figures::trials(),
         transcript::trials(),
     ];

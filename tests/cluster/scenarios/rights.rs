@@ -24,6 +24,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial("rights::each_verb_missing_in_turn", each_in_turn),
         trial("rights::the_manifest_is_enough", manifest_is_enough),
         trial("rights::the_manifest_is_no_more_than_what_is_used", manifest_is_least),
+        trial("rights::the_manifest_of_status_is_enough_and_no_more", status_manifest),
         trial("rights::ten_backups_are_kept", ten_backups).with_ignored_flag(true),
     ]
 }
@@ -101,20 +102,23 @@ async fn each_in_turn(world: &World) {
 /// The account of the manifest, impersonated.
 const ACCOUNT: [&str; 2] = ["--as", "system:serviceaccount:kube-system:kpx-prep"];
 
-fn manifest() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("kubeadm/remediate-rbac.yaml")
+const OF_REMEDIATE: &str = "remediate-rbac.yaml";
+const OF_STATUS: &str = "status-rbac.yaml";
+
+fn manifest(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("kubeadm").join(name)
 }
 
-fn kubectl_with_manifest(cluster: &Cluster, verb: &[&str]) {
+fn kubectl_with_manifest(cluster: &Cluster, verb: &[&str], name: &str) {
     super::kubectl::install();
     let mut kubectl = Command::new("kubectl");
-    kubectl.arg("--kubeconfig").arg(&cluster.kubeconfig).args(verb).arg("-f").arg(manifest());
+    kubectl.arg("--kubeconfig").arg(&cluster.kubeconfig).args(verb).arg("-f").arg(manifest(name));
     output(&mut kubectl);
 }
 
 async fn manifest_is_enough(world: &World) {
     let cluster = world.nodes(3).misbehave("node-3", Misbehaviour::RefusesPortForward).start().await;
-    kubectl_with_manifest(&cluster, &["apply"]);
+    kubectl_with_manifest(&cluster, &["apply"], OF_REMEDIATE);
     tokio::time::sleep(Duration::from_millis(500)).await;
     let before = cluster.before().await;
     cluster.status(&ACCOUNT).await.exits(0);
@@ -127,12 +131,12 @@ async fn manifest_is_enough(world: &World) {
     cluster.nodes.set("node-2", &[Misbehaviour::CrashesInIpvs]).await;
     cluster.whole(&[&ACCOUNT[..], &["--canary", "node-2"]].concat()).await.exits(5);
     before.rolled_back(&cluster).await;
-    kubectl_with_manifest(&cluster, &["delete", "--wait=false"]);
+    kubectl_with_manifest(&cluster, &["delete", "--wait=false"], OF_REMEDIATE);
 }
 
-async fn manifest_is_least(world: &World) {
+fn granted(name: &str) -> BTreeSet<Right> {
     let mut granted = BTreeSet::new();
-    for document in serde_yaml::Deserializer::from_str(&fs::read_to_string(manifest()).expect("the manifest")) {
+    for document in serde_yaml::Deserializer::from_str(&fs::read_to_string(manifest(name)).expect("the manifest")) {
         let object = Value::deserialize(document).expect("YAML");
         for rule in object["rules"].as_array().into_iter().flatten() {
             let texts = |field: &str| rule[field].as_array().into_iter().flatten().filter_map(Value::as_str);
@@ -141,11 +145,34 @@ async fn manifest_is_least(world: &World) {
             }
         }
     }
+    granted
+}
+
+async fn manifest_is_least(world: &World) {
+    let granted = granted(OF_REMEDIATE);
     let cluster = world.nodes(1).start().await;
     let proxy = cluster.proxy(|_, _| Fault::None).await;
     proxy.cluster(&cluster).whole(&["--dry-run"]).await.exits(0);
     let reviewed: BTreeSet<Right> = proxy.seen().into_iter().filter_map(|asked| asked.reviews).collect();
     assert_eq!(granted, reviewed);
+}
+
+async fn status_manifest(world: &World) {
+    let cluster = world.nodes(2).misbehave("node-2", Misbehaviour::RefusesPortForward).start().await;
+    kubectl_with_manifest(&cluster, &["apply"], OF_STATUS);
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let account = ["--as", "system:serviceaccount:kube-system:kpx-prep-status"];
+    let proxy = cluster.proxy(|_, _| Fault::None).await;
+    let outcome = proxy.cluster(&cluster).status(&account).await.exits(0);
+    assert_eq!(outcome.node("node-1")["proof"], "proxyMode", "{outcome}");
+    assert_eq!(outcome.node("node-2")["proof"], "log", "{outcome}");
+    let seen = proxy.seen().into_iter().filter(|asked| !asked.resource.starts_with('/'));
+    let mut used: BTreeSet<Right> = seen.map(|asked| (asked.verb.to_owned(), asked.resource)).collect();
+    // Older and newer API servers ask for one or the other.
+    used.extend(["get", "create"].map(|verb| (verb.to_owned(), "pods/portforward".to_owned())));
+    assert_eq!(used, granted(OF_STATUS));
+    cluster.remediate(&account).await.exits(3).finds("error", "permissions");
+    kubectl_with_manifest(&cluster, &["delete", "--wait=false"], OF_STATUS);
 }
 
 /// Older ones are deleted, and never the one that was just made.

@@ -1,0 +1,48 @@
+//! A clock that goes on while the machine sleeps.
+//!
+//! `std::time::Instant` is `CLOCK_MONOTONIC` on Linux, which stands still while a machine is suspended: what it calls ten
+//! seconds may be an hour for everybody else. Where another process acts when a time is over, only `CLOCK_BOOTTIME` tells
+//! the truth (`clock_gettime(2)`).
+
+use std::time::Duration;
+
+use nix::time::{ClockId, clock_gettime};
+
+/// A moment on `CLOCK_BOOTTIME`, of this boot of this machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct BootInstant(Duration);
+
+impl BootInstant {
+    /// This moment.
+    ///
+    /// # Panics
+    /// Where the kernel has no `CLOCK_BOOTTIME`: before Linux 2.6.39.
+    #[must_use]
+    pub fn now() -> Self {
+        let time = clock_gettime(ClockId::CLOCK_BOOTTIME).expect("CLOCK_BOOTTIME is there since Linux 2.6.39");
+        Self(time.into())
+    }
+
+    /// How long after the boot of the machine it was.
+    pub fn since_boot(self) -> Duration {
+        self.0
+    }
+
+    /// How long ago it was.
+    pub fn elapsed(self) -> Duration {
+        Self::now().0.saturating_sub(self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn goes_on() {
+        let first = BootInstant::now();
+        std::thread::sleep(Duration::from_millis(20));
+        assert!(first.elapsed() >= Duration::from_millis(20));
+        assert!(BootInstant::now() > first);
+    }
+}
