@@ -2,10 +2,11 @@
 MUSL := x86_64-unknown-linux-musl
 BINARY := $(or $(CARGO_TARGET_DIR),target)/$(MUSL)/release/kpx-prep
 
-.PHONY: help demo build test test-full bench audit clean
+.PHONY: help demo build check format lints quick test test-full bench audit clean
 help:
 	@echo "make demo       see it work on a throw-away Linux (Debian 12 amd64)"
 	@echo "make build      the static release binary: $(BINARY)"
+	@echo "make check      format, lints and the tests that need no VM, root or network; for every change"
 	@echo "make test       units, miniature hosts, a real API server, real kernels, a real node"
 	@echo "make test-full  the same and what takes longer, and the figures"
 	@echo "make bench      the figures, as a table"
@@ -18,8 +19,24 @@ demo:
 build:
 	@bash -euo pipefail -c '. tests/vm/lib.sh; start; need_binary; finished=1; ls -l "$$KPX_PREP"'
 
-test:
-	cargo test --quiet --locked
+check: format lints quick
+
+format:
+	cargo fmt --all -- --check
+
+lints:
+	cargo clippy --quiet --locked --all-targets -- -D warnings
+
+# All tests but those that need a control plane.
+quick:
+	cargo test --quiet --locked --lib --bins $(patsubst tests/%.rs,--test %,$(filter-out tests/cluster.rs,$(wildcard tests/*.rs)))
+	cargo test --quiet --locked --doc
+	tests/vm/xstate
+	tests/vm/accounting
+	tests/vm/progress
+
+test: quick
+	cargo test --quiet --locked --test cluster
 	tests/cloud-init/schema
 	tests/image-load
 	tests/vm/run
@@ -31,6 +48,9 @@ KUBERNETES = $$(tests/cluster/control-plane)
 
 test-full:
 	cargo test --quiet --locked -- --include-ignored --skip figures --skip transcript
+	tests/vm/xstate
+	tests/vm/accounting
+	tests/vm/progress
 	tests/cloud-init/schema
 	tests/image-load
 	KUBEADM=$(KUBERNETES)/kubeadm tests/kubeadm/validate-with-kubeadm

@@ -34,6 +34,17 @@ boot_twice() {
     return 1
 }
 
+# preloadable FILE.c: compiles it for LD_PRELOAD, once for each run.
+preloadable() {
+    local library=$RUN/$(basename "$1" .c).so
+    # Bound at the start: a guest's kernel has little stack to look up functions on.
+    [ -e "$library" ] || { gcc -O2 -Wall -Wextra -shared -fPIC -Wl,-z,now -o "$library.$BASHPID" "$VM_DIR/$1" && mv "$library.$BASHPID" "$library"; } >&2 || return 1
+    echo "$library"
+}
+
+# uml_preload: what every User-Mode Linux is started with, on any host; see there.
+uml_preload() { preloadable uml-xstate.c; }
+
 # boot_uml IMAGE JOB SECONDS: the job's output is JOB/out, the console's JOB/console.
 boot_uml() {
     local image=$1 job=$2 seconds=$3
@@ -41,9 +52,11 @@ boot_uml() {
 }
 
 uml_once() {
+    local preload
+    preload=$(uml_preload) || return 1
     # In the foreground, here and below, so that whoever stops the test stops the guest.
     # Pinned to one processor: its threads hand over to each other all the time. Its own files stay out of $HOME.
-    timeout --foreground -k 5 "$seconds" taskset -c "$(some_cpu)" "$image/linux.uml" mem=256M uml_dir="$RUN/uml/" con=null con0=null,fd:1 \
+    timeout --foreground -k 5 "$seconds" taskset -c "$(some_cpu)" env LD_PRELOAD="$preload" "$image/linux.uml" mem=256M uml_dir="$RUN/uml/" con=null con0=null,fd:1 \
         rootfstype=hostfs root=/dev/root rootflags="$image/root" ro init=/init kpxjob="$job" quiet \
         >"$job/console" 2>&1 </dev/null
 }
@@ -71,13 +84,14 @@ boot_node() {
 
 node_once() {
     # Only where start_switch was called first.
-    local device='' join=
+    local device='' join= preload
+    preload=$(uml_preload) || return 1
     [ ! -S "$RUN/network" ] || device=eth0=daemon,,unix,$RUN/network join="nsenter -t $network -n"
     rm -f "$RUN/$name.cow"
     keep_awake "$name" "$job" >/dev/null 2>&1 </dev/null &
     local awake=$! status=0
     # Unquoted: words, or nothing.
-    $join timeout --foreground -k 5 "$seconds" taskset -c "$(some_cpu "${processor:-0}")" "$image/linux.uml" mem="$memory" umid="$name" uml_dir="$RUN/uml/" \
+    $join timeout --foreground -k 5 "$seconds" taskset -c "$(some_cpu "${processor:-0}")" env LD_PRELOAD="$preload" "$image/linux.uml" mem="$memory" umid="$name" uml_dir="$RUN/uml/" \
         con=null con0=null,fd:1 ubd0="$disk" $device root=/dev/ubda rootfstype=ext4 rw init=/usr/sbin/kpx-init kpxjob="$job" quiet \
         >"$job/console" 2>&1 </dev/null || status=$?
     kill "$awake" 2>/dev/null

@@ -36,12 +36,29 @@ NODE_PACKAGES="busybox-static conntrack containerd containernetworking-plugins c
 # cluster_image [KUBERNETES]: the disk of a node. KUBERNETES is a folder as tests/cluster/control-plane prints it, which
 # is the default. Needs root.
 cluster_image() {
-    local kubernetes=${1:-} uml inputs
-    suite_lists bookworm && uml=$(uml_image) || return 1
-    # Kubebuilder's folder would have no kubelet.
-    [ -n "$kubernetes" ] || kubernetes=$(env -u KUBEBUILDER_ASSETS "$VM_DIR/../cluster/control-plane") || return 1
+    local kubernetes=${1:-} uml versions
+    uml=$(uml_image) || return 1
+    [ -n "$kubernetes" ] || kubernetes=$(control_plane) || return 1
+    versions=$(cluster_versions "$uml" "$kubernetes") || return 1
+    UML=$uml KUBERNETES=$kubernetes PACKAGES=$NODE_PACKAGES built cluster "$versions"
+}
+
+# control_plane [--where]. Kubebuilder's folder would have no kubelet.
+control_plane() { env -u KUBEBUILDER_ASSETS "$VM_DIR/../cluster/control-plane" "$@"; }
+
+# cluster_versions UML KUBERNETES: what the disk is made of.
+cluster_versions() {
+    local inputs packages
     inputs=$(cd "$VM_DIR" && cat containers/* node/init node/import | sha256sum | cut -c1-16)
     # Unquoted: a list.
-    UML=$uml KUBERNETES=$kubernetes PACKAGES=$NODE_PACKAGES built cluster \
-        "$(suite_version bookworm $NODE_PACKAGES uml-utilities) $(basename "$uml") $(basename "$kubernetes") inputs-$inputs"
+    suite_lists bookworm && packages=$(suite_version bookworm $NODE_PACKAGES uml-utilities) || return 1
+    echo "$packages $(basename "$1") $(basename "$2") inputs-$inputs"
+}
+
+# cluster_missing UML: what cluster_image would have to build: "kubernetes", "disk", or nothing.
+cluster_missing() {
+    local kubernetes versions
+    kubernetes=$(control_plane --where)
+    versions=$(cluster_versions "$1" "$kubernetes") || return 1
+    if [ ! -d "$kubernetes" ]; then echo kubernetes; elif [ ! -d "$(built_folder cluster "$versions")" ]; then echo disk; fi
 }

@@ -116,14 +116,16 @@ need_packages() {
 
 # --- the cache: $CACHE/NAME-KEY, where KEY says everything that went into it
 
-# built NAME VERSIONS: prints the folder that build/NAME makes, building it if this exact one is not there.
+# built_folder NAME VERSIONS: the folder that build/NAME makes of them, there or not.
+built_folder() { echo "$CACHE/$1-$(cat "$VM_DIR/build/$1" "$VM_DIR/apt.sh" <(echo "$2") | sha256sum | cut -c1-16)"; }
+
+# built NAME VERSIONS: prints that folder, building it if this exact one is not there.
 # A folder under its final name is always whole: it is built beside it and renamed.
 built() {
-    local name=$1 versions=$2 key folder building
-    key=$(cat "$VM_DIR/build/$name" "$VM_DIR/apt.sh" <(echo "$versions") | sha256sum | cut -c1-16)
-    folder=$CACHE/$name-$key
+    local name=$1 versions=$2 folder building
+    folder=$(built_folder "$name" "$versions")
     (
-        flock 9
+        flock -n 9 || { echo "# waiting for another run that builds $name" >&2 && flock 9; }
         [ ! -d "$folder" ] || exit 0
         # With the lock held, what lies here was left by a build that was killed.
         find "$CACHE" -maxdepth 1 -name ".$name.*" -type d -exec rm -rf {} +

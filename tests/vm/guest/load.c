@@ -12,7 +12,8 @@
  *
  * Time in which this process did not get to run, on a machine with too much to do, is nobody's delay: beyond 200 ms it is
  * logged, and not counted against a connection.
- * OUT.log: each failure with the node's uptime. OUT.now: asked, lost, and connections kept, once a second.
+ * OUT.log: each failure with the node's uptime; and what took more than a second where nothing but the machine is in the way
+ * (LIST's option "direct"). OUT.now: asked, lost, and connections kept, once a second.
  * OUT.sum, at the end:
  *   new PLACE NAME ok refused reset hanging other leaked slow longest-ms backends
  *   kept PLACE NAME opened broken stalled longest-silence-ms
@@ -40,7 +41,7 @@ static const char *words[] = {"ok", "refused", "reset", "hanging", "other", "lea
 
 struct target {
     char name[64], answered_by[NAMES][64];
-    int udp, deny, brief, backends;
+    int udp, deny, brief, direct, backends;
     struct sockaddr_storage address;
     socklen_t length;
     long count[OUTCOMES], slow, longest, opened, broken, stalled, silence;
@@ -86,6 +87,7 @@ static void read_targets(const char *path) {
         target->udp = !strcmp(protocol, "udp");
         target->deny = !strcmp(option, "deny");
         target->brief = !strcmp(option, "brief");
+        target->direct = !strcmp(option, "direct");
         if (inet_pton(AF_INET, address, &four->sin_addr) == 1) {
             four->sin_family = AF_INET, four->sin_port = htons(port), target->length = sizeof *four;
         } else if (inet_pton(AF_INET6, address, &six->sin6_addr) == 1) {
@@ -114,7 +116,10 @@ static void done(struct slot *slot, enum outcome outcome, int error) {
         fprintf(failures, "%.3f %s %s %s after %ld ms, from port %d%s%s\n", now() / 1000.0, place, target->name, words[outcome], took, slot->port,
                 error ? ": " : "", error ? strerror(error) : "");
     } else if (!target->deny) {
-        if (took > 1000) target->slow++;
+        if (took > 1000) {
+            target->slow++;
+            if (target->direct) fprintf(failures, "%.3f %s %s slow after %ld ms\n", now() / 1000.0, place, target->name, took);
+        }
         if (took > target->longest) target->longest = took;
     }
     leave(slot);
@@ -138,9 +143,9 @@ static void failed(struct slot *slot, int error) {
 
 /* own_port: the next one that is free on this host. */
 static int own_port(int descriptor, int family) {
-    /* By the clock, so that the next process does not begin with the ports of this one. */
+    /* By the clock, so that the next process does not begin with the ports of this one, whatever the rate of each. */
     static long used;
-    if (!used) used = now() * rate / 1000;
+    if (!used) used = now() * (rate > 50 ? rate : 50) / 1000;
     struct sockaddr_in four = {.sin_family = AF_INET};
     struct sockaddr_in6 six = {.sin6_family = AF_INET6};
     for (int tries = 0; tries < 1000; tries++) {
