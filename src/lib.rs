@@ -4,10 +4,13 @@
 //! [`cli`] → observe → decide → act → [`report`].
 
 pub mod atomic_file;
+pub mod bounded;
 pub mod cli;
 pub mod cloud_init;
 pub mod cluster;
 pub mod exit_code;
+pub mod file_kind;
+pub mod folder;
 pub mod image;
 pub mod kubeadm;
 pub mod kubernetes_version;

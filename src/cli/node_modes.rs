@@ -1,6 +1,6 @@
 //! `kpx-prep node survey | leftovers | clean`: what kube-proxy's modes left on one host.
 
-use std::io::BufRead as _;
+use std::io::{BufRead as _, Read as _};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -10,6 +10,7 @@ use clap::Args;
 
 use super::cluster_args::duration;
 use super::node::Where;
+use crate::bounded::{MOST, read_named_text};
 use crate::exit_code::{Exit, Refusal};
 use crate::messages::ServicePort;
 use crate::mode::ProxyMode;
@@ -131,11 +132,11 @@ impl CleanArgs {
 fn read_services(file: &Path) -> anyhow::Result<Vec<ServicePort>> {
     let (name, text) = if file.as_os_str() == "-" {
         let mut line = String::new();
-        std::io::stdin().lock().read_line(&mut line).context("reading --services from standard input")?;
+        std::io::stdin().lock().take(MOST).read_line(&mut line).context("reading --services from standard input")?;
         ("standard input".to_owned(), line)
     } else {
         let name = file.display().to_string();
-        let text = std::fs::read_to_string(file)
+        let text = read_named_text(file)
             .map_err(|error| Refusal::usage(format!("--services {name}: {error}; nothing was changed")))?;
         (name, text)
     };

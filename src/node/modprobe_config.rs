@@ -29,14 +29,18 @@ pub struct ModprobeConfig {
     pub overridden: BTreeMap<String, Rule>,
     /// `module_blacklist=` on the kernel's command line: the kernel itself refuses it.
     pub refused_by_kernel: BTreeMap<String, Rule>,
+    /// Files that could not be read, with why.
+    pub unreadable: Vec<(String, String)>,
 }
 
 /// Reads the host's modprobe configuration and kernel command line.
 pub fn read(root: &Root) -> ModprobeConfig {
     let mut config = ModprobeConfig::default();
-    for (path, text) in root.conf_files(&FOLDERS, "modprobe.d") {
+    let files = root.conf_files(&FOLDERS, "modprobe.d");
+    for (path, text) in files.read {
         parse_file(&mut config, &path, &text);
     }
+    config.unreadable = files.unreadable;
     if let Ok(Some(line)) = root.read("/proc/cmdline") {
         parse_command_line(&mut config, &line);
     }

@@ -7,14 +7,18 @@ use crate::node::root::Root;
 /// The id of kube-proxy's process, as its host's `/proc` counts. One in another network namespace (a cluster inside
 /// a container, say) is not meant.
 pub fn find(root: &Root) -> Option<String> {
-    let ours = fs::read_link("/proc/self/ns/net").ok();
+    let ours = our_namespace();
     let here = |id: &String| ours.is_none() || namespace(root, id).is_none() || namespace(root, id) == ours;
     let ids = root.list("/proc").into_iter().filter(|name| name.bytes().all(|byte| byte.is_ascii_digit()));
     ids.filter(|id| is_named(root, id, "kube-proxy")).find(here)
 }
 
-fn namespace(root: &Root, id: &str) -> Option<std::path::PathBuf> {
-    fs::read_link(root.join(&format!("/proc/{id}/ns/net"))).ok()
+fn namespace(root: &Root, id: &str) -> Option<String> {
+    root.read_link(&format!("/proc/{id}/ns/net")).ok()
+}
+
+fn our_namespace() -> Option<String> {
+    Some(fs::read_link("/proc/self/ns/net").ok()?.to_string_lossy().into_owned())
 }
 
 /// Whether a process of this name runs on the host.
@@ -24,7 +28,7 @@ pub fn is_running(root: &Root, name: &str) -> bool {
 
 /// Whether this process has the network namespace of the host below `root`, so far as that can be told.
 pub fn shares_network(root: &Root) -> bool {
-    let (host, ours) = (namespace(root, "1"), fs::read_link("/proc/self/ns/net").ok());
+    let (host, ours) = (namespace(root, "1"), our_namespace());
     host.is_none() || ours.is_none() || host == ours
 }
 

@@ -9,6 +9,9 @@ use crate::node::root::Root;
 
 const FOLDERS: [&str; 6] = ["/usr/sbin", "/sbin", "/usr/bin", "/bin", "/usr/local/sbin", "/usr/local/bin"];
 
+/// How many links of its name are followed; alternatives(8) makes two.
+const LINKS: usize = 8;
+
 /// Where programs may be, the best place first.
 pub struct Toolbox {
     places: Vec<Root>,
@@ -35,7 +38,7 @@ pub struct Said {
 impl Toolbox {
     /// The programs of kube-proxy's container, if it runs, and those of the host.
     pub fn new(root: &Root) -> Self {
-        let container = process::find(root).map(|id| root.of_process(&id));
+        let container = process::find(root).and_then(|id| root.of_process(&id).ok());
         Self { places: container.into_iter().chain([root.clone()]).collect() }
     }
 
@@ -74,7 +77,13 @@ impl Tool {
 
     /// Where a link of its name leads, such as to a wrapper script.
     pub fn leads_to(&self) -> String {
-        self.root.resolve(&self.path).map(|path| path.display().to_string()).unwrap_or_default()
+        let mut path = self.path.clone();
+        for _ in 0..LINKS {
+            let Ok(target) = self.root.read_link(&path) else { break };
+            let folder = path.rsplit_once('/').map_or("", |(folder, _)| folder);
+            path = if target.starts_with('/') { target } else { format!("{folder}/{target}") };
+        }
+        path
     }
 
     /// Runs it and waits for its end.
