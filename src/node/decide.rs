@@ -145,7 +145,9 @@ fn module_findings(modules: &[Module]) -> Vec<Finding> {
 
 /// Files that may say something about modules and could not be read.
 fn unreadable_findings(facts: &Facts) -> impl Iterator<Item = Finding> {
-    facts.config.unreadable.iter().chain(&facts.boot.unreadable).map(|(path, why)| Finding {
+    let all = facts.config.unreadable.iter().chain(&facts.boot.unreadable);
+    // Of those that install writes it says more.
+    all.filter(|(path, _)| !boot_files::PATHS.contains(&path.as_str())).map(|(path, why)| Finding {
         level: Level::Warning,
         id: "unreadable-file",
         message: format!("{path} cannot be read: {why}; what it says about kernel modules is not known"),

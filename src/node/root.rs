@@ -288,6 +288,8 @@ impl ConfFiles {
         match root.read(&path) {
             Ok(Some(text)) => self.read.push((path, text)),
             Ok(None) => {}
+            // A folder says nothing, whatever its name: modprobe and systemd leave it out too.
+            Err(_) if root.is_dir(&path) => {}
             Err(error) => self.unreadable.push((path, error.to_string())),
         }
     }

@@ -110,16 +110,16 @@ impl<'a> Transaction<'a> {
         match there {
             Some(stat) if !is_regular(&stat) => return Err(crate::bounded::not_regular()),
             Some(_) => {
-                // Before, as what a killed run left has that name.
-                folder.remove_file(old_name(&name))?;
+                // What a killed run left may have that name.
+                remove_temporary(&folder, last(path))?;
                 let step = step(Kind::Replaced);
                 folder.link(&name, old_name(&name))?;
                 self.steps.push(step);
-                self.put(&folder, &name, content, mode)?;
+                self.put(&folder, path, content, mode)?;
             }
             None => {
                 let step = step(Kind::New);
-                self.put(&folder, &name, content, mode)?;
+                self.put(&folder, path, content, mode)?;
                 self.steps.push(step);
             }
         }
@@ -128,12 +128,16 @@ impl<'a> Transaction<'a> {
         Ok(())
     }
 
-    fn put(&mut self, folder: &Folder, name: &OsStr, content: &[u8], mode: u32) -> io::Result<()> {
-        let result = atomic_file::put(folder, name, content, mode);
+    fn put(&mut self, folder: &Folder, path: &str, content: &[u8], mode: u32) -> io::Result<()> {
+        let temporary = atomic_file::temporary_name(last(path));
+        let named = |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", temporary.display()));
+        folder.remove_file(&temporary).map_err(named)?;
+        let result = atomic_file::put(folder, last(path), content, mode);
         if result.is_err()
-            && let Err(error) = folder.remove_file(atomic_file::temporary_name(name))
+            && let Err(error) = folder.remove_file(&temporary)
         {
-            self.stuck.push(format!("{} stays: {error}", atomic_file::temporary_name(name).display()));
+            let place = self.root.display(path).with_file_name(temporary);
+            self.stuck.push(format!("{} stays: {error}", place.display()));
         }
         result
     }
@@ -270,8 +274,13 @@ fn last(path: &str) -> &str {
 /// # Errors
 /// Any error of removing it.
 pub fn remove_temporary(folder: &Folder, name: &str) -> io::Result<()> {
-    folder.remove_file(atomic_file::temporary_name(name))?;
-    folder.remove_file(old_name(name))?;
+    for temporary in [atomic_file::temporary_name(name), old_name(name)] {
+        match folder.remove_file(temporary) {
+            // No run left that.
+            Err(error) if error.kind() == io::ErrorKind::IsADirectory => {}
+            result => _ = result?,
+        }
+    }
     Ok(())
 }
 
