@@ -18,6 +18,8 @@ mod limits;
 mod locks;
 #[path = "node_hostile/seccomp.rs"]
 mod seccomp;
+#[path = "node_hostile/step.rs"]
+mod step;
 #[path = "node_hostile/swap.rs"]
 mod swap;
 #[path = "support/tree.rs"]
@@ -26,6 +28,9 @@ mod tree;
 /// A host on which `install` writes all three files. Nothing is to be loaded.
 const HOST: &str = "os debian 12\nrunning 6.1.0\nloaded\nkernel 6.1.0 .ko lib/modules @16 nf_conntrack\nsystemd\n\
                     file usr/sbin/NetworkManager 0755\ndir proc/1\n";
+
+/// What only root may read, outside of the tree.
+const SECRET: &str = "the-secret-of-root";
 
 /// Says which job this process is to do in place of the tests; see [`limits::jobs`].
 const JOB: &str = "KPX_PREP_TEST_JOB";
@@ -50,6 +55,9 @@ fn main() -> ExitCode {
         trial("openat2_can_be_refused", false, seccomp::openat2_can_be_refused),
         trial("links_that_come_and_go", false, swap::with_openat2),
         trial("links_that_come_and_go_without_openat2", false, swap::without_openat2),
+        trial("links_at_some_system_calls", false, step::some_with_openat2),
+        trial("links_at_some_system_calls_without_openat2", false, step::some_without_openat2),
+        trial("links_at_every_system_call", false, step::every).with_ignored_flag(true),
         trial("the_walk_does_what_openat2_does", false, swap::the_walk_does_what_openat2_does),
         trial("files_that_are_no_files", false, irregular::any_user),
         trial("files_that_are_devices", true, irregular::devices),

@@ -12,14 +12,13 @@ use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
 use nix::libc::{ENOSYS, EPERM};
 use walkdir::WalkDir;
 
-use super::{HOST, differences, folder, host, kpx_prep, miniature, said, seccomp, tree};
+use super::{HOST, SECRET, differences, folder, host, kpx_prep, miniature, said, seccomp, tree};
 
-/// Runs with each kind of link and each place: enough for a race that is lost once in a hundred runs to be seen.
-const ROUNDS: usize = 4;
-const SECRET: &str = "the-secret-of-root";
+/// Runs with each place and command. What a race shows only sometimes, `step` shows each time.
+const ROUNDS: usize = 2;
 
 /// What is exchanged, and for what: a path outside by the same name.
-const PLACES: [&str; 13] = [
+pub(crate) const PLACES: [&str; 13] = [
     "etc",
     "etc/modules-load.d",
     "etc/modules-load.d/kpx-prep-ipvs.conf",
@@ -34,6 +33,13 @@ const PLACES: [&str; 13] = [
     "run",
     "lib/modules",
 ];
+/// Commands, each with whether foreign files are there at first, and whether their folders are.
+pub(crate) const COMMANDS: [(&str, bool, bool); 4] = [
+    ("node install --no-load", false, false),
+    ("node install --no-load", false, true),
+    ("node install --no-load --force", true, true),
+    ("node remove", false, false),
+];
 const FILES: [&str; 3] = [
     "etc/modules-load.d/kpx-prep-ipvs.conf",
     "etc/sysconfig/modules/ipvs.modules",
@@ -41,7 +47,7 @@ const FILES: [&str; 3] = [
 ];
 
 /// The tree that is worked on: with foreign files in all places, with none, or with the folders only.
-fn build(root: &Path, foreign: bool, folders: bool) {
+pub(crate) fn build(root: &Path, foreign: bool, folders: bool) {
     let _ = fs::remove_dir_all(root);
     fs::create_dir_all(root.join("etc/modprobe.d")).unwrap();
     host::build(root, HOST);
@@ -57,7 +63,7 @@ fn build(root: &Path, foreign: bool, folders: bool) {
 }
 
 /// What is outside: folders and files by the same names, which root alone may read.
-fn build_outside(outside: &Path) {
+pub(crate) fn build_outside(outside: &Path) {
     for file in FILES {
         fs::create_dir_all(outside.join(file).parent().unwrap()).unwrap();
         let text = format!("# Written by kpx-prep\n# {SECRET}\n");
@@ -77,7 +83,7 @@ fn build_outside(outside: &Path) {
 }
 
 /// Every path with its kind, inode, times and content.
-fn canary(outside: &Path) -> Vec<String> {
+pub(crate) fn canary(outside: &Path) -> Vec<String> {
     let mut lines = Vec::new();
     for entry in WalkDir::new(outside).sort_by_file_name() {
         let entry = entry.unwrap();
@@ -98,7 +104,7 @@ fn canary(outside: &Path) -> Vec<String> {
 }
 
 /// Whether anything below the root holds what only root may read.
-fn leaked(root: &Path) -> bool {
+pub(crate) fn leaked(root: &Path) -> bool {
     let files = WalkDir::new(root).into_iter().flatten().filter(|entry| entry.file_type().is_file());
     files
         .filter_map(|entry| fs::read(entry.path()).ok())
@@ -129,12 +135,7 @@ fn swap(way: &str, prepare: impl Fn(&mut Command) -> &mut Command) {
     let mut first = String::new();
     for round in 0..ROUNDS {
         for (number, place) in PLACES.iter().enumerate() {
-            for (command, foreign, folders) in [
-                ("node install --no-load", false, false),
-                ("node install --no-load", false, true),
-                ("node install --no-load --force", true, true),
-                ("node remove", false, false),
-            ] {
+            for (command, foreign, folders) in COMMANDS {
                 build(&root, foreign, folders);
                 if command == "node remove" {
                     kpx_prep(&root, "node install --no-load").output().unwrap();
@@ -176,7 +177,7 @@ fn swap(way: &str, prepare: impl Fn(&mut Command) -> &mut Command) {
 }
 
 /// A link outside the tree's folders that leads to the place by the same name outside the tree; three ways to say so.
-fn links(root: &Path, outside: &Path, place: &str, kind: usize) -> PathBuf {
+pub(crate) fn links(root: &Path, outside: &Path, place: &str, kind: usize) -> PathBuf {
     let target = outside.join(place);
     let target = match kind % 3 {
         0 => target.display().to_string(),
@@ -197,7 +198,7 @@ fn exchange(place: &Path, link: &Path, stop: &AtomicBool, swaps: &AtomicU64) {
             away = !away;
             swaps.fetch_add(1, Ordering::Relaxed);
             // In each position for a while, not the same one each time.
-            for _ in 0..swaps.load(Ordering::Relaxed) % 64 * 20 {
+            for _ in 0..swaps.load(Ordering::Relaxed) % 16 * 8 {
                 std::hint::spin_loop();
             }
         } else if stop.load(Ordering::Relaxed) {
