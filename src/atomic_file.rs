@@ -1,46 +1,61 @@
 //! Whole-or-not-at-all writing of one file: temporary file in the same folder, mode, fsync, rename, fsync of the folder.
 
-use std::fs::{self, File, Permissions};
+use std::ffi::{OsStr, OsString};
+use std::fs::Permissions;
 use std::io::{self, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
-const TEMPORARY_SUFFIX: &str = ".kpx-prep.tmp";
+use crate::folder::Folder;
 
 /// The name under which the new content of the file `name` is written before it takes that name.
-pub fn temporary_name(name: &str) -> String {
-    format!(".{name}{TEMPORARY_SUFFIX}")
+pub fn temporary_name(name: impl AsRef<OsStr>) -> OsString {
+    let mut temporary = OsString::from(".");
+    temporary.push(name);
+    temporary.push(".kpx-prep.tmp");
+    temporary
 }
 
 /// Replaces `path` by a file with this content and mode (permission bits, such as `0o600`).
 ///
 /// A reader sees the old file or the new one, never a part. A run that is killed leaves at most
-/// `.NAME.kpx-prep.tmp` beside it, which the next write of the same file takes away; two runs must
+/// `.NAME.kpx-prep.tmp` beside it, which the next write of the same file removes; two runs must
 /// not write the same file at once (callers hold a lock).
 ///
 /// # Errors
 /// Any error of the file system; the old file is then still in place.
 pub fn replace(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
     let invalid = || io::Error::new(io::ErrorKind::InvalidInput, "not a file path");
-    let name = path.file_name().ok_or_else(invalid)?.to_string_lossy();
+    let name = path.file_name().ok_or_else(invalid)?;
     let folder = match path.parent().ok_or_else(invalid)? {
-        p if p.as_os_str().is_empty() => Path::new("."),
-        p => p,
+        folder if folder.as_os_str().is_empty() => Path::new("."),
+        folder => folder,
     };
-    match fs::remove_file(folder.join(temporary_name(&name))) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
+    let folder = Folder::open(folder)?;
+    put(&folder, name, content, mode)?;
+    folder.sync()
+}
+
+/// Puts a file with this content and mode in the place `name` of a held folder. Only the file itself is known to be on
+/// the disk afterwards; its name is after [`Folder::sync`].
+///
+/// # Errors
+/// Any error of the file system; what had that name still has it. The temporary file is removed where that is possible.
+pub fn put(folder: &Folder, name: impl AsRef<OsStr>, content: &[u8], mode: u32) -> io::Result<()> {
+    let temporary = temporary_name(&name);
+    folder.remove_file(&temporary)?;
+    let result = write(folder, &temporary, content, mode).and_then(|()| folder.rename(&temporary, &name));
+    if result.is_err() {
+        // Who must know whether it is gone looks.
+        let _ = folder.remove_file(&temporary);
     }
-    let mut temporary = tempfile::Builder::new()
-        .prefix(&format!(".{name}"))
-        .suffix(TEMPORARY_SUFFIX)
-        .rand_bytes(0)
-        .permissions(Permissions::from_mode(0o600))
-        .tempfile_in(folder)?;
-    temporary.write_all(content)?;
-    // Not through the builder: that one is subject to the umask.
-    temporary.as_file().set_permissions(Permissions::from_mode(mode))?;
-    temporary.as_file().sync_all()?;
-    temporary.persist(path).map_err(|error| error.error)?;
-    File::open(folder)?.sync_all()
+    result
+}
+
+fn write(folder: &Folder, name: &OsStr, content: &[u8], mode: u32) -> io::Result<()> {
+    let mut file = folder.create(name, 0o600)?;
+    file.write_all(content)?;
+    // Not when it is made: that is subject to the umask.
+    file.set_permissions(Permissions::from_mode(mode))?;
+    file.sync_all()
 }

@@ -5,11 +5,14 @@
 
 pub mod atomic_file;
 pub mod boot_clock;
+pub mod bounded;
 pub mod bounded_command;
 pub mod cli;
 pub mod cloud_init;
 pub mod cluster;
 pub mod exit_code;
+pub mod file_kind;
+pub mod folder;
 pub mod image;
 pub mod kubeadm;
 pub mod kubernetes_version;

@@ -40,7 +40,7 @@ fn observed(case: &Path) -> Observed {
     let mut observed = Observed {
         sets: Sets::parse(&read("ipset-save").unwrap_or_default()),
         nft_tables: of_nftables_mode(tables.lines().map(|line| line.trim_start_matches("table ").to_owned()).collect()),
-        servers: ipvs_table::servers(&read("ip_vs").unwrap_or_default()),
+        servers: read("ip_vs").unwrap_or_default().lines().filter_map(ipvs_table::server).collect(),
         ..Observed::default()
     };
     for place in Place::ALL {
@@ -53,6 +53,7 @@ fn observed(case: &Path) -> Observed {
             (_, address) => observed.own_addresses.insert(address.parse().unwrap()),
         };
     }
+    observed.servers.sort();
     observed.link = !observed.link_addresses.is_empty();
     observed
 }

@@ -125,7 +125,7 @@ fn without_modprobe_nothing_is_left_behind() {
     let before = tree::snapshot(folder.path());
     let modprobe = FakeModprobe { missing: true, ..FakeModprobe::new(folder.path()) };
     let error = install(&root, &Wish::default(), INSTALL, &modprobe).unwrap_err();
-    assert!(format!("{error:#}").contains("the files are as they were before"), "{error:#}");
+    assert!(format!("{error:#}").contains("all changes were undone; no module was loaded"), "{error:#}");
     assert_eq!(tree::difference(&before, &tree::snapshot(folder.path()), |_| false), "tree unchanged\n");
 }
 

@@ -1,6 +1,5 @@
 //! `kpx-prep image`: the node helper's image, without docker and without a registry.
 
-use std::fs;
 use std::io::{self, IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
 
@@ -8,11 +7,15 @@ use anyhow::Context as _;
 use clap::Args;
 
 use crate::atomic_file;
+use crate::bounded;
 use crate::exit_code::{Exit, Refusal};
 use crate::image::DEFAULT_NAME;
 use crate::image::archive::{Binary, archive};
 use crate::image::elf::platform;
 use crate::report::say::say;
+
+/// The release has a few MiB; a build for debugging has some hundred.
+const LARGEST: u64 = 1 << 30;
 
 /// Write the image of the node helper, an OCI archive that every container runtime loads
 #[derive(Debug, Args)]
@@ -77,7 +80,7 @@ impl ImageArgs {
 }
 
 fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
-    match fs::read(path) {
+    match bounded::read_named(path, LARGEST) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             Err(Refusal::usage(format!("--binary {}: there is no such file; nothing was written", path.display())))
         }

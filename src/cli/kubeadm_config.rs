@@ -1,13 +1,13 @@
 //! `kpx-prep kubeadm-config`: a kubeadm config on stdout or in a file.
 
 use std::fs;
-use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use clap::Args;
 
 use crate::atomic_file;
+use crate::bounded::{read_named_text, read_stream_text};
 use crate::exit_code::{Exit, Refusal};
 use crate::kubeadm::check::{OnNode, check};
 use crate::kubeadm::options::Purpose;
@@ -104,12 +104,7 @@ pub(super) fn deliver(result: Option<&str>, file: Option<&Path>, findings: &Find
 fn read(file: &Path) -> anyhow::Result<(String, String)> {
     let stdin = file.as_os_str() == "-";
     let name = if stdin { "standard input".to_owned() } else { file.display().to_string() };
-    let mut text = String::new();
-    let result = if stdin {
-        std::io::stdin().read_to_string(&mut text)
-    } else {
-        fs::File::open(file).and_then(|mut file| file.read_to_string(&mut text))
-    };
-    result.map_err(|error| Refusal::usage(format!("--from: reading {name}: {error}; nothing was written")))?;
+    let text = if stdin { read_stream_text(std::io::stdin().lock()) } else { read_named_text(file) }
+        .map_err(|error| Refusal::usage(format!("--from: reading {name}: {error}; nothing was written")))?;
     Ok((name, text))
 }

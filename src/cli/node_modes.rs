@@ -10,6 +10,7 @@ use clap::Args;
 use super::cluster_args::duration;
 use super::driven;
 use super::node::Where;
+use crate::bounded::read_named_text;
 use crate::exit_code::{Exit, Refusal};
 use crate::messages::ServicePort;
 use crate::mode::ProxyMode;
@@ -159,7 +160,7 @@ fn read_services(file: &Path) -> anyhow::Result<Vec<ServicePort>> {
         ("standard input".to_owned(), line)
     } else {
         let name = file.display().to_string();
-        let text = std::fs::read_to_string(file)
+        let text = read_named_text(file)
             .map_err(|error| Refusal::usage(format!("--services {name}: {error}; nothing was changed")))?;
         (name, text)
     };

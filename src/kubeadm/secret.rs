@@ -1,9 +1,10 @@
 //! Bootstrap tokens and certificate keys: their format, where they come from, and never in a message.
 
 use std::fmt;
-use std::fs;
 use std::path::Path;
 use std::sync::OnceLock;
+
+use crate::bounded::read_named_text;
 
 /// The environment variable that can hold the bootstrap token.
 pub const TOKEN_VARIABLE: &str = "KPX_PREP_TOKEN";
@@ -117,7 +118,7 @@ impl Kind {
     /// # Errors
     /// When the file cannot be read or holds something else.
     pub fn read(self, file: &Path) -> Result<Secret, String> {
-        let text = fs::read_to_string(file).map_err(|error| format!("reading {}: {error}", file.display()))?;
+        let text = read_named_text(file).map_err(|error| format!("reading {}: {error}", file.display()))?;
         self.parse(text.trim()).map_err(|error| format!("{} holds no such thing: {error}", file.display()))
     }
 }

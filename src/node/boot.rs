@@ -1,15 +1,13 @@
 //! What loads modules when this host boots, and which modules that covers.
 
 use std::collections::BTreeSet;
-use std::fs;
-use std::os::unix::fs::PermissionsExt as _;
-use std::path::Path;
 
 use serde::Serialize;
 
 use super::boot_files;
 use super::kernel::{Kernel, canonical};
-use super::root::{Root, has_extension};
+use super::root::{ConfFiles, Root, has_extension};
+use crate::file_kind::{is_link, is_regular, mode_of};
 
 /// Folders of modules-load.d(5) that outlive a reboot, the strongest first; then comes that in [`Root::lib_folders`].
 const LIST_FOLDERS: [&str; 2] = ["/etc/modules-load.d", "/usr/local/lib/modules-load.d"];
@@ -66,6 +64,8 @@ pub struct Boot {
     pub why_none: Option<(String, String)>,
     /// The lists and scripts that are honoured.
     pub lists: Vec<BootList>,
+    /// Lists and scripts that could not be read, with why.
+    pub unreadable: Vec<(String, String)>,
 }
 
 impl Boot {
@@ -77,6 +77,12 @@ impl Boot {
     /// Whether modules-load.d is honoured.
     pub fn reads_lists(&self) -> bool {
         self.mechanisms.iter().any(|mechanism| !mechanism.runs_scripts())
+    }
+
+    fn add(&mut self, files: ConfFiles, names: impl Fn(&str) -> BTreeSet<String>) {
+        let lists = files.read.into_iter().map(|(path, text)| BootList { path, modules: names(&text) });
+        self.lists.extend(lists.filter(|list| !list.modules.is_empty()));
+        self.unreadable.extend(files.unreadable);
     }
 
     /// The file because of which `module` will be there after the next boot of `kernel`.
@@ -97,7 +103,7 @@ pub fn observe(root: &Root) -> Boot {
         _ if openrc => {
             let enabled = ["boot", "sysinit", "default"]
                 .iter()
-                .any(|level| root.join(&format!("/etc/runlevels/{level}/modules")).symlink_metadata().is_ok());
+                .any(|level| is_there(root, &format!("/etc/runlevels/{level}/modules")));
             if enabled {
                 boot.mechanisms.push(Mechanism::Openrc);
             } else {
@@ -125,10 +131,10 @@ pub fn observe(root: &Root) -> Boot {
         boot.why_none = Some((why, hint.to_owned()));
     }
     if boot.reads_lists() {
-        boot.lists.extend(lists(root, boot.mechanisms.contains(&Mechanism::Openrc)));
+        boot.add(lists(root, boot.mechanisms.contains(&Mechanism::Openrc)), names_in_list);
     }
     if boot.runs_scripts() {
-        boot.lists.extend(scripts_of(root));
+        boot.add(scripts_of(root), names_in_script);
     }
     boot
 }
@@ -148,13 +154,13 @@ fn unit_folders(root: &Root) -> impl Iterator<Item = String> {
 /// Whether systemd would find the unit; the first folder that has it decides (systemd.unit(5)).
 fn unit(root: &Root, name: &str) -> Unit {
     for (rank, folder) in unit_folders(root).enumerate() {
-        let path = root.join(&format!("{folder}/{name}"));
-        let Ok(meta) = path.symlink_metadata() else { continue };
-        let masked = if meta.is_symlink() {
-            fs::read_link(&path).is_ok_and(|target| target == Path::new("/dev/null"))
+        let path = format!("{folder}/{name}");
+        let Ok(Some(stat)) = root.lstat(&path) else { continue };
+        let masked = if is_link(&stat) {
+            root.read_link(&path).is_ok_and(|target| target == "/dev/null")
         } else {
             // An empty file masks as well; below /usr it is taken for a package's own, which is never empty.
-            meta.len() == 0 && rank < 2
+            stat.st_size == 0 && rank < 2
         };
         return if masked { Unit::Masked } else { Unit::Present };
     }
@@ -167,20 +173,22 @@ fn is_wanted(root: &Root, name: &str) -> bool {
         root.list(folder)
             .iter()
             .filter(|entry| has_extension(entry, "wants"))
-            .any(|wants| root.join(&format!("{folder}/{wants}/{name}")).symlink_metadata().is_ok())
+            .any(|wants| is_there(root, &format!("{folder}/{wants}/{name}")))
     })
 }
 
-fn lists(root: &Root, openrc: bool) -> Vec<BootList> {
+/// Whether something has this name, be it a link that leads nowhere.
+fn is_there(root: &Root, path: &str) -> bool {
+    root.lstat(path).is_ok_and(|stat| stat.is_some())
+}
+
+fn lists(root: &Root, openrc: bool) -> ConfFiles {
     let mut files = root.conf_files(&LIST_FOLDERS, "modules-load.d");
     // systemd reads this one only where a distribution links it into modules-load.d, as Debian does.
-    if openrc && let Ok(Some(text)) = root.read("/etc/modules") {
-        files.push(("/etc/modules".to_owned(), text));
+    if openrc {
+        files.add(root, "/etc/modules".to_owned());
     }
-    let list = |(path, text): (String, String)| BootList { path, modules: names_in_list(&text) };
-    let mut lists: Vec<BootList> = files.into_iter().map(list).collect();
-    lists.retain(|list| !list.modules.is_empty());
-    lists
+    files
 }
 
 /// The modules that a modules-load.d file names, one a line; `#` and `;` start a comment line.
@@ -192,20 +200,16 @@ pub fn names_in_list(text: &str) -> BTreeSet<String> {
         .collect()
 }
 
-fn scripts_of(root: &Root) -> Vec<BootList> {
-    let mut lists = Vec::new();
+fn scripts_of(root: &Root) -> ConfFiles {
+    let mut files = ConfFiles::default();
     for name in root.list(SCRIPT_FOLDER).into_iter().filter(|name| has_extension(name, "modules")) {
         let path = format!("{SCRIPT_FOLDER}/{name}");
-        let executable = root
-            .resolve(&path)
-            .and_then(fs::metadata)
-            .is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0);
-        if executable && let Ok(Some(text)) = root.read(&path) {
-            lists.push(BootList { path, modules: names_in_script(&text) });
+        // What is not an executable file is not run.
+        if root.stat(&path).ok().flatten().is_some_and(|stat| is_regular(&stat) && mode_of(&stat) & 0o111 != 0) {
+            files.add(root, path);
         }
     }
-    lists.retain(|list| !list.modules.is_empty());
-    lists
+    files
 }
 
 /// The modules that a script certainly loads: those of our own script, else of plain `modprobe` lines outside of

@@ -1,15 +1,15 @@
 //! The files that kpx-prep installs on a node: what is in them, and what is at their place now.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
 use std::io;
-use std::os::unix::fs::PermissionsExt as _;
 
 use anyhow::Context as _;
 
 use super::kernel::{Kernel, canonical};
 use super::modules::{Selection, Wish};
-use super::root::{Root, is_absent};
+use super::root::Root;
+use crate::file_kind::{is_link, is_regular, mode_of};
+use crate::folder::is_absent;
 
 /// The script of the classic procedure's name; run at boot where RHEL's loadmodules is enabled.
 pub const SCRIPT: &str = "/etc/sysconfig/modules/ipvs.modules";
@@ -22,6 +22,7 @@ pub const PATHS: [&str; 3] = [LIST, SCRIPT, NETWORK_MANAGER];
 
 const MARK: &str = "# Written by kpx-prep";
 const ASKED_FOR: &str = "# Asked for: --modules ";
+const FOLDERS: &str = "# Folders made for it: ";
 
 /// A file as it is to be.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,7 +39,10 @@ pub struct BootFile {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Existing {
     /// Nothing.
-    Absent,
+    Absent {
+        /// The folders on the way that are not there either, the uppermost first.
+        missing: Vec<String>,
+    },
     /// A regular file.
     File {
         /// Its content.
@@ -57,12 +61,47 @@ impl Existing {
     }
 }
 
+impl BootFile {
+    /// Notes in the file which folders on its way install makes, so that remove can remove them: those that are missing
+    /// now, those that the file there says install made, and `unfinished` ones that a run made that was killed.
+    pub fn note_folders(&mut self, existing: &Existing, unfinished: &BTreeSet<String>) {
+        let before = match existing {
+            Existing::Absent { missing } => missing.clone(),
+            Existing::File { content, .. } if is_ours(content) => folders_made(self.path, content),
+            Existing::File { .. } | Existing::InTheWay(_) => Vec::new(),
+        };
+        let mut made = folders_of(self.path);
+        made.retain(|folder| before.contains(folder) || unfinished.contains(folder));
+        let line = if made.is_empty() { String::new() } else { format!("{FOLDERS}{}\n", made.join(" ")) };
+        self.content = self.content.replace("@FOLDERS@\n", &line);
+    }
+}
+
+/// The folders on the way to a path, the uppermost first.
+pub fn folders_of(path: &str) -> Vec<String> {
+    path.match_indices('/').skip(1).map(|(at, _)| path[..at].to_owned()).collect()
+}
+
+/// Whether install may have to make this folder.
+pub fn is_folder_on_the_way(folder: &str) -> bool {
+    PATHS.iter().any(|path| folders_of(path).iter().any(|on_the_way| on_the_way == folder))
+}
+
+/// The folders on the way to the file at `path` that its text says install made.
+pub fn folders_made(path: &str, content: &str) -> Vec<String> {
+    let noted = content.lines().find_map(|line| line.strip_prefix(FOLDERS)).unwrap_or_default();
+    let noted: Vec<&str> = noted.split_whitespace().collect();
+    let mut folders = folders_of(path);
+    folders.retain(|folder| noted.contains(&folder.as_str()));
+    folders
+}
+
 /// Whether a file's text carries kpx-prep's mark.
 pub fn is_ours(content: &str) -> bool {
     content.lines().take(3).any(|line| line.starts_with(MARK))
 }
 
-/// The files to have, for these modules.
+/// The files to have, for these modules; which folders were made for them is yet to be noted in each.
 ///
 /// `kernels` are all that are installed: the list for systemd-modules-load names only what each of them has.
 pub fn wanted(
@@ -128,7 +167,7 @@ pub fn mandatory_of_script(content: &str) -> Option<BTreeSet<String>> {
 /// When a path cannot be examined, for example for lack of permission.
 pub fn observe(root: &Root) -> anyhow::Result<BTreeMap<&'static str, Existing>> {
     let look = |path| {
-        let existing = examine(root, path).with_context(|| format!("examining {}", root.join(path).display()))?;
+        let existing = examine(root, path).with_context(|| format!("examining {}", root.display(path).display()))?;
         Ok((path, existing))
     };
     PATHS.into_iter().map(look).collect()
@@ -136,44 +175,72 @@ pub fn observe(root: &Root) -> anyhow::Result<BTreeMap<&'static str, Existing>> 
 
 fn examine(root: &Root, path: &str) -> io::Result<Existing> {
     let (folder, name) = path.rsplit_once('/').unwrap_or(("", path));
-    let place = match root.resolve(folder) {
-        Ok(folder) => folder.join(name),
+    let held = match root.folder(folder) {
+        Ok(held) => held,
+        Err(error) if is_absent(&error) => return folder_in_the_way(root, path),
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => return Err(error),
         Err(error) => return Ok(Existing::InTheWay(format!("{folder}: {error}"))),
     };
-    let meta = match place.symlink_metadata() {
-        Ok(meta) => meta,
-        Err(error) if is_absent(&error) => return folder_in_the_way(root, folder),
-        Err(error) => return Err(error),
-    };
-    if meta.is_symlink() {
-        let target = fs::read_link(&place)?;
-        return Ok(Existing::InTheWay(format!("{path} is a symbolic link to {}", target.display())));
+    let Some(stat) = held.stat(name)? else { return Ok(Existing::Absent { missing: Vec::new() }) };
+    if is_link(&stat) {
+        return Ok(Existing::InTheWay(format!("{path} is a symbolic link to {}", held.read_link(name)?)));
     }
-    if !meta.is_file() {
+    if !is_regular(&stat) {
         return Ok(Existing::InTheWay(format!("{path} is not a regular file")));
     }
-    let content = String::from_utf8_lossy(&fs::read(&place)?).into_owned();
-    Ok(Existing::File { content, mode: meta.permissions().mode() & 0o7777 })
+    match held.read(name) {
+        Ok(Some((content, stat))) => {
+            let content = String::from_utf8_lossy(&content).into_owned();
+            Ok(Existing::File { content, mode: mode_of(&stat) })
+        }
+        Ok(None) => Ok(Existing::Absent { missing: Vec::new() }),
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Err(error),
+        Err(error) => Ok(Existing::InTheWay(format!("{path}: {error}"))),
+    }
 }
 
 /// Why a file that is not there could not be put there either. Folders may be links, as an administrator set them
 /// up; they are followed below the root only, and must lead to a folder.
-fn folder_in_the_way(root: &Root, folder: &str) -> io::Result<Existing> {
-    let mut above = String::new();
-    for part in folder.split('/').filter(|part| !part.is_empty()) {
-        above = format!("{above}/{part}");
-        if root.is_dir(&above) {
-            continue;
-        }
-        return Ok(match root.join(&above).symlink_metadata() {
-            Ok(meta) if meta.is_symlink() => {
-                Existing::InTheWay(format!("{above} is a symbolic link that leads to no folder"))
+fn folder_in_the_way(root: &Root, path: &str) -> io::Result<Existing> {
+    let mut missing = folders_of(path);
+    while let Some(above) = missing.first() {
+        if !root.is_dir(above) {
+            match root.lstat(above)? {
+                Some(stat) if is_link(&stat) => {
+                    return Ok(Existing::InTheWay(format!("{above} is a symbolic link that leads to no folder")));
+                }
+                Some(_) => return Ok(Existing::InTheWay(format!("{above} is not a folder"))),
+                None => break,
             }
-            Ok(_) => Existing::InTheWay(format!("{above} is not a folder")),
-            Err(error) if is_absent(&error) => Existing::Absent,
-            Err(error) => return Err(error),
-        });
+        }
+        missing.remove(0);
     }
-    Ok(Existing::Absent)
+    Ok(Existing::Absent { missing })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn folders_are_noted_and_found_again() {
+        assert_eq!(folders_of(SCRIPT), ["/etc", "/etc/sysconfig", "/etc/sysconfig/modules"]);
+        let file = || BootFile { path: SCRIPT, mode: 0o755, content: format!("{MARK}\n@FOLDERS@\nrest\n") };
+        let noted = |existing: &Existing, unfinished: &[&str]| {
+            let mut file = file();
+            file.note_folders(existing, &unfinished.iter().map(|folder| (*folder).to_owned()).collect());
+            (folders_made(SCRIPT, &file.content), file.content)
+        };
+        let absent = |missing: &[&str]| Existing::Absent { missing: missing.iter().map(|f| (*f).to_owned()).collect() };
+        assert_eq!(noted(&absent(&[]), &[]), (vec![], format!("{MARK}\nrest\n")));
+        let (folders, content) = noted(&absent(&["/etc/sysconfig/modules"]), &[]);
+        assert_eq!(folders, ["/etc/sysconfig/modules"]);
+        // What is noted once stays, and what a killed run made is added.
+        let ours = Existing::File { content, mode: 0o755 };
+        assert_eq!(noted(&ours, &["/etc/sysconfig", "/srv"]).0, ["/etc/sysconfig", "/etc/sysconfig/modules"]);
+        let foreign = Existing::File { content: "# Folders made for it: /etc\n".to_owned(), mode: 0o755 };
+        assert_eq!(noted(&foreign, &[]).0, Vec::<String>::new());
+        // A file may say what it likes: only folders on its own way are meant.
+        assert_eq!(folders_made(SCRIPT, "# Folders made for it: / /home /etc/sysconfig ../..\n"), ["/etc/sysconfig"]);
+    }
 }

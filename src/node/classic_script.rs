@@ -4,6 +4,7 @@
 //! kernel version of that day into it, and picks module names out of file names that end in `.ko.xz`.
 
 use super::kernel::Kernel;
+use super::root::has_extension;
 
 /// The faults of a foreign script on this host, worst first; empty when none is recognised.
 pub fn faults(content: &str, mode: u32, kernel: Option<&Kernel>, honoured: bool) -> Vec<String> {
@@ -18,7 +19,7 @@ pub fn faults(content: &str, mode: u32, kernel: Option<&Kernel>, honoured: bool)
             _ => format!("it looks below /lib/modules/{release} only: after a kernel update it finds nothing"),
         });
     }
-    let suffixes = |kernel: &Kernel| kernel.files.values().all(|file| file.extension().is_some_and(|e| e == "xz"));
+    let suffixes = |kernel: &Kernel| kernel.files.values().all(|file| has_extension(file, "xz"));
     if active.contains(".ko.xz") && !kernel.is_some_and(suffixes) {
         faults.push("it takes only .ko.xz files for modules, and this kernel's are named otherwise".to_owned());
     }
@@ -52,7 +53,7 @@ mod tests {
 
     fn kernel(release: &str, suffix: &str) -> Kernel {
         let mut kernel = Kernel { release: release.to_owned(), ..Kernel::default() };
-        kernel.files.insert("ip_vs".to_owned(), format!("/x/ip_vs.ko{suffix}").into());
+        kernel.files.insert("ip_vs".to_owned(), format!("/x/ip_vs.ko{suffix}"));
         kernel
     }
 

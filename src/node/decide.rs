@@ -77,6 +77,7 @@ pub fn decide(facts: &Facts, wish: &Wish, force: bool) -> Decision {
         ..Decision::default()
     };
     decision.findings.extend(module_findings(&decision.modules));
+    decision.findings.extend(unreadable_findings(facts));
     if let Some(kind) = &facts.host.container {
         if !decision.is_blocked() {
             decision.findings.push(Finding {
@@ -90,10 +91,12 @@ pub fn decide(facts: &Facts, wish: &Wish, force: bool) -> Decision {
         }
         return decision;
     }
-    for file in boot_files::wanted(wish, &wanted, &facts.kernels, facts.host.network_manager) {
-        let existing = facts.existing.get(file.path).unwrap_or(&Existing::Absent);
+    let nothing = Existing::Absent { missing: Vec::new() };
+    for mut file in boot_files::wanted(wish, &wanted, &facts.kernels, facts.host.network_manager) {
+        let existing = facts.existing.get(file.path).unwrap_or(&nothing);
+        file.note_folders(existing, &facts.unfinished_folders);
         let action = match existing {
-            Existing::Absent => FileAction::Create,
+            Existing::Absent { .. } => FileAction::Create,
             Existing::File { content, mode } if *content == file.content && *mode == file.mode => FileAction::Keep,
             Existing::File { .. } if existing.is_ours() => FileAction::Update,
             Existing::File { .. } if force => FileAction::ReplaceForeign,
@@ -138,6 +141,18 @@ fn module_findings(modules: &[Module]) -> Vec<Finding> {
         }
     };
     groups.into_iter().map(finding).collect()
+}
+
+/// Files that may say something about modules and could not be read.
+fn unreadable_findings(facts: &Facts) -> impl Iterator<Item = Finding> {
+    let all = facts.config.unreadable.iter().chain(&facts.boot.unreadable);
+    // Of those that install writes it says more.
+    all.filter(|(path, _)| !boot_files::PATHS.contains(&path.as_str())).map(|(path, why)| Finding {
+        level: Level::Warning,
+        id: "unreadable-file",
+        message: format!("{path} cannot be read: {why}; what it says about kernel modules is not known"),
+        hint: Some("make it a regular file that can be read, or remove it".to_owned()),
+    })
 }
 
 fn foreign_file(file: &BootFile, content: &str, mode: u32, kernel: Option<&Kernel>, boot: &Boot) -> Finding {

@@ -1,7 +1,7 @@
 //! Everything that is observed on a node, in one place; deciding starts from here.
 
 use std::cmp::Ordering;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::boot::{self, Boot};
 use super::boot_files::{self, Existing};
@@ -24,6 +24,8 @@ pub struct Facts {
     pub boot: Boot,
     /// What is at the paths that kpx-prep may write.
     pub existing: BTreeMap<&'static str, Existing>,
+    /// Folders that a run made, or was about to make or remove, before it was killed.
+    pub unfinished_folders: BTreeSet<String>,
 }
 
 impl Facts {
@@ -37,10 +39,13 @@ impl Facts {
         let boot = if host.container.is_some() { Boot::default() } else { boot::observe(root) };
         let kernels = kernel::installed(root, &wish.names());
         let config = modprobe_config::read(root);
-        let mut facts = Self { host, kernels, config, boot, existing };
+        let mut facts = Self { host, kernels, config, boot, existing, ..Self::default() };
         if !facts.is_plain(wish) {
             let asked = &wish.names();
             facts.kernels.values_mut().for_each(|kernel| kernel.read_index(root, asked));
+        }
+        if facts.host.lockdown.is_some() {
+            facts.kernels.values_mut().for_each(|kernel| kernel.look_at_signatures(root));
         }
         tracing::debug!("observed: {facts:?}");
         Ok(facts)

@@ -79,7 +79,7 @@ pub fn observe(root: &Root) -> anyhow::Result<Host> {
 /// When the file exists and cannot be read.
 pub fn loaded_modules(root: &Root) -> anyhow::Result<BTreeSet<String>> {
     let text =
-        root.read("/proc/modules").with_context(|| format!("reading {}", root.join("/proc/modules").display()))?;
+        root.read("/proc/modules").with_context(|| format!("reading {}", root.display("/proc/modules").display()))?;
     Ok(text.unwrap_or_default().lines().filter_map(live_module).collect())
 }
 
@@ -89,7 +89,7 @@ pub fn loaded_modules(root: &Root) -> anyhow::Result<BTreeSet<String>> {
 /// When the file exists and cannot be read.
 pub fn unused_modules(root: &Root) -> anyhow::Result<BTreeSet<String>> {
     let text =
-        root.read("/proc/modules").with_context(|| format!("reading {}", root.join("/proc/modules").display()))?;
+        root.read("/proc/modules").with_context(|| format!("reading {}", root.display("/proc/modules").display()))?;
     let unused = |line: &&str| line.split_whitespace().nth(2) == Some("0");
     Ok(text.unwrap_or_default().lines().filter(unused).filter_map(live_module).collect())
 }
@@ -103,7 +103,7 @@ fn live_module(line: &str) -> Option<String> {
 }
 
 fn text_of(root: &Root, path: &str) -> anyhow::Result<Option<String>> {
-    let text = root.read(path).with_context(|| format!("reading {}", root.join(path).display()))?;
+    let text = root.read(path).with_context(|| format!("reading {}", root.display(path).display()))?;
     Ok(text.map(|text| text.trim().to_owned()).filter(|text| !text.is_empty()))
 }
 

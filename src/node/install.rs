@@ -1,10 +1,10 @@
 //! `node install`: write the files, load the modules, prove it; or leave everything as it was.
 
-use std::fs;
+use std::collections::BTreeSet;
 
-use anyhow::Context as _;
+use anyhow::anyhow;
 
-use super::boot_files::{Existing, NETWORK_MANAGER};
+use super::boot_files::{self, NETWORK_MANAGER};
 use super::decide::{Decision, FileAction, decide};
 use super::facts::Facts;
 use super::host;
@@ -12,9 +12,9 @@ use super::lock::NodeLock;
 use super::modprobe::Modprobe;
 use super::modules::{State, Wish};
 use super::network_manager;
-use super::report::{FileLine, NodeReport, Outcome, file_line};
-use super::root::{Root, is_absent};
-use super::transaction::Transaction;
+use super::report::{FileLine, NOT_UNDONE, NodeReport, Outcome, file_line};
+use super::root::Root;
+use super::transaction::{Transaction, Undone, remove_temporary};
 use crate::exit_code::Exit;
 use crate::report::{Finding, Level};
 
@@ -40,8 +40,9 @@ pub fn install(
     options: Options,
     modprobe: &dyn Modprobe,
 ) -> anyhow::Result<(NodeReport, Exit)> {
-    let _lock = if options.dry_run { None } else { Some(NodeLock::take(root)?) };
+    let mut lock = if options.dry_run { None } else { Some(NodeLock::take(root)?) };
     let mut facts = Facts::observe_all(root, wish)?;
+    facts.unfinished_folders = lock.as_ref().map(|lock| lock.unfinished().clone()).unwrap_or_default();
     let mut decision = decide(&facts, wish, options.force);
     let lines = |decision: &Decision, done: bool| -> Vec<FileLine> {
         decision.files.iter().map(|f| file_line(f.file.path, f.action, done)).collect()
@@ -56,41 +57,84 @@ pub fn install(
     }
     let writes = decision.files.iter().any(|file| file.action.writes());
     let loads = options.load && !decision.to_load().is_empty();
-    if options.dry_run || !(writes || loads) {
+    let lock = lock.as_mut().filter(|_| writes || loads);
+    let Some(lock) = lock else {
+        if !options.dry_run {
+            tidy(root);
+        }
         let outcome = if writes || loads { Outcome::WouldPrepare } else { Outcome::AlreadyPrepared };
         let files = if options.dry_run { would_be(&decision) } else { lines(&decision, true) };
         return Ok((NodeReport::new(root, &facts, outcome, decision, files), Exit::Done));
-    }
+    };
 
+    lock.held()?;
+    lock.note(&folders_to_make(&decision))?;
     let mut transaction = Transaction::new(root, facts.host.selinux);
     let mut files = lines(&decision, true);
-    for (decision, line) in decision.files.iter().zip(&mut files).filter(|(d, _)| d.action.writes()) {
-        if decision.action == FileAction::ReplaceForeign
-            && let Some(Existing::File { mode, .. }) = facts.existing.get(decision.file.path)
-        {
-            let copy = keep_copy(root, &mut transaction, decision.file.path, *mode)?;
-            line.detail = Some(format!("the file that was there is kept as {copy}"));
+    if let Err(error) = write_files(root, &mut transaction, &decision, &mut files) {
+        if transaction.is_undone() {
+            lock.settle();
         }
-        transaction.write(decision.file.path, decision.file.content.as_bytes(), decision.file.mode)?;
+        return Err(error);
     }
     if loads {
-        let said = modprobe
-            .load(&decision.to_load())
-            .with_context(|| "running modprobe failed; the files are as they were before, no module was loaded")?;
-        facts.host.loaded = host::loaded_modules(root)?;
+        let said = match modprobe.load(&decision.to_load()) {
+            Ok(said) => said,
+            Err(error) => {
+                let undone = undo(&mut transaction, lock);
+                return Err(
+                    anyhow!("{error}").context(format!("running modprobe failed; {undone}; no module was loaded"))
+                );
+            }
+        };
+        facts.host.loaded = match host::loaded_modules(root) {
+            Ok(loaded) => loaded,
+            Err(error) => {
+                let undone = undo(&mut transaction, lock);
+                return Err(error.context(format!("after loading the modules, which stay; {undone}")));
+            }
+        };
         let not_loaded = after_loading(&facts, &mut decision, &said);
         if not_loaded {
-            drop(transaction);
+            let undone = undo(&mut transaction, lock);
             let files = lines(&decision, false);
+            decision.findings.extend(undone.failures.into_iter().map(|message| Finding {
+                level: Level::Error,
+                id: NOT_UNDONE,
+                message,
+                hint: Some("kpx-prep node remove, once that is possible".to_owned()),
+            }));
             return Ok((NodeReport::new(root, &facts, Outcome::Failed, decision, files), Exit::Failed));
         }
     }
-    transaction.commit();
+    decision.findings.extend(transaction.commit().into_iter().map(|message| Finding {
+        level: Level::Warning,
+        id: "leftover",
+        message,
+        hint: Some("kpx-prep node install removes it, once that is possible".to_owned()),
+    }));
+    lock.settle();
     let wrote = |path| decision.files.iter().any(|file| file.file.path == path && file.action.writes());
     if wrote(NETWORK_MANAGER) {
         decision.findings.extend(network_manager::reload(root));
     }
     Ok((NodeReport::new(root, &facts, Outcome::Prepared, decision, files), Exit::Done))
+}
+
+fn write_files(
+    root: &Root,
+    transaction: &mut Transaction<'_>,
+    decision: &Decision,
+    files: &mut [FileLine],
+) -> anyhow::Result<()> {
+    for (decision, line) in decision.files.iter().zip(files).filter(|(decision, _)| decision.action.writes()) {
+        if decision.action == FileAction::ReplaceForeign {
+            let copy = keep_copy(root, transaction, decision.file.path)?;
+            line.detail = Some(format!("the file that was there is kept as {copy}"));
+        }
+        transaction.write(decision.file.path, decision.file.content.as_bytes(), decision.file.mode)?;
+    }
+    Ok(())
 }
 
 fn would_be(decision: &Decision) -> Vec<FileLine> {
@@ -132,21 +176,54 @@ fn after_loading(facts: &Facts, decision: &mut Decision, said: &str) -> bool {
 /// What a copy of a foreign file is called. It must not end as scripts and lists do, or it would be run and read too.
 pub const COPY_SUFFIX: &str = ".before-kpx-prep";
 
-/// Copies a foreign file beside itself, never over another copy; says where.
-fn keep_copy(root: &Root, transaction: &mut Transaction<'_>, path: &str, mode: u32) -> anyhow::Result<String> {
-    let content =
-        fs::read(root.resolve(path)?).with_context(|| format!("reading {path} to copy it (nothing was changed)"))?;
-    for number in 1_u32.. {
+/// How many copies of one file may be there.
+const MOST_COPIES: u32 = 1000;
+
+/// Keeps a foreign file beside itself, never over another copy; says where.
+fn keep_copy(root: &Root, transaction: &mut Transaction<'_>, path: &str) -> anyhow::Result<String> {
+    let content = |path: &str| {
+        let (folder, name) = path.rsplit_once('/').unwrap_or(("", path));
+        root.folder(folder).and_then(|folder| folder.read(name))
+    };
+    let original = content(path).ok().flatten();
+    for number in 1..=MOST_COPIES {
         let copy = if number == 1 { format!("{path}{COPY_SUFFIX}") } else { format!("{path}{COPY_SUFFIX}.{number}") };
-        match fs::read(root.resolve(&copy)?) {
-            Ok(same) if same == content => return Ok(copy),
-            Ok(_) => {}
-            Err(error) if is_absent(&error) => {
-                transaction.write(&copy, &content, mode)?;
+        match content(&copy) {
+            Ok(None) => {
+                transaction.keep(path, &copy)?;
                 return Ok(copy);
             }
-            Err(error) => return Err(error).with_context(|| format!("reading {copy} (nothing was changed)")),
+            Ok(same) if same.as_ref().map(|(text, _)| text) == original.as_ref().map(|(text, _)| text) => {
+                return Ok(copy);
+            }
+            // Another copy, or something that is no copy at all.
+            Ok(_) | Err(_) => {}
         }
     }
-    anyhow::bail!("no name is left for a copy of {path}; nothing was changed")
+    let undone = transaction.roll_back();
+    anyhow::bail!("{path} has {MOST_COPIES} copies already, no name is left for one more; {undone}")
+}
+
+/// The folders that writing the files makes.
+fn folders_to_make(decision: &Decision) -> BTreeSet<String> {
+    let writes = decision.files.iter().filter(|file| file.action.writes());
+    writes.flat_map(|file| boot_files::folders_made(file.file.path, &file.file.content)).collect()
+}
+
+/// Undoes what was written. Then no note of it is needed any more.
+fn undo(transaction: &mut Transaction<'_>, lock: &mut NodeLock) -> Undone {
+    let undone = transaction.roll_back();
+    if transaction.is_undone() {
+        lock.settle();
+    }
+    undone
+}
+
+/// Removes what a killed run left beside files that are as wanted.
+fn tidy(root: &Root) {
+    for path in boot_files::PATHS {
+        let (folder, name) = path.rsplit_once('/').unwrap_or(("", path));
+        // Where that is not possible, it does no harm.
+        let _ = root.folder(folder).and_then(|folder| remove_temporary(&folder, name));
+    }
 }

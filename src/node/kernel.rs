@@ -3,11 +3,9 @@
 //! A module exists when its file (or its line in `modules.builtin`) does; kernel versions are never compared.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::io::{Read as _, Seek as _, SeekFrom};
 
-use walkdir::WalkDir;
-
-use super::root::Root;
+use super::root::{Root, has_extension};
 
 /// Below a kernel's folder: where its own, added and replaced modules lie (depmod.d(5), `search`).
 const PARTS: [&str; 4] = ["kernel", "extra", "updates", "weak-updates"];
@@ -53,8 +51,10 @@ pub struct Kernel {
     pub ipvs: BTreeSet<String>,
     /// Compiled into the kernel (`modules.builtin`).
     pub builtin: BTreeSet<String>,
-    /// Module files, by module.
-    pub files: BTreeMap<String, PathBuf>,
+    /// Module files, by module: where each is.
+    pub files: BTreeMap<String, String>,
+    /// Modules whose file certainly carries no signature. Looked at only where the kernel asks for one.
+    pub unsigned: BTreeSet<String>,
     /// depmod's index.
     pub index: Index,
 }
@@ -96,19 +96,23 @@ impl Kernel {
             if !self.files.contains_key(&name) {
                 // depmod writes paths relative to the kernel's folder, or absolute ones.
                 let path = if file.starts_with('/') { file.to_owned() } else { format!("{}/{file}", self.folder) };
-                if let Ok(real) = root.resolve(&path)
-                    && real.is_file()
-                {
+                if root.is_file(&path) {
                     if path.contains("/ipvs/") {
                         self.ipvs.insert(name.clone());
                     }
-                    self.files.insert(name.clone(), real);
+                    self.files.insert(name.clone(), path);
                 }
             }
             index.insert(name, needed.split_whitespace().filter_map(module_of_file).collect());
         }
         self.index = Index::Read(index);
         self.search_everywhere(root, asked);
+    }
+
+    /// Looks which module files carry no signature.
+    pub fn look_at_signatures(&mut self, root: &Root) {
+        let unsigned = self.files.iter().filter(|(_, file)| is_unsigned(root, file));
+        self.unsigned = unsigned.map(|(name, _)| name.clone()).collect();
     }
 
     /// What the index does not list may still lie there, because depmod has not run since.
@@ -167,15 +171,13 @@ fn look(root: &Root, release: &str, folder: String, builtin: &str, asked: &BTree
         }
     }
     // A kernel's modules all end alike: what its ipvs folder shows saves looking for the other endings.
-    let seen =
-        kernel.files.values().next().and_then(|file| file.to_str()?.split_once(".ko").map(|(_, end)| end.to_owned()));
+    let seen = kernel.files.values().next().and_then(|file| Some(file.rsplit_once(".ko")?.1.to_owned()));
     let endings = seen.as_deref().map_or(&["", ".xz", ".zst", ".gz"][..], |_| &[]);
     for (name, place) in CONNTRACK_PLACES {
         for ending in seen.as_deref().into_iter().chain(endings.iter().copied()) {
-            if let Ok(real) = root.resolve(&format!("{folder}/{place}.ko{ending}"))
-                && real.is_file()
-            {
-                kernel.files.insert(name.to_owned(), real);
+            let path = format!("{folder}/{place}.ko{ending}");
+            if root.is_file(&path) {
+                kernel.files.insert(name.to_owned(), path);
                 break;
             }
         }
@@ -195,14 +197,23 @@ fn relevant_module(file: &str, asked: &BTreeSet<String>) -> Option<String> {
     module_of_file(name).filter(matters)
 }
 
-fn files_below(root: &Root, folder: &str) -> Vec<(String, PathBuf)> {
-    let Ok(real) = root.resolve(folder) else { return Vec::new() };
-    WalkDir::new(real)
-        .into_iter()
-        .flatten()
-        .filter(|entry| !entry.file_type().is_dir())
-        .filter_map(|entry| Some((module_of_file(entry.file_name().to_str()?)?, entry.into_path())))
-        .collect()
+fn files_below(root: &Root, folder: &str) -> Vec<(String, String)> {
+    root.files_below(folder).into_iter().filter_map(|file| Some((module_of_file(&file)?, file))).collect()
+}
+
+/// Whether the module file certainly carries no signature. A compressed file may: that is for the kernel to say.
+fn is_unsigned(root: &Root, file: &str) -> bool {
+    /// `MODULE_SIG_STRING` of the kernel's `include/linux/module_signature.h`.
+    const MARK: &[u8] = b"~Module signature appended~\n";
+    if !has_extension(file, "ko") || !root.is_file(file) {
+        return false;
+    }
+    let Ok(mut file) = root.open_file(file) else { return false };
+    let mut end = Vec::new();
+    let back = i64::try_from(MARK.len()).unwrap_or(i64::MAX);
+    // A file shorter than the mark cannot be sought so far back, and cannot carry it either.
+    file.seek(SeekFrom::End(-back)).is_err()
+        || (file.take(MARK.len() as u64).read_to_end(&mut end).is_ok() && end != MARK)
 }
 
 #[cfg(test)]

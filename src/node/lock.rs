@@ -1,33 +1,180 @@
-//! One run at a time on a node.
+//! One run at a time on a node, and what a run that was killed has left to be done.
 
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
 use std::fs::File;
+use std::io::{self, Seek as _, SeekFrom, Write as _};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::PathBuf;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, anyhow};
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 
+use super::boot_files;
 use super::root::Root;
+use crate::bounded;
 use crate::exit_code::Refusal;
+use crate::folder::Folder;
+
+/// The lock's place, below `/run`.
+const NAME: &str = "kpx-prep.lock";
+/// Its place in a tree that has no `/run`: the root folder itself.
+const NAME_IN_ROOT: &str = ".kpx-prep.lock";
+/// How often it is tried anew when a run ends, and removes the file, just then.
+const TRIES: usize = 100;
+/// Its notes name a few folders.
+const LARGEST: u64 = 1 << 16;
 
 /// Held for as long as it lives; the kernel lets go of it when the process ends, however it ends.
+///
+/// It is a file that only root can open, so nobody else can hold it. The file is there only while a run is, and after a
+/// run that was killed. Then it names folders that this run may have made.
 #[must_use]
-pub struct NodeLock(#[expect(dead_code, reason = "held, never read")] Flock<File>);
+pub struct NodeLock {
+    held: io::Result<Held>,
+    place: PathBuf,
+    unfinished: BTreeSet<String>,
+}
+
+struct Held {
+    folder: Folder,
+    name: &'static str,
+    file: Flock<File>,
+    /// Whether the file holds something that a later run has to know.
+    noted: bool,
+}
+
+enum Refused {
+    ByAnotherRun,
+    Error(io::Error),
+}
+
+impl<E: Into<io::Error>> From<E> for Refused {
+    fn from(error: E) -> Self {
+        Self::Error(error.into())
+    }
+}
 
 impl NodeLock {
-    /// Locks the node's `/etc` folder itself, so that no lock file is needed on a read-only or full disk.
+    /// Takes the lock of the node below `root`. Where it cannot be taken, for example because everything there is
+    /// read-only, [`NodeLock::held`] says why: who changes nothing needs no lock.
     ///
     /// # Errors
-    /// A refusal (exit status 3) when another run holds it; else that `/etc` cannot be opened.
+    /// A refusal (exit status 3) when another run holds it.
     pub fn take(root: &Root) -> anyhow::Result<Self> {
-        let etc = root.resolve("/etc")?;
-        let folder = File::open(&etc).with_context(|| format!("opening {} (nothing was changed)", etc.display()))?;
-        match Flock::lock(folder, FlockArg::LockExclusiveNonblock) {
-            Ok(lock) => Ok(Self(lock)),
-            Err((_, Errno::EWOULDBLOCK)) => Err(Refusal::check(format!(
-                "another kpx-prep is at work on this node (it holds the lock on {}); nothing was changed: try again when it is done",
-                etc.display()
+        let (path, name) = if root.is_dir("/run") { ("/run", NAME) } else { ("/", NAME_IN_ROOT) };
+        let place = root.display(path).join(name);
+        match Held::take(root, path, name) {
+            Ok((held, unfinished)) => Ok(Self { held: Ok(held), place, unfinished }),
+            Err(Refused::Error(error)) => Ok(Self { held: Err(error), place, unfinished: BTreeSet::new() }),
+            Err(Refused::ByAnotherRun) => Err(Refusal::check(format!(
+                "another kpx-prep run is in progress on this node (it holds the lock {}); nothing was changed. Wait for it to finish",
+                place.display()
             ))),
-            Err((_, error)) => Err(error).with_context(|| format!("locking {} (nothing was changed)", etc.display())),
+        }
+    }
+
+    /// To be asked before anything is changed.
+    ///
+    /// # Errors
+    /// Why the lock could not be taken.
+    pub fn held(&self) -> anyhow::Result<()> {
+        let Err(error) = &self.held else { return Ok(()) };
+        let hint = match error.kind() {
+            io::ErrorKind::PermissionDenied if !nix::unistd::geteuid().is_root() => " (run it as root)",
+            _ => "",
+        };
+        let error = anyhow!("{error}");
+        Err(error.context(format!("taking the lock {} failed{hint}; nothing was changed", self.place.display())))
+    }
+
+    /// The folders that a killed run noted.
+    pub fn unfinished(&self) -> &BTreeSet<String> {
+        &self.unfinished
+    }
+
+    /// Notes, for the case that this run is killed, the folders that it is about to make or remove.
+    ///
+    /// # Errors
+    /// When that cannot be written.
+    pub fn note(&mut self, folders: &BTreeSet<String>) -> anyhow::Result<()> {
+        let new: Vec<_> = folders.difference(&self.unfinished).cloned().collect();
+        if let Ok(held) = &mut self.held
+            && !new.is_empty()
+        {
+            held.write(&new)
+                .with_context(|| format!("writing {} failed; nothing was changed", self.place.display()))?;
+            self.unfinished.extend(new);
+        }
+        Ok(())
+    }
+
+    /// All that was noted is done or undone.
+    pub fn settle(&mut self) {
+        if let Ok(held) = &mut self.held {
+            held.noted = false;
+        }
+        self.unfinished.clear();
+    }
+}
+
+/// Others may be able to open such a file, or it is somebody's for another purpose.
+fn not_ours() -> io::Error {
+    io::Error::other("this file was not made by kpx-prep; remove it")
+}
+
+impl Held {
+    fn take(root: &Root, path: &str, name: &'static str) -> Result<(Self, BTreeSet<String>), Refused> {
+        let folder = root.folder(path)?;
+        for _ in 0..TRIES {
+            let file = match folder.create(name, 0o600) {
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => match folder.file_to_change(name)? {
+                    Some(file) => file,
+                    None => continue,
+                },
+                created => created?,
+            };
+            let meta = file.metadata()?;
+            if meta.uid() != nix::unistd::geteuid().as_raw() || meta.mode() & 0o077 != 0 || meta.nlink() > 1 {
+                return Err(not_ours().into());
+            }
+            let file = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+                Ok(file) => file,
+                Err((_, Errno::EWOULDBLOCK)) => return Err(Refused::ByAnotherRun),
+                Err((_, error)) => return Err(error.into()),
+            };
+            // The one who held it may have removed the file since it was opened: then it locks nothing any more.
+            if folder.stat(name)?.is_none_or(|there| (there.st_dev, there.st_ino) != (meta.dev(), meta.ino())) {
+                continue;
+            }
+            let text = bounded::read(file.try_clone()?, LARGEST)?;
+            let unfinished: BTreeSet<_> = String::from_utf8_lossy(&text).lines().map(str::to_owned).collect();
+            if !unfinished.iter().all(|line| boot_files::is_folder_on_the_way(line)) {
+                return Err(not_ours().into());
+            }
+            return Ok((Self { folder, name, file, noted: !unfinished.is_empty() }, unfinished));
+        }
+        Err(io::Error::other("it is made and removed all the time").into())
+    }
+
+    fn write(&mut self, folders: &[String]) -> io::Result<()> {
+        let mut text = String::new();
+        for folder in folders {
+            let _ = writeln!(text, "{folder}");
+        }
+        self.file.seek(SeekFrom::End(0))?;
+        self.file.write_all(text.as_bytes())?;
+        self.noted = true;
+        Ok(())
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        if !self.noted {
+            // While it is locked: whoever opened it sees then that it is gone. Left behind, it would do no harm.
+            let _ = self.folder.remove_file(self.name);
         }
     }
 }

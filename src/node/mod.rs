@@ -22,5 +22,6 @@ pub mod network_manager;
 pub mod packages;
 pub mod remove;
 pub mod report;
+pub mod resolve;
 pub mod root;
 pub mod transaction;

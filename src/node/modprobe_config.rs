@@ -11,6 +11,8 @@ use super::root::Root;
 /// Where modprobe reads its configuration, the strongest first; `modprobe.d` in [`Root::lib_folders`] comes last.
 const FOLDERS: [&str; 3] = ["/etc/modprobe.d", "/run/modprobe.d", "/usr/local/lib/modprobe.d"];
 
+const COMMAND_LINE: &str = "/proc/cmdline";
+
 /// Why a module is held back, and where that is written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rule {
@@ -29,17 +31,23 @@ pub struct ModprobeConfig {
     pub overridden: BTreeMap<String, Rule>,
     /// `module_blacklist=` on the kernel's command line: the kernel itself refuses it.
     pub refused_by_kernel: BTreeMap<String, Rule>,
+    /// Files that could not be read, with why.
+    pub unreadable: Vec<(String, String)>,
 }
 
 /// Reads the host's modprobe configuration and kernel command line.
 pub fn read(root: &Root) -> ModprobeConfig {
     let mut config = ModprobeConfig::default();
-    for (path, text) in root.conf_files(&FOLDERS, "modprobe.d") {
-        parse_file(&mut config, &path, &text);
+    let mut files = root.conf_files(&FOLDERS, "modprobe.d");
+    files.add(root, COMMAND_LINE.to_owned());
+    for (path, text) in files.read {
+        if path == COMMAND_LINE {
+            parse_command_line(&mut config, &text);
+        } else {
+            parse_file(&mut config, &path, &text);
+        }
     }
-    if let Ok(Some(line)) = root.read("/proc/cmdline") {
-        parse_command_line(&mut config, &line);
-    }
+    config.unreadable = files.unreadable;
     config
 }
 
@@ -87,7 +95,7 @@ fn parse_command_line(config: &mut ModprobeConfig, line: &str) {
         for name in names.split(',').filter(|name| !name.is_empty()) {
             target
                 .entry(canonical(name))
-                .or_insert_with(|| Rule { place: "/proc/cmdline".to_owned(), text: word.to_owned() });
+                .or_insert_with(|| Rule { place: COMMAND_LINE.to_owned(), text: word.to_owned() });
         }
     }
 }

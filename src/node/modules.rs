@@ -1,8 +1,6 @@
 //! Which modules a node needs, and the one state that each of them is in.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::{Read as _, Seek as _, SeekFrom};
-use std::path::Path;
 
 use serde::Serialize;
 
@@ -271,8 +269,7 @@ impl Surroundings<'_> {
             return Some(("modules-disabled", detail, hint.to_owned()));
         }
         let level = self.host.lockdown.as_ref()?;
-        let file = self.kernel?.files.get(name)?;
-        is_unsigned(file).then(|| {
+        self.kernel?.unsigned.contains(name).then(|| {
             let detail =
                 format!("kernel lockdown ({level}) allows only signed modules, and its file carries no signature");
             ("lockdown", detail, "install the distribution's signed kernel modules, or sign this one".to_owned())
@@ -281,17 +278,3 @@ impl Surroundings<'_> {
 }
 
 type Why = (&'static str, String, String);
-
-/// Whether the module file certainly carries no signature. A compressed file may: that is for the kernel to say.
-fn is_unsigned(file: &Path) -> bool {
-    /// `MODULE_SIG_STRING` of the kernel's `include/linux/module_signature.h`.
-    const MARK: &[u8] = b"~Module signature appended~\n";
-    if file.extension().is_none_or(|extension| extension != "ko") {
-        return false;
-    }
-    let Ok(mut file) = std::fs::File::open(file) else { return false };
-    let mut end = Vec::new();
-    let back = i64::try_from(MARK.len()).unwrap_or(i64::MAX);
-    // A file shorter than the mark cannot be sought so far back, and cannot carry it either.
-    file.seek(SeekFrom::End(-back)).is_err() || (file.read_to_end(&mut end).is_ok() && end != MARK)
-}

@@ -1,6 +1,8 @@
 //! `node remove`: takes away exactly what `node install` wrote.
 
-use std::fs;
+use std::collections::BTreeSet;
+use std::io;
+use std::path::Path;
 
 use anyhow::Context as _;
 
@@ -15,53 +17,50 @@ use super::modules::Wish;
 use super::network_manager;
 use super::report::{FileLine, NodeReport, Outcome};
 use super::root::Root;
-use super::transaction;
-use crate::atomic_file;
+use super::transaction::remove_temporary;
 use crate::exit_code::Exit;
+use crate::file_kind::is_regular;
+use crate::folder::unless_absent;
 use crate::report::{Finding, Level};
 
 /// Rounds of unloading: schedulers first, then what they held.
 const ROUNDS: usize = 5;
 
-/// Removes the files that carry kpx-prep's mark, puts back what `--force` had replaced, and unloads what is unused if asked.
+/// Removes the files that carry kpx-prep's mark and the folders that were made for them, puts back what `--force` had
+/// replaced, and unloads what is unused if asked.
 ///
 /// # Errors
 /// When a file cannot be removed; the message says what is gone already. Running it again goes on.
 pub fn remove(root: &Root, unload: bool, modprobe: &dyn Modprobe) -> anyhow::Result<(NodeReport, Exit)> {
-    let _lock = NodeLock::take(root)?;
+    let mut lock = NodeLock::take(root)?;
     let existing = boot_files::observe(root)?;
     let wish = boot_files::installed_wish(&existing).unwrap_or_default();
+    let ours = existing.iter().filter(|(_, existing)| existing.is_ours()).count();
+    if ours > 0 || unload || !lock.unfinished().is_empty() {
+        lock.held()?;
+    }
+    let mut made = lock.unfinished().clone();
+    for (path, existing) in &existing {
+        if let Existing::File { content, .. } = existing
+            && existing.is_ours()
+        {
+            made.extend(boot_files::folders_made(path, content));
+        }
+    }
+    // With the file its note of them is gone.
+    lock.note(&made)?;
     let mut files = Vec::new();
     let mut decision = Decision::default();
     let mut removed = Vec::new();
     for (path, existing) in &existing {
-        let line = |state, detail| FileLine { path: (*path).to_owned(), state, detail };
-        let place = root.resolve(path)?;
-        if !existing.is_ours() {
-            // A killed install may have left only its temporary file.
-            if let (Some(folder), Some(name)) = (place.parent(), place.file_name()) {
-                let _ = fs::remove_file(folder.join(atomic_file::temporary_name(&name.to_string_lossy())));
-            }
-            files.push(match existing {
-                Existing::Absent => line("absent", None),
-                Existing::File { .. } => line("kept, not ours", None),
-                Existing::InTheWay(why) => line("kept, not ours", Some(why.clone())),
-            });
-            continue;
+        let line = remove_one(root, path, existing).with_context(|| failed_at(&root.display(path), &removed))?;
+        if existing.is_ours() {
+            removed.push(*path);
         }
-        let so_far = if removed.is_empty() { "nothing".to_owned() } else { removed.join(", ") };
-        let context =
-            || format!("removing {} failed; removed so far: {so_far}. Run it again to go on", place.display());
-        let copy = newest_copy(root, path);
-        let line = if let Some(copy) = copy {
-            fs::rename(root.resolve(&copy)?, &place).with_context(context)?;
-            line("restored", Some(format!("from {copy}")))
-        } else {
-            transaction::remove(&place).with_context(context)?;
-            line("removed", None)
-        };
-        removed.push(*path);
         files.push(line);
+    }
+    if remove_folders(root, &made, &mut decision) {
+        lock.settle();
     }
     if removed.contains(&NETWORK_MANAGER) {
         decision.findings.extend(network_manager::reload(root));
@@ -80,15 +79,80 @@ pub fn remove(root: &Root, unload: bool, modprobe: &dyn Modprobe) -> anyhow::Res
     Ok((NodeReport::new(root, &facts, outcome, decision, files), Exit::Done))
 }
 
-/// The last copy that `--force` made of a file.
+fn failed_at(place: &Path, removed: &[&str]) -> String {
+    let so_far = if removed.is_empty() { "nothing".to_owned() } else { removed.join(", ") };
+    format!("removing {} failed; removed so far: {so_far}. Run it again to go on", place.display())
+}
+
+/// Removes one file if it is ours, and what a killed run left beside it in any case.
+fn remove_one(root: &Root, path: &str, existing: &Existing) -> io::Result<FileLine> {
+    let line = |state, detail| Ok(FileLine { path: path.to_owned(), state, detail });
+    let (folder, name) = path.rsplit_once('/').unwrap_or(("", path));
+    let folder = unless_absent(root.folder(folder));
+    if !existing.is_ours() {
+        if let Ok(Some(folder)) = folder {
+            let _ = remove_temporary(&folder, name);
+        }
+        return match existing {
+            Existing::Absent { .. } => line("absent", None),
+            Existing::File { .. } => line("kept, not ours", None),
+            Existing::InTheWay(why) => line("kept, not ours", Some(why.clone())),
+        };
+    }
+    let Some(folder) = folder? else { return line("removed", None) };
+    remove_temporary(&folder, name)?;
+    let copy = newest_copy(root, path);
+    if let Some(copy) = &copy {
+        folder.rename(copy, name)?;
+        // Two names of the same file are left as they are by a rename.
+        folder.remove_file(copy)?;
+    } else {
+        folder.remove_file(name)?;
+    }
+    folder.sync()?;
+    match copy {
+        Some(copy) => line("restored", Some(format!("from {}", copy_path(path, &copy)))),
+        None => line("removed", None),
+    }
+}
+
+/// Removes the folders that install made, the lowest first, if nothing is in them. Whether none of them failed.
+fn remove_folders(root: &Root, made: &BTreeSet<String>, decision: &mut Decision) -> bool {
+    let before = decision.findings.len();
+    for path in made.iter().rev() {
+        let Some((above, name)) = path.rsplit_once('/') else { continue };
+        let above = if above.is_empty() { "/" } else { above };
+        let removed = unless_absent(root.folder(above)).and_then(|folder| {
+            let Some(folder) = folder else { return Ok(()) };
+            if folder.remove_folder(name)? { folder.sync() } else { Ok(()) }
+        });
+        if let Err(error) = removed {
+            decision.findings.push(Finding {
+                level: Level::Warning,
+                id: "folder-left",
+                message: format!("{path}, which install made, could not be removed: {error}"),
+                hint: Some("kpx-prep node remove, once that is possible".to_owned()),
+            });
+        }
+    }
+    decision.findings.len() == before
+}
+
+fn copy_path(path: &str, copy: &str) -> String {
+    path.rsplit_once('/').map_or_else(|| copy.to_owned(), |(folder, _)| format!("{folder}/{copy}"))
+}
+
+/// The name of the last copy that `--force` made of a file.
 fn newest_copy(root: &Root, path: &str) -> Option<String> {
     let (folder, name) = path.rsplit_once('/')?;
     let number = |entry: &String| -> Option<u32> {
         let rest = entry.strip_prefix(name)?.strip_prefix(COPY_SUFFIX)?;
         if rest.is_empty() { Some(1) } else { rest.strip_prefix('.')?.parse().ok() }
     };
+    let held = root.folder(folder).ok()?;
+    let is_file = |entry: &String| held.stat(entry).ok().flatten().is_some_and(|stat| is_regular(&stat));
     let copies = root.list(folder).into_iter().filter_map(|entry| Some((number(&entry)?, entry)));
-    copies.max().map(|(_, entry)| format!("{folder}/{entry}"))
+    copies.filter(|(_, entry)| is_file(entry)).max().map(|(_, entry)| entry)
 }
 
 /// Unloads wanted modules that nothing uses, in rounds; how many are gone. What is in use stays and is named.

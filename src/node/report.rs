@@ -12,6 +12,9 @@ use super::modules::{Module, State};
 use super::root::Root;
 use crate::report::{API_VERSION, Finding, Format, Level, serialize};
 
+/// The finding for a file that could not be put back.
+pub const NOT_UNDONE: &str = "not-undone";
+
 /// How a node command ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -115,6 +118,9 @@ impl NodeReport {
                 "not prepared: {errors} problem{}; nothing was changed; {modules}",
                 if errors == 1 { "" } else { "s" }
             ),
+            Outcome::Failed if self.findings.iter().any(|finding| finding.id == NOT_UNDONE) => {
+                format!("failed, and not everything could be undone; {modules}")
+            }
             Outcome::Failed => format!("failed: the files are as they were before; {modules}"),
             Outcome::Removed => "removed what kpx-prep had written".to_owned(),
             Outcome::NothingToRemove => "nothing to remove: kpx-prep has written nothing here".to_owned(),

@@ -1,162 +1,345 @@
 //! Several file writes that are kept together or undone together.
+//!
+//! Undoing writes no data, so it also works on a full disk: a file that is replaced keeps a second name until then.
 
-use std::fs::{self, File, Permissions};
+use std::ffi::{OsStr, OsString};
+use std::fmt;
 use std::io;
-use std::os::unix::fs::PermissionsExt as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
+use std::rc::Rc;
 
-use anyhow::Context as _;
+use anyhow::anyhow;
 
-use super::root::{Root, is_absent};
+use super::boot_files::folders_of;
+use super::root::Root;
 use crate::atomic_file;
+use crate::file_kind::is_regular;
+use crate::folder::{Folder, is_absent};
 use crate::report::say::say;
 
-enum Undo {
-    RemoveFile(PathBuf),
-    RemoveFolder(PathBuf),
-    Restore { path: PathBuf, content: Vec<u8>, mode: u32 },
+/// One change, in a folder that is held.
+struct Step {
+    folder: Rc<Folder>,
+    name: OsString,
+    path: PathBuf,
+    kind: Kind,
+}
+
+enum Kind {
+    /// A folder was made.
+    Folder,
+    /// A file was written where there was none.
+    New,
+    /// A file was replaced, or is about to be; its old content is under [`old_name`].
+    Replaced,
 }
 
 /// Writes below a root that are undone, last first, unless [`Transaction::commit`] is called.
 pub struct Transaction<'a> {
     root: &'a Root,
     selinux: bool,
-    undo: Vec<Undo>,
+    steps: Vec<Step>,
+    /// Temporary files that could not be removed.
+    stuck: Vec<String>,
+    /// Whether some step could not be undone.
+    failed: bool,
+}
+
+/// What is so after an undo; shown as a part of a sentence.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Undone {
+    /// Whether there was anything to undo.
+    pub changed: bool,
+    /// What could not be undone, and how it is now.
+    pub failures: Vec<String>,
+}
+
+impl fmt::Display for Undone {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.changed, self.failures.as_slice()) {
+            (false, []) => f.write_str("nothing was changed"),
+            (true, []) => f.write_str("all changes were undone"),
+            (_, failures) => write!(f, "not everything could be undone: {}", failures.join("; ")),
+        }
+    }
+}
+
+/// The second name of a file that is being replaced.
+fn old_name(name: impl AsRef<OsStr>) -> OsString {
+    let mut old = OsString::from(name.as_ref());
+    old.push(".old");
+    atomic_file::temporary_name(old)
 }
 
 impl<'a> Transaction<'a> {
     /// Nothing written yet. `selinux` only adds to error messages.
     pub fn new(root: &'a Root, selinux: bool) -> Self {
-        Self { root, selinux, undo: Vec::new() }
+        Self { root, selinux, steps: Vec::new(), stuck: Vec::new(), failed: false }
     }
 
     /// Writes a file whole, its folders included.
     ///
     /// # Errors
-    /// Any error of the file system, with its likely cause. What was written before is undone when the transaction is dropped.
+    /// Any error of the file system, with its likely cause. All that was written is undone then, and the error says
+    /// whether that worked.
     pub fn write(&mut self, path: &str, content: &[u8], mode: u32) -> anyhow::Result<()> {
         let attempt = self.try_write(path, content, mode);
-        let place =
-            || format!("writing {} failed{}; nothing was changed", self.root.join(path).display(), self.why(&attempt));
-        match &attempt {
-            Ok(()) => Ok(()),
-            Err(error) => Err(io::Error::new(error.kind(), error.to_string())).with_context(place),
-        }
+        self.conclude(attempt, || format!("writing {}", self.root.display(path).display()))
+    }
+
+    /// Gives the file at `path` a second name in the same folder, under which it stays when it is replaced.
+    ///
+    /// # Errors
+    /// As [`Transaction::write`] has it.
+    pub fn keep(&mut self, path: &str, copy: &str) -> anyhow::Result<()> {
+        let attempt = self.try_keep(path, copy);
+        self.conclude(attempt, || format!("keeping {} as {copy}", self.root.display(path).display()))
+    }
+
+    fn conclude(&mut self, attempt: io::Result<()>, what: impl Fn() -> String) -> anyhow::Result<()> {
+        let Err(error) = attempt else { return Ok(()) };
+        let (what, why) = (what(), self.why(&error));
+        let undone = self.roll_back();
+        Err(anyhow!("{error}").context(format!("{what} failed{why}; {undone}")))
     }
 
     fn try_write(&mut self, path: &str, content: &[u8], mode: u32) -> io::Result<()> {
-        let (folder, name) = path.rsplit_once('/').unwrap_or(("", path));
-        let place = self.make_folder(folder)?.join(name);
-        let before = match fs::read(&place) {
-            Ok(content) => {
-                let mode = fs::metadata(&place)?.permissions().mode() & 0o7777;
-                Undo::Restore { path: place.clone(), content, mode }
+        let folder = self.make_folders(path)?;
+        let name = OsString::from(last(path));
+        let step = |kind| Step { folder: Rc::clone(&folder), name: name.clone(), path: self.root.display(path), kind };
+        let there = folder.stat(&name)?;
+        match there {
+            Some(stat) if !is_regular(&stat) => return Err(crate::bounded::not_regular()),
+            Some(_) => {
+                // What a killed run left may have that name.
+                remove_temporary(&folder, last(path))?;
+                let step = step(Kind::Replaced);
+                folder.link(&name, old_name(&name))?;
+                self.steps.push(step);
+                self.put(&folder, path, content, mode)?;
             }
-            Err(error) if is_absent(&error) => Undo::RemoveFile(place.clone()),
-            Err(error) => return Err(error),
-        };
-        atomic_file::replace(&place, content, mode)?;
-        tracing::info!("wrote {}", place.display());
-        self.undo.push(before);
+            None => {
+                let step = step(Kind::New);
+                self.put(&folder, path, content, mode)?;
+                self.steps.push(step);
+            }
+        }
+        folder.sync()?;
+        tracing::info!("wrote {}", self.root.display(path).display());
         Ok(())
     }
 
-    fn make_folder(&mut self, folder: &str) -> io::Result<PathBuf> {
-        let mut place = self.root.path().to_owned();
-        let mut seen = String::new();
-        for part in folder.split('/').filter(|part| !part.is_empty()) {
-            seen = format!("{seen}/{part}");
-            let next = self.root.resolve(&seen)?;
-            if let Err(error) = next.symlink_metadata() {
-                if !is_absent(&error) {
-                    return Err(error);
-                }
-                fs::create_dir(&next)?;
-                self.undo.push(Undo::RemoveFolder(next.clone()));
-                // The umask of whoever runs this is not the host's policy.
-                fs::set_permissions(&next, Permissions::from_mode(0o755))?;
-                File::open(&place)?.sync_all()?;
-            }
-            place = next;
+    fn put(&mut self, folder: &Folder, path: &str, content: &[u8], mode: u32) -> io::Result<()> {
+        let temporary = atomic_file::temporary_name(last(path));
+        let named = |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", temporary.display()));
+        folder.remove_file(&temporary).map_err(named)?;
+        let result = atomic_file::put(folder, last(path), content, mode);
+        if result.is_err()
+            && let Err(error) = folder.remove_file(&temporary)
+        {
+            let place = self.root.display(path).with_file_name(temporary);
+            self.stuck.push(format!("{} stays: {error}", place.display()));
         }
-        Ok(place)
+        result
     }
 
-    fn why(&self, attempt: &io::Result<()>) -> &'static str {
-        let Err(error) = attempt else { return "" };
+    fn try_keep(&mut self, path: &str, copy: &str) -> io::Result<()> {
+        let folder = Rc::new(self.root.folder(folder_of(path))?);
+        let name = OsString::from(last(copy));
+        folder.link(last(path), &name)?;
+        self.steps.push(Step { folder, name, path: self.root.display(copy), kind: Kind::New });
+        Ok(())
+    }
+
+    /// Holds the folder of `path`; makes it, and those above it, where they are missing.
+    fn make_folders(&mut self, path: &str) -> io::Result<Rc<Folder>> {
+        match self.root.folder(folder_of(path)) {
+            Err(error) if is_absent(&error) => {}
+            there => return there.map(Rc::new),
+        }
+        let mut above = Rc::new(self.root.folder("/")?);
+        for place in folders_of(path) {
+            above = Rc::new(match self.root.folder(&place) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                    let name = OsString::from(last(&place));
+                    above.make_folder(&name)?;
+                    let (folder, path) = (Rc::clone(&above), self.root.display(&place));
+                    self.steps.push(Step { folder, name: name.clone(), path, kind: Kind::Folder });
+                    let made = above.made_folder(&name)?;
+                    above.sync()?;
+                    made
+                }
+                there => there?,
+            });
+        }
+        Ok(above)
+    }
+
+    fn why(&self, error: &io::Error) -> &'static str {
         match error.kind() {
             io::ErrorKind::ReadOnlyFilesystem => {
                 " (the file system is read-only: remount it, or bake the files into the image)"
             }
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => " (no space is left: make room and run again)",
-            io::ErrorKind::PermissionDenied if nix::unistd::geteuid().is_root() && self.selinux => {
+            io::ErrorKind::FileTooLarge => " (this process may write no file of that size: see ulimit -f)",
+            io::ErrorKind::PermissionDenied if !nix::unistd::geteuid().is_root() => " (run it as root)",
+            io::ErrorKind::PermissionDenied if error.raw_os_error() == Some(nix::libc::EPERM) => {
+                " (root was denied: see lsattr for a file or folder that is immutable or append-only)"
+            }
+            io::ErrorKind::PermissionDenied if self.selinux => {
                 " (root was denied while SELinux enforces: see ausearch -m avc -ts recent)"
             }
-            io::ErrorKind::PermissionDenied if !nix::unistd::geteuid().is_root() => " (run it as root)",
             _ => "",
         }
     }
 
-    /// Keeps what was written.
-    pub fn commit(mut self) {
-        self.undo.clear();
+    /// Undoes everything, last first, and says how far that went.
+    pub fn roll_back(&mut self) -> Undone {
+        let steps = std::mem::take(&mut self.steps);
+        let mut undone = Undone { changed: !steps.is_empty(), failures: std::mem::take(&mut self.stuck) };
+        for step in steps.iter().rev() {
+            if let Err(failure) = step.undo() {
+                undone.failures.push(failure);
+            }
+        }
+        self.failed |= !undone.failures.is_empty();
+        undone
+    }
+
+    /// Whether nothing is left of what was written.
+    pub fn is_undone(&self) -> bool {
+        self.steps.is_empty() && !self.failed
+    }
+
+    /// Keeps what was written. Says what of the old files could not be removed.
+    pub fn commit(mut self) -> Vec<String> {
+        let mut left = Vec::new();
+        for step in std::mem::take(&mut self.steps).iter().filter(|step| matches!(step.kind, Kind::Replaced)) {
+            if let Err(error) = step.folder.remove_file(old_name(&step.name)) {
+                left.push(format!("{} could not be removed: {error}", step.old_path().display()));
+            }
+        }
+        left
+    }
+}
+
+impl Step {
+    fn old_path(&self) -> PathBuf {
+        self.path.with_file_name(old_name(&self.name))
+    }
+
+    fn undo(&self) -> Result<(), String> {
+        let place = self.path.display();
+        match self.kind {
+            Kind::Folder => match self.folder.remove_folder(&self.name) {
+                Ok(true) => {}
+                Ok(false) => return Err(format!("the folder {place} stays: it is not empty any more")),
+                Err(error) => return Err(format!("the folder {place} stays: {error}")),
+            },
+            Kind::New => {
+                self.folder.remove_file(&self.name).map_err(|error| format!("{place} stays as written: {error}"))?;
+            }
+            Kind::Replaced => {
+                let old = old_name(&self.name);
+                let to_old = |error| {
+                    format!("{place} stays as written, its old content is in {}: {error}", self.old_path().display())
+                };
+                self.folder.rename(&old, &self.name).map_err(to_old)?;
+                // It still has both names if it was not replaced yet.
+                let stays = |error| format!("{} stays: {error}", self.old_path().display());
+                self.folder.remove_file(&old).map_err(stays)?;
+            }
+        }
+        self.folder.sync().map_err(|error| format!("{place} may come back after a crash: {error}"))
     }
 }
 
 impl Drop for Transaction<'_> {
     fn drop(&mut self) {
-        for step in self.undo.drain(..).rev() {
-            let (path, result) = match step {
-                Undo::RemoveFile(path) => (path.clone(), fs::remove_file(path)),
-                Undo::RemoveFolder(path) => (path.clone(), fs::remove_dir(path)),
-                Undo::Restore { path, content, mode } => (path.clone(), atomic_file::replace(&path, &content, mode)),
-            };
-            if let Err(error) = result {
-                say(&format!("error: undoing {}: {error}; it stays as it was written", path.display()));
-            }
+        for failure in self.roll_back().failures {
+            say(&format!("error: not everything could be undone: {failure}"));
         }
     }
 }
 
-/// Removes a file, and what a killed write may have left beside it. `false` when there was nothing.
+fn folder_of(path: &str) -> &str {
+    path.rsplit_once('/').map_or("/", |(folder, _)| if folder.is_empty() { "/" } else { folder })
+}
+
+fn last(path: &str) -> &str {
+    path.rsplit('/').next().unwrap_or(path)
+}
+
+/// Removes what a killed run left beside a file.
 ///
 /// # Errors
-/// Any error of the file system but that the file is not there.
-pub fn remove(place: &Path) -> io::Result<bool> {
-    if let (Some(folder), Some(name)) = (place.parent(), place.file_name()) {
-        let _ = fs::remove_file(folder.join(atomic_file::temporary_name(&name.to_string_lossy())));
+/// Any error of removing it.
+pub fn remove_temporary(folder: &Folder, name: &str) -> io::Result<()> {
+    for temporary in [atomic_file::temporary_name(name), old_name(name)] {
+        match folder.remove_file(temporary) {
+            // No run left that.
+            Err(error) if error.kind() == io::ErrorKind::IsADirectory => {}
+            result => _ = result?,
+        }
     }
-    match fs::remove_file(place) {
-        Ok(()) => Ok(true),
-        Err(error) if is_absent(&error) => Ok(false),
-        Err(error) => Err(error),
-    }
+    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs::{self, Permissions};
+    use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+
     use super::*;
 
     #[test]
     fn undone_unless_committed() {
         let folder = tempfile::tempdir().unwrap();
         let root = Root::new(folder.path()).unwrap();
-        fs::create_dir(root.join("/etc")).unwrap();
-        fs::write(root.join("/etc/a"), "before").unwrap();
-        fs::set_permissions(root.join("/etc/a"), Permissions::from_mode(0o640)).unwrap();
+        let place = |path: &str| folder.path().join(path);
+        fs::create_dir(place("etc")).unwrap();
+        fs::write(place("etc/a"), "before").unwrap();
+        fs::set_permissions(place("etc/a"), Permissions::from_mode(0o640)).unwrap();
+        let before = fs::metadata(place("etc/a")).unwrap();
+        let names = || root.list("/etc");
 
         let mut transaction = Transaction::new(&root, false);
+        transaction.keep("/etc/a", "/etc/copy").unwrap();
         transaction.write("/etc/a", b"after", 0o644).unwrap();
         transaction.write("/etc/new/b", b"b", 0o600).unwrap();
-        assert_eq!(fs::read_to_string(root.join("/etc/a")).unwrap(), "after");
-        drop(transaction);
-        assert_eq!(fs::read_to_string(root.join("/etc/a")).unwrap(), "before");
-        assert_eq!(fs::metadata(root.join("/etc/a")).unwrap().permissions().mode() & 0o7777, 0o640);
-        assert!(!root.join("/etc/new").exists());
+        assert_eq!(fs::read_to_string(place("etc/a")).unwrap(), "after");
+        assert_eq!(fs::read_to_string(place("etc/copy")).unwrap(), "before");
+        assert_eq!(transaction.roll_back().to_string(), "all changes were undone");
+        assert_eq!(fs::read_to_string(place("etc/a")).unwrap(), "before");
+        let after = fs::metadata(place("etc/a")).unwrap();
+        assert_eq!((after.ino(), after.mode(), after.nlink()), (before.ino(), before.mode(), 1), "the very file");
+        assert_eq!(names(), ["a"]);
 
-        let mut transaction = Transaction::new(&root, false);
+        transaction.write("/etc/a", b"after", 0o600).unwrap();
         transaction.write("/etc/new/b", b"b", 0o600).unwrap();
-        transaction.commit();
-        assert_eq!(fs::metadata(root.join("/etc/new/b")).unwrap().permissions().mode() & 0o7777, 0o600);
+        assert_eq!(transaction.commit(), Vec::<String>::new());
+        assert_eq!(fs::metadata(place("etc/new/b")).unwrap().permissions().mode() & 0o7777, 0o600);
+        assert_eq!(names(), ["a", "new"]);
+    }
+
+    #[test]
+    fn an_error_says_what_is_so() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = Root::new(folder.path()).unwrap();
+        fs::create_dir_all(folder.path().join("etc/folder")).unwrap();
+        let mut transaction = Transaction::new(&root, false);
+        let error = format!("{:#}", transaction.write("/etc/folder", b"", 0o644).unwrap_err());
+        assert!(error.ends_with("failed; nothing was changed: not a regular file"), "{error}");
+        transaction.write("/etc/a", b"a", 0o644).unwrap();
+        let error = format!("{:#}", transaction.write("/etc/folder", b"", 0o644).unwrap_err());
+        assert!(error.contains("all changes were undone"), "{error}");
+        transaction.write("/etc/new/a", b"a", 0o644).unwrap();
+        fs::write(folder.path().join("etc/new/theirs"), "").unwrap();
+        let error = format!("{:#}", transaction.write("/etc/folder", b"", 0o644).unwrap_err());
+        assert!(
+            error.contains("not everything could be undone: the folder") && error.contains("etc/new stays"),
+            "{error}"
+        );
+        assert_eq!(root.list("/etc/new"), ["theirs"]);
     }
 }

@@ -38,19 +38,22 @@ pub(crate) fn snapshot(root: &Path) -> Tree {
     tree
 }
 
-/// How `after` differs from `before`, a line a path, new content below. Folders that came or went are left out:
-/// removing may leave them. Lines for which `is_known` holds are counted, not shown.
+/// How `after` differs from `before`, a line a path, new content below. Lines for which `is_known` holds are counted,
+/// not shown.
 pub(crate) fn difference(before: &Tree, after: &Tree, is_known: impl Fn(&str) -> bool) -> String {
     let mut text = String::new();
     for (path, entry) in before {
-        if entry.kind != "dir" && !after.contains_key(path) {
-            text.push_str(&format!("- {path}\n"));
+        if !after.contains_key(path) {
+            text.push_str(&format!("- {path}{}\n", if entry.kind == "dir" { "/" } else { "" }));
         }
     }
     for (path, entry) in after {
         let sign = match before.get(path) {
             Some(old) if old == entry => continue,
-            _ if entry.kind == "dir" => continue,
+            None if entry.kind == "dir" => {
+                text.push_str(&format!("+ {path}/\n"));
+                continue;
+            }
             Some(old) if old.content == entry.content && old.kind == entry.kind => {
                 text.push_str(&format!("rewritten {path}\n"));
                 continue;

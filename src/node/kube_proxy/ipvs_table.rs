@@ -15,29 +15,23 @@ pub struct Server {
     pub scheduler: String,
 }
 
-/// A connection.
+/// A connection. A node may have a million of them: it holds no text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Connection {
     /// `TCP`, `UDP` or `SCTP`.
-    pub protocol: String,
+    pub protocol: &'static str,
     /// Where it comes from.
     pub client: (IpAddr, u16),
     /// The virtual server it came to.
     pub server: (IpAddr, u16),
-    /// Its state, such as `ESTABLISHED`.
-    pub state: String,
+    /// Whether its state says that it has ended, or has not begun.
+    pub over: bool,
     /// Seconds until it is forgotten.
     pub expires: u64,
 }
 
-/// Takes `/proc/net/ip_vs` apart, sorted by address.
-pub fn servers(text: &str) -> Vec<Server> {
-    let mut servers: Vec<Server> = text.lines().filter_map(server).collect();
-    servers.sort();
-    servers
-}
-
-fn server(line: &str) -> Option<Server> {
+/// The virtual server in a line of `/proc/net/ip_vs`.
+pub fn server(line: &str) -> Option<Server> {
     let mut fields = line.split_whitespace();
     let (protocol, place, scheduler) = (fields.next()?, fields.next()?, fields.next()?);
     let (address, port) = match protocol {
@@ -51,23 +45,28 @@ fn server(line: &str) -> Option<Server> {
     Some(Server { address, port, protocol: protocol.to_owned(), scheduler: scheduler.to_owned() })
 }
 
-/// Takes `/proc/net/ip_vs_conn` apart. What only remembers a client's choice of backend (a template) is no connection.
-pub fn connections(text: &str) -> Vec<Connection> {
-    text.lines().filter_map(connection).filter(|connection| connection.client.1 != 0).collect()
-}
-
-/// `Pro FromIP FPrt ToIP TPrt DestIP DPrt State Expires …`
-fn connection(line: &str) -> Option<Connection> {
-    let fields: Vec<&str> = line.split_whitespace().collect();
-    let [protocol, from, from_port, to, to_port, _, _, state, expires, ..] = fields[..] else { return None };
+/// The connection in a line of `/proc/net/ip_vs_conn`: `Pro FromIP FPrt ToIP TPrt DestIP DPrt State Expires …`
+///
+/// What only remembers a client's choice of backend (a template, without a port) is no connection.
+pub fn connection(line: &str) -> Option<Connection> {
+    let mut fields = line.split_whitespace();
+    let mut next = || fields.next();
+    let (protocol, from, from_port, to, to_port) = (next()?, next()?, next()?, next()?, next()?);
+    let (_, _, state, expires) = (next()?, next()?, next()?, next()?);
     let port = |text| u16::from_str_radix(text, 16).ok();
-    Some(Connection {
-        protocol: protocol.to_owned(),
+    let protocol = ["TCP", "UDP", "SCTP"].into_iter().find(|known| *known == protocol)?;
+    let over: &[&str] = match protocol {
+        "TCP" => &["NONE", "TIME_WAIT", "CLOSE", "LISTEN"],
+        _ => &["NONE", "CLOSED", "REJECTED"],
+    };
+    let connection = Connection {
+        protocol,
         client: (address_of(from)?, port(from_port)?),
         server: (address_of(to)?, port(to_port)?),
-        state: state.to_owned(),
+        over: over.contains(&state),
         expires: expires.parse().ok()?,
-    })
+    };
+    (connection.client.1 != 0).then_some(connection)
 }
 
 /// `0A600001`, `[2001:0db8:…]` or `2001:0db8:…`
@@ -82,11 +81,7 @@ impl Connection {
     /// Whether something is still said over it. `udp_timeout`: after how many seconds of silence the kernel forgets a
     /// UDP connection.
     pub fn is_live(&self, udp_timeout: u64) -> bool {
-        match self.protocol.as_str() {
-            "TCP" => !matches!(self.state.as_str(), "NONE" | "TIME_WAIT" | "CLOSE" | "LISTEN"),
-            "UDP" => udp_timeout.saturating_sub(self.expires) < UDP_IDLE,
-            _ => !matches!(self.state.as_str(), "NONE" | "CLOSED" | "REJECTED"),
-        }
+        if self.protocol == "UDP" { udp_timeout.saturating_sub(self.expires) < UDP_IDLE } else { !self.over }
     }
 }
 
@@ -121,7 +116,9 @@ mod tests {
                     UDP  0A60000A:0035 rr \n  -> 0AF40006:0035      Masq    1      0          0         \n\
                     TCP  0A600001:01BB wlc persistent 10800 FFFFFFFF\n\
                     TCP  [2001:0db8:0000:0000:0000:0000:0000:0001]:0050 rr \nFWM  0000000A rr \n";
-        let names: Vec<String> = servers(text).iter().map(|s| format!("{} {}", s.name(), s.scheduler)).collect();
+        let mut servers: Vec<Server> = text.lines().filter_map(server).collect();
+        servers.sort();
+        let names: Vec<String> = servers.iter().map(|s| format!("{} {}", s.name(), s.scheduler)).collect();
         assert_eq!(names, ["FWM 10 rr", "TCP 10.96.0.1:443 wlc", "UDP 10.96.0.10:53 rr", "TCP [2001:db8::1]:80 rr"]);
     }
 
@@ -135,9 +132,10 @@ mod tests {
                     UDP 0AF40005 C353 0A60000A 0035 0AF40006 0035 UDP             295\n\
                     UDP 0AF40005 C354 0A60000A 0035 0AF40006 0035 UDP             289\n\
                     TCP 2001:0db8:0000:0000:0000:0000:0000:0005 C350 2001:0db8:0000:0000:0000:0000:0000:0001 0050 2001:0db8:0000:0000:0000:0000:0000:0006 1F90 SYN_RECV          50\n";
-        let live: Vec<bool> = connections(text).iter().map(|connection| connection.is_live(300)).collect();
+        let connections: Vec<Connection> = text.lines().filter_map(connection).collect();
+        let live: Vec<bool> = connections.iter().map(|connection| connection.is_live(300)).collect();
         assert_eq!(live, [true, false, true, true, false, true]);
-        let server = &servers("TCP  0A600064:0050 rr")[0];
-        assert_eq!(connections(text).iter().filter(|connection| server.has(connection)).count(), 3);
+        let server = server("TCP  0A600064:0050 rr").unwrap();
+        assert_eq!(connections.iter().filter(|connection| server.has(connection)).count(), 3);
     }
 }

@@ -15,6 +15,9 @@ use crate::node::netlink::{links, nftables};
 use crate::node::root::Root;
 use crate::report::Level;
 
+const SERVERS: &str = "/proc/net/ip_vs";
+const CONNECTIONS: &str = "/proc/net/ip_vs_conn";
+
 /// A family and a variant of iptables.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Place {
@@ -108,12 +111,15 @@ impl Observed {
     /// # Errors
     /// When a file below `/proc` exists and cannot be read, or the kernel does not answer.
     pub fn look_at_ipvs(&mut self, root: &Root) -> anyhow::Result<()> {
-        let read = |path: &str| {
-            let text = root.read(path).with_context(|| format!("reading {}", root.join(path).display()))?;
-            Ok::<_, anyhow::Error>(text.unwrap_or_default())
-        };
-        self.servers = ipvs_table::servers(&read("/proc/net/ip_vs")?);
-        self.connections = ipvs_table::connections(&read("/proc/net/ip_vs_conn")?);
+        let reading = |path| move || format!("reading {}", root.display(path).display());
+        self.servers.clear();
+        root.read_lines(SERVERS, |line| self.servers.extend(ipvs_table::server(line)))
+            .with_context(reading(SERVERS))?;
+        self.servers.sort();
+        // A busy node has a million of these: only what counts is kept of each, and the text of none.
+        self.connections.clear();
+        root.read_lines(CONNECTIONS, |line| self.connections.extend(ipvs_table::connection(line)))
+            .with_context(reading(CONNECTIONS))?;
         let link = links::find(LINK).context("asking the kernel for its network interfaces")?;
         let addresses = links::addresses().context("asking the kernel for this host's addresses")?;
         let index = link.as_ref().map(|link| link.index);

@@ -6,8 +6,7 @@
 //! answer of a pod on another host never arrives. Hence two things: new ones are made to come from the host's own
 //! address, and an address goes only when none of the old ones is left.
 
-use std::fs::File;
-use std::io::{self, BufRead, BufReader};
+use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
 
 use super::observe::Observed;
@@ -98,15 +97,9 @@ pub fn from_the_link(root: &Root, observed: &Observed) -> io::Result<Vec<(IpAddr
         return Ok(ends);
     }
     for path in SOCKETS {
-        match File::open(root.join(path)) {
-            Ok(file) => {
-                for line in BufReader::new(file).lines() {
-                    ends.extend(live_end(&line?).filter(|(address, _)| observed.link_addresses.contains(address)));
-                }
-            }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => return Err(error),
-        }
+        root.read_lines(path, |line| {
+            ends.extend(live_end(line).filter(|(address, _)| observed.link_addresses.contains(address)));
+        })?;
     }
     Ok(ends)
 }

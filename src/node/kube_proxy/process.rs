@@ -136,7 +136,7 @@ fn text(root: &Root, path: &str) -> String {
 }
 
 fn namespace(root: &Root, id: &str, name: &str) -> Option<String> {
-    fs::read_link(root.join(&format!("/proc/{id}/ns/{name}"))).ok().map(|link| link.display().to_string())
+    root.read_link(&format!("/proc/{id}/ns/{name}")).ok()
 }
 
 /// Whether a process of this name runs on the host. For what is only said: anybody may have that name.

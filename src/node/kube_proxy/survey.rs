@@ -170,12 +170,12 @@ fn network_manager_interferes(root: &Root, host: &Host) -> bool {
     let runs = host.network_manager && process::is_running(root, "NetworkManager");
     let mut files =
         root.conf_files(&["/etc/NetworkManager/conf.d", "/run/NetworkManager/conf.d"], "NetworkManager/conf.d");
-    files.extend(root.read("/etc/NetworkManager/NetworkManager.conf").ok().flatten().map(|text| (String::new(), text)));
+    files.add(root, "/etc/NetworkManager/NetworkManager.conf".to_owned());
     let told = |line: &str| {
         let line = line.trim_start();
         (line.starts_with("unmanaged-devices") || line.starts_with("match-device")) && line.contains(LINK)
     };
-    runs && !files.iter().any(|(_, text)| text.lines().any(told))
+    runs && !files.read.iter().any(|(_, text)| text.lines().any(told))
 }
 
 #[cfg(test)]

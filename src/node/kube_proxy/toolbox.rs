@@ -25,6 +25,8 @@ pub struct Known {
     /// How many Services the cluster has; limits grow with it.
     pub services: usize,
 }
+/// How many links of its name are followed; alternatives(8) makes two.
+const LINKS: usize = 8;
 
 /// Where programs may be, the best place first.
 pub struct Toolbox {
@@ -140,7 +142,13 @@ impl Tool {
 
     /// Where a link of its name leads, such as to a wrapper script.
     pub fn leads_to(&self) -> String {
-        self.root.resolve(&self.path).map(|path| path.display().to_string()).unwrap_or_default()
+        let mut path = self.path.clone();
+        for _ in 0..LINKS {
+            let Ok(target) = self.root.read_link(&path) else { break };
+            let folder = path.rsplit_once('/').map_or("", |(folder, _)| folder);
+            path = if target.starts_with('/') { target } else { format!("{folder}/{target}") };
+        }
+        path
     }
 
     /// Runs it and waits for its end; for what says little.
