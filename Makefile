@@ -2,7 +2,7 @@
 MUSL := x86_64-unknown-linux-musl
 BINARY := $(or $(CARGO_TARGET_DIR),target)/$(MUSL)/release/kpx-prep
 
-.PHONY: help demo build check format lints quick test test-full bench audit clean
+.PHONY: help demo build check format lints quick test test-full bench fuzz audit clean
 help:
 	@echo "make demo       see it work on a throw-away Linux (Debian 12 amd64)"
 	@echo "make build      the static release binary: $(BINARY)"
@@ -10,6 +10,7 @@ help:
 	@echo "make test       units, miniature hosts, a real API server, real kernels, a real node"
 	@echo "make test-full  the same and what takes longer, and the figures"
 	@echo "make bench      the figures, as a table"
+	@echo "make fuzz       every fuzz target for a minute (SECONDS_EACH=, RUNS=)"
 	@echo "make audit      known vulnerabilities of the dependencies (needs the network)"
 
 demo:
@@ -64,6 +65,9 @@ bench: build
 	@tests/vm/bench
 	@KPX_PREP=$(abspath $(BINARY)) tests/vm/cluster --bench
 	@KPX_PREP=$(abspath $(BINARY)) cargo test --quiet --locked --test cluster -- --include-ignored --test-threads=1 figures
+
+fuzz:
+	@fuzz/run
 
 audit:
 	$(or $(KPX_PREP_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/kpx-prep)/tools/bin/cargo-deny check advisories

@@ -36,7 +36,7 @@ pub struct Place {
     pub user_namespaces: [Option<String>; 2],
     /// The network namespace of this program.
     pub network_namespace: Option<String>,
-    /// Every capability that the kernel has.
+    /// Every capability that a process of this host can have: the bounding set of its first process.
     pub all_capabilities: u64,
 }
 
@@ -101,15 +101,32 @@ pub fn judge(candidates: Vec<Candidate>, place: &Place, pods: &[String]) -> Verd
 
 /// All processes of that name, and what they are measured by.
 pub fn observe(root: &Root) -> (Vec<Candidate>, Place) {
-    let last: u32 = text(root, "/proc/sys/kernel/cap_last_cap").trim().parse().unwrap_or(0);
+    let first = text(root, "/proc/1/status");
     let own = |name: &str| fs::read_link(format!("/proc/self/ns/{name}")).ok().map(|link| link.display().to_string());
     let place = Place {
-        user_namespaces: [own("user"), namespace(root, "1", "user")],
+        user_namespaces: [
+            own("user"),
+            namespace(root, "1", "user").or_else(|| own("user").filter(|_| maps_every_user())),
+        ],
         network_namespace: own("net"),
-        all_capabilities: if (1..=63).contains(&last) { u64::MAX >> (63 - last) } else { 0 },
+        all_capabilities: capabilities(&first, "CapBnd:"),
     };
     let ids = root.list("/proc").into_iter().filter(|name| name.bytes().all(|byte| byte.is_ascii_digit()));
     (ids.filter(|id| is_named(root, id, NAME)).map(|id| candidate(root, id)).collect(), place)
+}
+
+/// Whether this process's user namespace has every user there is, each as itself: the kernel's first has, and one that only
+/// root of that can make (user_namespaces(7)). It tells where the first process may not be looked at, as on some sandboxed
+/// hosts.
+fn maps_every_user() -> bool {
+    let map = fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
+    map.split_whitespace().eq(["0", "0", "4294967295"])
+}
+
+/// A set of capabilities in a process's status; none if it is not there.
+fn capabilities(status: &str, name: &str) -> u64 {
+    let set = status.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_default();
+    u64::from_str_radix(set.trim(), 16).unwrap_or(0)
 }
 
 /// A process as it is now.
@@ -125,7 +142,7 @@ pub fn candidate(root: &Root, id: String) -> Candidate {
         uids,
         user_namespace: namespace(root, &id, "user"),
         network_namespace: namespace(root, &id, "net"),
-        capabilities: u64::from_str_radix(field("CapEff:").trim(), 16).unwrap_or(0),
+        capabilities: capabilities(&status, "CapEff:"),
         cgroup: text(root, &format!("/proc/{id}/cgroup")),
         id,
     }

@@ -15,6 +15,7 @@ mod meanwhile;
 mod rights;
 mod rolls;
 mod status;
+mod surprises;
 mod sweep;
 mod transcript;
 
@@ -35,6 +36,7 @@ pub(crate) fn all() -> Vec<Trial> {
         locks::trials(),
         long_commands::trials(),
         rights::trials(),
+        surprises::trials(),
         sweep::trials(),
         freeze::trials(),
         figures::trials(),
