@@ -96,6 +96,10 @@ pub(crate) fn of_another_user() {
     let (exit, text) = said(&mut kpx_prep(&root, "node install --no-load"));
     assert_eq!(exit, 1, "{text}");
     assert!(text.contains("not made by kpx-prep; remove it"), "{text}");
+    for command in ["node clean --metrics-port 1", "node remove --unload"] {
+        let (exit, text) = said(&mut kpx_prep(&root, command));
+        assert!(exit == 1 && text.contains("not made by kpx-prep; remove it"), "{command}: {exit} {text}");
+    }
     // What changes nothing needs no lock.
     fs::remove_file(&lock).unwrap();
     assert_eq!(said(&mut kpx_prep(&root, "node install --no-load")).0, 0);
