@@ -6,6 +6,8 @@ use std::io::{self, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
+use crate::bounded::not_regular;
+use crate::file_kind::is_regular;
 use crate::folder::Folder;
 
 /// The name under which the new content of the file `name` is written before it takes that name.
@@ -23,7 +25,8 @@ pub fn temporary_name(name: impl AsRef<OsStr>) -> OsString {
 /// not write the same file at once (callers hold a lock).
 ///
 /// # Errors
-/// Any error of the file system; the old file is then still in place.
+/// Any error of the file system; when something is there that is no regular file, such as `/dev/null` or a link. What
+/// was there is then still in place.
 pub fn replace(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
     let invalid = || io::Error::new(io::ErrorKind::InvalidInput, "not a file path");
     let name = path.file_name().ok_or_else(invalid)?;
@@ -32,6 +35,9 @@ pub fn replace(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
         folder => folder,
     };
     let folder = Folder::open(folder)?;
+    if folder.stat(name)?.is_some_and(|there| !is_regular(&there)) {
+        return Err(not_regular());
+    }
     put(&folder, name, content, mode)?;
     folder.sync()
 }
@@ -58,4 +64,31 @@ fn write(folder: &Folder, name: &OsStr, content: &[u8], mode: u32) -> io::Result
     // Not when it is made: that is subject to the umask.
     file.set_permissions(Permissions::from_mode(mode))?;
     file.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn only_regular_files_are_replaced() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        replace(&path("file"), b"one", 0o600).unwrap();
+        replace(&path("file"), b"two", 0o644).unwrap();
+        assert_eq!(fs::read(path("file")).unwrap(), b"two");
+        assert_eq!(fs::metadata(path("file")).unwrap().permissions().mode() & 0o7777, 0o644);
+        std::os::unix::fs::symlink(path("file"), path("link")).unwrap();
+        nix::unistd::mkfifo(&path("fifo"), nix::sys::stat::Mode::S_IRUSR).unwrap();
+        fs::create_dir(path("folder")).unwrap();
+        for name in ["link", "fifo", "folder"] {
+            let before = path(name).symlink_metadata().unwrap().file_type();
+            assert_eq!(replace(&path(name), b"three", 0o600).unwrap_err().to_string(), "not a regular file");
+            assert_eq!(path(name).symlink_metadata().unwrap().file_type(), before);
+        }
+        assert_eq!(fs::read(path("file")).unwrap(), b"two");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 4, "no temporary file is left");
+    }
 }

@@ -22,7 +22,8 @@ pub fn reading() -> OFlag {
 }
 
 /// Makes a write beyond the limit of this process (`ulimit -f`) an error, which can be undone and reported, in place of
-/// the end of the process. To be called before there is a second thread. Programs that are started are not affected.
+/// the end of the process. To be called before there is a second thread. Programs that are started inherit it: they get the
+/// error too.
 pub fn survive_large_files() {
     let mut signals = SigSet::empty();
     signals.add(Signal::SIGXFSZ);

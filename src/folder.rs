@@ -1,5 +1,5 @@
 //! A folder that is held open. What is in it is reached by its descriptor and a single name, and a link is never
-//! followed: nothing that happens to the path meanwhile leads anywhere else.
+//! followed: changes to the path lead nowhere else.
 
 use std::ffi::OsStr;
 use std::fs::File;

@@ -108,3 +108,39 @@ fn a_closed_pipe_is_no_error() {
     assert_eq!(String::from_utf8_lossy(&output.stdout).trim(), "0");
     assert!(output.stderr.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
 }
+
+/// A FIFO that nobody writes to, a device without end, a file that is too large: each is refused at once. What the
+/// shell opened for the command is read: `<(COMMAND)` is a pipe.
+#[test]
+fn files_named_on_the_command_line() {
+    let folder = tempfile::tempdir().unwrap();
+    let fifo = folder.path().join("fifo");
+    nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRUSR).unwrap();
+    let large = folder.path().join("large");
+    std::fs::File::create(&large).unwrap().set_len(17 << 20).unwrap();
+    let output = folder.path().join("output");
+    let output = output.to_str().unwrap();
+    let join = ["kubeadm-config", "--join", "--control-plane-endpoint", "k:6443", "--token-file"];
+    let commands = [&["kubeadm-config", "--from"][..], &join, &["image", "--output-file", output, "--binary"]];
+    let files =
+        [(fifo.as_path(), "not a regular file"), ("/dev/zero".as_ref(), "not a regular file"), (&large, "larger than")];
+    for command in commands {
+        for (file, why) in files {
+            // A binary may be that large; it is none.
+            let why = if command[0] == "image" && file == large { "no 64-bit Linux program" } else { why };
+            let mut run = assert_cmd::Command::new(env!("CARGO_BIN_EXE_kpx-prep"));
+            let output = run.args(command).arg(file).timeout(std::time::Duration::from_secs(10)).output().unwrap();
+            let text = String::from_utf8_lossy(&output.stderr).into_owned();
+            assert!(matches!(output.status.code(), Some(1 | 2)) && text.contains(why), "{command:?} {file:?}: {text}");
+        }
+    }
+    let script = "exec \"$0\" kubeadm-config --from <(printf 'apiVersion: kubeproxy.config.k8s.io/v1alpha1\nkind: KubeProxyConfiguration\n')";
+    let mut bash = assert_cmd::Command::new("bash");
+    let output = bash.args(["-c", script, env!("CARGO_BIN_EXE_kpx-prep")]).output().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(
+        output.status.success() && text.contains("mode: ipvs"),
+        "{text}{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+}

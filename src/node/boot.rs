@@ -5,8 +5,9 @@ use std::collections::BTreeSet;
 use serde::Serialize;
 
 use super::boot_files;
+use super::conf_files::{ConfFiles, has_extension};
 use super::kernel::{Kernel, canonical};
-use super::root::{ConfFiles, Root, has_extension};
+use super::root::Root;
 use crate::file_kind::{is_link, is_regular, mode_of};
 
 /// Folders of modules-load.d(5) that outlive a reboot, the strongest first; then comes that in [`Root::lib_folders`].
@@ -183,7 +184,7 @@ fn is_there(root: &Root, path: &str) -> bool {
 }
 
 fn lists(root: &Root, openrc: bool) -> ConfFiles {
-    let mut files = root.conf_files(&LIST_FOLDERS, "modules-load.d");
+    let mut files = ConfFiles::new(root, &LIST_FOLDERS, "modules-load.d");
     // systemd reads this one only where a distribution links it into modules-load.d, as Debian does.
     if openrc {
         files.add(root, "/etc/modules".to_owned());

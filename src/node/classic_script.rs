@@ -3,8 +3,8 @@
 //! The script of the classic procedure is usually written by a shell here-document without quotes, which puts the
 //! kernel version of that day into it, and picks module names out of file names that end in `.ko.xz`.
 
+use super::conf_files::has_extension;
 use super::kernel::Kernel;
-use super::root::has_extension;
 
 /// The faults of a foreign script on this host, worst first; empty when none is recognised.
 pub fn faults(content: &str, mode: u32, kernel: Option<&Kernel>, honoured: bool) -> Vec<String> {

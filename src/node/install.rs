@@ -14,7 +14,8 @@ use super::modules::{State, Wish};
 use super::network_manager;
 use super::report::{FileLine, NOT_UNDONE, NodeReport, Outcome, file_line};
 use super::root::Root;
-use super::transaction::{Transaction, Undone, remove_temporary};
+use super::transaction::{Transaction, remove_temporary};
+use super::undo::Undone;
 use crate::exit_code::Exit;
 use crate::report::{Finding, Level};
 
@@ -57,10 +58,9 @@ pub fn install(
     }
     let writes = decision.files.iter().any(|file| file.action.writes());
     let loads = options.load && !decision.to_load().is_empty();
-    let lock = lock.as_mut().filter(|_| writes || loads);
-    let Some(lock) = lock else {
-        if !options.dry_run {
-            tidy(root);
+    let Some(lock) = lock.as_mut().filter(|_| writes || loads) else {
+        if let Some(lock) = &mut lock {
+            tidy(root, &decision, lock);
         }
         let outcome = if writes || loads { Outcome::WouldPrepare } else { Outcome::AlreadyPrepared };
         let files = if options.dry_run { would_be(&decision) } else { lines(&decision, true) };
@@ -219,8 +219,12 @@ fn undo(transaction: &mut Transaction<'_>, lock: &mut NodeLock) -> Undone {
     undone
 }
 
-/// Removes what a killed run left beside files that are as wanted.
-fn tidy(root: &Root) {
+/// Removes what a killed run left beside files that are as wanted. Where each is, each also says which folders were
+/// made for it.
+fn tidy(root: &Root, decision: &Decision, lock: &mut NodeLock) {
+    if !decision.files.is_empty() && decision.files.iter().all(|file| file.action == FileAction::Keep) {
+        lock.settle();
+    }
     for path in boot_files::PATHS {
         let (folder, name) = path.rsplit_once('/').unwrap_or(("", path));
         // Where that is not possible, it does no harm.

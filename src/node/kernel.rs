@@ -5,7 +5,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Read as _, Seek as _, SeekFrom};
 
-use super::root::{Root, has_extension};
+use super::conf_files::has_extension;
+use super::root::Root;
 
 /// Below a kernel's folder: where its own, added and replaced modules lie (depmod.d(5), `search`).
 const PARTS: [&str; 4] = ["kernel", "extra", "updates", "weak-updates"];

@@ -119,7 +119,7 @@ impl NodeLock {
     }
 }
 
-/// Others may be able to open such a file, or it is somebody's for another purpose.
+/// Others may be able to open such a file, or it has another purpose.
 fn not_ours() -> io::Error {
     io::Error::other("this file was not made by kpx-prep; remove it")
 }
@@ -173,7 +173,7 @@ impl Held {
 impl Drop for Held {
     fn drop(&mut self) {
         if !self.noted {
-            // While it is locked: whoever opened it sees then that it is gone. Left behind, it would do no harm.
+            // While it is locked: a run that has opened it sees then that it is gone. Left behind, it does no harm.
             let _ = self.folder.remove_file(self.name);
         }
     }

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 
+use super::conf_files::ConfFiles;
 use super::kernel::canonical;
 use super::root::Root;
 
@@ -38,7 +39,7 @@ pub struct ModprobeConfig {
 /// Reads the host's modprobe configuration and kernel command line.
 pub fn read(root: &Root) -> ModprobeConfig {
     let mut config = ModprobeConfig::default();
-    let mut files = root.conf_files(&FOLDERS, "modprobe.d");
+    let mut files = ConfFiles::new(root, &FOLDERS, "modprobe.d");
     files.add(root, COMMAND_LINE.to_owned());
     for (path, text) in files.read {
         if path == COMMAND_LINE {

@@ -4,7 +4,6 @@
 //! followed as a process that was chrooted into the root would, also while the tree's owner exchanges them. Paths are
 //! absolute, as the host sees them. What is opened is read only if it is a regular file (see [`crate::bounded`]).
 
-use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{self, BufRead as _, BufReader, Read as _};
 use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd};
@@ -218,22 +217,6 @@ impl Root {
         Ok(())
     }
 
-    /// The `*.conf` files in `folders` and then in `name` of [`Root::lib_folders`]. A name in an earlier folder hides
-    /// the same name in a later one, as modules-load.d(5) and modprobe.d(5) have it.
-    pub fn conf_files(&self, folders: &[&str], name: &str) -> ConfFiles {
-        let mut seen = BTreeSet::new();
-        let mut files = ConfFiles::default();
-        let last = self.lib_folders.iter().map(|lib| format!("{lib}/{name}"));
-        for folder in folders.iter().map(|folder| (*folder).to_owned()).chain(last) {
-            for entry in self.list(&folder) {
-                if has_extension(&entry, "conf") && seen.insert(entry.clone()) {
-                    files.add(self, format!("{folder}/{entry}"));
-                }
-            }
-        }
-        files
-    }
-
     /// The names in the folder `path`, sorted; empty where there is no such folder or it may not be read.
     pub fn list(&self, path: &str) -> Vec<String> {
         let entries = self.folder(path).and_then(Folder::entries).unwrap_or_default();
@@ -273,36 +256,9 @@ fn collect_files(folder: Folder, path: &str, deeper: usize, files: &mut Vec<Stri
     }
 }
 
-/// Configuration files with their text, and those that could not be read.
-#[derive(Clone, Debug, Default)]
-pub struct ConfFiles {
-    /// Where each is, and what it says.
-    pub read: Vec<(String, String)>,
-    /// Where each is, and why it could not be read.
-    pub unreadable: Vec<(String, String)>,
-}
-
-impl ConfFiles {
-    /// Reads one more file, if it is there.
-    pub fn add(&mut self, root: &Root, path: String) {
-        match root.read(&path) {
-            Ok(Some(text)) => self.read.push((path, text)),
-            Ok(None) => {}
-            // A folder says nothing, whatever its name: modprobe and systemd leave it out too.
-            Err(_) if root.is_dir(&path) => {}
-            Err(error) => self.unreadable.push((path, error.to_string())),
-        }
-    }
-}
-
 /// Nearly always it is UTF-8, and then nothing has to be copied.
 fn into_text(bytes: Vec<u8>) -> String {
     String::from_utf8(bytes).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned())
-}
-
-/// Whether a file's name ends in this extension and has something before it.
-pub fn has_extension(name: &str, extension: &str) -> bool {
-    name.rsplit_once('.').is_some_and(|(stem, end)| !stem.is_empty() && end == extension)
 }
 
 #[cfg(test)]

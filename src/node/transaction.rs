@@ -1,38 +1,20 @@
 //! Several file writes that are kept together or undone together.
 //!
-//! Undoing writes no data, so it also works on a full disk: a file that is replaced keeps a second name until then.
+//! A file that is replaced keeps a second name until then.
 
-use std::ffi::{OsStr, OsString};
-use std::fmt;
+use std::ffi::OsString;
 use std::io;
-use std::path::PathBuf;
 use std::rc::Rc;
 
 use anyhow::anyhow;
 
 use super::boot_files::folders_of;
 use super::root::Root;
+use super::undo::{Kind, Step, Undone, old_name};
 use crate::atomic_file;
 use crate::file_kind::is_regular;
 use crate::folder::{Folder, is_absent};
 use crate::report::say::say;
-
-/// One change, in a folder that is held.
-struct Step {
-    folder: Rc<Folder>,
-    name: OsString,
-    path: PathBuf,
-    kind: Kind,
-}
-
-enum Kind {
-    /// A folder was made.
-    Folder,
-    /// A file was written where there was none.
-    New,
-    /// A file was replaced, or is about to be; its old content is under [`old_name`].
-    Replaced,
-}
 
 /// Writes below a root that are undone, last first, unless [`Transaction::commit`] is called.
 pub struct Transaction<'a> {
@@ -43,32 +25,6 @@ pub struct Transaction<'a> {
     stuck: Vec<String>,
     /// Whether some step could not be undone.
     failed: bool,
-}
-
-/// What is so after an undo; shown as a part of a sentence.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Undone {
-    /// Whether there was anything to undo.
-    pub changed: bool,
-    /// What could not be undone, and how it is now.
-    pub failures: Vec<String>,
-}
-
-impl fmt::Display for Undone {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match (self.changed, self.failures.as_slice()) {
-            (false, []) => f.write_str("nothing was changed"),
-            (true, []) => f.write_str("all changes were undone"),
-            (_, failures) => write!(f, "not everything could be undone: {}", failures.join("; ")),
-        }
-    }
-}
-
-/// The second name of a file that is being replaced.
-fn old_name(name: impl AsRef<OsStr>) -> OsString {
-    let mut old = OsString::from(name.as_ref());
-    old.push(".old");
-    atomic_file::temporary_name(old)
 }
 
 impl<'a> Transaction<'a> {
@@ -220,37 +176,6 @@ impl<'a> Transaction<'a> {
             }
         }
         left
-    }
-}
-
-impl Step {
-    fn old_path(&self) -> PathBuf {
-        self.path.with_file_name(old_name(&self.name))
-    }
-
-    fn undo(&self) -> Result<(), String> {
-        let place = self.path.display();
-        match self.kind {
-            Kind::Folder => match self.folder.remove_folder(&self.name) {
-                Ok(true) => {}
-                Ok(false) => return Err(format!("the folder {place} stays: it is not empty any more")),
-                Err(error) => return Err(format!("the folder {place} stays: {error}")),
-            },
-            Kind::New => {
-                self.folder.remove_file(&self.name).map_err(|error| format!("{place} stays as written: {error}"))?;
-            }
-            Kind::Replaced => {
-                let old = old_name(&self.name);
-                let to_old = |error| {
-                    format!("{place} stays as written, its old content is in {}: {error}", self.old_path().display())
-                };
-                self.folder.rename(&old, &self.name).map_err(to_old)?;
-                // It still has both names if it was not replaced yet.
-                let stays = |error| format!("{} stays: {error}", self.old_path().display());
-                self.folder.remove_file(&old).map_err(stays)?;
-            }
-        }
-        self.folder.sync().map_err(|error| format!("{place} may come back after a crash: {error}"))
     }
 }
 

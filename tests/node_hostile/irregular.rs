@@ -130,7 +130,7 @@ fn files(root: &Path, host: &str) -> Vec<String> {
     let entries = walkdir::WalkDir::new(root).min_depth(1).sort_by_file_name().into_iter().map(Result::unwrap);
     let entries = entries.filter(|entry| !entry.file_type().is_dir());
     let path = |entry: walkdir::DirEntry| entry.path().strip_prefix(root).unwrap().to_str().unwrap().to_owned();
-    // One of the many modules stands for all.
+    // One of the many modules is enough.
     let one = |path: &String| !path.contains("/ip_vs_") || path.ends_with("/ip_vs_rr.ko");
     entries.map(path).filter(one).collect()
 }

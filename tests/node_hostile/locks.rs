@@ -96,6 +96,10 @@ pub(crate) fn of_another_user() {
     let (exit, text) = said(&mut kpx_prep(&root, "node install --no-load"));
     assert_eq!(exit, 1, "{text}");
     assert!(text.contains("not made by kpx-prep; remove it"), "{text}");
+    for command in ["node clean --metrics-port 1", "node remove --unload"] {
+        let (exit, text) = said(&mut kpx_prep(&root, command));
+        assert!(exit == 1 && text.contains("not made by kpx-prep; remove it"), "{command}: {exit} {text}");
+    }
     // What changes nothing needs no lock.
     fs::remove_file(&lock).unwrap();
     assert_eq!(said(&mut kpx_prep(&root, "node install --no-load")).0, 0);
@@ -161,7 +165,15 @@ pub(crate) fn note_of_a_killed_run() {
     assert_eq!(said(&mut kpx_prep(&root, "node remove")).0, 0);
     let left = differences(&before, &tree::snapshot(&root));
     assert_eq!(left, ["+ etc/modules-load.d/", "+ etc/modules-load.d/theirs.conf 0644", "+ etc/sysconfig/"]);
+    // A run that was killed when it had done everything leaves nothing to be done.
+    let (_folder, root) = miniature();
+    assert_eq!(said(&mut kpx_prep(&root, "node install --no-load")).0, 0);
+    let installed = tree::snapshot(&root);
+    killed(&root);
+    assert_eq!(said(&mut kpx_prep(&root, "node install --no-load")).0, 0);
+    assert_eq!(differences(&installed, &tree::snapshot(&root)), Vec::<String>::new());
     // A run that may change nothing keeps the note.
+    assert_eq!(said(&mut kpx_prep(&root, "node remove")).0, 0);
     killed(&root);
     fs::remove_file(root.join("usr/lib/systemd/system/systemd-modules-load.service")).unwrap();
     assert_eq!(said(&mut kpx_prep(&root, "node install --no-load")).0, 3);

@@ -50,7 +50,8 @@ pub struct Options {
 /// When another run is at work here, or the node cannot be observed. What cannot be removed is no error but a report
 /// with [`CleanOutcome::Failed`].
 pub fn clean(root: &Root, options: &Options) -> anyhow::Result<(CleanReport, Exit)> {
-    let _lock = if options.dry_run { None } else { Some(NodeLock::take(root)?) };
+    let lock = if options.dry_run { None } else { Some(NodeLock::take(root)?) };
+    lock.as_ref().map_or(Ok(()), NodeLock::held)?;
     let running = match running(root, options) {
         Ok(running) => running,
         Err((mode, why)) => return Ok(stopped(CleanOutcome::Refused, mode, why)),

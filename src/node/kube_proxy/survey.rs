@@ -13,6 +13,7 @@ use super::ready::answering;
 use super::toolbox::{Known, Toolbox};
 use crate::messages::{Note, Preparation, Survey, VirtualServer};
 use crate::mode::ProxyMode;
+use crate::node::conf_files::ConfFiles;
 use crate::node::host::Host;
 use crate::node::install::{Options, install};
 use crate::node::modprobe::HostModprobe;
@@ -169,7 +170,7 @@ fn nft_version(host: &Toolbox) -> Option<String> {
 fn network_manager_interferes(root: &Root, host: &Host) -> bool {
     let runs = host.network_manager && process::is_running(root, "NetworkManager");
     let mut files =
-        root.conf_files(&["/etc/NetworkManager/conf.d", "/run/NetworkManager/conf.d"], "NetworkManager/conf.d");
+        ConfFiles::new(root, &["/etc/NetworkManager/conf.d", "/run/NetworkManager/conf.d"], "NetworkManager/conf.d");
     files.add(root, "/etc/NetworkManager/NetworkManager.conf".to_owned());
     let told = |line: &str| {
         let line = line.trim_start();

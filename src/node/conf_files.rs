@@ -1,0 +1,48 @@
+//! Folders of configuration files, as systemd and modprobe read them, and what of them cannot be read.
+
+use std::collections::BTreeSet;
+
+use super::root::Root;
+
+/// Configuration files with their text, and those that could not be read.
+#[derive(Clone, Debug, Default)]
+pub struct ConfFiles {
+    /// Where each is, and what it says.
+    pub read: Vec<(String, String)>,
+    /// Where each is, and why it could not be read.
+    pub unreadable: Vec<(String, String)>,
+}
+
+impl ConfFiles {
+    /// The `*.conf` files in `folders` and then in `name` of [`Root::lib_folders`]. A name in an earlier folder hides
+    /// the same name in a later one, as modules-load.d(5) and modprobe.d(5) have it.
+    pub fn new(root: &Root, folders: &[&str], name: &str) -> Self {
+        let mut seen = BTreeSet::new();
+        let mut files = Self::default();
+        let last = root.lib_folders().iter().map(|lib| format!("{lib}/{name}"));
+        for folder in folders.iter().map(|folder| (*folder).to_owned()).chain(last) {
+            for entry in root.list(&folder) {
+                if has_extension(&entry, "conf") && seen.insert(entry.clone()) {
+                    files.add(root, format!("{folder}/{entry}"));
+                }
+            }
+        }
+        files
+    }
+
+    /// Reads one more file, if it is there.
+    pub fn add(&mut self, root: &Root, path: String) {
+        match root.read(&path) {
+            Ok(Some(text)) => self.read.push((path, text)),
+            Ok(None) => {}
+            // A folder says nothing, whatever its name: modprobe and systemd leave it out too.
+            Err(_) if root.is_dir(&path) => {}
+            Err(error) => self.unreadable.push((path, error.to_string())),
+        }
+    }
+}
+
+/// Whether a file's name ends in this extension and has something before it.
+pub fn has_extension(name: &str, extension: &str) -> bool {
+    name.rsplit_once('.').is_some_and(|(stem, end)| !stem.is_empty() && end == extension)
+}
