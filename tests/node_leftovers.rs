@@ -177,3 +177,53 @@ proptest! {
         }
     }
 }
+
+/// The node helper has a memory limit of 1 GiB, which it shares with the programs whose output this is.
+#[test]
+fn ten_thousand_services_fit_in_memory() {
+    let mut save = Save::default();
+    let (mut lines, mut bytes) = (0_u32, 0);
+    let mut line = |text: String| {
+        lines += 1;
+        bytes += text.len() + 1;
+        save.line(&text);
+    };
+    line("*nat".to_owned());
+    for chain in ["PREROUTING ACCEPT", "OUTPUT ACCEPT", "POSTROUTING ACCEPT", "KUBE-SERVICES -", "KUBE-MARK-MASQ -"] {
+        line(format!(":{chain} [0:0]"));
+    }
+    for service in 0..10_000 {
+        line(format!(":KUBE-SVC-{service:016} - [0:0]"));
+        (0..5).for_each(|endpoint| line(format!(":KUBE-SEP-{service:015}{endpoint} - [0:0]")));
+    }
+    line("-A OUTPUT -m comment --comment \"kubernetes service portals\" -j KUBE-SERVICES".to_owned());
+    for service in 0..10_000 {
+        let name = format!("-m comment --comment \"namespace-{service}/service-{service}:http cluster IP\"");
+        let address = format!("10.{}.{}.{}", 96 + service / 65_536, service / 256 % 256, service % 256);
+        line(format!("-A KUBE-SERVICES -d {address}/32 -p tcp {name} -m tcp --dport 80 -j KUBE-SVC-{service:016}"));
+        for endpoint in 0..5 {
+            let sep = format!("KUBE-SEP-{service:015}{endpoint}");
+            line(format!(
+                "-A KUBE-SVC-{service:016} {name} -m statistic --mode random --probability 0.20000000019 -j {sep}"
+            ));
+            line(format!("-A {sep} -s 10.244.1.{endpoint}/32 {name} -j KUBE-MARK-MASQ"));
+            line(format!("-A {sep} -p tcp {name} -m tcp -j DNAT --to-destination 10.244.1.{endpoint}:8080"));
+        }
+    }
+    line("COMMIT".to_owned());
+    let observed = Observed { saves: vec![(Place::ALL[0], save)], ..Observed::default() };
+    let left = Leftovers::new(&observed, ProxyMode::Ipvs, None);
+    let text: usize = left.transactions().iter().map(|(_, text)| text.len()).sum();
+    assert!(left.list().len() > 60_000, "{}", left.list().len());
+    let status = fs::read_to_string("/proc/self/status").unwrap();
+    let most: u64 = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmHWM:"))
+        .unwrap()
+        .trim_end_matches("kB")
+        .trim()
+        .parse()
+        .unwrap();
+    println!("{lines} lines of {} MiB, a transaction of {} MiB: at most {} MiB", bytes >> 20, text >> 20, most >> 10);
+    assert!(most < 512 << 10, "{most} KiB");
+}

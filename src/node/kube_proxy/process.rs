@@ -116,7 +116,7 @@ pub fn observe(root: &Root) -> (Vec<Candidate>, Place) {
 }
 
 /// Whether this process's user namespace has every user there is, each as itself: the kernel's first has, and one that only
-/// root of that can make (user_namespaces(7)). It tells where the first process may not be looked at, as on some sandboxed
+/// root of that can make (`user_namespaces(7)`). It tells where the first process may not be looked at, as on some sandboxed
 /// hosts.
 fn maps_every_user() -> bool {
     let map = fs::read_to_string("/proc/self/uid_map").unwrap_or_default();

@@ -34,7 +34,7 @@ fn remediate(cluster: &Cluster, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_kpx-prep"));
     command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
     command.args(["remediate", "--kubeconfig"]).arg(&cluster.kubeconfig);
-    command.args(["--yes", "--assume-nodes-prepared", "--no-clean", "--settle-time", "500ms", "--timeout", "4s"]);
+    command.args(["--yes", "--assume-nodes-prepared", "--no-clean", "--settle-time", "2s", "--timeout", "4s"]);
     command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     command
 }
@@ -54,7 +54,7 @@ async fn hangup(world: &World) {
 async fn nohup(world: &World) {
     let cluster = world.nodes(2).start().await;
     let before = cluster.before().await;
-    let inner = remediate(&cluster, &["--settle-time", "2s"]);
+    let inner = remediate(&cluster, &[]);
     let mut command = Command::new("nohup");
     command.env("PATH", std::env::var_os("PATH").unwrap_or_default()).arg(inner.get_program()).args(inner.get_args());
     let mut child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("started");
