@@ -183,6 +183,8 @@ proptest! {
 fn ten_thousand_services_fit_in_memory() {
     let mut save = Save::default();
     let (mut lines, mut bytes) = (0_u32, 0);
+    // Sixteen letters of base32, as kube-proxy makes them of a hash.
+    let hash = |number: u32| format!("{number:016x}").bytes().map(hexadecimal_letter).collect::<String>();
     let mut line = |text: String| {
         lines += 1;
         bytes += text.len() + 1;
@@ -193,26 +195,26 @@ fn ten_thousand_services_fit_in_memory() {
         line(format!(":{chain} [0:0]"));
     }
     for service in 0..10_000 {
-        line(format!(":KUBE-SVC-{service:016} - [0:0]"));
-        (0..5).for_each(|endpoint| line(format!(":KUBE-SEP-{service:015}{endpoint} - [0:0]")));
+        line(format!(":KUBE-SVC-{} - [0:0]", hash(service)));
+        (0..5).for_each(|endpoint| line(format!(":KUBE-SEP-{} - [0:0]", hash(service * 5 + endpoint))));
     }
     line("-A OUTPUT -m comment --comment \"kubernetes service portals\" -j KUBE-SERVICES".to_owned());
     for service in 0..10_000 {
         let name = format!("-m comment --comment \"namespace-{service}/service-{service}:http cluster IP\"");
         let address = format!("10.{}.{}.{}", 96 + service / 65_536, service / 256 % 256, service % 256);
-        line(format!("-A KUBE-SERVICES -d {address}/32 -p tcp {name} -m tcp --dport 80 -j KUBE-SVC-{service:016}"));
+        line(format!("-A KUBE-SERVICES -d {address}/32 -p tcp {name} -m tcp --dport 80 -j KUBE-SVC-{}", hash(service)));
         for endpoint in 0..5 {
-            let sep = format!("KUBE-SEP-{service:015}{endpoint}");
-            line(format!(
-                "-A KUBE-SVC-{service:016} {name} -m statistic --mode random --probability 0.20000000019 -j {sep}"
-            ));
+            let sep = format!("KUBE-SEP-{}", hash(service * 5 + endpoint));
+            let svc = hash(service);
+            line(format!("-A KUBE-SVC-{svc} {name} -m statistic --mode random --probability 0.20000000019 -j {sep}"));
             line(format!("-A {sep} -s 10.244.1.{endpoint}/32 {name} -j KUBE-MARK-MASQ"));
             line(format!("-A {sep} -p tcp {name} -m tcp -j DNAT --to-destination 10.244.1.{endpoint}:8080"));
         }
     }
     line("COMMIT".to_owned());
-    let observed = Observed { saves: vec![(Place::ALL[0], save)], ..Observed::default() };
-    let left = Leftovers::new(&observed, ProxyMode::Ipvs, None);
+    let tables = vec!["ip kube-proxy".to_owned()];
+    let observed = Observed { saves: vec![(Place::ALL[0], save)], nft_tables: tables, ..Observed::default() };
+    let left = Leftovers::new(&observed, ProxyMode::Nftables, None);
     let text: usize = left.transactions().iter().map(|(_, text)| text.len()).sum();
     assert!(left.list().len() > 60_000, "{}", left.list().len());
     let status = fs::read_to_string("/proc/self/status").unwrap();
@@ -226,4 +228,8 @@ fn ten_thousand_services_fit_in_memory() {
         .unwrap();
     println!("{lines} lines of {} MiB, a transaction of {} MiB: at most {} MiB", bytes >> 20, text >> 20, most >> 10);
     assert!(most < 512 << 10, "{most} KiB");
+}
+
+fn hexadecimal_letter(digit: u8) -> char {
+    char::from(if digit.is_ascii_digit() { digit - b'0' + b'A' } else { digit - b'a' + b'K' })
 }
