@@ -76,6 +76,10 @@ fn documents_are_appended_in_the_texts_own_style() {
         assert_eq!(append_document(text, "a: 1\n").as_deref(), Ok(expected), "{text:?}");
     }
     assert!(matches!(append_document("a: [", "b: 1\n"), Err(EditError::Syntax { .. })));
+    // A line end behind it would be one more character of the value, to a reader by libyaml's rules.
+    for text in ["x: |\n  t", "x: |+\n  t", "x: >\n  t"] {
+        assert_eq!(append_document(text, "a: 1\n"), Err(EditError::OpenEnd { line: 2 }), "{text:?}");
+    }
 }
 
 #[test]

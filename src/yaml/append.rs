@@ -22,6 +22,8 @@ pub fn append_document(text: &str, document: &str) -> Result<String, EditError> 
     let same = old.iter().zip(&new).all(|(old, new)| old.root.same(&new.root));
     if new.len() > old.len() && same && kept.starts_with(&comments) && only_added(text, &edited) {
         Ok(edited)
+    } else if !text.ends_with('\n') && !only_added(text, &edited) && only_added(&format!("{text}{ending}"), &edited) {
+        Err(EditError::OpenEnd { line: text.lines().count() })
     } else {
         Err(EditError::NotVerified { path: "a further document".to_owned() })
     }

@@ -87,6 +87,14 @@ pub enum EditError {
         /// Its line.
         line: usize,
     },
+    /// The text ends in a block scalar without a line end: one behind it would belong to the value.
+    #[error(
+        "line {line}: the text ends in a block scalar without a line end, which adding to it would change; end the line"
+    )]
+    OpenEnd {
+        /// The last line, counted from 1.
+        line: usize,
+    },
     /// The edited text, parsed again, differs in more than the key (or not as intended).
     #[error("{path} cannot be set here without changing something else; edit it by hand")]
     NotVerified {
