@@ -1,6 +1,6 @@
 //! A clock that goes on while the machine sleeps.
 //!
-//! `std::time::Instant` is `CLOCK_MONOTONIC` on Linux, which stands still while a machine is suspended: what it calls ten
+//! `std::time::Instant` is `CLOCK_MONOTONIC` on Linux, which stops while a machine is suspended: what it calls ten
 //! seconds may be an hour for everybody else. Where another process acts when a time is over, only `CLOCK_BOOTTIME` tells
 //! the truth (`clock_gettime(2)`).
 

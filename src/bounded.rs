@@ -1,6 +1,6 @@
 //! Reading files that may be anything: only regular ones are read, and at most so much of each.
 //!
-//! A FIFO or a device could block for ever or never end; a file may have grown to any size.
+//! A FIFO or a device could block without end or never end; a file may have grown to any size.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read as _};

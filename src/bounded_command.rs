@@ -1,4 +1,4 @@
-//! Running a program whose output is somebody else's to choose: read as a stream, line by line, with a limit on its length and
+//! Running a program whose output is not under our control: read as a stream, line by line, with a limit on its length and
 //! on the time it takes.
 
 use std::io::{self, ErrorKind, Read, Write as _};

@@ -63,7 +63,7 @@ pub(super) async fn ask(yes: bool, question: &str) -> anyhow::Result<bool> {
     }
     can_confirm(yes)?;
     say_part(question);
-    // On a thread of its own, which may wait for ever: the run can be interrupted while it does.
+    // On a thread of its own, which may wait without end: the run can be interrupted while it does.
     let answer = tokio::task::spawn_blocking(|| {
         let mut answer = String::new();
         std::io::stdin().lock().read_line(&mut answer).map(|_| answer)

@@ -1,4 +1,4 @@
-//! A client that waits for no answer longer than it was told to, and reads no more of one than makes sense, whoever answers.
+//! A client that waits for no answer longer than it was told to, and reads no more of one than makes sense, no matter who answers.
 
 use std::path::PathBuf;
 use std::pin::Pin;
@@ -72,7 +72,7 @@ impl TokenFile {
         Self { path, read: Mutex::default() }
     }
 
-    /// The header with it. What stands around the token, such as the end of the line, is none of it.
+    /// The header with it. White space around the token, such as the end of the line, does not count.
     pub(super) fn header(&self) -> Result<HeaderValue, Unanswered> {
         let mut read = self.read.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         if let Some((since, header)) = read.as_ref().filter(|(since, _)| since.elapsed() < TOKEN_AGE) {
@@ -82,7 +82,7 @@ impl TokenFile {
         let failed = |why: String| Unanswered::Token(self.path.clone(), why);
         let text = match (std::fs::read_to_string(&self.path), read.as_ref()) {
             (Ok(text), _) => text,
-            // It may have been taken away on purpose; the last one goes on to count (kubernetes/kubernetes#68164).
+            // It may have been removed on purpose; the last token stays valid (kubernetes/kubernetes#68164).
             (Err(_), Some((_, header))) => return Ok(header.clone()),
             (Err(error), None) => return Err(failed(error.to_string())),
         };

@@ -14,20 +14,19 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use anyhow::Context as _;
-use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta, OwnerReference};
+use k8s_openapi::api::coordination::v1::Lease;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::ResourceExt as _;
 use kube::api::{Api, DeleteParams, PostParams, Preconditions};
 use tokio::sync::Mutex;
 use tokio::task::JoinHandle;
 
 use super::api::{code, get, is_transient, plain, retried};
+use super::lease::{NAME, fresh, identity, seconds};
 use crate::boot_clock::BootInstant;
 use crate::exit_code::Refusal;
 use crate::report::say::{say, still_waiting};
 
-/// The Lease's name.
-pub const NAME: &str = "kpx-prep";
 /// How long an API server that does not answer may take until the lock counts as lost: as long as any other call is tried.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// Between two tries of renewing.
@@ -161,7 +160,7 @@ impl Lock {
     /// come. Where the last renewal is older than that, it is renewed first.
     ///
     /// # Errors
-    /// [`Lost`], now and for ever: another run holds it, or the API server did not answer in time.
+    /// [`Lost`], from now on: another run holds it, or the API server did not answer in time.
     pub async fn ask(&self) -> Result<(), Lost> {
         let shared = &self.0;
         if shared.is_fresh()? {
@@ -320,29 +319,4 @@ impl Shared {
     fn lose(&self, why: String) -> Lost {
         self.lost.get_or_init(|| Lost(why)).clone()
     }
-}
-
-fn seconds(number: i32) -> Duration {
-    Duration::from_secs(u64::try_from(number).unwrap_or(0))
-}
-
-fn fresh(holder: &str, duration: Duration) -> Lease {
-    let now = MicroTime(jiff::Timestamp::now());
-    Lease {
-        metadata: ObjectMeta { name: Some(NAME.to_owned()), ..ObjectMeta::default() },
-        spec: Some(LeaseSpec {
-            holder_identity: Some(holder.to_owned()),
-            lease_duration_seconds: Some(i32::try_from(duration.as_secs()).unwrap_or(i32::MAX).max(1)),
-            acquire_time: Some(now.clone()),
-            renew_time: Some(now),
-            ..LeaseSpec::default()
-        }),
-    }
-}
-
-/// Who holds it: a person can find the run by host and process.
-fn identity() -> String {
-    let host = nix::sys::utsname::uname().map(|name| name.nodename().to_string_lossy().into_owned());
-    let started = jiff::Timestamp::now().as_microsecond();
-    format!("{}/{}/{started}", host.unwrap_or_else(|_| "unknown-host".to_owned()), std::process::id())
 }

@@ -19,6 +19,7 @@ pub mod helper;
 pub mod interrupt;
 mod kubeconfig;
 pub mod lean;
+pub mod lease;
 pub mod lock;
 pub mod log_lines;
 pub mod objects;

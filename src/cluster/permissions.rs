@@ -8,7 +8,7 @@ use kube::api::{Api, PostParams};
 
 use super::api::retried;
 use super::helper::manifest;
-use super::lock;
+use super::lease;
 
 /// Something that a run does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -106,7 +106,7 @@ pub const NEEDED: [Right; 10] = [
     right("", "pods", "", &["watch", "delete"], InNamespace, Any),
     right("", "configmaps", "", &["create", "patch", "delete"], InNamespace, Any),
     right("coordination.k8s.io", "leases", "", &["create"], InNamespace, Any),
-    right("coordination.k8s.io", "leases", "", &["get", "update", "delete"], InNamespace, Named(lock::NAME)),
+    right("coordination.k8s.io", "leases", "", &["get", "update", "delete"], InNamespace, Named(lease::NAME)),
     right("events.k8s.io", "events", "", &["create"], InNamespace, Any),
 ];
 

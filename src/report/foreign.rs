@@ -1,4 +1,4 @@
-//! Text that somebody else wrote, on its way to a terminal, an Event or a log: names, versions, images, reasons, log lines, a
+//! Text that others wrote, on its way to a terminal, an Event or a log: names, versions, images, reasons, log lines, a
 //! node's answers, file contents, error bodies.
 //!
 //! A terminal obeys escape codes, and characters that change the direction of writing make a line read as another. So nothing

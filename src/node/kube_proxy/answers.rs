@@ -66,7 +66,7 @@ fn listeners() -> String {
     ["/proc/self/net/tcp", "/proc/self/net/tcp6"].iter().filter_map(|file| std::fs::read_to_string(file).ok()).collect()
 }
 
-/// The body of an answer with status 200; nothing for any other status, or for somebody who is not root.
+/// The body of an answer with status 200; nothing for any other status, or where the listener is not root.
 fn get(port: u16, path: &str) -> io::Result<Option<String>> {
     if !is_roots(&listeners(), port) {
         return Ok(None);
