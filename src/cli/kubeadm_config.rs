@@ -1,6 +1,7 @@
 //! `kpx-prep kubeadm-config`: a kubeadm config on stdout or in a file.
 
 use std::fs;
+use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
@@ -14,6 +15,7 @@ use crate::kubeadm::options::Purpose;
 use crate::kubeadm::problem::Findings;
 use crate::kubeadm::raw_options::RawOptions;
 use crate::kubeadm::{existing_file, render, version_source};
+use crate::report::foreign::visible;
 use crate::report::print;
 use crate::report::say::say;
 
@@ -86,7 +88,8 @@ pub(super) fn deliver(result: Option<&str>, file: Option<&Path>, findings: &Find
     }
     let text = result.context("no config came about, and no reason was given")?;
     let Some(file) = file else {
-        return print(text);
+        // A file given by --from may hold what a terminal obeys; a file or a pipe gets every byte as it is.
+        return if std::io::stdout().is_terminal() { print(&visible(text)) } else { print(text) };
     };
     if fs::symlink_metadata(file).is_ok_and(|there| !there.is_file()) {
         return Err(Refusal::usage(format!(
