@@ -30,6 +30,8 @@ pub struct Limits {
 
 /// For a program that says little: a version, a complaint.
 pub const LITTLE: Limits = Limits { time: Duration::from_secs(30), bytes: 1 << 20 };
+/// For one that says little and may take its time: loading modules on a slow machine.
+pub const PATIENT: Limits = Limits { time: Duration::from_secs(150), bytes: 1 << 20 };
 
 impl Limits {
     /// For what a host holds of so many Services: 30 s and 64 MiB at least, 10 minutes and 1 GiB at most, which 10,000 have.
@@ -57,15 +59,36 @@ pub struct Ended {
 /// # Errors
 /// When it could not be run at all, or reached a limit: then what it said is not to be used.
 pub fn run(mut command: Command, input: Option<&str>, limits: Limits, each: &mut dyn FnMut(&str)) -> io::Result<Ended> {
+    let confine = || {
+        nix::sys::prctl::set_no_new_privs()?;
+        Ok(())
+    };
+    // SAFETY: between fork and exec the closure makes one system call with constants, and nothing else.
+    #[expect(unsafe_code, reason = "the standard library cannot set no_new_privs in a child")]
+    unsafe {
+        command.pre_exec(confine);
+    }
+    run_with_privileges(command, input, limits, each)
+}
+
+/// The same for a program of the host that may gain privileges: under SELinux, the domain in which modprobe may load modules.
+///
+/// # Errors
+/// As [`run`].
+pub fn run_with_privileges(
+    mut command: Command,
+    input: Option<&str>,
+    limits: Limits,
+    each: &mut dyn FnMut(&str),
+) -> io::Result<Ended> {
     command.stdin(if input.is_some() { Stdio::piped() } else { Stdio::null() });
     command.stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
     let confine = || {
-        nix::sys::prctl::set_no_new_privs()?;
         nix::sys::prctl::set_pdeathsig(Signal::SIGKILL)?;
         Ok(())
     };
-    // SAFETY: between fork and exec the closure makes two system calls with constants, and nothing else.
-    #[expect(unsafe_code, reason = "the standard library cannot set no_new_privs in a child")]
+    // SAFETY: between fork and exec the closure makes one system call with constants, and nothing else.
+    #[expect(unsafe_code, reason = "the standard library cannot bind a child's life to this process's")]
     unsafe {
         command.pre_exec(confine);
     }
@@ -92,6 +115,7 @@ pub fn run(mut command: Command, input: Option<&str>, limits: Limits, each: &mut
     // It may have closed its output and go on.
     loop {
         if let Some(status) = running.child.try_wait()? {
+            running.end_group();
             running.ended = true;
             let stderr = String::from_utf8_lossy(&pipes.said).trim().to_owned();
             return Ok(Ended { stderr, status });
@@ -113,15 +137,21 @@ struct Running {
     ended: bool,
 }
 
+impl Running {
+    /// What is left of the program's group, which may have ended by itself.
+    fn end_group(&self) {
+        if let Ok(id) = i32::try_from(self.child.id()) {
+            let _ = killpg(Pid::from_raw(id), Signal::SIGKILL);
+        }
+    }
+}
+
 impl Drop for Running {
     fn drop(&mut self) {
         if self.ended {
             return;
         }
-        if let Ok(id) = i32::try_from(self.child.id()) {
-            // Its whole group; it may have ended by itself.
-            let _ = killpg(Pid::from_raw(id), Signal::SIGKILL);
-        }
+        self.end_group();
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

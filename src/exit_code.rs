@@ -52,6 +52,11 @@ impl Refusal {
         Self { exit: Exit::Interrupted, message: message.into() }.into()
     }
 
+    /// The lock was lost: exit status 4.
+    pub fn lock_lost(message: impl Into<String>) -> anyhow::Error {
+        Self { exit: Exit::TimedOut, message: message.into() }.into()
+    }
+
     /// A check says no: exit status 3.
     pub fn check(message: impl Into<String>) -> anyhow::Error {
         Self { exit: Exit::CheckSaysNo, message: message.into() }.into()

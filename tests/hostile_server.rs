@@ -146,7 +146,7 @@ fn an_endless_body_is_not_read() {
         while stream.write_all(&some).is_ok() {}
     });
     let (_folder, path) = plain(port);
-    run(&path, &["--request-timeout", "60s"], &[]).says(1, &["answered with more than 128 MiB"]);
+    run(&path, &["--request-timeout", "60s"], &[]).says(1, &["answered with more than 64 MiB"]);
 }
 
 #[test]
@@ -234,6 +234,8 @@ fn what_cannot_be_done_is_refused_by_name() {
             &["plugin", "interactiveMode Always"],
         ),
         ("{tokenFile: /nonexistent/token}", &["/nonexistent/token"]),
+        ("{exec: {apiVersion: client.authentication.k8s.io/v1, command: plugin}}", &["no interactiveMode"]),
+        ("{token: \"secret-token\\n\"}", &["token is not one line"]),
     ] {
         let path = kubeconfig(folder.path(), "{server: \"https://127.0.0.1:1\"}", user);
         let ended = run(&path, &[], &[]);
@@ -251,7 +253,7 @@ fn what_cannot_be_done_is_refused_by_name() {
 }
 
 #[test]
-fn a_token_file_may_end_with_a_newline() {
+fn no_credentials_are_sent_without_tls() {
     let seen = Arc::new(Mutex::new(String::new()));
     let port = answering({
         let seen = Arc::clone(&seen);
@@ -262,10 +264,16 @@ fn a_token_file_may_end_with_a_newline() {
     });
     let folder = TempDir::new().unwrap();
     fs::write(folder.path().join("token"), "abc.def\n").unwrap();
-    let path = kubeconfig(folder.path(), &format!("{{server: \"http://127.0.0.1:{port}\"}}"), "{tokenFile: token}");
-    run(&path, &[], &[]).says(1, &[]);
+    for user in [
+        "{tokenFile: token}",
+        "{token: abc.def}",
+        "{exec: {apiVersion: client.authentication.k8s.io/v1, command: false}}",
+    ] {
+        let path = kubeconfig(folder.path(), &format!("{{server: \"http://127.0.0.1:{port}\"}}"), user);
+        run(&path, &[], &[]).says(1, &["without TLS", "no credentials are sent"]);
+    }
     let seen = seen.lock().unwrap().to_ascii_lowercase();
-    assert!(seen.contains("authorization: bearer abc.def\r\n"), "{seen}");
+    assert!(seen.contains("get /version") && !seen.contains("authorization"), "{seen}");
 }
 
 #[test]

@@ -30,6 +30,7 @@ fn main() -> ExitCode {
     };
     let trials = vec![
         trial("whose_programs_run_as_root", whose_programs),
+        trial("programs_of_another_owners_tree_do_not_run", another_owner),
         trial("two_candidates_are_not_guessed", two_candidates),
         trial("endless_output_has_an_end", endless),
         trial("whose_answer_is_believed", whose_answer),
@@ -132,6 +133,42 @@ fn whose_programs() {
         }
         assert_eq!(tree.marker().is_some(), runs, "{what}: {:?}", tree.marker());
         assert!(tree.marker().is_none_or(|marker| marker.lines().all(|line| line == "uid 0")), "{what}");
+    }
+}
+
+/// A tree that is looked at with `--root`: a chroot keeps no program of root's inside.
+fn another_owner() {
+    for (owner, mode, runs) in [(NOBODY, 0o755, false), (0, 0o777, false), (0, 0o755, true)] {
+        let tree = Tree::new(NOTING);
+        let root = tree.root();
+        for name in ["ipset", "modprobe"] {
+            fs::write(root.join("sbin").join(name), NOTING).unwrap();
+            fs::set_permissions(root.join("sbin").join(name), fs::Permissions::from_mode(0o755)).unwrap();
+        }
+        // What the script needs.
+        for path in ["bin", "lib", "lib64", "usr/bin", "usr/lib", "usr/lib64"] {
+            let source = Path::new("/").join(path);
+            if source.is_dir() {
+                let mounted = Command::new("mount").arg("--bind").arg(&source).arg(root.join(path)).status().unwrap();
+                assert!(mounted.success());
+            }
+        }
+        chown(root, Some(owner), Some(owner)).unwrap();
+        fs::set_permissions(root, fs::Permissions::from_mode(mode)).unwrap();
+        let path = root.display().to_string();
+        let said = ["leftovers", "survey"].map(|command| {
+            let output = kpx_prep(&["node", command, "--metrics-port", "1", "--root", &path]);
+            String::from_utf8_lossy(&output.stdout).into_owned()
+        });
+        for path in ["bin", "lib", "lib64", "usr/bin", "usr/lib", "usr/lib64"] {
+            let _ = Command::new("umount").arg(root.join(path)).stderr(Stdio::null()).status();
+        }
+        assert_eq!(tree.marker().is_some(), runs, "owner {owner}, mode {mode:o}: {said:?}");
+        assert_eq!(
+            said.iter().all(|said| said.contains("foreign-tree")),
+            !runs,
+            "owner {owner}, mode {mode:o}: {said:?}"
+        );
     }
 }
 

@@ -16,7 +16,7 @@ use crate::cluster::plan::Plan;
 use crate::cluster::remediate::{Operator, Options, remediate};
 use crate::cluster::remediation_report::plan_text;
 use crate::cluster::wish::{Goal, Wish};
-use crate::exit_code::Exit;
+use crate::exit_code::{Exit, Refusal};
 use crate::kubeadm::proxy::RawSettings;
 use crate::kubeadm::raw_options::RawOptions;
 use crate::report::say::{say, say_part};
@@ -188,6 +188,9 @@ impl RemediateArgs {
             for namespace in &namespaces {
                 let lock = Lock::take(&connection.client, namespace, self.lease_duration).await?;
                 let removed = helper::remove(&connection.client, namespace, None, &lock).await;
+                if let Some(lost) = lock.lost() {
+                    return Err(Refusal::lock_lost(format!("{lost}; the node helper was left to the other run")));
+                }
                 lock.release().await;
                 removed?;
             }

@@ -109,6 +109,9 @@ impl StatusArgs {
                 looked
             }
         };
+        if let Some(lost) = lock.lost() {
+            return Err(Refusal::lock_lost(format!("{lost}; the node helper was left to the other run")));
+        }
         lock.release().await;
         looked
     }
@@ -135,7 +138,7 @@ impl StatusArgs {
             }
             tokio::select! {
                 () = tokio::time::sleep(INTERVAL) => {}
-                () = signals.received() => return Ok(Exit::Interrupted),
+                _ = signals.received() => return Ok(Exit::Interrupted),
             }
         }
     }

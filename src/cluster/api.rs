@@ -4,15 +4,17 @@ use std::fmt::Debug;
 use std::future::Future;
 use std::time::Duration;
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ListMeta;
 use kube::api::{Api, ListParams};
 use kube::client::AuthError;
-use kube::core::{Object, ObjectList, Request};
+use kube::core::{Object, Request};
 use serde::de::DeserializeOwned;
 
 use super::bounded_client::{Unanswered, unanswered};
 use super::lean::Lean;
 use crate::boot_clock::BootInstant;
 use crate::report::foreign::foreign;
+use crate::report::say::still_waiting;
 
 /// How many objects a list asks for at a time: kubectl's own chunk size.
 const PAGE: u32 = 500;
@@ -21,6 +23,8 @@ const PAGE: u32 = 500;
 const WAITS: [u64; 9] = [200, 400, 800, 1600, 3200, 5000, 5000, 5000, 5000];
 /// How often a list may start anew because its continue token expired.
 const FRESH_STARTS: u32 = 3;
+/// How many objects one page may have: an API server may leave the limit out of account.
+const MOST: usize = 20_000;
 /// How many pages a list may have: a million objects.
 const PAGES: usize = 2000;
 /// How long a call is tried again; the last try may take its own time beyond that.
@@ -39,7 +43,7 @@ pub fn code(error: &kube::Error) -> Option<u16> {
 pub fn is_transient(error: &kube::Error) -> bool {
     match error {
         _ if is_about_tls(error) => false,
-        _ if matches!(unanswered(error), Some(Unanswered::TooLong { .. } | Unanswered::Token(..))) => false,
+        _ if matches!(unanswered(error), Some(_)) => false,
         kube::Error::Api(status) => matches!(status.code, 429 | 500 | 502 | 503 | 504),
         kube::Error::HyperError(_) | kube::Error::Service(_) | kube::Error::ReadEvents(_) => true,
         _ => false,
@@ -76,6 +80,43 @@ fn asked_for(error: &kube::Error) -> Duration {
     Duration::from_secs(u64::from(seconds.min(30)))
 }
 
+/// A page of a list, with no more objects than make sense in one.
+#[derive(serde::Deserialize)]
+#[serde(bound = "T: DeserializeOwned")]
+struct Page<T> {
+    metadata: ListMeta,
+    #[serde(deserialize_with = "not_too_many", default = "Vec::new")]
+    items: Vec<T>,
+}
+
+/// So many objects, and not one more is kept: an API server that does not know the limit of a page gives all at once.
+fn not_too_many<'de, D: serde::Deserializer<'de>, T: DeserializeOwned>(deserializer: D) -> Result<Vec<T>, D::Error> {
+    struct Counted<T>(std::marker::PhantomData<T>);
+    impl<'de, T: DeserializeOwned> serde::de::Visitor<'de> for Counted<T> {
+        type Value = Vec<T>;
+
+        fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            f.write_str("a list")
+        }
+
+        fn visit_unit<E>(self) -> Result<Vec<T>, E> {
+            Ok(Vec::new())
+        }
+
+        fn visit_seq<A: serde::de::SeqAccess<'de>>(self, mut items: A) -> Result<Vec<T>, A::Error> {
+            let mut kept = Vec::new();
+            while let Some(item) = items.next_element()? {
+                if kept.len() == MOST {
+                    return Err(serde::de::Error::custom(format!("a page of more than {MOST} objects")));
+                }
+                kept.push(item);
+            }
+            Ok(kept)
+        }
+    }
+    deserializer.deserialize_any(Counted(std::marker::PhantomData))
+}
+
 /// Calls until it succeeds, fails for good, or patience ends. Only for calls that may be repeated.
 ///
 /// # Errors
@@ -103,6 +144,7 @@ pub fn tries() -> impl Iterator<Item = Duration> {
 /// Waits after a try that failed: that long, or as long as the server asks for.
 pub async fn pause_after(error: &kube::Error, wait: Duration) {
     let wait = wait.max(asked_for(error));
+    still_waiting(&format!("the API server to answer in order again ({})", plain(error)), None);
     tracing::info!("{}; trying again in {wait:?}", plain(error));
     tokio::time::sleep(wait).await;
 }
@@ -132,7 +174,7 @@ where
         page.continue_token.clone_from(&token);
         let get = || async {
             let request = Request::new(api.resource_url()).list(&page).map_err(kube::Error::BuildRequest)?;
-            api.clone().into_client().request::<ObjectList<Lean<P, U>>>(request).await
+            api.clone().into_client().request::<Page<Lean<P, U>>>(request).await
         };
         match retried(get).await {
             Ok(list) => {

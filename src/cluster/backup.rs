@@ -16,6 +16,7 @@ use sha2::{Digest as _, Sha256};
 use super::api::retried;
 use super::facts::ConfigFacts;
 use super::guard::Guard;
+use crate::report::foreign::foreign;
 
 /// How many are kept.
 pub const KEPT: usize = 10;
@@ -110,7 +111,7 @@ fn read(config_map: &ConfigMap, of: &str, key: &str) -> Option<Backup> {
     Some(Backup {
         name,
         of: of.to_owned(),
-        replaced_at: annotation(REPLACED_AT).unwrap_or_default(),
+        replaced_at: foreign(&annotation(REPLACED_AT).unwrap_or_default()),
         uid: config_map.uid()?,
         resource_version: config_map.resource_version()?,
         text: config_map.data.as_ref()?.get(key)?.clone(),

@@ -18,7 +18,7 @@ use tower_service::Service;
 use crate::boot_clock::BootInstant;
 
 /// The most of one answer: a page of 500 objects has some megabytes, and an object at most 1.5 MiB (etcd's own limit).
-const LONGEST_ANSWER: u64 = 128 << 20;
+const LONGEST_ANSWER: u64 = 64 << 20;
 /// The most of one line, which a watch sends for each change.
 const LONGEST_LINE: u64 = 16 << 20;
 /// How soon a token's file is read again, as client-go does it (`transport/token_source.go`).

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use anyhow::Context as _;
 use kube::Client;
 
 use super::api::{is_transient, is_unreachable, plain, retried};
@@ -76,7 +77,10 @@ impl Access {
         if let Some(token) = &token {
             token.header().map_err(|error| unusable(error.to_string()))?;
         }
-        let client = Client::try_from(config).map_err(|error| unusable(plain(&error)))?;
+        // A credential plugin may take its time, and may ask a person.
+        let made = tokio::task::spawn_blocking(move || Client::try_from(config));
+        let made = patiently("the credential plugin", None, made).await.context("making a client")?;
+        let client = made.map_err(|error| unusable(plain(&error)))?;
         let client = bounded(client, Bounds { server: server.clone(), time, token });
         let silence = if self.request_timeout.is_zero() { Duration::from_secs(300) } else { self.request_timeout };
         let watch_seconds = u32::try_from(silence.as_secs() * 2 / 3).unwrap_or(u32::MAX).clamp(1, 290);

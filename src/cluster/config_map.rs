@@ -13,6 +13,8 @@ use super::proxy_config;
 
 /// kubeadm's annotation (cmd/kubeadm/app/constants, `ComponentConfigHashAnnotationKey`).
 const HASH: &str = "kubeadm.kubernetes.io/component-config.hash";
+/// There for a moment when a run takes over from another.
+const TAKEN_OVER: &str = "kpx-prep/taken-over";
 /// What kpx-prep is called.
 const NAME: &str = "kpx-prep";
 
@@ -121,6 +123,26 @@ fn field_manager(text: &str) -> String {
     let digest = Sha256::digest(text);
     let hex: String = digest.iter().take(5).map(|byte| format!("{byte:02x}")).collect();
     format!("{NAME}-{hex}")
+}
+
+/// Writes the `ConfigMap` without changing it: an annotation is set and removed again, so that its resourceVersion is another. A
+/// run that lost the lock may have read the present one before, and its write on the way would still be taken.
+///
+/// # Errors
+/// [`WriteError`]
+pub async fn touch(api: &Api<ConfigMap>, config: &ConfigFacts, guard: Guard<'_>) -> Result<(), WriteError> {
+    let mut version = config.resource_version.clone();
+    for value in [json!("true"), json!(null)] {
+        let annotations = json!({TAKEN_OVER: value});
+        let patch = Patch::Merge(json!({"metadata": {"resourceVersion": version, "annotations": annotations}}));
+        let params = PatchParams { field_manager: Some(NAME.to_owned()), ..PatchParams::default() };
+        match guard.once(async || api.patch(&config.name, &params, &patch).await).await {
+            Ok(written) => version = written.resource_version().unwrap_or_default(),
+            Err(error) if error.code() == Some(409) => return Err(WriteError::Conflict),
+            Err(error) => return Err(WriteError::Failed(error)),
+        }
+    }
+    Ok(())
 }
 
 /// Replaces the text under the key and nothing else, if nobody wrote the `ConfigMap` since it was read. Gives the

@@ -7,6 +7,7 @@ use kube::core::Selector;
 
 use super::objects::DaemonSet;
 use super::pod_objects::{ConfigMapVolume, Container, PodSpec};
+use crate::report::foreign::foreign;
 
 /// Where kube-proxy's configuration comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -172,13 +173,13 @@ fn describe(daemon_set: &DaemonSet, container: &Container) -> KubeProxy {
     let template = &daemon_set.spec.template.spec;
     let selector = Selector::try_from(daemon_set.spec.selector.clone()).unwrap_or_default();
     KubeProxy {
-        namespace: daemon_set.namespace().unwrap_or_default(),
-        name: daemon_set.name_any(),
+        namespace: foreign(&daemon_set.namespace().unwrap_or_default()),
+        name: foreign(&daemon_set.name_any()),
         uid: daemon_set.uid().unwrap_or_default(),
         generation: daemon_set.metadata.generation.unwrap_or_default(),
         observed_generation: daemon_set.status.as_ref().map_or(0, |status| status.observed_generation),
         container: container.name.clone(),
-        image: container.image.clone(),
+        image: foreign(&container.image),
         selector: selector.to_string(),
         on_delete: strategy.r#type == "OnDelete",
         max_unavailable: strategy.rolling_update.max_unavailable.clone(),

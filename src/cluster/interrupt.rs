@@ -9,7 +9,7 @@ use crate::report::say::say;
 
 /// The signals that ask to stop. One that was ignored from the start stays ignored: nohup does that to SIGHUP, a shell to the
 /// SIGINT of what runs in the background.
-pub struct Signals(Vec<Signal>);
+pub struct Signals(Vec<(SignalKind, Signal)>);
 
 impl Signals {
     /// Listens from now on.
@@ -20,15 +20,16 @@ impl Signals {
         let ignored = ignored();
         let kinds = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()];
         let heard = kinds.into_iter().filter(|kind| ignored & (1 << (kind.as_raw_value() - 1)) == 0);
-        heard.map(signal).collect::<std::io::Result<_>>().map(Self)
+        heard.map(|kind| Ok((kind, signal(kind)?))).collect::<std::io::Result<_>>().map(Self)
     }
 
-    /// Returns when one was received.
-    pub async fn received(&mut self) {
+    /// Returns when one was received; whether it was SIGHUP.
+    pub async fn received(&mut self) -> bool {
         if self.0.is_empty() {
             return std::future::pending().await;
         }
-        select_all(self.0.iter_mut().map(|signal| Box::pin(signal.recv()))).await;
+        let (_, at, _) = select_all(self.0.iter_mut().map(|(_, signal)| Box::pin(signal.recv()))).await;
+        self.0[at].0 == SignalKind::hangup()
     }
 }
 
@@ -53,7 +54,10 @@ impl Interrupt {
         let mut signals = Signals::listen()?;
         tokio::spawn(async move {
             loop {
-                signals.received().await;
+                // A terminal that is closed sends several: of the kernel, and of the shell.
+                if signals.received().await && *sender.borrow() {
+                    continue;
+                }
                 if *sender.borrow() {
                     say("stopped at once; run again to see the state and go on");
                     std::process::exit(Exit::Interrupted as i32);

@@ -4,14 +4,19 @@
 use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
 
+use http::{HeaderValue, Uri};
 use kube::Config;
 use kube::config::{AuthInfo, ExecInteractiveMode, KubeConfigOptions, Kubeconfig, KubeconfigError};
+
+use secrecy::ExposeSecret as _;
 
 use super::api::chain;
 use super::client::Access;
 use super::proxy_env;
 use crate::exit_code::Refusal;
 use crate::kubeadm::secret::VARIABLES;
+use crate::report::foreign::foreign;
+use crate::report::say::say;
 
 /// Which cluster, and how it is reached.
 pub(super) struct Loaded {
@@ -72,8 +77,8 @@ pub(super) async fn load(access: &Access) -> anyhow::Result<Loaded> {
         .map_err(|error| refusal(&format!("{place}, context {context}"), &chain(&error)))?;
     config.proxy_url = proxy_env::proxy(&config.cluster_url, proxy.as_deref())
         .map_err(|why| refusal(&format!("{place}, context {context}"), &why))?;
-    let token_file =
-        credentials(&mut config.auth_info).map_err(|why| refusal(&format!("{place}, context {context}"), &why))?;
+    let token_file = credentials(&mut config.auth_info, &config.cluster_url)
+        .map_err(|why| refusal(&format!("{place}, context {context}"), &why))?;
     Ok(Loaded { config, context: Some(context), token_file })
 }
 
@@ -96,7 +101,8 @@ fn in_pod(access: &Access) -> anyhow::Result<Loaded> {
     })?;
     // As client-go's rest.InClusterConfig: the environment's proxy counts there too.
     config.proxy_url = proxy_env::proxy(&config.cluster_url, None).map_err(|why| refusal("the environment", &why))?;
-    let token_file = credentials(&mut config.auth_info).map_err(|why| refusal("the pod's service account", &why))?;
+    let token_file = credentials(&mut config.auth_info, &config.cluster_url)
+        .map_err(|why| refusal("the pod's service account", &why))?;
     Ok(Loaded { config, context: None, token_file })
 }
 
@@ -126,38 +132,66 @@ fn proxy_of(kubeconfig: &Kubeconfig, context: &str) -> Option<String> {
     cluster.proxy_url.clone().filter(|url| !url.is_empty())
 }
 
-/// Refuses what is not supported, settles what is left to the terminal, and takes the token's file for itself.
-fn credentials(auth: &mut AuthInfo) -> Result<Option<PathBuf>, String> {
+/// Refuses what is not supported, settles what is left to the terminal, and takes the token's file for itself. In the order of
+/// client-go (transport/round_trippers.go, rest/transport.go): a token's file counts before a token, and both before a plugin;
+/// what is empty is not there.
+fn credentials(auth: &mut AuthInfo, server: &Uri) -> Result<Option<PathBuf>, String> {
+    let is_there = |text: &Option<String>| text.as_ref().is_some_and(|text| !text.is_empty());
     if let Some(provider) = &auth.auth_provider {
         return Err(format!(
             "auth-provider {:?} is not supported: use an exec credential plugin instead \
              (https://kubernetes.io/docs/reference/access-authn-authz/authentication/#client-go-credential-plugins)",
-            provider.name
+            foreign(&provider.name)
         ));
     }
-    if auth.username.is_some() || auth.password.is_some() {
+    if is_there(&auth.username) || auth.password.as_ref().is_some_and(|password| !password.expose_secret().is_empty()) {
         return Err("username and password are not supported: Kubernetes has had no basic authentication since 1.19; \
                     use a token, a client certificate or an exec credential plugin"
             .to_owned());
     }
-    if let Some(exec) = &mut auth.exec {
-        let interactive = match exec.interactive_mode {
-            Some(ExecInteractiveMode::Never) => false,
-            Some(ExecInteractiveMode::Always) if !std::io::stdin().is_terminal() => {
-                return Err(format!(
-                    "the credential plugin {} has interactiveMode Always, and standard input is no terminal",
-                    exec.command.as_deref().unwrap_or_default()
-                ));
-            }
-            Some(ExecInteractiveMode::Always) => true,
-            // IfAvailable is v1beta1's default (client-go, plugin/pkg/client/auth/exec).
-            Some(ExecInteractiveMode::IfAvailable) | None => std::io::stdin().is_terminal(),
-        };
-        exec.interactive_mode =
-            Some(if interactive { ExecInteractiveMode::Always } else { ExecInteractiveMode::Never });
-        exec.drop_env.get_or_insert_default().extend(VARIABLES.map(str::to_owned));
+    auth.username = None;
+    auth.password = None;
+    // kubectl sends no credentials where nothing protects them (clientcmd's ClientConfig, rest.IsConfigTransportTLS).
+    if server.scheme_str() != Some("https") {
+        let impersonate = auth.impersonate.take();
+        if auth.token.is_some() || auth.token_file.is_some() || auth.exec.is_some() {
+            say(&format!("warning: {server} is reached without TLS: no credentials are sent"));
+        }
+        *auth = AuthInfo { impersonate, ..AuthInfo::default() };
+        return Ok(None);
     }
-    // A token in the kubeconfig itself comes first, as in kubectl.
-    let file = auth.token_file.take().filter(|file| !file.is_empty() && auth.token.is_none());
-    Ok(file.map(|file| Path::new(&file).to_owned()))
+    auth.token = auth.token.take().filter(|token| !token.expose_secret().is_empty());
+    let file = auth.token_file.take().filter(|file| !file.is_empty()).map(|file| Path::new(&file).to_owned());
+    if file.is_some() {
+        auth.token = None;
+    }
+    if let Some(token) = &auth.token
+        && HeaderValue::try_from(token.expose_secret()).is_err()
+    {
+        return Err("the token is not one line of printable characters".to_owned());
+    }
+    if file.is_some() || auth.token.is_some() {
+        auth.exec = None;
+    }
+    let Some(exec) = &mut auth.exec else { return Ok(file) };
+    let command = foreign(exec.command.as_deref().unwrap_or_default());
+    let interactive = match exec.interactive_mode {
+        Some(ExecInteractiveMode::Never) => false,
+        Some(ExecInteractiveMode::Always) if !std::io::stdin().is_terminal() => {
+            return Err(format!(
+                "the credential plugin {command} has interactiveMode Always, and standard input is no terminal"
+            ));
+        }
+        Some(ExecInteractiveMode::Always) => true,
+        None if exec.api_version.as_deref().is_some_and(|version| version.ends_with("/v1")) => {
+            return Err(format!(
+                "the credential plugin {command} has no interactiveMode, which its apiVersion v1 requires"
+            ));
+        }
+        // IfAvailable is v1beta1's default (client-go, plugin/pkg/client/auth/exec).
+        Some(ExecInteractiveMode::IfAvailable) | None => std::io::stdin().is_terminal(),
+    };
+    exec.interactive_mode = Some(if interactive { ExecInteractiveMode::Always } else { ExecInteractiveMode::Never });
+    exec.drop_env.get_or_insert_default().extend(VARIABLES.map(str::to_owned));
+    Ok(None)
 }

@@ -29,6 +29,8 @@ use crate::report::say::{say, still_waiting};
 
 /// How long an API server that does not answer may take until the lock counts as lost: as long as any other call is tried.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// The longest time that another run's Lease is waited for, whatever it says.
+const LONGEST: Duration = Duration::from_secs(300);
 /// Between two tries of renewing.
 const PAUSE: Duration = Duration::from_millis(500);
 
@@ -81,12 +83,15 @@ impl Lock {
     /// A refused check (exit status 3) with the holder's name if another run is in progress; and what else the API server
     /// says. Nothing was changed then.
     pub async fn take(client: &kube::Client, namespace: &str, duration: Duration) -> anyhow::Result<Self> {
+        // The Lease knows whole seconds.
+        let duration = Duration::from_secs(duration.as_secs().max(1));
         let api = Api::<Lease>::namespaced(client.clone(), namespace);
         let place = format!("{namespace}/{NAME}");
         let holder = identity();
         let doing = || format!("taking the lock, Lease {place}; nothing was changed");
         let (post, first) = (PostParams::default(), fresh(&holder, duration));
         let mut watched: Option<(String, BootInstant)> = None;
+        let mut taking: Option<BootInstant> = None;
         loop {
             still_waiting("the lock to be renewed or free", None);
             let lease = get(&api, NAME).await.with_context(doing)?;
@@ -97,7 +102,7 @@ impl Lock {
                     let spec = lease.spec.clone().unwrap_or_default();
                     let other = spec.holder_identity.unwrap_or_default();
                     let version = lease.resource_version().unwrap_or_default();
-                    let patience = spec.lease_duration_seconds.map_or(duration, seconds);
+                    let patience = spec.lease_duration_seconds.map_or(duration, seconds).min(LONGEST);
                     match &watched {
                         // A broken connection may hide that it was taken: then it is ours already.
                         _ if other.is_empty() || other == holder => {}
@@ -111,7 +116,9 @@ impl Lock {
                             continue;
                         }
                         Some((first, _)) if *first == version => {
-                            say(&format!("{other} has not renewed its lock for {patience:?}: taking it over"));
+                            if taking.is_none() {
+                                say(&format!("{other} has not renewed its lock for {patience:?}: taking it over"));
+                            }
                         }
                         Some(_) => {
                             return Err(Refusal::check(format!(
@@ -119,6 +126,7 @@ impl Lock {
                             )));
                         }
                     }
+                    taking.get_or_insert(at);
                     let mut taken = fresh(&holder, duration);
                     taken.metadata.resource_version = lease.resource_version();
                     taken.metadata.uid = lease.uid();
@@ -127,7 +135,12 @@ impl Lock {
             };
             let lease = match written {
                 // Another run was quicker, or a broken connection hides that this one was: look again.
-                Err(error) if matches!(code(&error), Some(404 | 409)) || lease.is_some() && is_transient(&error) => {
+                Err(error)
+                    if matches!(code(&error), Some(404 | 409))
+                        || lease.is_some()
+                            && is_transient(&error)
+                            && taking.is_some_and(|since| since.elapsed() < PATIENCE) =>
+                {
                     tokio::time::sleep(Duration::from_millis(200)).await;
                     continue;
                 }
@@ -189,6 +202,11 @@ impl Lock {
     /// How long a holder may go without renewing it.
     pub fn duration(&self) -> Duration {
         self.0.duration
+    }
+
+    /// Who holds it: this run.
+    pub fn holder(&self) -> &str {
+        &self.0.holder
     }
 
     /// How long nobody else can take it over, even if it is not renewed.

@@ -145,7 +145,7 @@ fn other_set(set: &DaemonSet) -> OtherSet {
         container.command.iter().chain(&container.args).cloned().chain(env).collect::<Vec<_>>()
     };
     OtherSet {
-        name: format!("{}/{}", set.namespace().unwrap_or_default(), set.name_any()),
+        name: foreign(&format!("{}/{}", set.namespace().unwrap_or_default(), set.name_any())),
         images: containers.iter().map(|container| container.image.clone()).collect(),
         words: containers.iter().flat_map(words).collect(),
     }
@@ -157,7 +157,7 @@ pub fn node_facts(node: &Node, wanted: bool) -> NodeFacts {
     let status = node.status.clone().unwrap_or_default();
     let role = |name: &str| labels.contains_key(&format!("node-role.kubernetes.io/{name}"));
     NodeFacts {
-        name: node.name_any(),
+        name: foreign(&node.name_any()),
         ready: status.conditions.iter().any(|condition| condition.r#type == "Ready" && condition.status == "True"),
         control_plane: role("control-plane") || role("master"),
         windows: status.node_info.operating_system == "windows"
@@ -180,7 +180,7 @@ pub fn pod_facts(pod: &objects::Pod, kube_proxy: &KubeProxy) -> Option<PodFacts>
     let waiting =
         container.and_then(|container| container.state.waiting.as_ref()).map(|waiting| waiting.reason.clone());
     Some(PodFacts {
-        name: pod.name_any(),
+        name: foreign(&pod.name_any()),
         cgroup: pod.annotations().get(CONFIG_HASH).cloned().or(pod.uid()).unwrap_or_default(),
         uid: pod.uid().unwrap_or_default(),
         node: pod.spec.node_name.clone()?,

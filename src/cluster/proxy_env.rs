@@ -38,7 +38,9 @@ fn proxy_in(
 fn is_exempt(server: &Uri, host: &str, exceptions: &str) -> bool {
     let port = server.port_u16().unwrap_or(if server.scheme_str() == Some("http") { 80 } else { 443 });
     let mut rest = Vec::new();
-    for entry in exceptions.split(',').map(str::trim).filter(|entry| !entry.is_empty()) {
+    let entries = exceptions.split(',').map(str::trim).filter(|entry| !entry.is_empty());
+    // `*.example` is `.example` to Go.
+    for entry in entries.map(|entry| if entry.starts_with("*.") { &entry[1..] } else { entry }) {
         match entry.rsplit_once(':') {
             _ if entry == "*" => return true,
             // Not an IPv6 address or network.
@@ -113,6 +115,8 @@ mod tests {
             ("https://k8s.example:6443", None, &no("*"), "direct"),
             ("https://k8s.example:6443", None, &no("other.example, k8s.example"), "direct"),
             ("https://k8s.example:6443", None, &no(".example"), "direct"),
+            ("https://k8s.example:6443", None, &no("*.example"), "direct"),
+            ("https://k8s.example:6443", None, &no("*.example:6443"), "direct"),
             ("https://k8s.example:6443", None, &no("example"), "direct"),
             ("https://k8s.example:6443", None, &no("8s.example"), "http://proxy.example:3128/"),
             ("https://k8s.example:6443", None, &no("k8s.example:6443"), "direct"),

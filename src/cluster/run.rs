@@ -9,7 +9,7 @@ use kube::api::{Api, DeleteParams};
 use super::api::plain;
 use super::backup;
 use super::client::Connection;
-use super::config_map::{WriteError, write};
+use super::config_map::{WriteError, touch, write};
 use super::drift::few;
 use super::events::Events;
 use super::facts::{ConfigFacts, Facts, NodeFacts};
@@ -115,6 +115,17 @@ impl<'a> Run<'a> {
         let maps = self.maps()?;
         let mut kept = None;
         let mut changed = config.changed;
+        if self.lock.was_contended() && !self.plan.edits {
+            match touch(&maps, config, guard).await {
+                Ok(()) => {}
+                Err(WriteError::Conflict) => return Ok(None),
+                Err(WriteError::Failed(error)) => anyhow::bail!(
+                    "taking over ConfigMap {}/{}: {error}; run again to see its state and go on",
+                    kube_proxy.namespace,
+                    config.name
+                ),
+            }
+        }
         if self.plan.edits {
             kept = Some(backup::keep(&maps, config, &target.text, guard).await?);
             match write(&maps, config, &target.text, guard).await {

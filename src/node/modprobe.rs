@@ -1,12 +1,15 @@
 //! The seam to the host's own `modprobe`, which honours the host's compression, options and policy.
 
 use std::io;
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use super::chroot;
 use super::root::Root;
+use crate::bounded_command::{self, PATIENT};
 
 const PLACES: [&str; 4] = ["/sbin/modprobe", "/usr/sbin/modprobe", "/bin/modprobe", "/usr/bin/modprobe"];
+
+const PATH: &str = "/usr/sbin:/sbin:/usr/bin:/bin";
 
 /// Loads and unloads kernel modules. Whether that worked is not for it to say: `/proc/modules` does.
 pub trait Modprobe {
@@ -28,6 +31,12 @@ pub struct HostModprobe<'a>(pub &'a Root);
 
 impl HostModprobe<'_> {
     fn run(&self, option: &str, names: &[&str]) -> io::Result<String> {
+        if !self.0.may_run_programs() {
+            return Err(io::Error::new(
+                io::ErrorKind::PermissionDenied,
+                format!("{} belongs to another user: its modprobe is not run", self.0.path().display()),
+            ));
+        }
         let program = PLACES.into_iter().find(|path| self.0.exists(path)).ok_or_else(|| {
             io::Error::new(
                 io::ErrorKind::NotFound,
@@ -35,12 +44,13 @@ impl HostModprobe<'_> {
             )
         })?;
         let mut command = Command::new(program);
-        command.arg(option).arg("--").args(names).env("LC_ALL", "C").stdin(Stdio::null());
+        // An `install` command in modprobe.d is run by a shell, which looks for programs.
+        command.arg(option).arg("--").args(names).env_clear().env("LC_ALL", "C").env("PATH", PATH);
         chroot::enter(&mut command, self.0);
         tracing::info!("{program} {option} -- {}", names.join(" "));
-        let output = command.output()?;
-        tracing::debug!("{program}: {}", output.status);
-        Ok(String::from_utf8_lossy(&output.stderr).into_owned())
+        let ended = bounded_command::run_with_privileges(command, None, PATIENT, &mut |_| {})?;
+        tracing::debug!("{program}: {}", ended.status);
+        Ok(ended.stderr)
     }
 }
 

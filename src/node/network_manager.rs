@@ -1,8 +1,9 @@
 //! Telling NetworkManager that its configuration changed.
 
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use super::root::Root;
+use crate::bounded_command::{self, LITTLE};
 use crate::report::{Finding, Level};
 
 /// Reloads NetworkManager's configuration where it runs. `None` when that worked or there is nothing to reload:
@@ -11,10 +12,11 @@ pub fn reload(root: &Root) -> Option<Finding> {
     if !root.is_host() || !root.is_dir("/run/NetworkManager") {
         return None;
     }
-    let result = Command::new("nmcli").args(["general", "reload"]).stdin(Stdio::null()).output();
-    let why = match result {
-        Ok(output) if output.status.success() => return None,
-        Ok(output) => String::from_utf8_lossy(&output.stderr).trim().to_owned(),
+    let mut command = Command::new("nmcli");
+    command.args(["general", "reload"]);
+    let why = match bounded_command::run_with_privileges(command, None, LITTLE, &mut |_| {}) {
+        Ok(ended) if ended.status.success() => return None,
+        Ok(ended) => ended.stderr,
         Err(error) => error.to_string(),
     };
     Some(Finding {

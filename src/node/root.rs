@@ -78,6 +78,13 @@ impl Root {
         self.is_host
     }
 
+    /// Whether programs of this tree may run with this process's rights: it is the host's own, or its root folder belongs to
+    /// this process's user, and nobody else may write it. Another owner would gain those rights, chroot or not.
+    pub fn may_run_programs(&self) -> bool {
+        let is_own = |stat: FileStat| stat.st_uid == nix::unistd::geteuid().as_raw() && stat.st_mode & 0o022 == 0;
+        self.is_host || fstat(&self.folder).is_ok_and(is_own)
+    }
+
     /// The prefix itself, to be shown.
     pub fn path(&self) -> &Path {
         &self.path

@@ -79,6 +79,19 @@ pub fn visible_json(json: &str) -> Cow<'_, str> {
     Cow::Owned(safe)
 }
 
+/// A report whose texts are all [`visible`]: for YAML, where an escape means something only within some kinds of quotes.
+pub fn visible_texts(value: serde_json::Value) -> serde_json::Value {
+    use serde_json::Value;
+    match value {
+        Value::String(text) => Value::String(visible(&text).into_owned()),
+        Value::Array(values) => Value::Array(values.into_iter().map(visible_texts).collect()),
+        Value::Object(fields) => {
+            Value::Object(fields.into_iter().map(|(name, value)| (name, visible_texts(value))).collect())
+        }
+        other => other,
+    }
+}
+
 /// What is shown instead of a character, if it may not be shown itself.
 fn shown(character: char) -> Option<String> {
     let hidden = matches!(character,

@@ -58,7 +58,7 @@ pub struct Finding {
 pub fn serialize(report: &impl Serialize, format: Format) -> anyhow::Result<String> {
     match format {
         Format::Json => Ok(foreign::visible_json(&serde_json::to_string_pretty(report)?).into_owned() + "\n"),
-        Format::Yaml => Ok(foreign::visible(&serde_yaml::to_string(report)?).into_owned()),
+        Format::Yaml => Ok(serde_yaml::to_string(&foreign::visible_texts(serde_json::to_value(report)?))?),
         Format::Text => anyhow::bail!("a text report is not serialized"),
     }
 }

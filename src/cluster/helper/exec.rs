@@ -59,13 +59,14 @@ impl Helper {
         };
         let _turn = self.turns.acquire().await.map_err(|_| "the run is over".to_owned())?;
         let heartbeat = format!("{}ms", self.heartbeat.as_millis().max(1));
-        let lease = format!("{}ms", self.lock.duration().as_millis());
-        let before = [PROGRAM, "node", "--heartbeat", &heartbeat, "--lease", &lease];
-        let command: Vec<&str> =
-            before.iter().chain(arguments).copied().chain(["--root", HOST, "-o", "json"]).collect();
         let mut last = String::new();
         for attempt in 1..=TRIES {
             self.lock.ask().await.map_err(|lost| lost.to_string())?;
+            // What the node hears later adds to it.
+            let lease = format!("{}ms", self.lock.left().as_millis());
+            let before = [PROGRAM, "node", "--heartbeat", &heartbeat, "--lease", &lease];
+            let command: Vec<&str> =
+                before.iter().chain(arguments).copied().chain(["--root", HOST, "-o", "json"]).collect();
             let what = format!("kpx-prep node {} on {node}", arguments.first().unwrap_or(&""));
             let answered = tokio::time::timeout(patience, self.exec(&pod, &command, input));
             let answer = patiently(&what, Some(patience), answered).await;

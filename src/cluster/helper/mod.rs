@@ -15,6 +15,7 @@ use kube::ResourceExt as _;
 use kube::api::{
     Api, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams, Preconditions, PropagationPolicy,
 };
+use serde_json::json;
 use tokio::sync::Semaphore;
 
 use super::api::{code, get, plain};
@@ -29,6 +30,10 @@ use pods::There;
 
 /// How many nodes are spoken to at a time.
 pub const AT_A_TIME: usize = 64;
+/// How often removing it is tried while its status changes.
+const CHANGES: usize = 20;
+/// The annotation that tells which run uses it: a run that lost the lock cannot remove it any more once it is written.
+const USED_BY: &str = "kpx-prep/used-by";
 /// How long a `DaemonSet` that is being deleted may take until a new one can have its name.
 const GONE_WITHIN: Duration = Duration::from_secs(60);
 
@@ -169,24 +174,29 @@ pub async fn namespaces(client: &kube::Client) -> anyhow::Result<Vec<String>> {
 pub async fn remove(client: &kube::Client, namespace: &str, uid: Option<&str>, lock: &Lock) -> anyhow::Result<bool> {
     let api = sets(client, namespace);
     let place = format!("DaemonSet {namespace}/{NAME}");
-    let there = get(&api, NAME).await.map_err(|error| anyhow::anyhow!("reading {place}: {}", plain(&error)))?;
-    let Some(set) = there.filter(|set| uid.is_none() || set.metadata.uid.as_deref() == uid) else { return Ok(false) };
-    anyhow::ensure!(is_ours(&set), "{place} was not made by kpx-prep; it was left alone");
-    let params = DeleteParams {
-        propagation_policy: Some(PropagationPolicy::Background),
-        preconditions: Some(Preconditions { uid: set.uid(), resource_version: None }),
-        ..DeleteParams::default()
-    };
-    match Guard::Lock(lock).write(async || api.delete(NAME, &params).await).await {
-        Ok(_) => Ok(true),
-        // Already gone, or replaced by another.
-        Err(error) if matches!(error.code(), Some(404 | 409)) => Ok(true),
-        Err(error) => {
-            anyhow::bail!(
+    for _ in 0..CHANGES {
+        let there = get(&api, NAME).await.map_err(|error| anyhow::anyhow!("reading {place}: {}", plain(&error)))?;
+        let Some(set) = there.filter(|set| uid.is_none() || set.metadata.uid.as_deref() == uid) else {
+            return Ok(false);
+        };
+        anyhow::ensure!(is_ours(&set), "{place} was not made by kpx-prep; it was left alone");
+        let params = DeleteParams {
+            propagation_policy: Some(PropagationPolicy::Background),
+            // The version changes when another run takes it over, and with the status of its pods.
+            preconditions: Some(Preconditions { uid: set.uid(), resource_version: set.resource_version() }),
+            ..DeleteParams::default()
+        };
+        match Guard::Lock(lock).write(async || api.delete(NAME, &params).await).await {
+            Ok(_) => return Ok(true),
+            // Already gone.
+            Err(error) if error.code() == Some(404) => return Ok(true),
+            Err(error) if error.code() == Some(409) => {}
+            Err(error) => anyhow::bail!(
                 "deleting {place}: {error}; it is still running: kpx-prep remediate --remove-helper tries again"
-            )
+            ),
         }
     }
+    anyhow::bail!("deleting {place}: it changes all the time; kpx-prep remediate --remove-helper tries again")
 }
 
 /// Would the API server take it?
@@ -240,6 +250,11 @@ async fn ensure(
         if there.metadata.deletion_timestamp.is_none() {
             if same && stays {
                 let uid = there.uid().unwrap_or_default();
+                let annotations = json!({USED_BY: lock.holder()});
+                let patch = Patch::Merge(json!({"metadata": {"uid": uid, "annotations": annotations}}));
+                let params = PatchParams::default();
+                let taken = Guard::Lock(lock).write(async || api.patch(NAME, &params, &patch).await).await;
+                taken.map_err(|error| anyhow::anyhow!("taking over {place}: {error}; nothing was changed"))?;
                 pods::try_again(client, namespace, &uid, lock).await;
                 return Ok((uid, there.annotations().contains_key(KEPT)));
             }

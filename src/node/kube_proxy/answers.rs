@@ -5,19 +5,50 @@ use std::io::{self, Read as _, Write as _};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
 use std::time::Duration;
 
+use super::process::{self, Verdict};
+use super::toolbox::Known;
 use crate::boot_clock::BootInstant;
+use crate::node::root::Root;
 
 /// It listens on this very host.
 const CONNECT: Duration = Duration::from_secs(1);
 /// A busy node may take a while to put all metrics together.
 const ANSWER: Duration = Duration::from_secs(10);
 const TRIES: u32 = 4;
+/// How often, and how soon, the kernel's table is looked at for the other end of a connection.
+const LOOKS: u32 = 20;
+const LOOK_AGAIN: Duration = Duration::from_millis(5);
 /// All metrics of a kube-proxy have some hundred KiB.
 const LONGEST: u64 = 16 << 20;
 const SYNCED: &str = "kubeproxy_sync_proxy_rules_last_timestamp_seconds";
 
-/// The mode that kube-proxy says it runs; nothing if none answers on `port`.
-pub fn mode(port: u16) -> Option<String> {
+/// The mode that kube-proxy says it runs; nothing if none answers on `port`, or another process does in its place.
+pub fn mode_of(root: &Root, known: &Known, port: u16) -> Option<String> {
+    let (candidates, place) = process::observe(root);
+    if let Verdict::One(found) = process::judge(candidates, &place, &known.pods) {
+        let sockets = process::sockets(root, &found.id);
+        let listening = listening_inodes(&listeners(), port);
+        // Where its descriptors may not be looked at, root's word has to do.
+        if !sockets.is_empty() && !listening.iter().any(|inode| sockets.contains(inode)) {
+            return None;
+        }
+    }
+    mode(port)
+}
+
+/// The inodes of the sockets that listen on this port.
+fn listening_inodes(tables: &str, port: u16) -> Vec<String> {
+    let inode = |line: &str| {
+        let fields: Vec<&str> = line.split_whitespace().take(10).collect();
+        let [_, local, _, "0A", _, _, _, _, _, inode] = fields[..] else { return None };
+        let listens = u16::from_str_radix(local.rsplit(':').next()?, 16).is_ok_and(|listens| listens == port);
+        listens.then(|| inode.to_owned())
+    };
+    tables.lines().filter_map(inode).collect()
+}
+
+/// The mode that is answered on `port`; nothing if nobody of root's does.
+fn mode(port: u16) -> Option<String> {
     let mode = asked(|| get(port, "/proxyMode"))?.trim().to_owned();
     (!mode.is_empty() && mode.len() < 32).then_some(mode)
 }
@@ -61,6 +92,18 @@ fn is_roots(tables: &str, port: u16) -> bool {
     uids.peek().is_some() && uids.all(|uid| uid == "0")
 }
 
+/// Whether the other end of a connection from port `own` to `port` is on this host and root's. A rule of NAT could have led it
+/// elsewhere, such as one that a container's hostPort makes.
+fn is_roots_end(tables: &str, port: u16, own: u16) -> bool {
+    let port_of = |address: &str| u16::from_str_radix(address.rsplit(':').next()?, 16).ok();
+    let is_it = |line: &str| {
+        let fields: Vec<&str> = line.split_whitespace().take(8).collect();
+        let [_, local, remote, "01", _, _, _, uid] = fields[..] else { return false };
+        port_of(local) == Some(port) && port_of(remote) == Some(own) && uid == "0"
+    };
+    tables.lines().any(is_it)
+}
+
 /// The kernel's table is of this process's network, whatever root is looked at.
 fn listeners() -> String {
     ["/proc/self/net/tcp", "/proc/self/net/tcp6"].iter().filter_map(|file| std::fs::read_to_string(file).ok()).collect()
@@ -71,13 +114,22 @@ fn get(port: u16, path: &str) -> io::Result<Option<String>> {
     if !is_roots(&listeners(), port) {
         return Ok(None);
     }
-    body(port, path)
-}
-
-fn body(port: u16, path: &str) -> io::Result<Option<String>> {
     let addresses = [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)];
     let connect = |address| TcpStream::connect_timeout(&SocketAddr::new(address, port), CONNECT);
-    let mut stream = connect(addresses[0]).or_else(|error| connect(addresses[1]).map_err(|_| error))?;
+    let stream = connect(addresses[0]).or_else(|error| connect(addresses[1]).map_err(|_| error))?;
+    let own = stream.local_addr()?.port();
+    // The other end is established a moment after this one.
+    let mut looks = 0..LOOKS;
+    while !is_roots_end(&listeners(), port, own) {
+        if looks.next().is_none() {
+            return Ok(None);
+        }
+        std::thread::sleep(LOOK_AGAIN);
+    }
+    body(stream, path)
+}
+
+fn body(mut stream: TcpStream, path: &str) -> io::Result<Option<String>> {
     stream.set_read_timeout(Some(ANSWER))?;
     stream.set_write_timeout(Some(ANSWER))?;
     // In this version of HTTP the answer is not cut to pieces, and ends with the connection.
@@ -140,6 +192,24 @@ mod tests {
     }
 
     #[test]
+    fn the_other_end_is_roots_and_here() {
+        let line = |local: u16, remote: u16, uid: u32| {
+            format!(
+                "   0: 0100007F:{local:04X} 0100007F:{remote:04X} 01 00000000:00000000 00:00000000 00000000 {uid:>5}        0 1 1 0 100 0 0 10 0\n"
+            )
+        };
+        for (what, table, expected) in [
+            ("kube-proxy's end", line(40000, 10249, 0) + &line(10249, 40000, 0), true),
+            ("only this end", line(40000, 10249, 0), false),
+            ("led to another port", line(40000, 10249, 0) + &line(20000, 40000, 0), false),
+            ("another user's", line(40000, 10249, 0) + &line(10249, 40000, 1000), false),
+            ("of another connection", line(40000, 10249, 0) + &line(10249, 40001, 0), false),
+        ] {
+            assert_eq!(is_roots_end(&table, 10249, 40000), expected, "{what}");
+        }
+    }
+
+    #[test]
     fn a_body_has_an_end() {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
@@ -150,7 +220,8 @@ mod tests {
                 while stream.write_all(&[b'x'; 4096]).is_ok() {}
             }
         });
-        assert!(body(port, "/metrics").unwrap().unwrap().len() < 17 << 20);
+        let stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+        assert!(body(stream, "/metrics").unwrap().unwrap().len() < 17 << 20);
     }
 
     #[test]

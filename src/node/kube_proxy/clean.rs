@@ -73,7 +73,7 @@ fn running(root: &Root, options: &Options) -> Result<ProxyMode, (Option<String>,
     if !shares_network(root) {
         return Err((None, "this process is not in the host's network: run it with hostNetwork".to_owned()));
     }
-    let Some(mode) = answers::mode(options.port) else {
+    let Some(mode) = answers::mode_of(root, &options.known, options.port) else {
         return Err((None, format!("no kube-proxy answers on 127.0.0.1:{}/proxyMode", options.port)));
     };
     match mode.parse::<ProxyMode>() {
@@ -187,7 +187,7 @@ impl Cleaning<'_> {
     /// Whether kube-proxy still runs the mode that all of this is about. Asked before anything is removed: this process may
     /// have stood still, or waited for connections, while kube-proxy was switched.
     fn still_runs(&self) -> Result<(), String> {
-        match answers::mode(self.options.port) {
+        match answers::mode_of(self.root, &self.options.known, self.options.port) {
             Some(mode) if mode == self.running.name() => Ok(()),
             Some(mode) => Err(format!("kube-proxy was switched to {mode}: nothing more is removed")),
             None => Err("kube-proxy does not answer any more: nothing more is removed".to_owned()),

@@ -156,6 +156,13 @@ fn namespace(root: &Root, id: &str, name: &str) -> Option<String> {
     root.read_link(&format!("/proc/{id}/ns/{name}")).ok()
 }
 
+/// The inodes of the sockets that a process has open; none if its descriptors may not be looked at.
+pub fn sockets(root: &Root, id: &str) -> Vec<String> {
+    let folder = format!("/proc/{id}/fd");
+    let links = root.list(&folder).into_iter().filter_map(|number| root.read_link(&format!("{folder}/{number}")).ok());
+    links.filter_map(|link| Some(link.strip_prefix("socket:[")?.strip_suffix(']')?.to_owned())).collect()
+}
+
 /// Whether a process of this name runs on the host. For what is only said: anybody may have that name.
 pub fn is_running(root: &Root, name: &str) -> bool {
     root.list("/proc").iter().any(|id| id.starts_with(|c: char| c.is_ascii_digit()) && is_named(root, id, name))

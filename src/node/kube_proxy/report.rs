@@ -42,7 +42,7 @@ pub fn leftovers(root: &Root, port: u16, known: &Known) -> anyhow::Result<(Lefto
     let mut report = LeftoversReport {
         api_version: API_VERSION.to_owned(),
         kind: "LeftoversReport".to_owned(),
-        running: answers::mode(port),
+        running: answers::mode_of(root, known, port),
         leftovers: Vec::new(),
         suspicious: Vec::new(),
         findings: Vec::new(),

@@ -36,7 +36,7 @@ pub fn survey(root: &Root, wish: &Wish, port: u16, questions: &[SocketAddr], kno
     let host = crate::node::host::observe(root)?;
     let toolbox = Toolbox::new(root, known);
     let observed = Observed::new(root, &toolbox)?;
-    let running = answers::mode(port);
+    let running = answers::mode_of(root, known, port);
     let mode = running.as_deref().and_then(|mode| mode.parse::<ProxyMode>().ok());
     let left = mode.map(|mode| Leftovers::new(&observed, mode, None)).unwrap_or_default();
     let number = |path: &str| root.read(path).ok().flatten();

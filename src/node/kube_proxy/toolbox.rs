@@ -71,12 +71,16 @@ impl Toolbox {
             Verdict::Several(ids) => (None, Some(several(&ids))),
         };
         let limits = Limits::for_services(known.services);
-        Self { places: container.into_iter().chain([root.clone()]).collect(), limits, note }
+        let (hosts, note) = match trusted(root) {
+            Some(root) => (Some(root), note),
+            None => (None, Some(foreign_tree(root))),
+        };
+        Self { places: container.into_iter().chain(hosts).collect(), limits, note }
     }
 
     /// Only the host's programs.
     pub fn of_host(root: &Root) -> Self {
-        Self { places: vec![root.clone()], limits: LITTLE, note: None }
+        Self { places: trusted(root).into_iter().collect(), limits: LITTLE, note: None }
     }
 
     /// Why only the host's programs are used, if it is so.
@@ -106,6 +110,20 @@ fn tree_of(root: &Root, found: &Candidate) -> Option<Root> {
     let tree = root.of_process(&found.id).ok()?;
     let again = process::candidate(root, found.id.clone());
     (again == *found).then_some(tree)
+}
+
+/// The tree, if its programs may run with this process's rights.
+fn trusted(root: &Root) -> Option<Root> {
+    root.may_run_programs().then(|| root.clone())
+}
+
+fn foreign_tree(root: &Root) -> Note {
+    Note {
+        level: Level::Error,
+        id: "foreign-tree".to_owned(),
+        message: format!("{} belongs to another user: its programs are not run", root.path().display()),
+        hint: Some("give --root a tree that belongs to root and that nobody else may write".to_owned()),
+    }
 }
 
 fn hosts_only(level: Level, why: &str) -> Note {
