@@ -134,7 +134,7 @@ impl RemediateArgs {
         let scope = self.cluster.scope(Vec::new());
         let (report, exit) = crate::cluster::run(async {
             let connection = self.cluster.access().connect().await?;
-            remediate(&connection, &scope, &wish, options, &mut operator).await
+            Box::pin(remediate(&connection, &scope, &wish, options, &mut operator)).await
         })?;
         match self.output {
             Format::Text => print_text(&report.summary())?,

@@ -43,7 +43,7 @@ pub fn code(error: &kube::Error) -> Option<u16> {
 pub fn is_transient(error: &kube::Error) -> bool {
     match error {
         _ if is_about_tls(error) => false,
-        _ if matches!(unanswered(error), Some(_)) => false,
+        _ if unanswered(error).is_some() => false,
         kube::Error::Api(status) => matches!(status.code, 429 | 500 | 502 | 503 | 504),
         kube::Error::HyperError(_) | kube::Error::Service(_) | kube::Error::ReadEvents(_) => true,
         _ => false,

@@ -133,7 +133,7 @@ fn proxy_of(kubeconfig: &Kubeconfig, context: &str) -> Option<String> {
 }
 
 /// Refuses what is not supported, settles what is left to the terminal, and takes the token's file for itself. In the order of
-/// client-go (transport/round_trippers.go, rest/transport.go): a token's file counts before a token, and both before a plugin;
+/// client-go (`transport/round_trippers.go`, `rest/transport.go`): a token's file counts before a token, and both before a plugin;
 /// what is empty is not there.
 fn credentials(auth: &mut AuthInfo, server: &Uri) -> Result<Option<PathBuf>, String> {
     let is_there = |text: &Option<String>| text.as_ref().is_some_and(|text| !text.is_empty());

@@ -66,7 +66,7 @@ pub fn serialize(report: &impl Serialize, format: Format) -> anyhow::Result<Stri
 /// Writes a result for people to stdout: what a terminal would obey is shown as escapes, and levels have their colour.
 ///
 /// # Errors
-/// As [`print`].
+/// As [`print()`].
 pub fn print_text(text: &str) -> anyhow::Result<()> {
     print(&levels(&foreign::visible(text)))
 }
@@ -74,7 +74,7 @@ pub fn print_text(text: &str) -> anyhow::Result<()> {
 /// Writes a report to stdout that was rendered in this format.
 ///
 /// # Errors
-/// As [`print`].
+/// As [`print()`].
 pub fn print_rendered(report: &str, format: Format) -> anyhow::Result<()> {
     if format == Format::Text { print_text(report) } else { print(report) }
 }

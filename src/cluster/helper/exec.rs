@@ -1,5 +1,6 @@
 //! One command in one helper pod: `kpx-prep node …` there, JSON back.
 
+use std::sync::Mutex;
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Pod;
@@ -10,6 +11,7 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 
 use super::Helper;
 use super::manifest::{CONTAINER, HOST};
+use crate::boot_clock::BootInstant;
 use crate::cluster::api::{chain, plain};
 use crate::cluster::lock::Lost;
 use crate::image::PROGRAM;
@@ -20,6 +22,8 @@ use crate::report::say::patiently;
 const LONGEST: u64 = 16 << 20;
 /// The most characters of one text in it: a rule of a firewall may be long.
 const LONGEST_TEXT: usize = 2000;
+/// So many of its beats a command on a node may miss until it counts as dead.
+const BEATS_MISSED: u32 = 5;
 /// How often a command on a node is told how long it may still act: so often within each third of the lock's time.
 const BEATS: u32 = 4;
 /// A connection that breaks is tried once more: every command on a node may be repeated.
@@ -93,10 +97,15 @@ impl Helper {
         let (status, stdin) = (process.take_status(), process.stdin());
         let (stdout, stderr) = (process.stdout(), process.stderr());
         let ended = async { status.ok_or(())?.await.ok_or(()) };
-        let output = async { Ok(futures::join!(collect(stdout), collect(stderr))) };
+        let heard = Mutex::new(BootInstant::now());
+        let output = async { Ok(futures::join!(collect(stdout, &heard), collect(stderr, &heard))) };
         let answered = tokio::select! {
             // Without a status the connection broke, whatever came before; kube leaves the streams open then.
             answered = async { futures::try_join!(output, ended) } => answered,
+            silence = self.silence(&heard) => {
+                process.abort();
+                return Err(format!("exec in pod {pod}: nothing was heard for {silence:?}"));
+            }
             lost = self.drive(stdin, input) => {
                 // The end of its input ends the command.
                 process.abort();
@@ -119,6 +128,19 @@ impl Helper {
         Ok(Answer { exit, stdout, stderr })
     }
 
+    /// Returns when the command, which says regularly that it runs, has said nothing for too long. What is written to it keeps
+    /// the connection's own limit from noticing.
+    async fn silence(&self, heard: &Mutex<BootInstant>) -> Duration {
+        let limit = self.heartbeat * BEATS_MISSED;
+        loop {
+            let silent = heard.lock().unwrap_or_else(std::sync::PoisonError::into_inner).elapsed();
+            if silent >= limit {
+                return silent;
+            }
+            tokio::time::sleep(limit.saturating_sub(silent)).await;
+        }
+    }
+
     /// Sends the input, one line, and then again and again for how many milliseconds the command may still act: as long as
     /// the lock is held without being renewed. No end of the input is sent: a WebSocket cannot close one direction, and
     /// closing it all would lose the answer. Returns once the lock is lost.
@@ -139,11 +161,14 @@ impl Helper {
     }
 }
 
-async fn collect(stream: Option<impl AsyncRead + Unpin>) -> String {
+async fn collect(stream: Option<impl AsyncRead + Unpin>, heard: &Mutex<BootInstant>) -> String {
     let mut bytes = Vec::new();
     if let Some(stream) = stream {
+        let mut stream = stream.take(LONGEST);
         // What came before a broken connection is worth reading all the same.
-        let _ = stream.take(LONGEST).read_to_end(&mut bytes).await;
+        while let Ok(1..) = stream.read_buf(&mut bytes).await {
+            *heard.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = BootInstant::now();
+        }
     }
     String::from_utf8_lossy(&bytes).into_owned()
 }

@@ -2,6 +2,7 @@
 //! and finishes. When it thaws it must change nothing: not by the request that was on its way, and not later.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -10,6 +11,7 @@ use libtest_mimic::Trial;
 use crate::cluster::before::with_mode;
 use crate::cluster::cluster_state::Cluster;
 use crate::cluster::fault_proxy::{Fault, When};
+use crate::cluster::misbehaviour::Misbehaviour;
 use crate::cluster::stand_in::locked;
 use crate::cluster::world::{World, trial};
 
@@ -17,6 +19,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     vec![
         // Odd, so that both ways are seen.
         trial("freeze::a_stride_of_the_requests", async |world: &World| sweep(world, 27).await),
+        trial("freeze::a_rollback_on_its_way_is_refused", rollback),
         trial("freeze::every_request", async |world: &World| sweep(world, 1).await).with_ignored_flag(true),
     ]
 }
@@ -39,6 +42,41 @@ async fn sweep(world: &World, stride: usize) {
     }
     println!("frozen: {tried} points of a run of {requests} requests, {lost} lost the lock");
     assert!(tried > 0 && lost > 0, "{tried} points, {lost} of them lost the lock");
+}
+
+/// A node fails, and the run is frozen when it puts the original back; by then the node is well, and the other run has nothing
+/// to edit: the configuration is the one that it wants.
+async fn rollback(world: &World) {
+    let cluster = world.nodes(3).misbehave("node-3", Misbehaviour::CrashesInIpvs).start().await;
+    let before = cluster.before().await;
+    let left: Arc<Mutex<Option<Left>>> = Arc::default();
+    let writes = Arc::new(AtomicUsize::new(0));
+    let proxy = cluster.proxy({
+        let (cluster, left) = (cluster.clone(), Arc::clone(&left));
+        move |_, asked| {
+            let of_config = asked.is("patch configmaps") && asked.name.as_deref() == Some("kube-proxy");
+            if !of_config || writes.fetch_add(1, Ordering::SeqCst) != 1 {
+                return Fault::None;
+            }
+            let (cluster, left) = (cluster.clone(), Arc::clone(&left));
+            let other = async move {
+                cluster.nodes.set("node-3", &[]).await;
+                *locked(&left) = Some(other_run(&cluster).await);
+            };
+            Fault::Freeze(When::Before, Box::pin(other))
+        }
+    });
+    let proxy = proxy.await;
+    let run = proxy.cluster(&cluster).whole_remediation(&QUICK);
+    proxy.aims_at(&run);
+    let frozen = run.end().await;
+    let left = locked(&left).take().expect("it got as far as putting the original back");
+    let told = format!("--- the frozen run\n{frozen}\n--- the other run\n{}", left.told);
+    assert_eq!(frozen.exit, Some(4), "{told}");
+    assert_eq!(cluster.config().await, with_mode(before.config(), "ipvs"), "{told}");
+    assert_eq!(cluster.map().await.metadata.resource_version, left.version, "the ConfigMap was written\n{told}");
+    assert_eq!(cluster.replaced(&left.pods).await, Vec::<String>::new(), "pods were deleted\n{told}");
+    before.only_mode_changed(&cluster, "ipvs").await;
 }
 
 /// What the other run left behind.
