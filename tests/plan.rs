@@ -223,6 +223,9 @@ const CASES: &[Case] = &[
     }),
     ("config-unreadable", "ipvs", Level::Error, |facts, _, _| set_config(facts, "mode: \"\"\n")),
     ("config-unreadable", "ipvs", Level::Error, |facts, _, _| set_config(facts, &(text("") + "mode: ipvs\n"))),
+    ("config-unreadable", "ipvs", Level::Error, |facts, _, _| {
+        set_config(facts, &(text("") + "metricsBindAddress: 0.0.0.0:1O249\n"));
+    }),
     ("node-local-dns", "ipvs", Level::Error, |_, around, _| {
         seen(around, "k8s-dns-node-cache", "x/k8s-dns-node-cache:1", &["-localip", "169.254.20.10,10.96.0.10"]);
     }),

@@ -2,15 +2,15 @@
 #![no_main]
 
 use kpx_prep::node::kube_proxy::carries::elements;
-use kpx_prep::node::kube_proxy::ipvs_table::{connections, servers};
+use kpx_prep::node::kube_proxy::ipvs_table::{connection, server};
 use kpx_prep::node::kube_proxy::sets::Sets;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|text: &str| {
-    for server in servers(text) {
+    for server in text.lines().filter_map(server) {
         let _ = server.name();
     }
-    for connection in connections(text) {
+    for connection in text.lines().filter_map(connection) {
         let _ = connection.is_live(300);
     }
     let sets = Sets::parse(text);

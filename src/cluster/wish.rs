@@ -126,7 +126,9 @@ fn edited(settings: &RawSettings, facts: &Facts) -> Result<Target, Vec<Refused>>
         });
         return Err(refused.collect());
     };
-    let text = super::proxy_config::edit(&config.text, &settings.to_write(&mode)).map_err(|why| {
+    let edited = super::proxy_config::edit(&config.text, &settings.to_write(&mode));
+    // What is wrong beside the mode (a metricsBindAddress without a port) stops the next kube-proxy as well.
+    let text = edited.and_then(|text| super::proxy_config::read(&text).map(|_| text)).map_err(|why| {
         vec![Refused {
             id: "config-unreadable",
             message: format!("ConfigMap {}, key {}: {why}", config.name, config.key),
