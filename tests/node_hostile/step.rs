@@ -14,7 +14,7 @@ use nix::sys::signal::Signal;
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::Pid;
 
-use super::swap::{COMMANDS, PLACES, build, build_outside, canary, leaked, links};
+use super::swap::{COMMANDS, PLACES, canary, leaked, links, prepared};
 use super::{SECRET, folder, kpx_prep, seccomp};
 
 /// Primes: over all places and commands the steps that are looked at differ. Step by step there are three times as many.
@@ -72,13 +72,7 @@ fn steps(way: &str, stride: usize, prepare: Prepare) {
         for (command, foreign, folders) in COMMANDS {
             let mut step = number % stride;
             loop {
-                build(&root, foreign, folders);
-                if command == "node remove" {
-                    kpx_prep(&root, "node install --no-load").output().unwrap();
-                }
-                let _ = fs::remove_dir_all(&outside);
-                build_outside(&outside);
-                let before = canary(&outside);
+                let before = prepared(&root, &outside, (command, foreign, folders));
                 let link = links(&root, &outside, place, runs);
                 let until = [step + 1, step + 2, usize::MAX][runs % 3];
                 let mut traced = kpx_prep(&root, command);

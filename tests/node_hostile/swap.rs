@@ -47,7 +47,7 @@ const FILES: [&str; 3] = [
 ];
 
 /// The tree that is worked on: with foreign files in all places, with none, or with the folders only.
-pub(crate) fn build(root: &Path, foreign: bool, folders: bool) {
+fn build(root: &Path, foreign: bool, folders: bool) {
     let _ = fs::remove_dir_all(root);
     fs::create_dir_all(root.join("etc/modprobe.d")).unwrap();
     host::build(root, HOST);
@@ -63,7 +63,7 @@ pub(crate) fn build(root: &Path, foreign: bool, folders: bool) {
 }
 
 /// What is outside: folders and files by the same names, which root alone may read.
-pub(crate) fn build_outside(outside: &Path) {
+fn build_outside(outside: &Path) {
     for file in FILES {
         fs::create_dir_all(outside.join(file).parent().unwrap()).unwrap();
         let text = format!("# Written by kpx-prep\n# {SECRET}\n");
@@ -103,6 +103,17 @@ pub(crate) fn canary(outside: &Path) -> Vec<String> {
     lines
 }
 
+/// The tree and what is outside it, as `command` finds them; the canary of the latter.
+pub(crate) fn prepared(root: &Path, outside: &Path, (command, foreign, folders): (&str, bool, bool)) -> Vec<String> {
+    build(root, foreign, folders);
+    if command == "node remove" {
+        kpx_prep(root, "node install --no-load").output().unwrap();
+    }
+    let _ = fs::remove_dir_all(outside);
+    build_outside(outside);
+    canary(outside)
+}
+
 /// Whether anything below the root holds what only root may read.
 pub(crate) fn leaked(root: &Path) -> bool {
     let files = WalkDir::new(root).into_iter().flatten().filter(|entry| entry.file_type().is_file());
@@ -136,13 +147,7 @@ fn swap(way: &str, prepare: impl Fn(&mut Command) -> &mut Command) {
     for round in 0..ROUNDS {
         for (number, place) in PLACES.iter().enumerate() {
             for (command, foreign, folders) in COMMANDS {
-                build(&root, foreign, folders);
-                if command == "node remove" {
-                    kpx_prep(&root, "node install --no-load").output().unwrap();
-                }
-                let _ = fs::remove_dir_all(&outside);
-                build_outside(&outside);
-                let before = canary(&outside);
+                let before = prepared(&root, &outside, (command, foreign, folders));
                 let exchanged = links(&root, &outside, place, round + number);
                 let stop = AtomicBool::new(false);
                 let (exit, text) = std::thread::scope(|scope| {
