@@ -19,5 +19,6 @@ pub mod kubernetes_version;
 pub mod messages;
 pub mod mode;
 pub mod node;
+pub mod proxy_config;
 pub mod report;
 pub mod yaml;

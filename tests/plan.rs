@@ -11,10 +11,10 @@ use kpx_prep::cluster::daemon_set::ConfigSource;
 use kpx_prep::cluster::facts::Facts;
 use kpx_prep::cluster::flavour::Flavour;
 use kpx_prep::cluster::plan::{Plan, plan};
-use kpx_prep::cluster::proxy_config;
 use kpx_prep::cluster::surroundings::{SeenPod, Surroundings};
 use kpx_prep::cluster::wish::{Goal, Wish};
 use kpx_prep::mode::ProxyMode;
+use kpx_prep::proxy_config;
 use kpx_prep::report::Level;
 
 fn set_config(facts: &mut Facts, text: &str) {
@@ -224,7 +224,16 @@ const CASES: &[Case] = &[
     ("config-unreadable", "ipvs", Level::Error, |facts, _, _| set_config(facts, "mode: \"\"\n")),
     ("config-unreadable", "ipvs", Level::Error, |facts, _, _| set_config(facts, &(text("") + "mode: ipvs\n"))),
     ("config-unreadable", "ipvs", Level::Error, |facts, _, _| {
+        set_config(facts, &format!("apiVersion: v1\nkind: Other\n---\n{}", text("")));
+    }),
+    ("config-field", "ipvs", Level::Error, |facts, _, _| {
         set_config(facts, &(text("") + "metricsBindAddress: 0.0.0.0:1O249\n"));
+    }),
+    ("metrics-port", "ipvs", Level::Warning, |_, around, _| {
+        around.host_network_ports.insert(10249, "monitoring/exporter".to_owned());
+    }),
+    ("metrics-port", "ipvs", Level::Warning, |facts, _, _| {
+        set_config(facts, &(text("") + "metricsBindAddress: 0.0.0.0:10256\n"));
     }),
     ("node-local-dns", "ipvs", Level::Error, |_, around, _| {
         seen(around, "k8s-dns-node-cache", "x/k8s-dns-node-cache:1", &["-localip", "169.254.20.10,10.96.0.10"]);

@@ -1,7 +1,7 @@
 //! kube-proxy's configuration as it is in the cluster: read, judged and edited.
 #![no_main]
 
-use kpx_prep::cluster::proxy_config::{edit, read, target};
+use kpx_prep::proxy_config::{edit, read, target};
 use kpx_prep::yaml::Value;
 use libfuzzer_sys::fuzz_target;
 

@@ -230,7 +230,10 @@ impl Operator for Terminal {
     }
 
     fn confirm<'a>(&'a mut self, plan: &'a Plan, cluster: &'a Connection) -> BoxFuture<'a, anyhow::Result<bool>> {
-        let question = format!("Switch kube-proxy to {} on {}? [y/N] ", plan.to.unwrap_or("?"), cluster.place());
+        let question = match plan.to {
+            Some(mode) => format!("Switch kube-proxy to {mode} on {}? [y/N] ", cluster.place()),
+            None => format!("Put the original configuration back on {}? [y/N] ", cluster.place()),
+        };
         Box::pin(async move { ask(self.yes, &question).await })
     }
 }

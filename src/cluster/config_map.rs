@@ -9,7 +9,7 @@ use sha2::{Digest as _, Sha256};
 use super::api::{is_transient, retried};
 use super::facts::{ConfigFacts, HashAnnotation};
 use super::guard::{Guard, Unwritten};
-use super::proxy_config;
+use crate::proxy_config;
 
 /// kubeadm's annotation (cmd/kubeadm/app/constants, `ComponentConfigHashAnnotationKey`).
 const HASH: &str = "kubeadm.kubernetes.io/component-config.hash";

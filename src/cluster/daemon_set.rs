@@ -54,6 +54,10 @@ pub struct KubeProxy {
     pub config: ConfigSource,
     /// `--proxy-mode`, which kube-proxy ignores beside `--config`.
     pub mode_flag: Option<String>,
+    /// The port of `--metrics-bind-address` or `--metrics-port`, which count without `--config` only.
+    pub metrics_port_flag: Option<u16>,
+    /// Flags beside `--config` that kube-proxy ignores there, without `--proxy-mode`.
+    pub ignored_flags: Vec<String>,
 }
 
 /// What was found.
@@ -124,12 +128,15 @@ fn full_name(daemon_set: &DaemonSet) -> String {
 
 /// The container whose command or image is kube-proxy.
 fn proxy_container(spec: &PodSpec) -> Option<&Container> {
-    spec.containers.iter().find(|container| {
-        let words = words(container);
-        let runs = |name: &str| words.iter().any(|word| word.rsplit('/').next() == Some(name));
-        let repository = image_repository(&container.image);
-        runs("kube-proxy") || repository.starts_with("kube-proxy") || (repository == "hyperkube" && runs("proxy"))
-    })
+    spec.containers.iter().find(|container| runs_kube_proxy(container))
+}
+
+/// Whether a container's command or image is kube-proxy.
+pub fn runs_kube_proxy(container: &Container) -> bool {
+    let words = words(container);
+    let runs = |name: &str| words.iter().any(|word| word.rsplit('/').next() == Some(name));
+    let repository = image_repository(&container.image);
+    runs("kube-proxy") || repository.starts_with("kube-proxy") || (repository == "hyperkube" && runs("proxy"))
 }
 
 /// `kube-proxy-amd64` of `registry:5000/path/kube-proxy-amd64:v1.2.3@sha256:…`.
@@ -167,6 +174,30 @@ fn flag<'a>(words: &[&'a str], name: &str) -> Option<&'a str> {
     value
 }
 
+/// Flags that count beside `--config`, and those of logging by how they begin (`Options.Complete` in
+/// cmd/kube-proxy/app/options.go: the file replaces everything but these).
+const COUNT_BESIDE_CONFIG: [&str; 9] =
+    ["config", "hostname-override", "master", "cleanup", "init-only", "write-config-to", "v", "vmodule", "proxy-mode"];
+const LOGGING: [&str; 8] =
+    ["log", "alsologtostderr", "stderrthreshold", "skip-", "skip_", "one-output", "one_output", "add-dir-header"];
+
+fn ignored(words: &[&str]) -> Vec<String> {
+    let names = words.iter().filter_map(|word| word.strip_prefix("--"));
+    let names = names.map(|word| word.split('=').next().unwrap_or(word).replace('_', "-"));
+    let counts =
+        |name: &str| COUNT_BESIDE_CONFIG.contains(&name) || LOGGING.iter().any(|start| name.starts_with(start));
+    let mut ignored: Vec<_> =
+        names.filter(|name| !name.is_empty() && !counts(name)).map(|name| format!("--{}", foreign(&name))).collect();
+    ignored.dedup();
+    ignored
+}
+
+/// Where kube-proxy without `--config` tells its mode: `--metrics-port` completes an address without a port.
+fn metrics_port(words: &[&str]) -> Option<u16> {
+    let address = flag(words, "metrics-bind-address").and_then(|address| address.rsplit_once(':')?.1.parse().ok());
+    address.or_else(|| flag(words, "metrics-port")?.parse().ok()).filter(|port| *port > 0)
+}
+
 fn describe(daemon_set: &DaemonSet, container: &Container) -> KubeProxy {
     let words = words(container);
     let strategy = &daemon_set.spec.update_strategy;
@@ -185,6 +216,8 @@ fn describe(daemon_set: &DaemonSet, container: &Container) -> KubeProxy {
         max_unavailable: strategy.rolling_update.max_unavailable.clone(),
         config: flag(&words, "config").map_or(ConfigSource::Flags, |path| config_source(template, container, path)),
         mode_flag: flag(&words, "proxy-mode").map(ToOwned::to_owned),
+        metrics_port_flag: metrics_port(&words),
+        ignored_flags: if flag(&words, "config").is_some() { ignored(&words) } else { Vec::new() },
         template: PodSpec {
             node_selector: template.node_selector.clone(),
             affinity: template.affinity.clone(),

@@ -5,6 +5,7 @@ use super::facts::{Facts, HashAnnotation, NodeFacts};
 use super::flavour::replacement;
 use super::helper;
 use crate::mode::{IPVS_TIMELINE, ProxyMode, policy};
+use crate::proxy_config::ProxyConfig;
 use crate::report::{Finding, Level};
 
 /// How a node's kube-proxy compares with the configuration.
@@ -76,6 +77,17 @@ pub fn findings(facts: &Facts) -> Vec<Finding> {
             "remove the flag; only the ConfigMap's mode counts",
         ));
     }
+    if !kube_proxy.ignored_flags.is_empty() {
+        let message = format!(
+            "DaemonSet {}/{} has flags beside --config that kube-proxy ignores: {}",
+            kube_proxy.namespace,
+            kube_proxy.name,
+            few(&kube_proxy.ignored_flags)
+        );
+        let hint =
+            "set them in the ConfigMap; https://kubernetes.io/docs/reference/command-line-tools-reference/kube-proxy/";
+        findings.push(finding(Level::Info, "ignored-flags", message, hint));
+    }
     if let Some(left) = facts.daemon_sets.iter().find(|set| set.name.rsplit('/').next() == Some(helper::manifest::NAME))
     {
         let message = format!(
@@ -131,26 +143,37 @@ fn config_findings(facts: &Facts, findings: &mut Vec<Finding>) {
         return;
     };
     let place = format!("ConfigMap {}/{}, key {}", kube_proxy.namespace, config.name, config.key);
-    let parsed = match (&config.parsed, facts.target()) {
-        (Err(why), _) => {
-            let hint = "mend it by hand: kubectl edit configmap; a new kube-proxy may not start with it; https://kubernetes.io/docs/reference/config-api/kube-proxy-config.v1alpha1/";
+    let parsed = match &config.parsed {
+        Err(why) => {
+            let hint = "fix it by kubectl edit configmap; a new kube-proxy may not start with it; https://kubernetes.io/docs/reference/config-api/kube-proxy-config.v1alpha1/";
             findings.push(finding(Level::Error, "config-unreadable", format!("{place}: {why}"), hint));
             return;
         }
-        (Ok(_), Err(why)) => {
-            let hint = "the next kube-proxy that starts will exit; kpx-prep remediate sets a mode that works";
-            findings.push(finding(Level::Error, "mode-invalid", format!("{place}: {why}"), hint));
-            return;
-        }
-        (Ok(parsed), Ok(_)) => parsed,
+        Ok(parsed) => parsed,
     };
+    if let Err(why) = facts.target() {
+        let hint = "the next kube-proxy that starts will exit; kpx-prep remediate --mode MODE sets a mode that works";
+        findings.push(finding(Level::Error, "mode-invalid", format!("{place}: {why}"), hint));
+    }
+    findings.extend(refused_fields(
+        &place,
+        parsed,
+        facts.minor(),
+        facts.target().unwrap_or(ProxyMode::Iptables),
+        Level::Error,
+    ));
+    if !parsed.unknown.is_empty() {
+        let message = format!("{place}: kube-proxy ignores what it does not know: {}", few(&parsed.unknown));
+        let hint = "https://kubernetes.io/docs/reference/config-api/kube-proxy-config.v1alpha1/";
+        findings.push(finding(Level::Info, "config-unknown-field", message, hint));
+    }
     if parsed.mode.is_empty() {
         let message = format!("{place}: mode is empty, which means iptables up to 1.39 and nftables from 1.40 on");
         findings.push(finding(
             Level::Info,
             "mode-empty",
             message,
-            "an explicit mode survives upgrades: kpx-prep remediate",
+            &format!("an explicit mode survives upgrades: {}", facts.remediate()),
         ));
     }
     if let Ok(target) = facts.target() {
@@ -165,10 +188,11 @@ fn config_findings(facts: &Facts, findings: &mut Vec<Finding>) {
                 ));
             }
             Ok(policy) => {
-                if let Some(gate) = policy.gate.filter(|gate| !parsed.gates.iter().any(|set| set == gate)) {
+                if let Some(gate) = policy.gate.filter(|gate| !parsed.has_gate(gate)) {
                     let message =
                         format!("{place}: Kubernetes 1.{minor} runs {target} only with featureGates: {{{gate}: true}}");
-                    findings.push(finding(Level::Error, "version-policy", message, "kpx-prep remediate sets the gate"));
+                    let hint = format!("{} sets the gate", facts.remediate());
+                    findings.push(finding(Level::Error, "version-policy", message, &hint));
                 } else if target == ProxyMode::Ipvs && minor >= 35 {
                     findings.push(finding(
                         Level::Info,
@@ -193,12 +217,21 @@ fn config_findings(facts: &Facts, findings: &mut Vec<Finding>) {
     }
 }
 
+/// Fields that kube-proxy refuses when it starts in a mode.
+pub fn refused_fields(place: &str, config: &ProxyConfig, minor: u32, mode: ProxyMode, level: Level) -> Option<Finding> {
+    let refused: Vec<_> = config.refused(minor, mode).iter().map(ToString::to_string).collect();
+    let message = format!("{place}: kube-proxy exits with it at its next start: {}", few(&refused));
+    let hint =
+        "fix it by kubectl edit configmap; https://kubernetes.io/docs/reference/config-api/kube-proxy-config.v1alpha1/";
+    (!refused.is_empty()).then(|| finding(level, "config-field", message, hint))
+}
+
 fn node_findings(facts: &Facts, findings: &mut Vec<Finding>) {
     let names = |wanted: &dyn Fn(&NodeFacts) -> bool| {
         facts.proxy_nodes().filter(|node| wanted(node)).map(|node| node.name.clone()).collect::<Vec<_>>()
     };
     let is = |node: &NodeFacts, wanted: State| state(node, facts) == wanted;
-    let rerun = "kpx-prep remediate replaces these pods one by one, and proves each";
+    let rerun = format!("{} replaces these pods one by one, and verifies each", facts.remediate());
     let configured = facts.target().map_or("no valid mode", ProxyMode::name);
     let mut tell = |level, id, nodes: Vec<String>, what: &str, hint: &str| {
         if !nodes.is_empty() {
@@ -206,13 +239,16 @@ fn node_findings(facts: &Facts, findings: &mut Vec<Finding>) {
         }
     };
     let wrong = format!("the configuration says {configured}, kube-proxy runs another mode");
-    tell(Level::Warning, "drift", names(&|node| is(node, State::Wrong)), &wrong, rerun);
+    tell(Level::Warning, "drift", names(&|node| is(node, State::Wrong)), &wrong, &rerun);
     tell(
         Level::Warning,
         "silent-fallback",
         names(&|node| is(node, State::Fallback)),
         "the configuration says ipvs, kube-proxy fell back to iptables without a word",
-        "the kernel modules are missing there: kpx-prep node install, then kpx-prep remediate",
+        &format!(
+            "the kernel modules are missing there: {} prepares the nodes and replaces these pods",
+            facts.remediate()
+        ),
     );
     tell(
         Level::Warning,
@@ -233,7 +269,7 @@ fn node_findings(facts: &Facts, findings: &mut Vec<Finding>) {
         "stale-pods",
         names(&|node| node.pod.as_ref().is_some_and(|pod| facts.is_stale(pod))),
         "kube-proxy is older than the last change of its configuration, and reads it only at its start",
-        rerun,
+        &rerun,
     );
     tell(Level::Warning, "nodes-not-ready", names(&|node| !node.ready), "not ready", "");
     let crashing = |node: &NodeFacts| node.pod.as_ref().is_some_and(|pod| !pod.ready && !pod.deleting);

@@ -5,12 +5,12 @@ use std::collections::BTreeMap;
 use k8s_openapi::ByteString;
 
 use super::backup::Backup;
-use super::daemon_set::KubeProxy;
+use super::daemon_set::{ConfigSource, KubeProxy};
 use super::flavour::Flavour;
 use super::proof::Proof;
-use super::proxy_config::{ProxyConfig, target};
 use crate::messages::Survey;
 use crate::mode::ProxyMode;
+use crate::proxy_config::{METRICS_PORT, ProxyConfig, target};
 use crate::report::foreign::foreign;
 
 /// A cluster as it was observed.
@@ -175,9 +175,29 @@ impl Facts {
     /// # Errors
     /// Why it amounts to nothing.
     pub fn target(&self) -> Result<ProxyMode, String> {
+        if let Some(kube_proxy) = self.kube_proxy.as_ref().filter(|kube_proxy| kube_proxy.config == ConfigSource::Flags)
+        {
+            return target(kube_proxy.mode_flag.as_deref().unwrap_or_default(), self.minor());
+        }
         let config = self.config.as_ref().ok_or("there is no kube-proxy ConfigMap")?;
         let parsed = config.parsed.as_ref().map_err(Clone::clone)?;
         target(&parsed.mode, self.minor())
+    }
+
+    /// Where kube-proxy tells its mode: the port of the configuration, or of its flags where it has none.
+    pub fn metrics_port(&self) -> u16 {
+        let config =
+            self.config.as_ref().and_then(|config| config.parsed.as_ref().ok()).map(|parsed| parsed.metrics_port);
+        let flag = || self.kube_proxy.as_ref().and_then(|kube_proxy| kube_proxy.metrics_port_flag);
+        config.or_else(flag).unwrap_or(METRICS_PORT)
+    }
+
+    /// The command that brings the cluster to its configured mode and to no other.
+    pub fn remediate(&self) -> String {
+        match self.target() {
+            Ok(mode) => format!("kpx-prep remediate --mode {mode}"),
+            Err(_) => "kpx-prep remediate --mode MODE".to_owned(),
+        }
     }
 
     /// Nodes that should run kube-proxy on Linux.

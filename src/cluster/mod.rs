@@ -31,7 +31,6 @@ pub mod pod_objects;
 pub mod pod_watch;
 pub mod progress;
 pub mod proof;
-pub mod proxy_config;
 mod proxy_env;
 pub mod remediate;
 pub mod remediation_report;

@@ -17,9 +17,10 @@ use super::lean::CONFIG_HASH;
 use super::objects::{self, DaemonSet, Node, Service};
 use super::pod_objects::Container;
 use super::proof::{How, Proof, Prover};
-use super::{backup, config_map, proxy_config, scheduling};
+use super::{backup, config_map, scheduling};
 use crate::exit_code::Refusal;
 use crate::mode::ProxyMode;
+use crate::proxy_config;
 use crate::report::foreign::foreign;
 
 /// The label that tells which template revision a pod was made from (`DefaultDaemonSetUniqueLabelKey`).
@@ -221,8 +222,7 @@ pub async fn look_at_hosts(
     questions: &[SocketAddr],
 ) -> anyhow::Result<()> {
     let parsed = |text: &str| proxy_config::read(text).ok();
-    let now = facts.config.as_ref().and_then(|config| config.parsed.as_ref().ok());
-    let port = now.map_or(proxy_config::METRICS_PORT, |config| config.metrics_port);
+    let port = facts.metrics_port();
     let scheduler = parsed(text).and_then(|config| config.scheduler).unwrap_or_else(|| "rr".to_owned());
     let ready = || facts.proxy_nodes().filter(|node| node.ready);
     let nodes: Vec<String> = ready().map(|node| node.name.clone()).collect();
@@ -250,8 +250,7 @@ async fn count_services(client: &kube::Client) -> usize {
 
 async fn prove_nodes(client: &kube::Client, facts: &mut Facts) {
     let Some(kube_proxy) = &facts.kube_proxy else { return };
-    let parsed = facts.config.as_ref().and_then(|config| config.parsed.as_ref().ok());
-    let port = parsed.map_or(proxy_config::METRICS_PORT, |parsed| parsed.metrics_port);
+    let port = facts.metrics_port();
     let prover = Prover::new(client.clone(), &kube_proxy.namespace, &kube_proxy.container, port);
     let mut asked = Vec::new();
     for (index, node) in facts.nodes.iter_mut().enumerate() {

@@ -16,6 +16,8 @@ use crate::report::{Finding, Level};
 pub const NOT_READY: &str = "not ready";
 /// Why a node is left that the operator named.
 const EXCLUDED: &str = "excluded";
+/// Why no node is switched to a configuration that is put back and that no kube-proxy can start with.
+const UNFIT: &str = "keeps the mode that it runs";
 
 /// What will be done.
 #[derive(Clone, Debug, Serialize)]
@@ -97,7 +99,7 @@ impl Plan {
 
     /// The mode that is wanted.
     pub fn mode(&self) -> Option<ProxyMode> {
-        self.target.as_ref().map(|target| target.mode)
+        self.target.as_ref().filter(|target| target.unfit.is_none()).map(|target| target.mode)
     }
 }
 
@@ -127,14 +129,14 @@ pub fn plan(facts: &Facts, around: &Surroundings, wish: &Wish) -> Plan {
     };
     // There is a target only where there is a configuration.
     let Some(config) = &facts.config else { return plan };
-    plan.to = Some(target.mode.name());
+    plan.to = target.unfit.is_none().then_some(target.mode.name());
     plan.edits = target.text != config.text;
     plan.cleans = wish.clean;
     if plan.edits {
         plan.diff = diff(&config.key, &config.text, &target.text);
     }
     order(facts, wish, &target, &mut plan);
-    if target.mode == ProxyMode::Ipvs && !wish.nodes_are_prepared && !plan.is_empty() {
+    if target.mode == ProxyMode::Ipvs && target.unfit.is_none() && !wish.nodes_are_prepared && !plan.is_empty() {
         let wanting = |node: &&NodeFacts| {
             let prepared = node.survey().is_none_or(|host| host.modules.outcome == "already-prepared");
             node.ready && !prepared && !wish.exclude_nodes.contains(&node.name)
@@ -159,7 +161,9 @@ pub fn plan(facts: &Facts, around: &Surroundings, wish: &Wish) -> Plan {
 fn order(facts: &Facts, wish: &Wish, target: &Target, plan: &mut Plan) {
     let mut todo: Vec<&NodeFacts> = Vec::new();
     for node in facts.proxy_nodes() {
-        if is_right(facts, node, wish, target, plan.edits) {
+        if target.unfit.is_some() {
+            plan.left_alone.push(Left { node: node.name.clone(), reason: UNFIT.to_owned() });
+        } else if is_right(facts, node, wish, target, plan.edits) {
             plan.already_right.push(node.name.clone());
             if wish.clean && node.ready && node.survey().is_some_and(|host| !host.leftovers.is_empty()) {
                 plan.to_clean.push(node.name.clone());

@@ -20,7 +20,6 @@ use super::objects::{self, DaemonSet};
 use super::observe::{Scope, look_at_hosts, observe};
 use super::permissions::Names;
 use super::plan::{Plan, plan as make_plan};
-use super::proxy_config;
 use super::remediation_report::{Outcome, RemediationReport};
 use super::run::{Run, rehearse};
 use super::surroundings::{Surroundings, look};
@@ -28,6 +27,7 @@ use super::wish::Wish;
 use super::{api, permissions};
 use crate::exit_code::{Exit, Refusal};
 use crate::mode::ProxyMode;
+use crate::proxy_config;
 use crate::report::say::say;
 use crate::report::{Finding, Level};
 
@@ -215,8 +215,9 @@ impl Job<'_> {
             return Box::pin(self.prepare(operator)).await;
         }
         let prepares = plan.mode() == Some(ProxyMode::Ipvs) && !self.wish.nodes_are_prepared;
-        let looks =
-            !plan.is_blocked() && (!self.options.dry_run || self.wish.look_at_nodes) && (self.wish.clean || prepares);
+        let looks = !plan.is_blocked()
+            && (!self.options.dry_run || self.wish.look_at_nodes)
+            && (self.wish.clean && plan.mode().is_some() || prepares);
         if let (Some(setup), true, Some(target), Some(kube_proxy), Some(lock)) =
             (&self.options.helper, looks, &plan.target, &facts.kube_proxy, &*self.lock)
         {

@@ -156,7 +156,7 @@ impl NodeResult {
 /// The plan, for people.
 pub fn plan_text(facts: Option<&Facts>, plan: &Plan) -> String {
     let mut text = String::new();
-    let (from, to) = (plan.from.unwrap_or("an unreadable configuration"), plan.to.unwrap_or("?"));
+    let (from, to) = (plan.from.unwrap_or("an unreadable configuration"), plan.to.unwrap_or("the original"));
     if let Some((facts, kube_proxy, config)) =
         facts.and_then(|facts| Some((facts, facts.kube_proxy.as_ref()?, facts.config.as_ref()?)))
     {
@@ -219,7 +219,9 @@ pub fn plan_text(facts: Option<&Facts>, plan: &Plan) -> String {
     if plan.cleans && plan.from == Some("ipvs") && plan.to != plan.from {
         steps.push("let connections through ipvs end, then remove its virtual servers and kube-ipvs0".to_owned());
     }
-    steps.push("a failed proof puts the original back and proves the old mode".to_owned());
+    if rest > 0 || plan.canary.is_some() {
+        steps.push("a failed proof puts the original back and proves the old mode".to_owned());
+    }
     for (index, step) in steps.iter().enumerate() {
         text.push_str(&format!("  {}. {step}\n", index + 1));
     }

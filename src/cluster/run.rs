@@ -22,7 +22,6 @@ use super::objects;
 use super::on_nodes;
 use super::plan::Plan;
 use super::progress::Progress;
-use super::proxy_config::{METRICS_PORT, read};
 use super::remediation_report::{NodeOutcome, NodeResult, Outcome, RemediationReport};
 use super::roll::{Roll, RollEnd};
 use super::surroundings::Surroundings;
@@ -30,6 +29,7 @@ use super::switch::Switcher;
 use super::wish::Wish;
 use crate::exit_code::Exit;
 use crate::mode::ProxyMode;
+use crate::proxy_config::{METRICS_PORT, read};
 use crate::report::say::say;
 
 /// A plan that is carried out.
@@ -137,7 +137,12 @@ impl<'a> Run<'a> {
                     config.name
                 ),
             }
-            say(&format!("ConfigMap {}/{}: {} is configured now", kube_proxy.namespace, config.name, target.mode));
+            let now = if target.unfit.is_some() {
+                "the original is back".to_owned()
+            } else {
+                format!("{} is configured now", target.mode)
+            };
+            say(&format!("ConfigMap {}/{}: {now}", kube_proxy.namespace, config.name));
         }
         let nodes: Vec<String> = self.plan.canary.iter().chain(self.plan.batches.iter().flatten()).cloned().collect();
         events
@@ -202,7 +207,15 @@ impl<'a> Run<'a> {
         let count = |outcome| report.nodes.iter().filter(|node| node.outcome == outcome).count();
         let proved = count(NodeOutcome::Proved) + count(NodeOutcome::Already);
         let again = "run the same command again to go on, or kpx-prep remediate --rollback to go back";
+        let unfit = self.plan.target.as_ref().and_then(|target| target.unfit.as_ref());
         let (outcome, message, exit) = match end {
+            RollEnd::Done if let Some(why) = unfit => {
+                let message = format!(
+                    "Done: the original configuration is back byte for byte. It has no mode that kube-proxy can run ({why}), so no kube-proxy was restarted: each keeps the mode that it runs."
+                );
+                events.normal("RemediationDone", message.clone()).await;
+                (Outcome::Done, message, Exit::Done)
+            }
             RollEnd::Done | RollEnd::Failed(..) => {
                 let down = count(NodeOutcome::NotReady);
                 let rest = if down > 0 {

@@ -7,7 +7,7 @@ use kube::ResourceExt as _;
 use kube::api::{Api, ListParams};
 
 use super::api::{self, plain, retried};
-use super::daemon_set::KubeProxy;
+use super::daemon_set::{KubeProxy, runs_kube_proxy as proxy_container};
 use super::flavour::repository;
 use super::objects;
 use super::services::Services;
@@ -25,6 +25,8 @@ pub struct Surroundings {
     pub services: Services,
     /// Pods with host ports, by port and protocol.
     pub host_ports: BTreeMap<(i32, String), String>,
+    /// Pods in the nodes' own network that say which ports they use, by port; kube-proxy's own are not among them.
+    pub host_network_ports: BTreeMap<i32, String>,
     /// One pod of each image that is known to matter, by the image's name; with its environment.
     pub known_images: BTreeMap<String, SeenPod>,
     /// The newest revision of the `DaemonSet`'s template.
@@ -74,6 +76,7 @@ pub async fn look(client: &kube::Client, kube_proxy: &KubeProxy) -> anyhow::Resu
         .map_err(|error| anyhow::anyhow!("listing the pods: {}; nothing was changed", plain(&error)))?;
     seen.host_ports = pods_seen.host_ports;
     seen.known_images = pods_seen.known_images;
+    seen.host_network_ports = pods_seen.host_network_ports;
     seen.newest_revision = newest_revision(client, kube_proxy)
         .await
         .map_err(|error| anyhow::anyhow!("listing the ControllerRevisions: {}; nothing was changed", plain(&error)))?;
@@ -101,6 +104,12 @@ fn add_pod(seen: &mut Surroundings, pod: &objects::Pod) {
         for port in container.ports.iter().filter(|_| !pod.spec.host_network) {
             if let Some(number) = port.host_port {
                 seen.host_ports.entry((number, protocol(port.protocol.as_ref()))).or_insert_with(|| name.clone());
+            }
+        }
+        for port in container.ports.iter().filter(|_| pod.spec.host_network && !proxy_container(container)) {
+            // The API server gives each of them a hostPort (`SetHostNetworkPorts` in pkg/apis/core/v1/defaults.go).
+            if let Some(number) = port.host_port {
+                seen.host_network_ports.entry(number).or_insert_with(|| name.clone());
             }
         }
         let image = repository(&container.image);

@@ -4,13 +4,13 @@ use super::drift::{State, state};
 use super::events::Events;
 use super::helper::work::Cleaner;
 use super::progress::Progress;
-use super::proxy_config::{read, target};
 use super::remediation_report::{NodeOutcome, Outcome, RemediationReport};
 use super::rollback::Rollback;
 use super::run::Run;
 use super::switch::Switcher;
 use crate::exit_code::Exit;
 use crate::mode::ProxyMode;
+use crate::proxy_config::{read, target};
 
 impl Run<'_> {
     /// A node was not proved: back to what stood before, where there is such a thing.
@@ -34,9 +34,11 @@ impl Run<'_> {
             return if timed_out || self.wish.no_rollback { Exit::TimedOut } else { Exit::Failed };
         };
         progress.event(&format!("{why}: rolling back"));
+        // The original goes back whatever it says; pods are replaced only where kube-proxy can start with it.
         let old_mode = read(&original).and_then(|parsed| target(&parsed.mode, self.facts.minor()));
-        let back = match (old_mode, self.config(), self.kube_proxy(), self.target()) {
-            (Ok(old_mode), Ok(config), Ok(kube_proxy), Ok(target)) => {
+        let nodes = old_mode.as_ref().map(|mode| self.to_roll_back(report, *mode)).unwrap_or_default();
+        let back = match (self.config(), self.kube_proxy(), self.target()) {
+            (Ok(config), Ok(kube_proxy), Ok(target)) => {
                 let rollback = Rollback {
                     connection: self.connection,
                     kube_proxy,
@@ -49,16 +51,20 @@ impl Run<'_> {
                     lock: self.lock,
                     progress,
                 };
-                let nodes = self.to_roll_back(report, old_mode);
                 rollback.run(&nodes, &mut report.nodes).await
-            }
-            (Err(error), ..) => {
-                Err(anyhow::anyhow!("the original configuration is unfit: {error}; it was not put back"))
             }
             _ => Err(anyhow::anyhow!("the plan lost its cluster")),
         };
-        match back {
-            Ok(()) => {
+        match (back, old_mode) {
+            (Ok(()), Err(unfit)) => {
+                report.outcome = Outcome::Failed;
+                report.message = format!(
+                    "Failed: {why}. The original configuration is back byte for byte. It has no mode that kube-proxy can run ({unfit}), so no kube-proxy was restarted with it. See kpx-prep status; kpx-prep remediate --mode MODE sets a mode."
+                );
+                events.warning("RemediationFailed", report.message.clone()).await;
+                Exit::Failed
+            }
+            (Ok(()), Ok(_)) => {
                 report.outcome = Outcome::RolledBack;
                 report.message = format!(
                     "Failed and rolled back: {why}. The original configuration is back byte for byte and the old mode proved."
@@ -66,7 +72,7 @@ impl Run<'_> {
                 events.warning("RolledBack", report.message.clone()).await;
                 Exit::RolledBack
             }
-            Err(error) => {
+            (Err(error), _) => {
                 report.outcome = Outcome::Failed;
                 report.message = format!(
                     "Failed: {why}. The way back failed too: {error:#}. See kpx-prep status; kpx-prep remediate --rollback tries again."

@@ -6,10 +6,10 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use super::backup::Backup;
 use super::facts::Facts;
-use super::proxy_config::target;
 use crate::kubeadm::problem::Findings;
 use crate::kubeadm::proxy::RawSettings;
 use crate::mode::ProxyMode;
+use crate::proxy_config::{self, target};
 use crate::yaml::Value;
 
 /// A setting: its path in the `KubeProxyConfiguration`, and its value.
@@ -64,12 +64,14 @@ pub struct Wish {
 /// The configuration that a wish amounts to in a cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Target {
-    /// The mode.
+    /// The mode; where it is unfit, the one that is configured now.
     pub mode: ProxyMode,
     /// The text under the `ConfigMap`'s key.
     pub text: String,
     /// Whether it restores exactly what stood before the last change.
     pub undoes_last: bool,
+    /// Why no kube-proxy can start with it, though it is the original: it is put back, and no pod is replaced.
+    pub unfit: Option<String>,
     /// What the operator should know about it.
     pub warnings: Vec<String>,
 }
@@ -126,16 +128,14 @@ fn edited(settings: &RawSettings, facts: &Facts) -> Result<Target, Vec<Refused>>
         });
         return Err(refused.collect());
     };
-    let edited = super::proxy_config::edit(&config.text, &settings.to_write(&mode));
-    // What is wrong beside the mode (a metricsBindAddress without a port) stops the next kube-proxy as well.
-    let text = edited.and_then(|text| super::proxy_config::read(&text).map(|_| text)).map_err(|why| {
+    let text = proxy_config::edit(&config.text, &settings.to_write(&mode)).map_err(|why| {
         vec![Refused {
             id: "config-unreadable",
             message: format!("ConfigMap {}, key {}: {why}", config.name, config.key),
-            hint: "kpx-prep changes only what it can change exactly; mend this by hand: kubectl edit configmap; https://kubernetes.io/docs/reference/config-api/kube-proxy-config.v1alpha1/",
+            hint: "kpx-prep changes only what it can change exactly; fix it by kubectl edit configmap; https://kubernetes.io/docs/reference/config-api/kube-proxy-config.v1alpha1/",
         }]
     })?;
-    Ok(Target { mode: mode.mode, text, undoes_last: false, warnings: findings.warnings })
+    Ok(Target { mode: mode.mode, text, undoes_last: false, unfit: None, warnings: findings.warnings })
 }
 
 fn restored(name: Option<&str>, force: bool, facts: &Facts) -> Result<Target, Refused> {
@@ -170,14 +170,13 @@ fn restored(name: Option<&str>, force: bool, facts: &Facts) -> Result<Target, Re
             "--force restores the original all the same; the present text is kept as a backup too",
         ));
     }
-    let parsed =
-        super::proxy_config::read(&backup.text).and_then(|parsed| target(&parsed.mode, facts.minor())).map_err(
-            |why| refuse("config-unreadable", format!("backup {}: {why}", backup.name), "choose another by --to"),
-        )?;
+    // Whatever the original says, it is the operator's: it goes back byte for byte.
+    let mode = proxy_config::read(&backup.text).and_then(|parsed| target(&parsed.mode, facts.minor()));
     Ok(Target {
-        mode: parsed,
+        mode: mode.as_ref().copied().unwrap_or_else(|_| facts.target().unwrap_or(ProxyMode::Iptables)),
         text: backup.text.clone(),
         undoes_last: backup.written.as_ref() == Some(&config.text),
+        unfit: mode.err(),
         warnings: Vec::new(),
     })
 }

@@ -12,6 +12,7 @@ mod append;
 mod edit;
 mod error;
 mod place;
+mod resolve;
 mod scalar;
 mod second_reader;
 mod tree;

@@ -67,7 +67,10 @@ impl Cluster {
 pub(crate) fn start(kubeconfig: &Path, command: &str, arguments: &[&str]) -> Run {
     // For figures, the binary that is shipped.
     let program = std::env::var_os("KPX_PREP").unwrap_or_else(|| env!("CARGO_BIN_EXE_kpx-prep").into());
-    let child = Command::new(program)
+    // What runs in the background inherits ignored signals, and those would stay ignored.
+    let child = Command::new("env")
+        .arg("--default-signal=HUP,INT,TERM")
+        .arg(program)
         .env_clear()
         .env("PATH", std::env::var_os("PATH").unwrap_or_default())
         .arg(command)

@@ -8,10 +8,10 @@ use kpx_prep::cluster::facts::{ConfigFacts, Facts, HashAnnotation, NodeFacts, Po
 use kpx_prep::cluster::flavour::Flavour;
 use kpx_prep::cluster::pod_objects::PodSpec;
 use kpx_prep::cluster::proof::{How, Proof};
-use kpx_prep::cluster::proxy_config;
 use kpx_prep::cluster::wish::{Goal, Wish};
 use kpx_prep::kubeadm::proxy::{Given, RawSettings};
 use kpx_prep::mode::ProxyMode;
+use kpx_prep::proxy_config;
 
 /// When the configuration was last changed; pods with a smaller number are older.
 pub(crate) const CHANGED: i64 = 1000;
@@ -69,6 +69,8 @@ pub(crate) fn cluster(mode: &str, effective: ProxyMode) -> Facts {
             max_unavailable: None,
             config: ConfigSource::ConfigMap { name: "kube-proxy".to_owned(), key: "config.conf".to_owned() },
             mode_flag: None,
+            metrics_port_flag: None,
+            ignored_flags: Vec::new(),
         }),
         windows_sets: Vec::new(),
         config: Some(ConfigFacts {

@@ -2,11 +2,13 @@
 
 use super::Question;
 use crate::cluster::daemon_set::ConfigSource;
-use crate::cluster::drift::finding;
+use crate::cluster::drift::{finding, refused_fields};
+use crate::cluster::surroundings::Surroundings;
+use crate::proxy_config::{self, ProxyConfig};
 use crate::report::{Finding, Level};
 
 pub(super) fn check(question: Question, findings: &mut Vec<Finding>) {
-    let Question { facts, around, edits, .. } = question;
+    let Question { facts, around, wish, target, edits } = question;
     let (Some(kube_proxy), Some(config)) = (&facts.kube_proxy, &facts.config) else { return };
     let place = format!("ConfigMap {}/{}", kube_proxy.namespace, config.name);
     if let Some(advice) = facts.flavour.advice() {
@@ -17,6 +19,23 @@ pub(super) fn check(question: Question, findings: &mut Vec<Finding>) {
             if managed { "managed-cluster" } else { "not-kubeadm" },
             advice,
             facts.flavour.link(),
+        ));
+    }
+    if let Ok(parsed) = proxy_config::read(&target.text) {
+        // What is put back goes back whatever it says.
+        let level = if wish.is_restore() { Level::Warning } else { Level::Error };
+        findings.extend(refused_fields(&place, &parsed, facts.minor(), target.mode, level));
+        taken_port(around, &parsed, findings);
+    }
+    if let Some(why) = &target.unfit {
+        let message = format!(
+            "what is put back has no mode that kube-proxy can run ({why}): no kube-proxy is restarted, each keeps the mode that it runs"
+        );
+        findings.push(finding(
+            Level::Warning,
+            "mode-invalid",
+            message,
+            "kpx-prep remediate --mode MODE sets one afterwards",
         ));
     }
     if edits && config.immutable {
@@ -49,5 +68,19 @@ pub(super) fn check(question: Question, findings: &mut Vec<Finding>) {
         );
         let hint = "finish that first: kubectl rollout status, or delete the old pods; https://kubernetes.io/docs/tasks/manage-daemon/update-daemon-set/";
         findings.push(finding(Level::Error, "pending-revision", message, hint));
+    }
+}
+
+/// kube-proxy goes on without a port that somebody else has, and then its mode cannot be asked there.
+fn taken_port(around: &Surroundings, config: &ProxyConfig, findings: &mut Vec<Finding>) {
+    let port = config.metrics_port;
+    let by = around.host_network_ports.get(&i32::from(port)).map(|pod| format!("pod {pod}, in the nodes' network"));
+    let by = by.or_else(|| (port == config.healthz_port).then(|| "healthzBindAddress".to_owned()));
+    if let Some(by) = by {
+        let message = format!(
+            "port {port} of metricsBindAddress is taken by {by}: kube-proxy cannot tell its mode there, and only its log can"
+        );
+        let hint = "set another port in metricsBindAddress; https://kubernetes.io/docs/reference/config-api/kube-proxy-config.v1alpha1/";
+        findings.push(finding(Level::Warning, "metrics-port", message, hint));
     }
 }

@@ -5,10 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::Question;
 use crate::cluster::drift::{few, finding};
 use crate::cluster::facts::{Facts, NodeFacts};
-use crate::cluster::proxy_config;
 use crate::kubeadm::cidr::Cidr;
 use crate::messages::Survey;
 use crate::mode::ProxyMode;
+use crate::proxy_config;
 use crate::report::{Finding, Level};
 
 /// The API server's default `--service-node-port-range`.
@@ -57,8 +57,11 @@ pub fn of_status(facts: &Facts) -> Vec<Finding> {
         let names: Vec<_> = not_yet.map(|(name, _)| name.to_owned()).collect();
         if !names.is_empty() {
             let message = format!("{}: not prepared for ipvs, now or at the next boot", few(&names));
-            let hint = "kpx-prep remediate prepares them, on one host kpx-prep node install; https://github.com/kubernetes/kubernetes/blob/master/pkg/proxy/ipvs/README.md#prerequisite";
-            findings.push(finding(Level::Warning, "node-modules", message, hint));
+            let hint = format!(
+                "{} prepares them, on one host kpx-prep node install; https://github.com/kubernetes/kubernetes/blob/master/pkg/proxy/ipvs/README.md#prerequisite",
+                facts.remediate()
+            );
+            findings.push(finding(Level::Warning, "node-modules", message, &hint));
         }
     }
     findings.extend(leftovers(facts, false));
@@ -79,8 +82,11 @@ fn leftovers(facts: &Facts, cleaned: bool) -> Vec<Finding> {
             few(&left),
             if cleaned { "; they are removed" } else { "" }
         );
-        let hint = "kpx-prep remediate removes them, on one host kpx-prep node clean; stale rules reject traffic: https://github.com/kubernetes/kubernetes/issues/102314";
-        findings.push(finding(if cleaned { Level::Info } else { Level::Warning }, "leftovers", message, hint));
+        let hint = format!(
+            "{} removes them, on one host kpx-prep node clean; stale rules reject traffic: https://github.com/kubernetes/kubernetes/issues/102314",
+            facts.remediate()
+        );
+        findings.push(finding(if cleaned { Level::Info } else { Level::Warning }, "leftovers", message, &hint));
     }
     let suspicious = with(|survey| survey.suspicious.len());
     if !suspicious.is_empty() {
@@ -170,7 +176,7 @@ fn foreign_servers(question: Question, nodes: &[&NodeFacts], findings: &mut Vec<
     }
     let config = proxy_config::read(&target.text).ok();
     let given: Vec<String> = config.map(|config| config.exclude_cidrs).unwrap_or_default();
-    let ranges: Vec<Cidr> = given.iter().filter_map(|cidr| cidr.parse().ok()).collect();
+    let ranges: Vec<Cidr> = given.iter().filter_map(|cidr| Cidr::around(cidr).ok()).collect();
     let protects = target.mode == ProxyMode::Ipvs;
     let (mut on, mut servers, mut cidrs) = (Vec::new(), BTreeSet::new(), BTreeSet::new());
     for (name, survey) in surveys(nodes.iter().copied()) {
@@ -244,7 +250,7 @@ fn network(question: Question, nodes: &[&NodeFacts], findings: &mut Vec<Finding>
         "iptables-variant",
         which(&|survey| survey.both_iptables),
         "rules of kube-proxy are in both variants of iptables, legacy and nft; only one is kept up to date",
-        "kpx-prep remediate cleans both; https://github.com/kubernetes-sigs/iptables-wrappers",
+        "this run cleans both, unless --no-clean; https://github.com/kubernetes-sigs/iptables-wrappers",
     );
     match target.mode {
         ProxyMode::Ipvs => {

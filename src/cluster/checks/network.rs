@@ -2,9 +2,9 @@
 
 use super::Question;
 use crate::cluster::drift::{few, finding};
-use crate::cluster::proxy_config::{self, ProxyConfig};
 use crate::cluster::surroundings::{SeenPod, Surroundings};
 use crate::mode::ProxyMode;
+use crate::proxy_config::{self, ProxyConfig};
 use crate::report::{Finding, Level};
 
 pub(super) fn check(question: Question, findings: &mut Vec<Finding>) {

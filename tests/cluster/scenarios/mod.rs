@@ -12,6 +12,7 @@ mod kubectl;
 mod locks;
 mod long_commands;
 mod meanwhile;
+mod real_kube_proxy;
 mod rights;
 mod rolls;
 mod status;
@@ -33,6 +34,7 @@ pub(crate) fn all() -> Vec<Trial> {
         blocked::trials(),
         configs::trials(),
         meanwhile::trials(),
+        real_kube_proxy::trials(),
         locks::trials(),
         long_commands::trials(),
         rights::trials(),

@@ -1,0 +1,77 @@
+//! `metricsBindAddress` and `healthzBindAddress`: an IP address, with or without a port.
+
+use std::net::IpAddr;
+
+/// kube-proxy's default metrics port (`ProxyStatusPort` in pkg/cluster/ports/ports.go).
+pub const METRICS_PORT: u16 = 10249;
+/// kube-proxy's default health port (`ProxyHealthzPort` in pkg/cluster/ports/ports.go).
+pub const HEALTHZ_PORT: u16 = 10256;
+
+/// The port of such an address: kube-proxy appends `default` to an address without one (`AppendPortIfNeeded` in
+/// pkg/proxy/util) and then demands IP:port (`validateHostPort` in pkg/proxy/apis/config/validation).
+///
+/// # Errors
+/// Why kube-proxy does not take it.
+pub(super) fn port(text: &str, default: u16) -> Result<u16, String> {
+    if is_ip(text) {
+        return Ok(default);
+    }
+    let not_an_address =
+        || format!("{text:?} is not IP:port; write for example 0.0.0.0:{default} or \"[::]:{default}\"");
+    let (host, port) = split(text).ok_or_else(not_an_address)?;
+    if !is_ip(host) {
+        return Err(format!("{text:?}: {host:?} is not an IP address, and kube-proxy takes no host name here"));
+    }
+    let digits = port.strip_prefix('+').unwrap_or(port);
+    let number = Some(digits).filter(|digits| !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit()));
+    // As Go's Atoi: leading zeros are fine.
+    let number = number.and_then(|digits| digits.trim_start_matches('0').parse::<u16>().ok());
+    number.filter(|port| *port > 0).ok_or_else(|| format!("{text:?}: {port:?} is not a port from 1 to 65535"))
+}
+
+/// Go's `net.SplitHostPort`.
+fn split(text: &str) -> Option<(&str, &str)> {
+    if let Some(rest) = text.strip_prefix('[') {
+        let (host, port) = rest.split_once("]:")?;
+        return (!host.contains(['[', ']']) && !port.contains([':', '[', ']'])).then_some((host, port));
+    }
+    let (host, port) = text.rsplit_once(':')?;
+    (!host.contains([':', '[', ']']) && !port.contains(['[', ']'])).then_some((host, port))
+}
+
+/// As Go's `net.ParseIP`, which knows no zones and, since Go 1.17, no leading zeros.
+pub(super) fn is_ip(text: &str) -> bool {
+    text.parse::<IpAddr>().is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn as_kube_proxy_takes_them() {
+        // Each tried with kube-proxy 1.20.2, by --write-config-to.
+        for (text, expected) in [
+            ("0.0.0.0", Some(10249)),
+            ("::", Some(10249)),
+            ("::1", Some(10249)),
+            ("127.0.0.1:1", Some(1)),
+            ("127.0.0.1:010249", Some(10249)),
+            ("[::]:9000", Some(9000)),
+            ("[::1]", None),
+            ("localhost", None),
+            ("localhost:10249", None),
+            (":10249", None),
+            ("127.0.0.1:0", None),
+            ("127.0.0.1:http", None),
+            ("127.0.0.1:", None),
+            ("127.0.0.1:65536", None),
+            ("127.000.0.1", None),
+            ("fe80::1%eth0", None),
+            ("[fe80::1%eth0]:10249", None),
+            ("[::]:1:2", None),
+        ] {
+            assert_eq!(port(text, METRICS_PORT).ok(), expected, "{text}");
+        }
+    }
+}

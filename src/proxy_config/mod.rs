@@ -1,0 +1,148 @@
+//! The `KubeProxyConfiguration` that kube-proxy reads by `--config`: what it says to kube-proxy, and changing it without
+//! touching another byte.
+//!
+//! It is read as kube-proxy reads it, each field for itself: one that kube-proxy cannot take is a [`Problem`] and gets
+//! its default here, so that whoever needs another field still has it.
+
+mod address;
+mod fields;
+mod values;
+
+use serde_json::Value as Json;
+
+use crate::mode::ProxyMode;
+use crate::yaml::{Document, Value, parse, set};
+
+pub use address::{HEALTHZ_PORT, METRICS_PORT};
+pub use fields::{FIELDS, Field, Kind};
+
+/// The only version that there is, in every Kubernetes up to 1.37.
+const API_VERSION: &str = "kubeproxy.config.k8s.io/v1alpha1";
+
+/// A field that kube-proxy does not take: it exits at its next start.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// The field, such as `ipvs.strictARP`.
+    pub field: String,
+    /// What is wrong with it.
+    pub message: String,
+}
+
+impl std::fmt::Display for Problem {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}: {}", self.field, self.message)
+    }
+}
+
+/// What a `KubeProxyConfiguration` says, as far as kpx-prep asks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProxyConfig {
+    /// `mode` as it is written; empty if it is missing, null, empty or no text.
+    pub mode: String,
+    /// The port of `metricsBindAddress`; kube-proxy's default if it cannot be read.
+    pub metrics_port: u16,
+    /// The port of `healthzBindAddress`; kube-proxy's default if it cannot be read.
+    pub healthz_port: u16,
+    /// `ipvs.strictARP`
+    pub strict_arp: bool,
+    /// `ipvs.scheduler`, if any.
+    pub scheduler: Option<String>,
+    /// `ipvs.excludeCIDRs`
+    pub exclude_cidrs: Vec<String>,
+    /// `ipvs.tcpTimeout`, if it is more than zero.
+    pub tcp_timeout: Option<String>,
+    /// Feature gates, in the order in which they are written.
+    pub gates: Vec<(String, bool)>,
+    /// Fields that no kube-proxy knows and all ignore, in dotted form.
+    pub unknown: Vec<String>,
+    /// The document as kube-proxy reads it.
+    json: Json,
+}
+
+impl ProxyConfig {
+    /// Every field that kube-proxy 1.`minor` refuses when it starts in `mode`, by its type or its value.
+    pub fn refused(&self, minor: u32, mode: ProxyMode) -> Vec<Problem> {
+        let mut refused = fields::check(&self.json, minor);
+        // kube-proxy looks at the values once it has decoded them all.
+        if refused.is_empty() {
+            refused = values::check(&self.json, minor, mode);
+        }
+        refused
+    }
+
+    /// Whether a feature gate is set to `true`.
+    pub fn has_gate(&self, name: &str) -> bool {
+        self.gates.iter().any(|(gate, on)| gate == name && *on)
+    }
+}
+
+/// Reads the `KubeProxyConfiguration` of a text: of its first document, the only one that kube-proxy reads.
+///
+/// # Errors
+/// Why kube-proxy finds no `KubeProxyConfiguration` in it.
+pub fn read(text: &str) -> Result<ProxyConfig, String> {
+    let documents = parse(text).map_err(|error| error.to_string())?;
+    let json = first(&documents)?.resolve()?;
+    let said = |key: &str| json.get(key).and_then(Json::as_str).unwrap_or_default();
+    if said("kind") != "KubeProxyConfiguration" {
+        let elsewhere = documents.iter().skip(1).any(|document| {
+            document.resolve().is_ok_and(|json| json["kind"].as_str() == Some("KubeProxyConfiguration"))
+        });
+        return Err(if elsewhere {
+            "kube-proxy reads the first document only, and the KubeProxyConfiguration is not the first".to_owned()
+        } else {
+            "it holds no document of kind KubeProxyConfiguration".to_owned()
+        });
+    }
+    if said("apiVersion") != API_VERSION {
+        return Err(format!("its apiVersion is {:?}, and kube-proxy knows {API_VERSION} only", said("apiVersion")));
+    }
+    let unknown = fields::unknown(&json);
+    let at = |path: &[&str]| path.iter().try_fold(&json, |value, key| value.get(key));
+    let text = |path: &[&str]| at(path).and_then(Json::as_str).filter(|text| !text.is_empty()).map(ToOwned::to_owned);
+    let port =
+        |path: &str, default| text(&[path]).and_then(|text| address::port(&text, default).ok()).unwrap_or(default);
+    let cidrs = at(&["ipvs", "excludeCIDRs"]).and_then(Json::as_array).into_iter().flatten();
+    let gates = at(&["featureGates"]).and_then(Json::as_object).into_iter().flatten();
+    Ok(ProxyConfig {
+        mode: text(&["mode"]).unwrap_or_default(),
+        metrics_port: port("metricsBindAddress", METRICS_PORT),
+        healthz_port: port("healthzBindAddress", HEALTHZ_PORT),
+        strict_arp: at(&["ipvs", "strictARP"]).and_then(Json::as_bool).unwrap_or_default(),
+        scheduler: text(&["ipvs", "scheduler"]),
+        exclude_cidrs: cidrs.filter_map(|cidr| cidr.as_str().map(ToOwned::to_owned)).collect(),
+        tcp_timeout: text(&["ipvs", "tcpTimeout"])
+            .filter(|timeout| values::duration(timeout).is_ok_and(|nanoseconds| nanoseconds > 0)),
+        gates: gates.map(|(gate, on)| (gate.clone(), on.as_bool().unwrap_or_default())).collect(),
+        unknown,
+        json,
+    })
+}
+
+/// The text with these settings; every other byte as before, settings that are right already untouched.
+///
+/// # Errors
+/// Which setting cannot be changed, and why.
+pub fn edit(text: &str, settings: &[(Vec<&str>, Value)]) -> Result<String, String> {
+    read(text)?;
+    settings.iter().try_fold(text.to_owned(), |text, (path, value)| {
+        set(&text, 0, path, value).map_err(|error| format!("{}: {error}", path.join(".")))
+    })
+}
+
+fn first(documents: &[Document]) -> Result<&Document, String> {
+    documents.first().ok_or_else(|| "it is empty".to_owned())
+}
+
+/// The mode that kube-proxy 1.`minor` makes of a configured one: an empty mode is iptables, from 1.40 on nftables
+/// (KEP-5343).
+///
+/// # Errors
+/// If no kube-proxy starts with it.
+pub fn target(mode: &str, minor: u32) -> Result<ProxyMode, String> {
+    match mode {
+        "" if minor >= 40 => Ok(ProxyMode::Nftables),
+        "" => Ok(ProxyMode::Iptables),
+        mode => mode.parse().map_err(|error| format!("mode {mode:?}: {error}")),
+    }
+}
