@@ -40,10 +40,10 @@ const CHANGES: [Change; 6] = [
     }),
     ("node-modules", |facts| {
         let mut survey = survey();
-        survey.modules.outcome = "would-prepare".to_owned();
+        "would-prepare".clone_into(&mut survey.modules.outcome);
         facts.nodes[1].host = Some(Ok(survey));
     }),
-    ("version-policy", |facts| facts.kube_proxy.as_mut().unwrap().image = "kube-proxy:v1.40.0".to_owned()),
+    ("version-policy", |facts| "kube-proxy:v1.40.0".clone_into(&mut facts.kube_proxy.as_mut().unwrap().image)),
 ];
 
 fn survey() -> Survey {

@@ -19,10 +19,11 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::ResourceExt as _;
 use kube::api::{Api, DeleteParams, PostParams, Preconditions};
 use tokio::sync::Mutex;
-use tokio::task::JoinHandle;
 
 use super::api::{code, get, is_transient, plain, retried};
 use super::lease::{NAME, fresh, identity, seconds};
+pub use super::lock_renewal::Lost;
+use super::lock_renewal::{Held, Renewal};
 use crate::boot_clock::BootInstant;
 use crate::exit_code::Refusal;
 use crate::report::say::{say, still_waiting};
@@ -34,47 +35,9 @@ const LONGEST: Duration = Duration::from_secs(300);
 /// Between two tries of renewing.
 const PAUSE: Duration = Duration::from_millis(500);
 
-/// The lock was lost: nothing more may be changed.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the lock was lost: {0}")]
-pub struct Lost(String);
-
 /// A lock that is held until it is released or lost.
 #[derive(Clone)]
-pub struct Lock(Arc<Shared>);
-
-struct Shared {
-    api: Api<Lease>,
-    /// namespace/name
-    place: String,
-    holder: String,
-    uid: String,
-    duration: Duration,
-    /// When the last renewal that succeeded was sent.
-    renewed: std::sync::Mutex<BootInstant>,
-    /// The Lease's resourceVersion after it. Held while it is renewed.
-    version: Mutex<String>,
-    lost: OnceLock<Lost>,
-    renewal: OnceLock<JoinHandle<()>>,
-    /// Whether another run held it when this one came.
-    contended: bool,
-}
-
-/// What one try of renewing came to.
-enum Renewal {
-    Done,
-    Lost(String),
-    /// No answer, or none that tells.
-    Unknown(String),
-}
-
-impl Drop for Shared {
-    fn drop(&mut self) {
-        if let Some(renewal) = self.renewal.get() {
-            renewal.abort();
-        }
-    }
-}
+pub struct Lock(Arc<Held>);
 
 impl Lock {
     /// Takes the lock; waits one lease duration where another run seems to hold it.
@@ -146,7 +109,7 @@ impl Lock {
                 }
                 result => result.with_context(doing)?,
             };
-            let shared = Shared {
+            let held = Held {
                 api,
                 place,
                 holder,
@@ -158,9 +121,9 @@ impl Lock {
                 renewal: OnceLock::new(),
                 contended: watched.is_some(),
             };
-            let lock = Self(Arc::new(shared));
-            lock.keep_renewing();
-            return Ok(lock);
+            let held = Arc::new(held);
+            held.keep_renewing();
+            return Ok(Self(held));
         }
     }
 
@@ -175,21 +138,21 @@ impl Lock {
     /// # Errors
     /// [`Lost`], from now on: another run holds it, or the API server did not answer in time.
     pub async fn ask(&self) -> Result<(), Lost> {
-        let shared = &self.0;
-        if shared.is_fresh()? {
+        let held = &self.0;
+        if held.is_fresh()? {
             return Ok(());
         }
-        let mut version = shared.version.lock().await;
+        let mut version = held.version.lock().await;
         let from = BootInstant::now();
         loop {
             // By now another caller may have renewed it.
-            if shared.is_fresh()? {
+            if held.is_fresh()? {
                 return Ok(());
             }
-            match shared.renew(&mut version).await {
+            match held.renew(&mut version).await {
                 Renewal::Done => {}
                 Renewal::Unknown(_) if from.elapsed() < PATIENCE => tokio::time::sleep(PAUSE).await,
-                Renewal::Lost(why) | Renewal::Unknown(why) => return Err(shared.lose(why)),
+                Renewal::Lost(why) | Renewal::Unknown(why) => return Err(held.lose(why)),
             }
         }
     }
@@ -227,21 +190,20 @@ impl Lock {
 
     /// Gives the lock back, so that the next run need not wait. A failure costs the next run one lease duration.
     pub async fn release(self) {
-        let shared = &self.0;
-        if let Some(renewal) = shared.renewal.get() {
+        let held = &self.0;
+        if let Some(renewal) = held.renewal.get() {
             renewal.abort();
         }
         // Waits for a renewal that is under way.
-        let mut version = shared.version.lock().await;
-        if shared.lost.get().is_some() {
+        let mut version = held.version.lock().await;
+        if held.lost.get().is_some() {
             return;
         }
         // A renewal that was broken off may have been stored: then the version is a newer one.
         for _ in 0..3 {
-            let preconditions =
-                Preconditions { uid: Some(shared.uid.clone()), resource_version: Some(version.clone()) };
+            let preconditions = Preconditions { uid: Some(held.uid.clone()), resource_version: Some(version.clone()) };
             let params = DeleteParams::default().preconditions(preconditions);
-            match retried(|| shared.api.delete(NAME, &params)).await {
+            match retried(|| held.api.delete(NAME, &params)).await {
                 Err(error) if code(&error) == Some(409) => {}
                 Err(error) if code(&error) != Some(404) => {
                     tracing::debug!("releasing the lock: {}", plain(&error));
@@ -249,92 +211,13 @@ impl Lock {
                 }
                 _ => break,
             }
-            match get(&shared.api, NAME).await {
-                Ok(Some(lease)) if shared.is_held(&lease) => {
+            match get(&held.api, NAME).await {
+                Ok(Some(lease)) if held.is_held(&lease) => {
                     *version = lease.resource_version().unwrap_or_default();
                 }
                 _ => break,
             }
         }
-        shared.lose("it was released".to_owned());
-    }
-
-    /// Renews it at each third of its time.
-    fn keep_renewing(&self) {
-        let shared = Arc::downgrade(&self.0);
-        let pause = self.0.duration / 3;
-        let renewal = tokio::spawn(async move {
-            loop {
-                tokio::time::sleep(pause).await;
-                let Some(shared) = shared.upgrade() else { return };
-                let mut version = shared.version.lock().await;
-                match tokio::time::timeout(pause, shared.renew(&mut version)).await {
-                    Ok(Renewal::Done) => {}
-                    Ok(Renewal::Lost(why)) => {
-                        shared.lose(why);
-                        return;
-                    }
-                    // What has to be known is asked again before the next write.
-                    Ok(Renewal::Unknown(why)) => tracing::debug!("renewing the lock: {why}"),
-                    Err(_) => tracing::debug!("renewing the lock: no answer"),
-                }
-            }
-        });
-        // It is set once, by the function that made it.
-        let _ = self.0.renewal.set(renewal);
-    }
-}
-
-impl Shared {
-    /// Whether it was renewed so lately that it may be used.
-    fn is_fresh(&self) -> Result<bool, Lost> {
-        match self.lost.get() {
-            Some(lost) => Err(lost.clone()),
-            None => Ok(self.renewed().elapsed() < self.duration * 2 / 3),
-        }
-    }
-
-    fn renewed(&self) -> std::sync::MutexGuard<'_, BootInstant> {
-        self.renewed.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
-    }
-
-    /// One try.
-    async fn renew(&self, version: &mut String) -> Renewal {
-        let at = BootInstant::now();
-        let mut lease = fresh(&self.holder, self.duration);
-        lease.metadata.resource_version = Some(version.clone());
-        lease.metadata.uid = Some(self.uid.clone());
-        match self.api.replace(NAME, &PostParams::default(), &lease).await {
-            Ok(lease) => {
-                *version = lease.resource_version().unwrap_or_default();
-                *self.renewed() = at;
-                return Renewal::Done;
-            }
-            Err(error) if matches!(code(&error), Some(404 | 409 | 422)) => {}
-            Err(error) => return Renewal::Unknown(format!("renewing Lease {}: {}", self.place, plain(&error))),
-        }
-        // Changed since: by another run, or by a renewal of this one whose answer was lost. As the holder's name is of one
-        // run only, its name there means that no other run has had the lock.
-        match self.api.get_opt(NAME).await {
-            Ok(Some(lease)) if self.is_held(&lease) => {
-                *version = lease.resource_version().unwrap_or_default();
-                Renewal::Unknown(format!("Lease {} changes all the time", self.place))
-            }
-            Ok(Some(lease)) => {
-                let other = lease.spec.and_then(|spec| spec.holder_identity).unwrap_or_default();
-                Renewal::Lost(format!("{other} has taken over Lease {}", self.place))
-            }
-            Ok(None) => Renewal::Lost(format!("Lease {} is gone: another run took it over and has ended", self.place)),
-            Err(error) => Renewal::Unknown(format!("reading Lease {}: {}", self.place, plain(&error))),
-        }
-    }
-
-    fn is_held(&self, lease: &Lease) -> bool {
-        let holder = lease.spec.as_ref().and_then(|spec| spec.holder_identity.as_ref());
-        holder == Some(&self.holder) && lease.uid().as_ref() == Some(&self.uid)
-    }
-
-    fn lose(&self, why: String) -> Lost {
-        self.lost.get_or_init(|| Lost(why)).clone()
+        held.lose("it was released".to_owned());
     }
 }

@@ -5,26 +5,20 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use futures::future::BoxFuture;
-use kube::api::{Api, ListParams};
 
-use super::api::plain;
 use super::client::Connection;
-use super::daemon_set::find;
-use super::drift::finding;
 use super::facts::Facts;
 use super::helper::manifest::Setup;
 use super::helper::{self, Helper, Must};
 use super::interrupt::Interrupt;
 use super::lock::{Lock, Lost};
-use super::objects::{self, DaemonSet};
 use super::observe::{Scope, look_at_hosts, observe};
-use super::permissions::Names;
 use super::plan::{Plan, plan as make_plan};
 use super::remediation_report::{Outcome, RemediationReport};
+use super::rights::{names, rights};
 use super::run::{Run, rehearse};
 use super::surroundings::{Surroundings, look};
 use super::wish::Wish;
-use super::{api, permissions};
 use crate::exit_code::{Exit, Refusal};
 use crate::mode::ProxyMode;
 use crate::proxy_config;
@@ -261,7 +255,8 @@ impl Job<'_> {
     /// What the rights say, and the cluster if they suffice to look at it.
     async fn observe(&self) -> anyhow::Result<(Vec<Finding>, Option<(Facts, Surroundings)>)> {
         let client = &self.connection.client;
-        let rights = self.rights(&self.names().await?).await?;
+        let names = names(self.connection, self.scope).await?;
+        let rights = rights(client, &names, self.options.helper.is_some(), self.wish).await?;
         if rights.iter().any(|check| check.level == Level::Error) {
             return Ok((rights, None));
         }
@@ -271,48 +266,5 @@ impl Job<'_> {
             None => Surroundings::default(),
         };
         Ok((rights, Some((facts, around))))
-    }
-
-    /// What kube-proxy is called, as far as the rights to look go.
-    async fn names(&self) -> anyhow::Result<Names> {
-        let (connection, scope) = (self.connection, self.scope);
-        let sets = Api::all_with(connection.client.clone(), &objects::daemon_sets());
-        let found = match api::list(&sets, &ListParams::default(), |set: DaemonSet| set).await {
-            Ok(sets) => find(&sets, scope.namespace.as_deref(), scope.daemon_set.as_deref())
-                .ok()
-                .and_then(|found| found.kube_proxy),
-            Err(error) if api::code(&error) == Some(403) => None,
-            Err(error) => {
-                anyhow::bail!("listing the DaemonSets of {}: {}; nothing was changed", connection.server, plain(&error))
-            }
-        };
-        let or = |named: &Option<String>, usual: &str| named.clone().unwrap_or_else(|| usual.to_owned());
-        Ok(found.map_or_else(
-            || Names {
-                namespace: or(&scope.namespace, "kube-system"),
-                daemon_set: or(&scope.daemon_set, "kube-proxy"),
-            },
-            |found| Names { namespace: found.namespace, daemon_set: found.name },
-        ))
-    }
-
-    /// What this user may not do, and what the namespace forbids.
-    async fn rights(&self, names: &Names) -> anyhow::Result<Vec<Finding>> {
-        let client = &self.connection.client;
-        let with_helper = self.options.helper.is_some();
-        let missing = permissions::missing(client, names, with_helper).await.map_err(|error| {
-            anyhow::anyhow!("asking which rights this user has: {}; nothing was changed", plain(&error))
-        })?;
-        let mut checks = Vec::new();
-        if !missing.is_empty() {
-            let hint = "kubeadm/remediate-rbac.yaml grants exactly what is needed; https://kubernetes.io/docs/reference/access-authn-authz/rbac/";
-            let message = format!("this user may not: {}", missing.join(", "));
-            checks.push(finding(Level::Error, "permissions", message, hint));
-        } else if with_helper && let Some(forbids) = permissions::pod_security(client, &names.namespace).await {
-            let hint = "the node helper uses the host's network, files and modules, as kube-proxy does: label the namespace pod-security.kubernetes.io/enforce=privileged; https://kubernetes.io/docs/concepts/security/pod-security-admission/";
-            checks.push(finding(Level::Error, "pod-security", forbids, hint));
-        }
-        super::checks::soften(&mut checks, self.wish);
-        Ok(checks)
     }
 }

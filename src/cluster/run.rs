@@ -45,6 +45,14 @@ pub(super) struct Run<'a> {
     pub(super) lock: &'a Lock,
 }
 
+/// What was written before any pod is replaced.
+struct Written {
+    /// The backup that keeps what stood before.
+    kept: Option<String>,
+    /// When the configuration was last changed, in seconds since 1970.
+    changed: Option<i64>,
+}
+
 /// Every kind of write of a plan once, with `dryRun=All`.
 ///
 /// # Errors
@@ -113,37 +121,7 @@ impl<'a> Run<'a> {
             return Ok(Some((RemediationReport::new(self.plan, Outcome::Interrupted, message), Exit::Interrupted)));
         }
         let maps = self.maps()?;
-        let mut kept = None;
-        let mut changed = config.changed;
-        if self.lock.was_contended() && !self.plan.edits {
-            match touch(&maps, config, guard).await {
-                Ok(()) => {}
-                Err(WriteError::Conflict) => return Ok(None),
-                Err(WriteError::Failed(error)) => anyhow::bail!(
-                    "taking over ConfigMap {}/{}: {error}; run again to see its state and go on",
-                    kube_proxy.namespace,
-                    config.name
-                ),
-            }
-        }
-        if self.plan.edits {
-            kept = Some(backup::keep(&maps, config, &target.text, guard).await?);
-            match write(&maps, config, &target.text, guard).await {
-                Ok(time) => changed = time,
-                Err(WriteError::Conflict) => return Ok(None),
-                Err(WriteError::Failed(error)) => anyhow::bail!(
-                    "changing ConfigMap {}/{}: {error}; run again to see its state and go on",
-                    kube_proxy.namespace,
-                    config.name
-                ),
-            }
-            let now = if target.unfit.is_some() {
-                "the original is back".to_owned()
-            } else {
-                format!("{} is configured now", target.mode)
-            };
-            say(&format!("ConfigMap {}/{}: {now}", kube_proxy.namespace, config.name));
-        }
+        let Some(Written { kept, changed }) = self.write(&maps, guard).await? else { return Ok(None) };
         let nodes: Vec<String> = self.plan.canary.iter().chain(self.plan.batches.iter().flatten()).cloned().collect();
         events
             .normal("RemediationStarted", format!("switching kube-proxy to {} on {} node(s)", target.mode, nodes.len()))
@@ -173,7 +151,11 @@ impl<'a> Run<'a> {
         };
         let mut report = RemediationReport::new(self.plan, Outcome::Done, "");
         report.backup = kept;
-        let end = roll.run(nodes.clone(), &mut report.nodes).await;
+        // No pod is replaced for what no kube-proxy can start with.
+        let end = match target.unfit {
+            Some(_) => RollEnd::Done,
+            None => roll.run(nodes.clone(), &mut report.nodes).await,
+        };
         for name in &nodes {
             if !report.nodes.iter().any(|node| node.name == *name) {
                 report.nodes.push(NodeResult::new(name, NodeOutcome::NotReached));
@@ -199,6 +181,43 @@ impl<'a> Run<'a> {
             backup::prune(&maps, &config.name, &config.key, report.backup.as_deref(), guard).await;
         }
         Ok(Some((report, exit)))
+    }
+
+    /// Keeps the original and writes the configuration, as far as the plan says so. Nothing if somebody else wrote it meanwhile.
+    async fn write(&self, maps: &Api<ConfigMap>, guard: Guard<'_>) -> anyhow::Result<Option<Written>> {
+        let (kube_proxy, config, target) = (self.kube_proxy()?, self.config()?, self.target()?);
+        let mut kept = None;
+        let mut changed = config.changed;
+        if self.lock.was_contended() && !self.plan.edits {
+            match touch(maps, config, guard).await {
+                Ok(()) => {}
+                Err(WriteError::Conflict) => return Ok(None),
+                Err(WriteError::Failed(error)) => anyhow::bail!(
+                    "taking over ConfigMap {}/{}: {error}; run again to see its state and go on",
+                    kube_proxy.namespace,
+                    config.name
+                ),
+            }
+        }
+        if self.plan.edits {
+            kept = Some(backup::keep(maps, config, &target.text, guard).await?);
+            match write(maps, config, &target.text, guard).await {
+                Ok(time) => changed = time,
+                Err(WriteError::Conflict) => return Ok(None),
+                Err(WriteError::Failed(error)) => anyhow::bail!(
+                    "changing ConfigMap {}/{}: {error}; run again to see its state and go on",
+                    kube_proxy.namespace,
+                    config.name
+                ),
+            }
+            let now = if target.unfit.is_some() {
+                "the original is back".to_owned()
+            } else {
+                format!("{} is configured now", target.mode)
+            };
+            say(&format!("ConfigMap {}/{}: {now}", kube_proxy.namespace, config.name));
+        }
+        Ok(Some(Written { kept, changed }))
     }
 
     /// Tells an end that undoes nothing.

@@ -156,24 +156,16 @@ fn wrong(kind: Kind, value: &Value) -> Option<String> {
     let must = |what: &str| Some(format!("must be {what}, not {}", said(value)));
     match (kind, value) {
         (Kind::Duration, Value::Null) => must("a duration such as 30s; leave the field out for the default"),
-        (_, Value::Null) | (Kind::Text, Value::String(_)) | (Kind::Bool, Value::Bool(_)) => None,
+        (_, Value::Null)
+        | (Kind::Text, Value::String(_))
+        | (Kind::Bool, Value::Bool(_))
+        | (Kind::Number, Value::Number(_))
+        | (Kind::Section | Kind::Opaque, Value::Object(_)) => None,
         (Kind::Text, _) => must("a text; put it in quotes"),
         (Kind::Bool, _) => must("true or false, without quotes"),
-        (Kind::Int, value) => {
-            let whole = value.as_i64().or_else(|| value.as_f64().filter(|n| n.fract() == 0.0).map(|n| n as i64));
-            if whole.is_some_and(|whole| i32::try_from(whole).is_ok()) {
-                None
-            } else {
-                must("a whole number, without quotes")
-            }
-        }
-        (Kind::Number, value) => {
-            if value.is_number() {
-                None
-            } else {
-                must("a number, without quotes")
-            }
-        }
+        (Kind::Int, Value::Number(number)) if is_int32(number) => None,
+        (Kind::Int, _) => must("a whole number, without quotes"),
+        (Kind::Number, _) => must("a number, without quotes"),
         (Kind::Duration | Kind::OptionalDuration, Value::String(text)) => duration(text).err(),
         (Kind::Duration | Kind::OptionalDuration, _) => must("a duration with its unit, such as 30s"),
         (Kind::Texts, Value::Array(items)) => {
@@ -184,9 +176,14 @@ fn wrong(kind: Kind, value: &Value) -> Option<String> {
             let mut wrong = gates.iter().filter(|(_, on)| !on.is_boolean() && !on.is_null());
             wrong.next().map(|(gate, on)| format!("{gate} must be true or false, without quotes, not {}", said(on)))
         }
-        (Kind::Section | Kind::Opaque, Value::Object(_)) => None,
         (Kind::Gates | Kind::Section | Kind::Opaque, _) => must("a mapping"),
     }
+}
+
+/// `14`, and `14.0`, which Go's JSON writes as 14.
+fn is_int32(number: &serde_json::Number) -> bool {
+    let bounds = f64::from(i32::MIN)..=f64::from(i32::MAX);
+    number.as_f64().is_some_and(|number| number.fract() == 0.0 && bounds.contains(&number))
 }
 
 /// A value for a message, at most a line.

@@ -1,6 +1,7 @@
 //! What kube-proxy makes of its configuration, which it reads once, at its start.
 
 use std::fmt;
+use std::net::IpAddr;
 
 use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, Visitor};
@@ -118,7 +119,7 @@ fn settings(invocation: &Invocation) -> Result<(String, u16), String> {
         return Err(format!("no kind \"{}\" is registered", entries.text("kind")?));
     }
     let address = entries.text("metricsBindAddress")?;
-    let port = match address.rsplit_once(':') {
+    let port = match address.rsplit_once(':').filter(|_| address.parse::<IpAddr>().is_err()) {
         Some((_, port)) => port.parse().map_err(|_| format!("metricsBindAddress: Invalid value: \"{address}\""))?,
         None => 10249,
     };

@@ -5,7 +5,8 @@ use std::io::{self, Read as _, Write as _};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
 use std::time::Duration;
 
-use super::process::{self, Verdict};
+use super::candidate::{Verdict, judge};
+use super::process;
 use super::toolbox::Known;
 use crate::boot_clock::BootInstant;
 use crate::node::root::Root;
@@ -25,7 +26,7 @@ const SYNCED: &str = "kubeproxy_sync_proxy_rules_last_timestamp_seconds";
 /// The mode that kube-proxy says it runs; nothing if none answers on `port`, or another process does in its place.
 pub fn mode_of(root: &Root, known: &Known, port: u16) -> Option<String> {
     let (candidates, place) = process::observe(root);
-    if let Verdict::One(found) = process::judge(candidates, &place, &known.pods) {
+    if let Verdict::One(found) = judge(candidates, &place, &known.pods) {
         let sockets = process::sockets(root, &found.id);
         let listening = listening_inodes(&listeners(), port);
         // Where its descriptors may not be looked at, root's word has to do.

@@ -3,6 +3,7 @@
 //! [`observe`] looks; [`stale`] and [`leftovers`] judge and are pure; [`clean`] acts, and looks again.
 
 pub mod answers;
+pub mod candidate;
 pub mod carries;
 pub mod clean;
 pub mod connect;

@@ -7,7 +7,8 @@
 use std::io;
 use std::process::Command;
 
-use super::process::{self, Candidate, Verdict};
+use super::candidate::{Candidate, Verdict, judge};
+use super::process;
 use crate::bounded_command::{self, Ended, LITTLE, Limits};
 use crate::messages::Note;
 use crate::node::chroot;
@@ -58,7 +59,7 @@ impl Toolbox {
     /// The programs of kube-proxy's container, if it runs and may be used, and those of the host.
     pub fn new(root: &Root, known: &Known) -> Self {
         let (candidates, place) = process::observe(root);
-        let (container, note) = match process::judge(candidates, &place, &known.pods) {
+        let (container, note) = match judge(candidates, &place, &known.pods) {
             Verdict::One(found) if found.holds_all(&place) => match tree_of(root, &found) {
                 Some(tree) => (Some(tree), None),
                 None => (None, Some(hosts_only(Level::Info, "kube-proxy's process ended just now"))),

@@ -4,6 +4,7 @@ use libtest_mimic::Trial;
 use serde_json::json;
 
 use crate::cluster::before::with_mode;
+use crate::cluster::misbehaviour::Misbehaviour;
 use crate::cluster::world::{World, trial};
 
 pub(crate) fn trials() -> Vec<Trial> {
@@ -13,6 +14,8 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial("back::refused_when_edited_since_unless_forced", edited_since),
         trial("back::nothing_to_go_back_to", nothing),
         trial("back::half_a_roll", half_a_roll),
+        trial("back::an_address_without_a_port", without_a_port),
+        trial("back::an_original_that_no_kube_proxy_can_start_with", unfit),
     ]
 }
 
@@ -76,4 +79,40 @@ async fn half_a_roll(world: &World) {
     cluster.remediate(&["--rollback"]).await.exits(0);
     before.rolled_back(&cluster).await;
     assert_eq!(cluster.replaced(&between).await, ["node-3"], "the others have never left iptables");
+}
+
+/// kube-proxy appends its own port; nothing about it stops a run, an undo or a rollback.
+async fn without_a_port(world: &World) {
+    for address in ["0.0.0.0", "\"::\""] {
+        let cluster = world.nodes(2).replace("metricsBindAddress: \"\"", &format!("metricsBindAddress: {address}"));
+        let cluster = cluster.start().await;
+        let before = cluster.before().await;
+        cluster.status(&[]).await.exits(0).says("/totals/right", 2);
+        cluster.remediate(&[]).await.exits(0);
+        before.switched(&cluster).await;
+        cluster.remediate(&["--rollback"]).await.exits(0);
+        before.rolled_back(&cluster).await;
+        // And where a run fails.
+        cluster.nodes.set("node-2", &[Misbehaviour::CrashesInIpvs]).await;
+        cluster.remediate(&["--canary", "node-2"]).await.exits(5).says("/outcome", "rolled-back");
+        before.rolled_back(&cluster).await;
+    }
+}
+
+/// It goes back byte for byte, and no kube-proxy is restarted with it.
+async fn unfit(world: &World) {
+    let cluster = world.nodes(3).start().await;
+    let bogus = with_mode(&cluster.config().await, "IPVS");
+    cluster.edit_map(json!({"data": {"config.conf": bogus}})).await;
+    cluster.status(&[]).await.exits(3).mentions("mode-invalid");
+    cluster.remediate(&[]).await.exits(0);
+    let pods = cluster.pods().await;
+    let outcome = cluster.remediate(&["--rollback"]).await.exits(0).mentions("no kube-proxy was restarted");
+    assert_eq!(cluster.config().await, bogus, "{outcome}");
+    assert!(cluster.replaced(&pods).await.is_empty(), "{outcome}");
+    // The same where a run fails and undoes itself.
+    cluster.nodes.set("node-3", &[Misbehaviour::CrashesInIpvs]).await;
+    let outcome = cluster.remediate(&["--canary", "node-3"]).await.exits(1).mentions("back byte for byte");
+    assert_eq!(cluster.config().await, bogus, "{outcome}");
+    assert_eq!(cluster.replaced(&pods).await, ["node-3"], "{outcome}");
 }

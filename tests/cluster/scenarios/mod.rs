@@ -8,6 +8,7 @@ mod figures;
 mod freeze;
 mod harness;
 mod helper;
+mod helper_life;
 mod kubectl;
 mod locks;
 mod long_commands;
@@ -31,6 +32,7 @@ pub(crate) fn all() -> Vec<Trial> {
         back::trials(),
         failures::trials(),
         helper::trials(),
+        helper_life::trials(),
         blocked::trials(),
         configs::trials(),
         meanwhile::trials(),

@@ -4,9 +4,11 @@
 //! followed as a process that was chrooted into the root would, also while the tree's owner exchanges them. Paths are
 //! absolute, as the host sees them. What is opened is read only if it is a regular file (see [`crate::bounded`]).
 
-use std::fs::{self, File};
-use std::io::{self, BufRead as _, BufReader, Read as _};
-use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd};
+mod reading;
+
+use std::fs;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -15,14 +17,8 @@ use nix::sys::stat::{FileStat, Mode, fstat, fstatat, stat};
 use nix::sys::statfs::{PROC_SUPER_MAGIC, fstatfs};
 
 use super::resolve;
-use crate::bounded;
-use crate::file_kind::{is_folder, is_link, is_null, is_regular};
+use crate::file_kind::{is_folder, is_link, is_regular};
 use crate::folder::{Folder, unless_absent};
-
-/// The longest line of a kernel's table. Real ones have some hundred bytes.
-const LONGEST_LINE: u64 = 64 << 10;
-/// How deep folders below one are looked into; the kernel's modules lie less than ten deep.
-const DEEPEST: usize = 32;
 
 /// A Linux host's file tree: `/`, a mounted image, a container's view of its host, or a test's folder.
 #[derive(Clone, Debug)]
@@ -167,105 +163,12 @@ impl Root {
         };
         Ok(target.to_string_lossy().into_owned())
     }
-
-    /// Opens the regular file that `path` leads to. (`/dev/null` is opened too: [`bounded::read`] finds it empty.)
-    ///
-    /// # Errors
-    /// When there is no such file, when it is not a regular one, and any error of opening it.
-    pub fn open_file(&self, path: &str) -> io::Result<File> {
-        if self.is_host {
-            return self.open(path, bounded::reading()).map(File::from);
-        }
-        // To open some devices is to use them: what there is is held first, and opened once it is known.
-        let held = self.open(path, OFlag::O_PATH)?;
-        let stat = fstat(&held)?;
-        if !is_regular(&stat) && !is_null(&stat) {
-            return Err(bounded::not_regular());
-        }
-        let again = format!("/proc/self/fd/{}", held.as_raw_fd());
-        match open(again.as_str(), bounded::reading(), Mode::empty()) {
-            Ok(opened) => Ok(opened.into()),
-            // This process may be without a /proc of its own.
-            Err(_) => self.open(path, bounded::reading()).map(File::from),
-        }
-    }
-
-    /// The text of `path`, or `None` where there is no such file. Bytes that are not UTF-8 are replaced.
-    ///
-    /// # Errors
-    /// When it is not a regular file or larger than [`bounded::MOST`]; any other error of reading it, such as missing
-    /// permission.
-    pub fn read(&self, path: &str) -> io::Result<Option<String>> {
-        let content = self.open_file(path).and_then(|file| bounded::read(file, bounded::MOST));
-        Ok(unless_absent(content)?.map(into_text))
-    }
-
-    /// Hands a table of the kernel's below `/proc` to `each` line by line, however large it is. Does nothing where
-    /// there is no such file.
-    ///
-    /// # Errors
-    /// Any error of reading it; when a line is longer than any of the kernel's; when it is not the kernel's and larger
-    /// than [`bounded::MOST`].
-    pub fn read_lines(&self, path: &str, mut each: impl FnMut(&str)) -> io::Result<()> {
-        let Some(file) = unless_absent(self.open_file(path))? else { return Ok(()) };
-        if fstatfs(&file)?.filesystem_type() != PROC_SUPER_MAGIC {
-            into_text(bounded::read(file, bounded::MOST)?).lines().for_each(each);
-            return Ok(());
-        }
-        let mut reader = BufReader::with_capacity(1 << 16, file);
-        let mut line = Vec::new();
-        while (&mut reader).take(LONGEST_LINE).read_until(b'\n', &mut line)? > 0 {
-            if line.len() as u64 == LONGEST_LINE && !line.ends_with(b"\n") {
-                return Err(io::Error::new(io::ErrorKind::InvalidData, "a line without end"));
-            }
-            each(String::from_utf8_lossy(line.trim_ascii_end()).as_ref());
-            line.clear();
-        }
-        Ok(())
-    }
-
-    /// The names in the folder `path`, sorted; empty where there is no such folder or it may not be read.
-    pub fn list(&self, path: &str) -> Vec<String> {
-        let entries = self.folder(path).and_then(Folder::entries).unwrap_or_default();
-        let mut names: Vec<String> = entries.into_iter().map(|entry| entry.name).collect();
-        names.sort();
-        names
-    }
-
-    /// What is below the folder `path` and is no folder, at any depth; folders behind links are not looked into.
-    pub fn files_below(&self, path: &str) -> Vec<String> {
-        let mut files = Vec::new();
-        if let Ok(folder) = self.folder(path) {
-            collect_files(folder, path, DEEPEST, &mut files);
-        }
-        files.sort();
-        files
-    }
 }
 
 impl AsFd for Root {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.folder.as_fd()
     }
-}
-
-fn collect_files(folder: Folder, path: &str, deeper: usize, files: &mut Vec<String>) {
-    let Ok(held) = folder.as_fd().try_clone_to_owned().map(Folder::from) else { return };
-    for entry in folder.entries().unwrap_or_default() {
-        let path = format!("{path}/{}", entry.name);
-        if !entry.is_folder {
-            files.push(path);
-        } else if deeper > 0
-            && let Ok(below) = held.folder(&entry.name)
-        {
-            collect_files(below, &path, deeper - 1, files);
-        }
-    }
-}
-
-/// Nearly always it is UTF-8, and then nothing has to be copied.
-fn into_text(bytes: Vec<u8>) -> String {
-    String::from_utf8(bytes).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned())
 }
 
 #[cfg(test)]

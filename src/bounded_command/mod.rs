@@ -1,23 +1,18 @@
 //! Running a program whose output is not under our control: read as a stream, line by line, with a limit on its length and
 //! on the time it takes.
 
-use std::io::{self, ErrorKind, Read, Write as _};
-use std::os::fd::AsFd as _;
+mod pipes;
+
+use std::io::{self, ErrorKind};
 use std::os::unix::process::CommandExt as _;
-use std::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
-use nix::fcntl::{FcntlArg, OFlag, fcntl};
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 
+use self::pipes::Pipes;
 use crate::boot_clock::BootInstant;
-
-/// No rule of a firewall is as long as that.
-const LONGEST_LINE: usize = 1 << 20;
-/// What a program says on standard error is for people.
-const STDERR: usize = 64 << 10;
 
 /// How much a program may say, and how long it may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,16 +88,8 @@ pub fn run_with_privileges(
         command.pre_exec(confine);
     }
     let mut running = Running { child: command.spawn()?, ended: false };
-    let mut pipes = Pipes {
-        stdin: running.child.stdin.take().map(|stdin| (stdin, input.unwrap_or_default().as_bytes())),
-        stdout: running.child.stdout.take(),
-        stderr: running.child.stderr.take(),
-        line: Vec::new(),
-        said: Vec::new(),
-        left: limits.bytes,
-    };
+    let mut pipes = Pipes::of(&mut running.child, input, limits.bytes)?;
     let from = BootInstant::now();
-    pipes.set_nonblocking()?;
     while !pipes.are_closed() {
         let left = limits.time.saturating_sub(from.elapsed());
         if left.is_zero() {
@@ -117,8 +104,7 @@ pub fn run_with_privileges(
         if let Some(status) = running.child.try_wait()? {
             running.end_group();
             running.ended = true;
-            let stderr = String::from_utf8_lossy(&pipes.said).trim().to_owned();
-            return Ok(Ended { stderr, status });
+            return Ok(Ended { stderr: pipes.stderr(), status });
         }
         if from.elapsed() >= limits.time {
             return Err(over_time(limits));
@@ -154,121 +140,6 @@ impl Drop for Running {
         self.end_group();
         let _ = self.child.kill();
         let _ = self.child.wait();
-    }
-}
-
-struct Pipes<'a> {
-    stdin: Option<(ChildStdin, &'a [u8])>,
-    stdout: Option<ChildStdout>,
-    stderr: Option<ChildStderr>,
-    /// The line that is not whole yet.
-    line: Vec<u8>,
-    said: Vec<u8>,
-    left: u64,
-}
-
-impl Pipes<'_> {
-    fn set_nonblocking(&self) -> io::Result<()> {
-        let descriptors = [
-            self.stdin.as_ref().map(|(stdin, _)| stdin.as_fd()),
-            self.stdout.as_ref().map(std::os::fd::AsFd::as_fd),
-            self.stderr.as_ref().map(std::os::fd::AsFd::as_fd),
-        ];
-        for descriptor in descriptors.into_iter().flatten() {
-            fcntl(descriptor, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
-        }
-        Ok(())
-    }
-
-    fn are_closed(&self) -> bool {
-        self.stdout.is_none() && self.stderr.is_none()
-    }
-
-    fn wait(&self, left: Duration) -> io::Result<()> {
-        let mut wanted = Vec::new();
-        wanted.extend(self.stdin.as_ref().map(|(stdin, _)| PollFd::new(stdin.as_fd(), PollFlags::POLLOUT)));
-        wanted.extend(self.stdout.as_ref().map(|stdout| PollFd::new(stdout.as_fd(), PollFlags::POLLIN)));
-        wanted.extend(self.stderr.as_ref().map(|stderr| PollFd::new(stderr.as_fd(), PollFlags::POLLIN)));
-        match poll(&mut wanted, PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX)) {
-            Ok(_) | Err(nix::errno::Errno::EINTR) => Ok(()),
-            Err(error) => Err(error.into()),
-        }
-    }
-
-    /// As much as goes without waiting.
-    fn exchange(&mut self, limits: Limits, each: &mut dyn FnMut(&str)) -> io::Result<()> {
-        if let Some((stdin, rest)) = &mut self.stdin {
-            match stdin.write(rest) {
-                Ok(written) => *rest = &rest[written..],
-                Err(error) if is_later(&error) => {}
-                // A program that ends without reading says why in its own words.
-                Err(_) => *rest = &[],
-            }
-            if rest.is_empty() {
-                self.stdin = None;
-            }
-        }
-        let mut some = vec![0; 1 << 16];
-        while let Some(read) = some_of(&mut self.stdout, &mut some)? {
-            self.count(read, limits)?;
-            self.lines(&some[..read], each)?;
-        }
-        while let Some(read) = some_of(&mut self.stderr, &mut some)? {
-            self.count(read, limits)?;
-            let room = STDERR.saturating_sub(self.said.len());
-            self.said.extend_from_slice(&some[..read.min(room)]);
-        }
-        Ok(())
-    }
-
-    fn count(&mut self, read: usize, limits: Limits) -> io::Result<()> {
-        let left = self.left.checked_sub(u64::try_from(read).unwrap_or(u64::MAX));
-        let over = || {
-            io::Error::new(
-                ErrorKind::FileTooLarge,
-                format!("it said more than {} MiB, and was stopped", limits.bytes >> 20),
-            )
-        };
-        self.left = left.ok_or_else(over)?;
-        Ok(())
-    }
-
-    fn lines(&mut self, mut text: &[u8], each: &mut dyn FnMut(&str)) -> io::Result<()> {
-        while let Some(end) = text.iter().position(|byte| *byte == b'\n') {
-            self.line.extend_from_slice(&text[..end]);
-            text = &text[end + 1..];
-            self.last_line(each);
-        }
-        self.line.extend_from_slice(text);
-        if self.line.len() > LONGEST_LINE {
-            return Err(io::Error::new(ErrorKind::FileTooLarge, "it said a line of more than 1 MiB, and was stopped"));
-        }
-        Ok(())
-    }
-
-    fn last_line(&mut self, each: &mut dyn FnMut(&str)) {
-        if !self.line.is_empty() {
-            each(&String::from_utf8_lossy(&self.line));
-            self.line.clear();
-        }
-    }
-}
-
-fn is_later(error: &io::Error) -> bool {
-    matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted)
-}
-
-/// How much was read; nothing if nothing is there now, or will ever be again.
-fn some_of(stream: &mut Option<impl Read>, some: &mut [u8]) -> io::Result<Option<usize>> {
-    let Some(open) = stream else { return Ok(None) };
-    match open.read(some) {
-        Ok(0) => {
-            *stream = None;
-            Ok(None)
-        }
-        Ok(read) => Ok(Some(read)),
-        Err(error) if is_later(&error) => Ok(None),
-        Err(error) => Err(error),
     }
 }
 

@@ -1,0 +1,157 @@
+//! What a program says and is told: read and written as far as goes without waiting, line by line, within a limit.
+
+use std::io::{self, ErrorKind, Read, Write as _};
+use std::os::fd::AsFd as _;
+use std::process::{Child, ChildStderr, ChildStdin, ChildStdout};
+use std::time::Duration;
+
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
+use super::Limits;
+
+/// No rule of a firewall is as long as that.
+const LONGEST_LINE: usize = 1 << 20;
+/// What a program says on standard error is for people.
+const STDERR: usize = 64 << 10;
+
+/// The three pipes of a running program.
+pub(super) struct Pipes<'a> {
+    stdin: Option<(ChildStdin, &'a [u8])>,
+    stdout: Option<ChildStdout>,
+    stderr: Option<ChildStderr>,
+    /// The line that is not whole yet.
+    line: Vec<u8>,
+    said: Vec<u8>,
+    left: u64,
+}
+
+impl<'a> Pipes<'a> {
+    /// Those of `child`, `input` for its standard input, and at most so many bytes of what it says.
+    ///
+    /// # Errors
+    /// When the system refuses not to wait for them.
+    pub(super) fn of(child: &mut Child, input: Option<&'a str>, bytes: u64) -> io::Result<Self> {
+        let pipes = Self {
+            stdin: child.stdin.take().map(|stdin| (stdin, input.unwrap_or_default().as_bytes())),
+            stdout: child.stdout.take(),
+            stderr: child.stderr.take(),
+            line: Vec::new(),
+            said: Vec::new(),
+            left: bytes,
+        };
+        pipes.set_nonblocking()?;
+        Ok(pipes)
+    }
+
+    /// Its standard error, trimmed; only the first 64 KiB.
+    pub(super) fn stderr(&self) -> String {
+        String::from_utf8_lossy(&self.said).trim().to_owned()
+    }
+
+    fn set_nonblocking(&self) -> io::Result<()> {
+        let descriptors = [
+            self.stdin.as_ref().map(|(stdin, _)| stdin.as_fd()),
+            self.stdout.as_ref().map(std::os::fd::AsFd::as_fd),
+            self.stderr.as_ref().map(std::os::fd::AsFd::as_fd),
+        ];
+        for descriptor in descriptors.into_iter().flatten() {
+            fcntl(descriptor, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
+        }
+        Ok(())
+    }
+
+    /// Whether it will say nothing more.
+    pub(super) fn are_closed(&self) -> bool {
+        self.stdout.is_none() && self.stderr.is_none()
+    }
+
+    /// Until one of them has something to read or room, or this time is over.
+    pub(super) fn wait(&self, left: Duration) -> io::Result<()> {
+        let mut wanted = Vec::new();
+        wanted.extend(self.stdin.as_ref().map(|(stdin, _)| PollFd::new(stdin.as_fd(), PollFlags::POLLOUT)));
+        wanted.extend(self.stdout.as_ref().map(|stdout| PollFd::new(stdout.as_fd(), PollFlags::POLLIN)));
+        wanted.extend(self.stderr.as_ref().map(|stderr| PollFd::new(stderr.as_fd(), PollFlags::POLLIN)));
+        match poll(&mut wanted, PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX)) {
+            Ok(_) | Err(nix::errno::Errno::EINTR) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// As much as goes without waiting.
+    pub(super) fn exchange(&mut self, limits: Limits, each: &mut dyn FnMut(&str)) -> io::Result<()> {
+        if let Some((stdin, rest)) = &mut self.stdin {
+            match stdin.write(rest) {
+                Ok(written) => *rest = &rest[written..],
+                Err(error) if is_later(&error) => {}
+                // A program that ends without reading says why in its own words.
+                Err(_) => *rest = &[],
+            }
+            if rest.is_empty() {
+                self.stdin = None;
+            }
+        }
+        let mut some = vec![0; 1 << 16];
+        while let Some(read) = some_of(&mut self.stdout, &mut some)? {
+            self.count(read, limits)?;
+            self.lines(&some[..read], each)?;
+        }
+        while let Some(read) = some_of(&mut self.stderr, &mut some)? {
+            self.count(read, limits)?;
+            let room = STDERR.saturating_sub(self.said.len());
+            self.said.extend_from_slice(&some[..read.min(room)]);
+        }
+        Ok(())
+    }
+
+    fn count(&mut self, read: usize, limits: Limits) -> io::Result<()> {
+        let left = self.left.checked_sub(u64::try_from(read).unwrap_or(u64::MAX));
+        let over = || {
+            io::Error::new(
+                ErrorKind::FileTooLarge,
+                format!("it said more than {} MiB, and was stopped", limits.bytes >> 20),
+            )
+        };
+        self.left = left.ok_or_else(over)?;
+        Ok(())
+    }
+
+    fn lines(&mut self, mut text: &[u8], each: &mut dyn FnMut(&str)) -> io::Result<()> {
+        while let Some(end) = text.iter().position(|byte| *byte == b'\n') {
+            self.line.extend_from_slice(&text[..end]);
+            text = &text[end + 1..];
+            self.last_line(each);
+        }
+        self.line.extend_from_slice(text);
+        if self.line.len() > LONGEST_LINE {
+            return Err(io::Error::new(ErrorKind::FileTooLarge, "it said a line of more than 1 MiB, and was stopped"));
+        }
+        Ok(())
+    }
+
+    /// What is there of a line counts as one: its end, or that of the output, has come.
+    pub(super) fn last_line(&mut self, each: &mut dyn FnMut(&str)) {
+        if !self.line.is_empty() {
+            each(&String::from_utf8_lossy(&self.line));
+            self.line.clear();
+        }
+    }
+}
+
+fn is_later(error: &io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted)
+}
+
+/// How much was read; nothing if nothing is there now, or will ever be again.
+fn some_of(stream: &mut Option<impl Read>, some: &mut [u8]) -> io::Result<Option<usize>> {
+    let Some(open) = stream else { return Ok(None) };
+    match open.read(some) {
+        Ok(0) => {
+            *stream = None;
+            Ok(None)
+        }
+        Ok(read) => Ok(Some(read)),
+        Err(error) if is_later(&error) => Ok(None),
+        Err(error) => Err(error),
+    }
+}

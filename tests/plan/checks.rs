@@ -1,0 +1,136 @@
+//! Every check of a plan, on a cluster that is sound but for one thing.
+
+use kpx_prep::cluster::daemon_set::ConfigSource;
+use kpx_prep::cluster::facts::Facts;
+use kpx_prep::cluster::flavour::Flavour;
+use kpx_prep::cluster::plan::plan;
+use kpx_prep::cluster::surroundings::{SeenPod, Surroundings};
+use kpx_prep::cluster::wish::Wish;
+use kpx_prep::mode::ProxyMode;
+use kpx_prep::report::Level;
+
+use crate::cluster_facts::{cluster, text, wish};
+use crate::{around, set_config};
+
+/// What is changed in an otherwise sound cluster, and the check that must notice.
+type Case = (&'static str, &'static str, Level, fn(&mut Facts, &mut Surroundings, &mut Wish));
+
+const CASES: &[Case] = &[
+    ("nodes-prepared", "ipvs", Level::Warning, |_, _, wish| wish.nodes_are_prepared = false),
+    ("nodes-not-ready", "ipvs", Level::Warning, |facts, _, _| facts.nodes[2].ready = false),
+    ("unhealthy-pods", "ipvs", Level::Error, |facts, _, _| facts.nodes[2].pod.as_mut().unwrap().ready = false),
+    ("unhealthy-pods", "ipvs", Level::Error, |facts, _, _| facts.nodes[2].pod = None),
+    ("pending-revision", "ipvs", Level::Error, |_, around, _| around.newest_revision = Some("rev-2".to_owned())),
+    ("pending-revision", "ipvs", Level::Error, |facts, _, _| facts.kube_proxy.as_mut().unwrap().generation = 2),
+    ("image-skew", "ipvs", Level::Warning, |facts, _, _| {
+        "kube-proxy:v1.29.0".clone_into(&mut facts.nodes[2].pod.as_mut().unwrap().image);
+    }),
+    ("image-skew", "ipvs", Level::Warning, |facts, _, _| "v1.29.0".clone_into(&mut facts.version)),
+    ("immutable-config", "ipvs", Level::Error, |facts, _, _| facts.config.as_mut().unwrap().immutable = true),
+    ("foreign-owner", "ipvs", Level::Error, |facts, _, _| {
+        facts.config.as_mut().unwrap().owner = Some("Argo CD".to_owned());
+    }),
+    ("managed-cluster", "ipvs", Level::Error, |facts, _, _| facts.flavour = Flavour::Eks),
+    ("managed-cluster", "ipvs", Level::Error, |facts, _, _| facts.flavour = Flavour::K3s),
+    ("not-kubeadm", "ipvs", Level::Info, |facts, _, _| facts.flavour = Flavour::Other),
+    ("mode-flag", "ipvs", Level::Warning, |facts, _, _| {
+        facts.kube_proxy.as_mut().unwrap().mode_flag = Some("iptables".to_owned());
+    }),
+    ("flag-only-config", "ipvs", Level::Error, |facts, _, _| {
+        facts.kube_proxy.as_mut().unwrap().config = ConfigSource::Flags;
+        facts.config = None;
+    }),
+    ("no-kube-proxy", "ipvs", Level::Error, |facts, _, _| {
+        facts.kube_proxy = None;
+        facts.config = None;
+    }),
+    ("config-unreadable", "ipvs", Level::Error, |facts, _, _| set_config(facts, "mode: \"\"\n")),
+    ("config-unreadable", "ipvs", Level::Error, |facts, _, _| set_config(facts, &(text("") + "mode: ipvs\n"))),
+    ("config-unreadable", "ipvs", Level::Error, |facts, _, _| {
+        set_config(facts, &format!("apiVersion: v1\nkind: Other\n---\n{}", text("")));
+    }),
+    ("config-field", "ipvs", Level::Error, |facts, _, _| {
+        set_config(facts, &(text("") + "metricsBindAddress: 0.0.0.0:1O249\n"));
+    }),
+    ("metrics-port", "ipvs", Level::Warning, |_, around, _| {
+        around.host_network_ports.insert(10249, "monitoring/exporter".to_owned());
+    }),
+    ("metrics-port", "ipvs", Level::Warning, |facts, _, _| {
+        set_config(facts, &(text("") + "metricsBindAddress: 0.0.0.0:10256\n"));
+    }),
+    ("node-local-dns", "ipvs", Level::Error, |_, around, _| {
+        seen(around, "k8s-dns-node-cache", "x/k8s-dns-node-cache:1", &["-localip", "169.254.20.10,10.96.0.10"]);
+    }),
+    ("strict-arp", "ipvs", Level::Error, |_, around, _| seen(around, "speaker", "quay.io/metallb/speaker:v0.14", &[])),
+    ("strict-arp", "ipvs", Level::Error, |_, around, _| {
+        seen(around, "kube-vip", "ghcr.io/kube-vip/kube-vip:v0.8", &[]);
+    }),
+    ("foreign-ipvs", "ipvs", Level::Error, |_, around, _| seen(around, "keepalived", "osixia/keepalived:2", &[])),
+    ("foreign-ipvs", "ipvs", Level::Error, |_, around, _| seen(around, "kube-router", "x/kube-router:2", &[])),
+    ("foreign-ipvs", "ipvs", Level::Error, |_, around, _| seen(around, "lvscare", "labring/lvscare:v4", &[])),
+    ("foreign-ipvs", "ipvs", Level::Error, |facts, around, _| {
+        seen(around, "kube-vip", "x/kube-vip:1", &["lb_enable=true"]);
+        set_config(facts, &text("").replace("strictARP: false", "strictARP: true"));
+    }),
+    ("foreign-ipvs", "ipvs", Level::Warning, |facts, around, _| {
+        seen(around, "lvscare", "labring/lvscare:v4", &[]);
+        set_config(facts, &text("").replace("strictARP: false", "excludeCIDRs: [10.103.97.2/32]"));
+    }),
+    ("foreign-ipvs", "nftables", Level::Error, |_, around, _| seen(around, "lvscare", "labring/lvscare:v4", &[])),
+    ("load-balancer-ip", "ipvs", Level::Warning, |_, around, _| around.load_balancers.push("default/web".to_owned())),
+    ("host-port", "ipvs", Level::Warning, |_, around, _| {
+        around.service_ports.insert((80, "TCP".to_owned()));
+        around.host_ports.insert((80, "TCP".to_owned()), "default/ingress".to_owned());
+    }),
+    ("node-port", "ipvs", Level::Info, |_, around, _| around.node_ports = 1),
+    ("node-port", "nftables", Level::Warning, |_, around, _| around.node_ports = 1),
+    ("cni-mode", "ipvs", Level::Info, |_, around, _| seen(around, "node", "docker.io/calico/node:v3.28", &[])),
+    ("cni-mode", "ipvs", Level::Error, |_, around, _| {
+        seen(around, "node", "docker.io/calico/node:v3.28", &["FELIX_BPFENABLED=true"]);
+    }),
+    ("cni-mode", "ipvs", Level::Warning, |_, around, _| seen(around, "cilium", "quay.io/cilium/cilium:v1.15", &[])),
+    ("idle-timeout", "ipvs", Level::Warning, |_, _, _| {}),
+];
+
+fn seen(around: &mut Surroundings, image: &str, full: &str, words: &[&str]) {
+    let words = words.iter().map(|word| (*word).to_owned()).collect();
+    around.known_images.insert(image.to_owned(), SeenPod { name: format!("x/{image}"), image: full.to_owned(), words });
+}
+
+#[test]
+fn every_check_notices_its_case_and_can_be_ignored() {
+    for (id, mode, level, change) in CASES {
+        let (mut facts, mut around, mut wish) = (cluster("", ProxyMode::Iptables), around(), wish(mode));
+        change(&mut facts, &mut around, &mut wish);
+        let planned = plan(&facts, &around, &wish);
+        let check = planned.checks.iter().find(|check| check.id == *id && check.level == *level);
+        let check = check.unwrap_or_else(|| panic!("{id} for {mode}: {:?}", planned.checks));
+        assert!(check.hint.as_ref().is_some_and(|hint| hint.contains("https://")), "{id} has no link: {check:?}");
+        assert_eq!(planned.is_blocked(), *level == Level::Error, "{id} for {mode}: {:?}", planned.checks);
+        if *level == Level::Error && planned.target.is_some() {
+            wish.ignored_checks = vec![(*id).to_owned()];
+            assert!(!plan(&facts, &around, &wish).is_blocked(), "{id} cannot be ignored");
+        }
+    }
+}
+
+#[test]
+fn what_is_sound_is_not_complained_about() {
+    let (mut around, mut facts) = (around(), cluster("", ProxyMode::Iptables));
+    seen(&mut around, "k8s-dns-node-cache", "x/k8s-dns-node-cache:1", &["-localip", "169.254.20.10"]);
+    seen(&mut around, "speaker", "quay.io/metallb/speaker:v0.14", &[]);
+    seen(&mut around, "kube-vip", "ghcr.io/kube-vip/kube-vip:v0.8", &[]);
+    around.service_ports.insert((80, "TCP".to_owned()));
+    around.host_ports.insert((80, "UDP".to_owned()), "default/x".to_owned());
+    let strict = text("").replace("strictARP: false", "strictARP: true\n  tcpTimeout: 2h0m0s");
+    set_config(&mut facts, &strict);
+    let planned = plan(&facts, &around, &wish("ipvs"));
+    assert_eq!(planned.checks, [], "{:?}", planned.checks);
+    // A half-done change may be mended although pods are unhealthy.
+    let mut facts = cluster("ipvs", ProxyMode::Iptables);
+    facts.nodes[1].pod.as_mut().unwrap().ready = false;
+    assert!(!plan(&facts, &around, &wish("ipvs")).is_blocked());
+    // Nor does a change away from ipvs need prepared nodes.
+    let wish = Wish { nodes_are_prepared: false, ..wish("iptables") };
+    assert!(!plan(&cluster("ipvs", ProxyMode::Ipvs), &around, &wish).is_blocked());
+}
