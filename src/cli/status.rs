@@ -14,6 +14,7 @@ use crate::cluster::helper::{Helper, Must};
 use crate::cluster::interrupt::{Interrupt, Signals};
 use crate::cluster::lock::Lock;
 use crate::cluster::observe::{Scope, look_at_hosts, observe};
+use crate::cluster::other_run::OtherRun;
 use crate::cluster::status_report::StatusReport;
 use crate::exit_code::{Exit, Refusal};
 use crate::report::say::say;
@@ -65,7 +66,7 @@ impl StatusArgs {
             if self.watch {
                 return self.watch(&connection, &scope).await;
             }
-            let mut facts = observe(&connection, &scope).await?;
+            let mut facts = observe_all(&connection, &scope).await?;
             if self.nodes {
                 self.look_at_nodes(&connection, &mut facts).await?;
             }
@@ -121,7 +122,7 @@ impl StatusArgs {
         let mut shown = None;
         let mut signals = Signals::listen().context("listening for signals")?;
         loop {
-            match observe(connection, scope).await {
+            match observe_all(connection, scope).await {
                 Ok(facts) => {
                     let report = StatusReport::new(&facts);
                     if shown.as_ref() != Some(&report) {
@@ -142,4 +143,17 @@ impl StatusArgs {
             }
         }
     }
+}
+
+/// The cluster, and whether a run is in progress.
+async fn observe_all(connection: &Connection, scope: &Scope) -> anyhow::Result<Facts> {
+    let mut facts = observe(connection, scope).await?;
+    if let Some(kube_proxy) = &facts.kube_proxy {
+        match OtherRun::observe(&connection.client, &kube_proxy.namespace).await {
+            Ok(run) => facts.other_run = run,
+            // Who may not see it may still look at kube-proxy.
+            Err(error) => say(&format!("warning: {error:#}")),
+        }
+    }
+    Ok(facts)
 }

@@ -7,6 +7,7 @@ use k8s_openapi::ByteString;
 use super::backup::Backup;
 use super::daemon_set::{ConfigSource, KubeProxy};
 use super::flavour::Flavour;
+use super::other_run::OtherRun;
 use super::proof::Proof;
 use crate::messages::Survey;
 use crate::mode::ProxyMode;
@@ -34,6 +35,8 @@ pub struct Facts {
     pub nodes: Vec<NodeFacts>,
     /// The kept originals, newest first.
     pub backups: Vec<Backup>,
+    /// The run that holds the lock, where somebody looked.
+    pub other_run: Option<OtherRun>,
     /// Images of all `DaemonSet`s, with their names: who else works on the nodes.
     pub daemon_sets: Vec<OtherSet>,
 }

@@ -7,6 +7,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
 
 /// The Lease's name.
 pub const NAME: &str = "kpx-prep";
+/// The annotation that says how far its run is.
+pub(super) const PROGRESS: &str = "kpx-prep/progress";
 
 /// `leaseDurationSeconds` as a duration.
 pub(super) fn seconds(number: i32) -> Duration {

@@ -120,6 +120,8 @@ impl Lock {
                 lost: OnceLock::new(),
                 renewal: OnceLock::new(),
                 contended: watched.is_some(),
+                acquired: lease.spec.as_ref().and_then(|spec| spec.acquire_time.clone()),
+                progress: std::sync::Mutex::default(),
             };
             let held = Arc::new(held);
             held.keep_renewing();
@@ -155,6 +157,11 @@ impl Lock {
                 Renewal::Lost(why) | Renewal::Unknown(why) => return Err(held.lose(why)),
             }
         }
+    }
+
+    /// How far this run is, for who looks on.
+    pub fn tell_progress(&self, progress: String) {
+        *self.0.progress.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(progress);
     }
 
     /// Why it was lost, if it was.

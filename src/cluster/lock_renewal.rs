@@ -1,16 +1,18 @@
 //! A Lease that this run holds: renewed in the background, until it is given back or lost.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use k8s_openapi::api::coordination::v1::Lease;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use kube::ResourceExt as _;
 use kube::api::{Api, PostParams};
 use tokio::sync::Mutex;
 use tokio::task::JoinHandle;
 
 use super::api::{code, plain};
-use super::lease::{NAME, fresh};
+use super::lease::{NAME, PROGRESS, fresh};
 use crate::boot_clock::BootInstant;
 
 /// The lock was lost: nothing more may be changed.
@@ -34,6 +36,10 @@ pub(super) struct Held {
     pub(super) renewal: OnceLock<JoinHandle<()>>,
     /// Whether another run held it when this one came.
     pub(super) contended: bool,
+    /// When this run took it.
+    pub(super) acquired: Option<MicroTime>,
+    /// How far this run is; the Lease says it from its next renewal on.
+    pub(super) progress: std::sync::Mutex<Option<String>>,
 }
 
 /// What one try of renewing came to.
@@ -97,6 +103,11 @@ impl Held {
         let mut lease = fresh(&self.holder, self.duration);
         lease.metadata.resource_version = Some(version.clone());
         lease.metadata.uid = Some(self.uid.clone());
+        let progress = self.progress.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone();
+        lease.metadata.annotations = progress.map(|progress| BTreeMap::from([(PROGRESS.to_owned(), progress)]));
+        if let Some(spec) = &mut lease.spec {
+            spec.acquire_time.clone_from(&self.acquired);
+        }
         match self.api.replace(NAME, &PostParams::default(), &lease).await {
             Ok(lease) => {
                 *version = lease.resource_version().unwrap_or_default();

@@ -26,6 +26,7 @@ pub mod log_lines;
 pub mod objects;
 pub mod observe;
 pub mod on_nodes;
+pub mod other_run;
 pub mod permissions;
 pub mod plan;
 pub mod pod_objects;

@@ -74,6 +74,7 @@ pub async fn observe(connection: &Connection, scope: &Scope) -> anyhow::Result<F
         config: None,
         nodes,
         backups: Vec::new(),
+        other_run: None,
         daemon_sets,
     };
     if let Some(kube_proxy) = facts.kube_proxy.clone() {

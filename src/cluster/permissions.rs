@@ -87,13 +87,14 @@ use Place::{Cluster, Namespace as InNamespace};
 /// What `status` does. `kubeadm/status-rbac.yaml` grants exactly these.
 ///
 /// `get` and `create` on portforward: from Kubernetes 1.35 a WebSocket needs the one, before it the other.
-pub const OF_STATUS: [Right; 6] = [
+pub const OF_STATUS: [Right; 7] = [
     right("", "nodes", "", &["list"], Cluster, Any),
     right("apps", "daemonsets", "", &["list"], Cluster, Any),
     right("", "pods", "", &["list"], InNamespace, Any),
     right("", "pods", "log", &["get"], InNamespace, Any),
     right("", "pods", "portforward", &["get", "create"], InNamespace, Any),
     right("", "configmaps", "", &["get", "list"], InNamespace, Any),
+    right("coordination.k8s.io", "leases", "", &["get"], InNamespace, Named(lease::NAME)),
 ];
 
 /// What `remediate` does besides. `kubeadm/remediate-rbac.yaml` grants exactly these and those of status.
@@ -106,7 +107,7 @@ pub const NEEDED: [Right; 10] = [
     right("", "pods", "", &["watch", "delete"], InNamespace, Any),
     right("", "configmaps", "", &["create", "patch", "delete"], InNamespace, Any),
     right("coordination.k8s.io", "leases", "", &["create"], InNamespace, Any),
-    right("coordination.k8s.io", "leases", "", &["get", "update", "delete"], InNamespace, Named(lease::NAME)),
+    right("coordination.k8s.io", "leases", "", &["update", "delete"], InNamespace, Named(lease::NAME)),
     right("events.k8s.io", "events", "", &["create"], InNamespace, Any),
 ];
 

@@ -13,6 +13,7 @@ use super::helper::{self, Helper, Must};
 use super::interrupt::Interrupt;
 use super::lock::{Lock, Lost};
 use super::observe::{Scope, look_at_hosts, observe};
+use super::other_run::OtherRun;
 use super::plan::{Plan, plan as make_plan};
 use super::remediation_report::{Outcome, RemediationReport};
 use super::rights::{names, rights};
@@ -159,6 +160,16 @@ impl Job<'_> {
                 return Ok((RemediationReport::new(&plan, Outcome::Blocked, message), Exit::CheckSaysNo));
             }
             let facts = facts.context("a plan without an observed cluster is always blocked")?;
+            if let (Some(kube_proxy), None) = (&facts.kube_proxy, &*self.lock)
+                && let Some(run) = OtherRun::observe(&connection.client, &kube_proxy.namespace).await?
+                && run.alive
+            {
+                let message = format!(
+                    "another kpx-prep run is in progress ({}): the plan holds for what it has done so far. Nothing was changed; wait for it to finish",
+                    run.words()
+                );
+                return Err(Refusal::check(message));
+            }
             if plan.is_empty() {
                 return Ok((RemediationReport::new(&plan, Outcome::NothingToDo, "Nothing to do."), Exit::Done));
             }

@@ -38,6 +38,8 @@ pub struct Roll<'a> {
     pub config: (&'a str, &'a str, &'a str),
     /// The pods as they were when the plan was made.
     pub pods: BTreeMap<String, PodFacts>,
+    /// How many nodes there are to switch.
+    pub total: usize,
     /// The wanted mode.
     pub mode: ProxyMode,
     /// When the configuration was written, in seconds since 1970; pods before it read another one.
@@ -213,6 +215,10 @@ impl Roll<'_> {
             Some(there) => *there = result,
             None => results.push(result),
         }
+        // Nodes that were right already or down are among the results from the start.
+        let done =
+            results.iter().filter(|result| !matches!(result.outcome, NodeOutcome::Already | NodeOutcome::NotReady));
+        self.lock.tell_progress(format!("node {} of {}", done.count().min(self.total), self.total));
         failure.map_or(Ok(()), Err)
     }
 

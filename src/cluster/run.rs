@@ -136,6 +136,7 @@ impl<'a> Run<'a> {
             kube_proxy,
             config: (&config.name, &config.key, &target.text),
             pods,
+            total: nodes.len(),
             mode: target.mode,
             written: changed,
             batch_size: self.plan.batch_size,

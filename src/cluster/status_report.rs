@@ -7,6 +7,7 @@ use super::checks;
 use super::drift::{State, findings};
 use super::facts::{Facts, HashAnnotation, place};
 use super::flavour::Flavour;
+use super::other_run::OtherRun;
 use super::status_nodes::{NodeLine, table};
 use crate::exit_code::Exit;
 use crate::mode::ProxyMode;
@@ -20,6 +21,8 @@ pub struct StatusReport {
     kind: &'static str,
     cluster: Cluster,
     kube_proxy: Option<Proxy>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    run: Option<OtherRun>,
     nodes: Vec<NodeLine>,
     totals: Totals,
     findings: Vec<Finding>,
@@ -101,6 +104,7 @@ impl StatusReport {
                 note: facts.flavour.advice(),
             },
             kube_proxy: proxy(facts),
+            run: facts.other_run.clone(),
             nodes,
             totals,
             findings: findings(facts).into_iter().chain(checks::hosts::of_status(facts)).collect(),

@@ -88,6 +88,7 @@ pub(crate) fn cluster(mode: &str, effective: ProxyMode) -> Facts {
         }),
         nodes: ["control-1", "worker-1", "worker-2", "worker-3"].map(|name| node(name, Some(effective))).into(),
         backups: Vec::new(),
+        other_run: None,
         daemon_sets: Vec::new(),
     }
 }

@@ -8,6 +8,7 @@ use super::daemon_set::ConfigSource;
 use super::facts::{Facts, NodeFacts};
 use super::flavour::replacement;
 use super::helper;
+use super::other_run::OtherRun;
 use crate::mode::ProxyMode;
 use crate::report::{Finding, Level};
 
@@ -30,6 +31,16 @@ pub enum State {
 /// A finding.
 pub fn finding(level: Level, id: &'static str, message: impl Into<String>, hint: &str) -> Finding {
     Finding { level, id, message: message.into(), hint: (!hint.is_empty()).then(|| hint.to_owned()) }
+}
+
+/// A run that holds the lock.
+fn other_run(run: &OtherRun) -> Finding {
+    if run.alive {
+        let message = format!("a run is in progress ({}): what is told here changes while it lasts", run.words());
+        return finding(Level::Info, "run-in-progress", message, "wait for it to finish");
+    }
+    let message = format!("a run was killed ({}): it holds the lock and does not renew it", run.words());
+    finding(Level::Info, "lock-left", message, "the next run takes the lock over")
 }
 
 /// How a node's kube-proxy compares with the mode that the configuration amounts to.
@@ -91,8 +102,10 @@ pub fn findings(facts: &Facts) -> Vec<Finding> {
             "set them in the ConfigMap; https://kubernetes.io/docs/reference/command-line-tools-reference/kube-proxy/";
         findings.push(finding(Level::Info, "ignored-flags", message, hint));
     }
-    if let Some(left) = facts.daemon_sets.iter().find(|set| set.name.rsplit('/').next() == Some(helper::manifest::NAME))
-    {
+    findings.extend(facts.other_run.as_ref().map(other_run));
+    let in_use = facts.other_run.as_ref().is_some_and(|run| run.alive);
+    let helpers = facts.daemon_sets.iter().filter(|set| set.name.rsplit('/').next() == Some(helper::manifest::NAME));
+    for left in helpers.filter(|_| !in_use) {
         let message = format!(
             "DaemonSet {}: the node helper is left running, by --keep-helper or a run that was killed",
             left.name

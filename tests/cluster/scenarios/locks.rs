@@ -4,12 +4,14 @@ use std::time::{Duration, Instant};
 
 use libtest_mimic::Trial;
 use nix::sys::signal::Signal;
+use serde_json::json;
 
 use crate::cluster::world::{World, trial};
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
         trial("locks::second_run_is_refused_and_names_the_first", two_at_once),
+        trial("locks::who_looks_on_sees_the_run", looks_on),
         trial("locks::killed_holder_is_succeeded", killed_holder),
         trial("locks::expired_lease_is_taken_over", expired),
         trial("locks::lost_lock_stops_the_run", stolen),
@@ -27,6 +29,27 @@ async fn two_at_once(world: &World) {
     assert_eq!(cluster.replaced(&pods).await, Vec::<String>::new());
     first.end().await.exits(0);
     before.switched(&cluster).await;
+}
+
+/// `status`, a dry run and a second run, in the middle of a run with the node helper.
+async fn looks_on(world: &World) {
+    let cluster = world.nodes(3).start().await;
+    let first = cluster.whole_remediation(&["--settle-time", "20s", "--timeout", "30s"]);
+    cluster.wait_for("the canary switched", |modes| modes.values().any(|mode| mode == "ipvs")).await;
+    let holder = cluster.lock_holder().await.expect("the first run holds the lock");
+    let status = cluster.status(&[]).await.exits(3).mentions("run-in-progress").mentions(&holder);
+    assert_eq!((&status.json["run"]["alive"], &status.json["run"]["holder"]), (&json!(true), &json!(holder)));
+    assert!(!status.stdout.contains("helper-left"), "{status}");
+    // Where nothing is left to do for the moment, a run in progress is no "nothing to do".
+    for arguments in [&["--mode", "ipvs", "--dry-run"][..], &["--mode", "iptables", "--dry-run"], &["--mode", "ipvs"]] {
+        cluster.remediate(arguments).await.exits(3).mentions(&holder);
+    }
+    first.signal(Signal::SIGKILL);
+    first.end().await;
+    let status = cluster.status(&[]).await.mentions("lock-left").mentions("helper-left");
+    assert_eq!(status.json["run"]["alive"], json!(false), "{status}");
+    cluster.remediate(&[]).await.exits(0);
+    assert_eq!(cluster.status(&[]).await.exits(0).json["run"], json!(null));
 }
 
 async fn killed_holder(world: &World) {
