@@ -7,6 +7,7 @@ use k8s_openapi::ByteString;
 use super::backup::Backup;
 use super::daemon_set::{ConfigSource, KubeProxy};
 use super::flavour::Flavour;
+use super::neighbours::Neighbour;
 use super::other_run::OtherRun;
 use super::proof::Proof;
 use crate::messages::Survey;
@@ -37,7 +38,7 @@ pub struct Facts {
     pub backups: Vec<Backup>,
     /// The run that holds the lock, where somebody looked.
     pub other_run: Option<OtherRun>,
-    /// Images of all `DaemonSet`s, with their names: who else works on the nodes.
+    /// All `DaemonSet`s: who else works on the nodes.
     pub daemon_sets: Vec<OtherSet>,
 }
 
@@ -46,10 +47,8 @@ pub struct Facts {
 pub struct OtherSet {
     /// namespace/name
     pub name: String,
-    /// Its containers' images.
-    pub images: Vec<String>,
-    /// Its containers' arguments and environment (`NAME=value`).
-    pub words: Vec<String>,
+    /// Who runs in its pods.
+    pub runs: Vec<Neighbour>,
 }
 
 /// kube-proxy's configuration as it was read.

@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use super::facts::OtherSet;
+use super::neighbours::Neighbour;
 
 /// The kind of cluster.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -88,29 +89,18 @@ impl Flavour {
 
 /// What stands in for kube-proxy, where there is none.
 pub fn replacement(daemon_sets: &[OtherSet]) -> Option<String> {
-    let runs =
-        |image: &str| daemon_sets.iter().find(|set| set.images.iter().any(|set_image| repository(set_image) == image));
-    for (image, text) in [
-        ("cilium", "Cilium replaces kube-proxy (kubeProxyReplacement)"),
-        ("kube-router", "kube-router serves Services (--run-service-proxy) with an IPVS of its own"),
-        ("antrea-agent-ubuntu", "Antrea's AntreaProxy (proxyAll) replaces kube-proxy"),
-        ("ovn-kube", "OVN-Kubernetes serves Services itself"),
-        ("node", "Calico's eBPF data plane can replace kube-proxy"),
+    for (who, text) in [
+        (Neighbour::Cilium, "Cilium replaces kube-proxy (kubeProxyReplacement)"),
+        (Neighbour::KubeRouter, "kube-router serves Services (--run-service-proxy) with an IPVS of its own"),
+        (Neighbour::Antrea, "Antrea's AntreaProxy (proxyAll) replaces kube-proxy"),
+        (Neighbour::OvnKubernetes, "OVN-Kubernetes serves Services itself"),
+        (Neighbour::Calico, "Calico's eBPF data plane can replace kube-proxy"),
     ] {
-        let Some(set) = runs(image) else { continue };
-        if image == "node" && !set.images.iter().any(|image| image.contains("calico/node")) {
-            continue;
+        if let Some(set) = daemon_sets.iter().find(|set| set.runs.contains(&who)) {
+            return Some(format!("{text}: DaemonSet {}", set.name));
         }
-        return Some(format!("{text}: DaemonSet {}", set.name));
     }
     None
-}
-
-/// The last part of an image's path, without tag and digest.
-pub fn repository(image: &str) -> &str {
-    let path = image.split('@').next().unwrap_or(image);
-    let last = path.rsplit('/').next().unwrap_or(path);
-    last.split(':').next().unwrap_or(last)
 }
 
 #[cfg(test)]
@@ -130,11 +120,5 @@ mod tests {
         ] {
             assert_eq!(Flavour::recognise(version, &[label.to_owned()], kubeadm), expected, "{version} {label}");
         }
-    }
-
-    #[test]
-    fn image_names() {
-        assert_eq!(repository("quay.io:443/cilium/cilium:v1.15@sha256:00"), "cilium");
-        assert_eq!(repository("cilium"), "cilium");
     }
 }

@@ -23,6 +23,7 @@ pub mod lease;
 pub mod lock;
 mod lock_renewal;
 pub mod log_lines;
+pub mod neighbours;
 pub mod objects;
 pub mod observe;
 pub mod on_nodes;

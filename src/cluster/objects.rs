@@ -103,6 +103,8 @@ pub struct DaemonSetSpec {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct PodTemplate {
+    /// Their labels.
+    pub metadata: k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta,
     /// Their spec.
     pub spec: PodSpec,
 }

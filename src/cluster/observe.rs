@@ -14,8 +14,8 @@ use super::flavour::Flavour;
 use super::helper::work::Surveyed;
 use super::helper::{Helper, Must};
 use super::lean::CONFIG_HASH;
+use super::neighbours::recognise;
 use super::objects::{self, DaemonSet, Node, Service};
-use super::pod_objects::Container;
 use super::proof::{How, Proof, Prover};
 use super::{backup, config_map, scheduling};
 use crate::exit_code::Refusal;
@@ -141,15 +141,11 @@ async fn read_config(client: &kube::Client, kube_proxy: &KubeProxy) -> anyhow::R
 }
 
 fn other_set(set: &DaemonSet) -> OtherSet {
-    let containers = &set.spec.template.spec.containers;
-    let words = |container: &Container| {
-        let env = container.env.iter().filter_map(|env| Some(format!("{}={}", env.name, env.value.as_ref()?)));
-        container.command.iter().chain(&container.args).cloned().chain(env).collect::<Vec<_>>()
-    };
+    let template = &set.spec.template;
+    let labels = template.metadata.labels.clone().unwrap_or_default();
     OtherSet {
         name: foreign(&format!("{}/{}", set.namespace().unwrap_or_default(), set.name_any())),
-        images: containers.iter().map(|container| container.image.clone()).collect(),
-        words: containers.iter().flat_map(words).collect(),
+        runs: recognise(&labels, &template.spec.containers).into_iter().map(|(who, _)| who).collect(),
     }
 }
 

@@ -8,7 +8,7 @@ use kube::api::{Api, ListParams};
 
 use super::api::{self, plain, retried};
 use super::daemon_set::{KubeProxy, runs_kube_proxy as proxy_container};
-use super::flavour::repository;
+use super::neighbours::{Neighbour, SeenPod, recognise, words};
 use super::objects;
 use super::services::Services;
 
@@ -27,37 +27,14 @@ pub struct Surroundings {
     pub host_ports: BTreeMap<(i32, String), String>,
     /// Pods in the nodes' own network that say which ports they use, by port; kube-proxy's own are not among them.
     pub host_network_ports: BTreeMap<i32, String>,
-    /// One pod of each image that is known to matter, by the image's name; with its environment.
-    pub known_images: BTreeMap<String, SeenPod>,
+    /// Pods of who minds kube-proxy's mode; of those that are alike one.
+    pub neighbours: BTreeMap<Neighbour, Vec<SeenPod>>,
     /// The newest revision of the `DaemonSet`'s template.
     pub newest_revision: Option<String>,
 }
 
-/// A pod that runs something that matters.
-#[derive(Clone, Debug, Default)]
-pub struct SeenPod {
-    /// namespace/name
-    pub name: String,
-    /// The image with its path.
-    pub image: String,
-    /// Arguments, and environment as `NAME=value`.
-    pub words: Vec<String>,
-}
-
-/// Images that matter, by the last part of their path.
-const KNOWN: [&str; 11] = [
-    "kube-vip",
-    "keepalived",
-    "lvscare",
-    "kube-router",
-    "k8s-dns-node-cache",
-    "speaker",
-    "cilium",
-    "node",
-    "antrea-agent-ubuntu",
-    "antrea-ubuntu",
-    "keepalived-vip",
-];
+/// So many different ones of a kind are kept; pods of one `DaemonSet` are alike.
+const OF_A_KIND: usize = 32;
 
 /// Looks around.
 ///
@@ -75,7 +52,7 @@ pub async fn look(client: &kube::Client, kube_proxy: &KubeProxy) -> anyhow::Resu
         .await
         .map_err(|error| anyhow::anyhow!("listing the pods: {}; nothing was changed", plain(&error)))?;
     seen.host_ports = pods_seen.host_ports;
-    seen.known_images = pods_seen.known_images;
+    seen.neighbours = pods_seen.neighbours;
     seen.host_network_ports = pods_seen.host_network_ports;
     seen.newest_revision = newest_revision(client, kube_proxy)
         .await
@@ -112,12 +89,13 @@ fn add_pod(seen: &mut Surroundings, pod: &objects::Pod) {
                 seen.host_network_ports.entry(number).or_insert_with(|| name.clone());
             }
         }
-        let image = repository(&container.image);
-        if KNOWN.contains(&image) && !seen.known_images.contains_key(image) {
-            let env = container.env.iter().filter_map(|env| Some(format!("{}={}", env.name, env.value.as_ref()?)));
-            let words = container.command.iter().chain(&container.args).cloned().chain(env).collect();
-            let pod = SeenPod { name: name.clone(), image: container.image.clone(), words };
-            seen.known_images.insert(image.to_owned(), pod);
+    }
+    for (who, image) in recognise(pod.labels(), &pod.spec.containers) {
+        let words: Vec<_> = pod.spec.containers.iter().flat_map(words).collect();
+        let seen = seen.neighbours.entry(who).or_default();
+        let is_new = || !seen.iter().any(|known| known.image == image && known.words == words);
+        if seen.len() < OF_A_KIND && is_new() {
+            seen.push(SeenPod { name: name.clone(), image: image.to_owned(), words });
         }
     }
 }

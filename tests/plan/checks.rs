@@ -3,8 +3,9 @@
 use kpx_prep::cluster::daemon_set::ConfigSource;
 use kpx_prep::cluster::facts::Facts;
 use kpx_prep::cluster::flavour::Flavour;
+use kpx_prep::cluster::neighbours::{Neighbour, SeenPod};
 use kpx_prep::cluster::plan::plan;
-use kpx_prep::cluster::surroundings::{SeenPod, Surroundings};
+use kpx_prep::cluster::surroundings::Surroundings;
 use kpx_prep::cluster::wish::Wish;
 use kpx_prep::mode::ProxyMode;
 use kpx_prep::report::Level;
@@ -59,24 +60,30 @@ const CASES: &[Case] = &[
         set_config(facts, &(text("") + "metricsBindAddress: 0.0.0.0:10256\n"));
     }),
     ("node-local-dns", "ipvs", Level::Error, |_, around, _| {
-        seen(around, "k8s-dns-node-cache", "x/k8s-dns-node-cache:1", &["-localip", "169.254.20.10,10.96.0.10"]);
+        seen(around, Neighbour::NodeLocalDns, "x/k8s-dns-node-cache:1", &["-localip", "169.254.20.10,10.96.0.10"]);
     }),
-    ("strict-arp", "ipvs", Level::Error, |_, around, _| seen(around, "speaker", "quay.io/metallb/speaker:v0.14", &[])),
     ("strict-arp", "ipvs", Level::Error, |_, around, _| {
-        seen(around, "kube-vip", "ghcr.io/kube-vip/kube-vip:v0.8", &[]);
+        seen(around, Neighbour::MetalLb, "quay.io/metallb/speaker:v0.14", &[]);
     }),
-    ("foreign-ipvs", "ipvs", Level::Error, |_, around, _| seen(around, "keepalived", "osixia/keepalived:2", &[])),
-    ("foreign-ipvs", "ipvs", Level::Error, |_, around, _| seen(around, "kube-router", "x/kube-router:2", &[])),
-    ("foreign-ipvs", "ipvs", Level::Error, |_, around, _| seen(around, "lvscare", "labring/lvscare:v4", &[])),
+    ("strict-arp", "ipvs", Level::Error, |_, around, _| {
+        seen(around, Neighbour::KubeVip, "ghcr.io/kube-vip/kube-vip:v0.8", &[]);
+    }),
+    ("foreign-ipvs", "ipvs", Level::Error, |_, around, _| {
+        seen(around, Neighbour::Keepalived, "osixia/keepalived:2", &[]);
+    }),
+    ("foreign-ipvs", "ipvs", Level::Error, |_, around, _| seen(around, Neighbour::KubeRouter, "x/kube-router:2", &[])),
+    ("foreign-ipvs", "ipvs", Level::Error, |_, around, _| seen(around, Neighbour::LvsCare, "labring/lvscare:v4", &[])),
     ("foreign-ipvs", "ipvs", Level::Error, |facts, around, _| {
-        seen(around, "kube-vip", "x/kube-vip:1", &["lb_enable=true"]);
+        seen(around, Neighbour::KubeVip, "x/kube-vip:1", &["lb_enable=true"]);
         set_config(facts, &text("").replace("strictARP: false", "strictARP: true"));
     }),
     ("foreign-ipvs", "ipvs", Level::Warning, |facts, around, _| {
-        seen(around, "lvscare", "labring/lvscare:v4", &[]);
+        seen(around, Neighbour::LvsCare, "labring/lvscare:v4", &[]);
         set_config(facts, &text("").replace("strictARP: false", "excludeCIDRs: [10.103.97.2/32]"));
     }),
-    ("foreign-ipvs", "nftables", Level::Error, |_, around, _| seen(around, "lvscare", "labring/lvscare:v4", &[])),
+    ("foreign-ipvs", "nftables", Level::Error, |_, around, _| {
+        seen(around, Neighbour::LvsCare, "labring/lvscare:v4", &[]);
+    }),
     ("load-balancer-ip", "ipvs", Level::Warning, |_, around, _| around.load_balancers.push("default/web".to_owned())),
     ("host-port", "ipvs", Level::Warning, |_, around, _| {
         around.service_ports.insert((80, "TCP".to_owned()));
@@ -84,17 +91,37 @@ const CASES: &[Case] = &[
     }),
     ("node-port", "ipvs", Level::Info, |_, around, _| around.node_ports = 1),
     ("node-port", "nftables", Level::Warning, |_, around, _| around.node_ports = 1),
-    ("cni-mode", "ipvs", Level::Info, |_, around, _| seen(around, "node", "docker.io/calico/node:v3.28", &[])),
-    ("cni-mode", "ipvs", Level::Error, |_, around, _| {
-        seen(around, "node", "docker.io/calico/node:v3.28", &["FELIX_BPFENABLED=true"]);
+    ("cni-mode", "ipvs", Level::Info, |_, around, _| {
+        seen(around, Neighbour::Calico, "docker.io/calico/node:v3.28", &[]);
     }),
-    ("cni-mode", "ipvs", Level::Warning, |_, around, _| seen(around, "cilium", "quay.io/cilium/cilium:v1.15", &[])),
+    ("cni-mode", "ipvs", Level::Error, |_, around, _| {
+        seen(around, Neighbour::Calico, "docker.io/calico/node:v3.28", &["FELIX_BPFENABLED=true"]);
+    }),
+    ("cni-mode", "ipvs", Level::Warning, |_, around, _| {
+        seen(around, Neighbour::Cilium, "quay.io/cilium/cilium:v1.15", &[]);
+    }),
+    // Of several pods, each is looked at.
+    ("cni-mode", "ipvs", Level::Error, |_, around, _| {
+        seen(around, Neighbour::Calico, "mirror/calico-node:v3.28", &[]);
+        seen(around, Neighbour::Calico, "mirror/calico-node:v3.28", &["FELIX_BPFENABLED=1"]);
+    }),
+    ("cni-mode", "iptables", Level::Warning, |facts, around, _| {
+        *facts = cluster("nftables", ProxyMode::Nftables);
+        seen(around, Neighbour::Calico, "calico/node:v3.30", &["FELIX_NFTABLESMODE=Enabled"]);
+    }),
+    ("node-local-dns", "ipvs", Level::Error, |_, around, _| {
+        seen(around, Neighbour::NodeLocalDns, "x/k8s-dns-node-cache:1", &["-localip", "169.254.20.10"]);
+        seen(around, Neighbour::NodeLocalDns, "x/k8s-dns-node-cache:1", &["-localip", "10.96.0.10"]);
+    }),
+    ("strict-arp", "ipvs", Level::Error, |_, around, _| seen(around, Neighbour::PureLb, "x/lbnodeagent:1", &[])),
+    ("strict-arp", "ipvs", Level::Error, |_, around, _| seen(around, Neighbour::OpenElb, "x/openelb:1", &[])),
     ("idle-timeout", "ipvs", Level::Warning, |_, _, _| {}),
 ];
 
-fn seen(around: &mut Surroundings, image: &str, full: &str, words: &[&str]) {
+fn seen(around: &mut Surroundings, who: Neighbour, image: &str, words: &[&str]) {
     let words = words.iter().map(|word| (*word).to_owned()).collect();
-    around.known_images.insert(image.to_owned(), SeenPod { name: format!("x/{image}"), image: full.to_owned(), words });
+    let pod = SeenPod { name: format!("x/{who:?}"), image: image.to_owned(), words };
+    around.neighbours.entry(who).or_default().push(pod);
 }
 
 #[test]
@@ -117,9 +144,10 @@ fn every_check_notices_its_case_and_can_be_ignored() {
 #[test]
 fn what_is_sound_is_not_complained_about() {
     let (mut around, mut facts) = (around(), cluster("", ProxyMode::Iptables));
-    seen(&mut around, "k8s-dns-node-cache", "x/k8s-dns-node-cache:1", &["-localip", "169.254.20.10"]);
-    seen(&mut around, "speaker", "quay.io/metallb/speaker:v0.14", &[]);
-    seen(&mut around, "kube-vip", "ghcr.io/kube-vip/kube-vip:v0.8", &[]);
+    seen(&mut around, Neighbour::NodeLocalDns, "x/k8s-dns-node-cache:1", &["-localip", "169.254.20.10"]);
+    seen(&mut around, Neighbour::MetalLb, "quay.io/metallb/speaker:v0.14", &[]);
+    seen(&mut around, Neighbour::KubeVip, "ghcr.io/kube-vip/kube-vip:v0.8", &[]);
+    seen(&mut around, Neighbour::KubeRouter, "x/kube-router:2", &["--run-service-proxy=false"]);
     around.service_ports.insert((80, "TCP".to_owned()));
     around.host_ports.insert((80, "UDP".to_owned()), "default/x".to_owned());
     let strict = text("").replace("strictARP: false", "strictARP: true\n  tcpTimeout: 2h0m0s");

@@ -2,7 +2,8 @@
 
 use super::Question;
 use crate::cluster::drift::{few, finding};
-use crate::cluster::surroundings::{SeenPod, Surroundings};
+use crate::cluster::neighbours::{Neighbour, SeenPod};
+use crate::cluster::surroundings::Surroundings;
 use crate::mode::ProxyMode;
 use crate::proxy_config::{self, ProxyConfig};
 use crate::report::{Finding, Level};
@@ -24,19 +25,28 @@ pub(super) fn check(question: Question, findings: &mut Vec<Finding>) {
     cni(around, target.mode, findings);
 }
 
+/// A kind of pods that matter, as they were seen.
+fn seen(around: &Surroundings, who: Neighbour) -> impl Iterator<Item = &SeenPod> {
+    around.neighbours.get(&who).into_iter().flatten()
+}
+
+/// Those that announce addresses by ARP, so that all nodes but theirs must not answer for them. `MetalLB`, `PureLB` and `OpenELB`
+/// ask for strictARP in their installation guides, kube-vip where it uses ARP.
+fn announcers(around: &Surroundings) -> impl Iterator<Item = &SeenPod> {
+    let by_arp = |pod: &&SeenPod| !pod.words.iter().any(|word| word.eq_ignore_ascii_case("vip_arp=false"));
+    let others = [Neighbour::MetalLb, Neighbour::PureLb, Neighbour::OpenElb];
+    seen(around, Neighbour::KubeVip).filter(by_arp).chain(others.into_iter().flat_map(|who| seen(around, who)))
+}
+
 fn ipvs(around: &Surroundings, config: &ProxyConfig, findings: &mut Vec<Finding>) {
-    let image = |name: &str| around.known_images.get(name);
-    if let Some(cache) = image("k8s-dns-node-cache")
-        && !listens_on_link_local_only(cache)
-    {
+    if let Some(cache) = seen(around, Neighbour::NodeLocalDns).find(|cache| !listens_on_link_local_only(cache)) {
         let message =
             format!("NodeLocal DNSCache ({}) binds the DNS Service's address, which ipvs mode takes", cache.name);
         let hint = "let it listen on 169.254.20.10 only and set that as the kubelets' clusterDNS; \
                     https://kubernetes.io/docs/tasks/administer-cluster/nodelocaldns/";
         findings.push(finding(Level::Error, "node-local-dns", message, hint));
     }
-    let arp = [image("speaker").filter(|pod| pod.image.contains("metallb")), image("kube-vip")];
-    for pod in arp.into_iter().flatten().filter(|_| !config.strict_arp) {
+    for pod in announcers(around).filter(|_| !config.strict_arp) {
         let message = format!(
             "{} ({}) needs ipvs.strictARP: true, else every node answers ARP for its addresses",
             pod.name, pod.image
@@ -44,7 +54,7 @@ fn ipvs(around: &Surroundings, config: &ProxyConfig, findings: &mut Vec<Finding>
         let hint = "--strict-arp; https://metallb.io/installation/#preparation";
         findings.push(finding(Level::Error, "strict-arp", message, hint));
     }
-    if let Some(antrea) = image("antrea-agent-ubuntu").or(image("antrea-ubuntu")).filter(|_| config.strict_arp) {
+    if let Some(antrea) = seen(around, Neighbour::Antrea).next().filter(|_| config.strict_arp) {
         let message = format!("Antrea ({}): its Egress does not work with strictARP", antrea.name);
         findings.push(finding(Level::Warning, "strict-arp", message, "https://github.com/antrea-io/antrea/pull/3816"));
     }
@@ -122,52 +132,63 @@ fn nftables(around: &Surroundings, findings: &mut Vec<Finding>) {
     }
 }
 
-fn ipvs_users(around: &Surroundings) -> Vec<&SeenPod> {
-    let image = |name: &str| around.known_images.get(name);
+/// Those that keep virtual servers of their own: kube-vip and kube-router only where they are told to, or not told not to.
+fn ipvs_users(around: &Surroundings) -> impl Iterator<Item = &SeenPod> {
+    let says = |pod: &SeenPod, words: &[&str]| pod.words.iter().any(|word| words.contains(&word.as_str()));
     let balances =
-        |pod: &&SeenPod| pod.words.iter().any(|word| word == "lb_enable=true" || word == "--enableLoadBalancer");
-    [
-        image("kube-vip").filter(balances),
-        image("keepalived"),
-        image("keepalived-vip"),
-        image("kube-router"),
-        image("lvscare"),
-    ]
-    .into_iter()
-    .flatten()
-    .collect()
+        move |pod: &&SeenPod| says(pod, &["lb_enable=true", "--enableLoadBalancer", "--enableLoadBalancer=true"]);
+    let serves = move |pod: &&SeenPod| !says(pod, &["--run-service-proxy=false"]);
+    let others = [Neighbour::Keepalived, Neighbour::LvsCare];
+    seen(around, Neighbour::KubeVip)
+        .filter(balances)
+        .chain(seen(around, Neighbour::KubeRouter).filter(serves))
+        .chain(others.into_iter().flat_map(|who| seen(around, who)))
+}
+
+/// Whether Felix reads a setting's text as true (`BoolParam` in `felix/config/param_types.go`).
+fn felix_says(pod: &SeenPod, name: &str) -> bool {
+    let value =
+        pod.words.iter().find_map(|word| word.split_once('=').filter(|(key, _)| key.eq_ignore_ascii_case(name)));
+    value.is_some_and(|(_, value)| matches!(value.to_ascii_lowercase().as_str(), "true" | "1" | "yes" | "y" | "t"))
 }
 
 fn cni(around: &Surroundings, mode: ProxyMode, findings: &mut Vec<Finding>) {
-    if let Some(calico) = around.known_images.get("node").filter(|pod| pod.image.contains("calico")) {
-        if calico.words.iter().any(|word| word.eq_ignore_ascii_case("FELIX_BPFENABLED=true")) {
-            let message =
-                format!("Calico ({}) runs its eBPF data plane, which serves Services without kube-proxy", calico.name);
-            let hint = "kube-proxy's mode has no effect there: https://docs.tigera.io/calico/latest/operations/ebpf/enabling-ebpf";
-            findings.push(finding(Level::Error, "cni-mode", message, hint));
-        } else if mode == ProxyMode::Nftables {
-            let message =
-                format!("Calico ({}, {}) must run in nftables mode too, from 3.29 on", calico.name, calico.image);
-            findings.push(finding(
+    let calico = || seen(around, Neighbour::Calico);
+    if let Some(calico) = calico().find(|pod| felix_says(pod, "FELIX_BPFENABLED")) {
+        let message =
+            format!("Calico ({}) runs its eBPF data plane, which serves Services without kube-proxy", calico.name);
+        let hint =
+            "kube-proxy's mode has no effect there: https://docs.tigera.io/calico/latest/operations/ebpf/enabling-ebpf";
+        findings.push(finding(Level::Error, "cni-mode", message, hint));
+    } else if let Some(calico) = calico().next() {
+        let enabled =
+            |pod: &&SeenPod| pod.words.iter().any(|word| word.eq_ignore_ascii_case("FELIX_NFTABLESMODE=Enabled"));
+        let (level, message, hint) = match mode {
+            ProxyMode::Nftables => (
                 Level::Warning,
-                "cni-mode",
-                message,
+                format!("Calico ({}, {}) must run in nftables mode too, from 3.29 on", calico.name, calico.image),
                 "https://github.com/projectcalico/calico/issues/8025",
-            ));
-        } else {
-            let message = format!(
-                "Calico ({}) infers ipvs from the link kube-ipvs0: restart calico-node if it misses the change",
-                calico.name
-            );
-            findings.push(finding(
+            ),
+            _ if self::seen(around, Neighbour::Calico).any(|pod| enabled(&pod)) => (
+                Level::Warning,
+                format!(
+                    "Calico ({}) runs in nftables mode (FELIX_NFTABLESMODE), which needs kube-proxy's nftables mode",
+                    calico.name
+                ),
+                "set nftablesMode to Auto or Disabled with this change; https://docs.tigera.io/calico/latest/getting-started/kubernetes/nftables",
+            ),
+            _ => (
                 Level::Info,
-                "cni-mode",
-                message,
+                format!(
+                    "Calico ({}) infers ipvs from the link kube-ipvs0: restart calico-node if it misses the change",
+                    calico.name
+                ),
                 "https://github.com/projectcalico/calico/issues/8929",
-            ));
-        }
+            ),
+        };
+        findings.push(finding(level, "cni-mode", message, hint));
     }
-    if let Some(cilium) = around.known_images.get("cilium") {
+    if let Some(cilium) = seen(around, Neighbour::Cilium).next() {
         let message = format!(
             "Cilium ({}) may serve Services itself (kubeProxyReplacement); then kube-proxy's mode matters little",
             cilium.name

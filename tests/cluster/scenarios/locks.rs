@@ -6,6 +6,7 @@ use libtest_mimic::Trial;
 use nix::sys::signal::Signal;
 use serde_json::json;
 
+use crate::cluster::misbehaviour::Misbehaviour;
 use crate::cluster::world::{World, trial};
 
 pub(crate) fn trials() -> Vec<Trial> {
@@ -33,12 +34,14 @@ async fn two_at_once(world: &World) {
 
 /// `status`, a dry run and a second run, in the middle of a run with the node helper.
 async fn looks_on(world: &World) {
-    let cluster = world.nodes(3).start().await;
-    let first = cluster.whole_remediation(&["--settle-time", "20s", "--timeout", "30s"]);
+    let cluster = world.nodes(3).misbehave("node-3", Misbehaviour::SlowStart(Duration::from_secs(30))).start().await;
+    let first = cluster.whole_remediation(&["--canary", "node-2", "--settle-time", "1s", "--timeout", "60s"]);
     cluster.wait_for("the canary switched", |modes| modes.values().any(|mode| mode == "ipvs")).await;
+    tokio::time::sleep(Duration::from_secs(4)).await;
     let holder = cluster.lock_holder().await.expect("the first run holds the lock");
     let status = cluster.status(&[]).await.exits(3).mentions("run-in-progress").mentions(&holder);
     assert_eq!((&status.json["run"]["alive"], &status.json["run"]["holder"]), (&json!(true), &json!(holder)));
+    assert_eq!(status.json["run"]["progress"], json!("node 1 of 3"), "{status}");
     assert!(!status.stdout.contains("helper-left"), "{status}");
     // Where nothing is left to do for the moment, a run in progress is no "nothing to do".
     for arguments in [&["--mode", "ipvs", "--dry-run"][..], &["--mode", "iptables", "--dry-run"], &["--mode", "ipvs"]] {
@@ -48,7 +51,8 @@ async fn looks_on(world: &World) {
     first.end().await;
     let status = cluster.status(&[]).await.mentions("lock-left").mentions("helper-left");
     assert_eq!(status.json["run"]["alive"], json!(false), "{status}");
-    cluster.remediate(&[]).await.exits(0);
+    cluster.nodes.set("node-3", &[]).await;
+    cluster.remediate(&["--timeout", "40s"]).await.exits(0);
     assert_eq!(cluster.status(&[]).await.exits(0).json["run"], json!(null));
 }
 
