@@ -78,3 +78,36 @@ fn the_operator_may_name_one_that_looks_unlike_kube_proxy() {
     assert!(find(&all, None, None).unwrap().kube_proxy.is_none());
     assert_eq!(find(&all, Some("net"), Some("svc-proxy")).unwrap().kube_proxy.unwrap().container, "proxy");
 }
+
+/// One set per architecture or pool, all with one ConfigMap: they are one kube-proxy.
+#[test]
+fn sets_that_read_one_config_map_belong_together() {
+    let amd64 = load("kubeadm-1.36");
+    let mut arm64 = load("kubeadm-1.36");
+    arm64.metadata.name = Some("kube-proxy-arm64".to_owned());
+    arm64.metadata.uid = Some("arm64".to_owned());
+    let used = |mut set: DaemonSet, nodes| {
+        set.status = Some(DaemonSetStatus { desired_number_scheduled: nodes, ..DaemonSetStatus::default() });
+        set
+    };
+    let sets = [used(amd64.clone(), 2), used(arm64.clone(), 2), load("items-and-subpath"), load("windows")];
+    let found = find(&sets, None, None).unwrap();
+    assert_eq!(found.kube_proxy.unwrap().names(), ["kube-proxy", "kube-proxy-arm64"]);
+    assert_eq!((found.elsewhere, found.windows.len()), (vec!["net/svc-proxy".to_owned()], 1));
+    // Named by one of them, both are meant; one that has no node yet is part of it too.
+    let sets = [used(amd64.clone(), 2), used(arm64.clone(), 0)];
+    for name in ["kube-proxy", "kube-proxy-arm64"] {
+        let found = find(&sets, None, Some(name)).unwrap().kube_proxy.unwrap();
+        assert_eq!((found.name.as_str(), found.siblings.len()), (name, 1));
+    }
+    // Another namespace has another ConfigMap, whatever its name.
+    arm64.metadata.namespace = Some("edge".to_owned());
+    let sets = [used(amd64, 2), used(arm64, 2)];
+    let error = find(&sets, None, None).unwrap_err();
+    assert!(error.contains("edge/kube-proxy-arm64"), "{error}");
+    let found = find(&sets, Some("kube-system"), None).unwrap();
+    assert_eq!(
+        (found.kube_proxy.unwrap().siblings.len(), found.elsewhere),
+        (0, vec!["edge/kube-proxy-arm64".to_owned()])
+    );
+}

@@ -35,7 +35,7 @@ fn restore() -> Wish {
 }
 
 fn around() -> Surroundings {
-    Surroundings { newest_revision: Some("rev-1".to_owned()), ..Surroundings::default() }
+    Surroundings { newest_revisions: [("uid".to_owned(), "rev-1".to_owned())].into(), ..Surroundings::default() }
 }
 
 fn order(plan: &Plan) -> String {

@@ -62,7 +62,11 @@ fn facts(text: &str) -> Facts {
 }
 
 fn planned(facts: &Facts, wish: &Wish) -> Plan {
-    plan(facts, &Surroundings { newest_revision: Some("rev-1".to_owned()), ..Surroundings::default() }, wish)
+    plan(
+        facts,
+        &Surroundings { newest_revisions: [("uid".to_owned(), "rev-1".to_owned())].into(), ..Surroundings::default() },
+        wish,
+    )
 }
 
 fn ids(plan: &Plan, level: Level) -> Vec<&'static str> {

@@ -40,12 +40,12 @@ fn granted(manifest: &str) -> BTreeSet<Granted> {
 }
 
 fn needed(rights: impl IntoIterator<Item = Right>) -> BTreeSet<Granted> {
-    let names = Names { namespace: "kube-system".to_owned(), daemon_set: "kube-proxy".to_owned() };
+    let names = Names { namespace: "kube-system".to_owned(), daemon_sets: vec!["kube-proxy".to_owned()] };
     let mut needed = BTreeSet::new();
     for right in rights {
         let slash = if right.subresource.is_empty() { String::new() } else { format!("/{}", right.subresource) };
         let resource = format!("{}{slash}", right.resource);
-        let name = right.object.name(&names).map(str::to_owned);
+        let name = right.object.names(&names)[0].map(str::to_owned);
         needed.extend(right.verbs.iter().map(|verb| {
             let namespaced = right.place == Place::Namespace;
             (right.group.to_owned(), resource.clone(), (*verb).to_owned(), namespaced, name.clone())

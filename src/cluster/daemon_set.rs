@@ -5,8 +5,9 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use kube::ResourceExt as _;
 use kube::core::Selector;
 
-use super::objects::DaemonSet;
+use super::objects::{DaemonSet, Node, Pod};
 use super::pod_objects::{ConfigMapVolume, Container, PodSpec};
+use super::scheduling::wants;
 use crate::report::foreign::foreign;
 
 /// Where kube-proxy's configuration comes from.
@@ -58,6 +59,38 @@ pub struct KubeProxy {
     pub metrics_port_flag: Option<u16>,
     /// Flags beside `--config` that kube-proxy ignores there, without `--proxy-mode`.
     pub ignored_flags: Vec<String>,
+    /// The other `DaemonSet`s whose kube-proxies read the same `ConfigMap` and key: one per architecture or pool.
+    pub siblings: Vec<KubeProxy>,
+}
+
+impl KubeProxy {
+    /// Whether both read one key of one `ConfigMap`.
+    fn shares_config_with(&self, other: &Self) -> bool {
+        self.uid == other.uid
+            || self.namespace == other.namespace
+                && self.config == other.config
+                && matches!(self.config, ConfigSource::ConfigMap { .. })
+    }
+
+    /// All `DaemonSet`s that read the configuration; they are switched together.
+    pub fn sets(&self) -> impl Iterator<Item = &Self> {
+        std::iter::once(self).chain(&self.siblings)
+    }
+
+    /// Whether one of them wants a pod on a node.
+    pub fn wants(&self, node: &Node) -> bool {
+        self.sets().any(|set| wants(&set.template, node))
+    }
+
+    /// The one that a pod is of.
+    pub fn set_of(&self, pod: &Pod) -> Option<&Self> {
+        self.sets().find(|set| pod.owner_references().iter().any(|owner| owner.uid == set.uid))
+    }
+
+    /// Their names.
+    pub fn names(&self) -> Vec<String> {
+        self.sets().map(|set| set.name.clone()).collect()
+    }
 }
 
 /// What was found.
@@ -67,6 +100,8 @@ pub struct Found {
     pub kube_proxy: Option<KubeProxy>,
     /// kube-proxies of Windows nodes, as namespace/name: left alone.
     pub windows: Vec<String>,
+    /// kube-proxies with another configuration, as namespace/name.
+    pub elsewhere: Vec<String>,
 }
 
 /// Finds kube-proxy among all `DaemonSet`s.
@@ -89,6 +124,7 @@ pub fn find(all: &[DaemonSet], namespace: Option<&str>, name: Option<&str>) -> R
         namespace.is_none_or(|namespace| daemon_set.namespace().as_deref() == Some(namespace))
             && name.is_none_or(|name| daemon_set.name_any() == name)
     };
+    let mut all_of_them: Vec<_> = candidates.iter().map(|(set, container)| describe(set, container)).collect();
     candidates.retain(|(daemon_set, _)| asked(daemon_set));
     if candidates.is_empty() && (namespace.is_some() || name.is_some()) {
         // An operator who names it knows better than the look of its image.
@@ -105,21 +141,31 @@ pub fn find(all: &[DaemonSet], namespace: Option<&str>, name: Option<&str>) -> R
         };
         candidates.push((daemon_set, container));
     }
-    if candidates.len() > 1 {
-        // A DaemonSet that was left behind and matches no node is not the one.
-        let desired = |daemon_set: &DaemonSet| daemon_set.status.as_ref().map_or(0, |s| s.desired_number_scheduled);
-        if candidates.iter().filter(|(daemon_set, _)| desired(daemon_set) > 0).count() == 1 {
-            candidates.retain(|(daemon_set, _)| desired(daemon_set) > 0);
-        } else {
-            let names: Vec<_> = candidates.iter().map(|(daemon_set, _)| full_name(daemon_set)).collect();
-            return Err(format!(
-                "several DaemonSets run kube-proxy: {}; choose one by --namespace and --daemonset",
-                names.join(", ")
-            ));
-        }
+    // A DaemonSet that was left behind and matches no node is not the one.
+    let desired = |daemon_set: &DaemonSet| daemon_set.status.as_ref().map_or(0, |s| s.desired_number_scheduled);
+    if candidates.iter().any(|(daemon_set, _)| desired(daemon_set) > 0) {
+        candidates.retain(|(daemon_set, _)| desired(daemon_set) > 0);
     }
-    let kube_proxy = candidates.first().map(|(daemon_set, container)| describe(daemon_set, container));
-    Ok(Found { kube_proxy, windows })
+    let mut chosen: Vec<_> = candidates.iter().map(|(set, container)| describe(set, container)).collect();
+    if let Some(first) = chosen.first()
+        && !chosen.iter().all(|other| first.shares_config_with(other))
+    {
+        let names: Vec<_> = candidates.iter().map(|(daemon_set, _)| full_name(daemon_set)).collect();
+        return Err(format!(
+            "several DaemonSets run kube-proxy: {}; choose one by --namespace and --daemonset",
+            names.join(", ")
+        ));
+    }
+    if chosen.is_empty() {
+        return Ok(Found { kube_proxy: None, windows, elsewhere: Vec::new() });
+    }
+    let mut kube_proxy = chosen.remove(0);
+    all_of_them.retain(|set| set.uid != kube_proxy.uid);
+    let (siblings, others): (Vec<_>, Vec<_>) =
+        all_of_them.into_iter().partition(|set| kube_proxy.shares_config_with(set));
+    kube_proxy.siblings = siblings;
+    let elsewhere = others.iter().map(|set| format!("{}/{}", set.namespace, set.name)).collect();
+    Ok(Found { kube_proxy: Some(kube_proxy), windows, elsewhere })
 }
 
 fn full_name(daemon_set: &DaemonSet) -> String {
@@ -215,6 +261,7 @@ fn describe(daemon_set: &DaemonSet, container: &Container) -> KubeProxy {
         on_delete: strategy.r#type == "OnDelete",
         max_unavailable: strategy.rolling_update.max_unavailable.clone(),
         config: flag(&words, "config").map_or(ConfigSource::Flags, |path| config_source(template, container, path)),
+        siblings: Vec::new(),
         mode_flag: flag(&words, "proxy-mode").map(ToOwned::to_owned),
         metrics_port_flag: metrics_port(&words),
         ignored_flags: if flag(&words, "config").is_some() { ignored(&words) } else { Vec::new() },

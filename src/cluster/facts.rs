@@ -30,6 +30,8 @@ pub struct Facts {
     pub kube_proxy: Option<KubeProxy>,
     /// kube-proxies of Windows nodes.
     pub windows_sets: Vec<String>,
+    /// `DaemonSet`s of kube-proxies with another configuration, as namespace/name.
+    pub elsewhere: Vec<String>,
     /// kube-proxy's configuration.
     pub config: Option<ConfigFacts>,
     /// The nodes, by name.
@@ -124,6 +126,10 @@ pub struct PodFacts {
     pub cgroup: String,
     /// Its node.
     pub node: String,
+    /// The UID of its `DaemonSet`.
+    pub set: String,
+    /// The container that runs kube-proxy.
+    pub container: String,
     /// kube-proxy's image.
     pub image: String,
     /// When it was created, in seconds since 1970.

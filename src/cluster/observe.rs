@@ -17,7 +17,7 @@ use super::lean::CONFIG_HASH;
 use super::neighbours::recognise;
 use super::objects::{self, DaemonSet, Node, Service};
 use super::proof::{How, Proof, Prover};
-use super::{backup, config_map, scheduling};
+use super::{backup, config_map};
 use crate::exit_code::Refusal;
 use crate::mode::ProxyMode;
 use crate::proxy_config;
@@ -48,11 +48,11 @@ pub async fn observe(connection: &Connection, scope: &Scope) -> anyhow::Result<F
     let daemon_sets = sets.iter().map(other_set).collect();
     drop(sets);
 
-    let template = found.kube_proxy.as_ref().map(|kube_proxy| &kube_proxy.template);
+    let kube_proxy = found.kube_proxy.as_ref();
     let mut labels = Vec::new();
     let mut nodes = list_nodes(client, |node| {
         labels.extend(node.labels().keys().take(if labels.is_empty() { usize::MAX } else { 0 }).cloned());
-        node_facts(node, template.is_some_and(|template| scheduling::wants(template, node)))
+        node_facts(node, kube_proxy.is_some_and(|kube_proxy| kube_proxy.wants(node)))
     })
     .await?;
     nodes.sort_by(|a, b| a.name.cmp(&b.name));
@@ -71,6 +71,7 @@ pub async fn observe(connection: &Connection, scope: &Scope) -> anyhow::Result<F
         version: connection.version.clone(),
         kube_proxy: found.kube_proxy,
         windows_sets: found.windows,
+        elsewhere: found.elsewhere,
         config: None,
         nodes,
         backups: Vec::new(),
@@ -124,11 +125,15 @@ pub async fn list_nodes<T>(client: &kube::Client, turn: impl FnMut(&Node) -> T) 
 /// What the API server says.
 pub async fn list_pods(client: &kube::Client, kube_proxy: &KubeProxy) -> anyhow::Result<Vec<PodFacts>> {
     let api = Api::namespaced_with(client.clone(), &kube_proxy.namespace, &objects::pods());
-    let params = ListParams::default().labels(&kube_proxy.selector);
-    let pods = api::list(&api, &params, |pod: objects::Pod| pod_facts(&pod, kube_proxy))
-        .await
-        .map_err(|error| failed(&format!("listing the pods of kube-proxy in {}", kube_proxy.namespace), &error))?;
-    Ok(pods.into_iter().flatten().collect())
+    let mut all = Vec::new();
+    for set in kube_proxy.sets() {
+        let params = ListParams::default().labels(&set.selector);
+        let pods = api::list(&api, &params, |pod: objects::Pod| pod_facts(&pod, set))
+            .await
+            .map_err(|error| failed(&format!("listing the pods of kube-proxy in {}", kube_proxy.namespace), &error))?;
+        all.extend(pods.into_iter().flatten());
+    }
+    Ok(all)
 }
 
 async fn read_config(client: &kube::Client, kube_proxy: &KubeProxy) -> anyhow::Result<Option<ConfigFacts>> {
@@ -167,20 +172,22 @@ pub fn node_facts(node: &Node, wanted: bool) -> NodeFacts {
     }
 }
 
-/// What is needed of a pod; nothing if it is not one of the `DaemonSet`'s, or not placed yet.
-pub fn pod_facts(pod: &objects::Pod, kube_proxy: &KubeProxy) -> Option<PodFacts> {
-    if !pod.owner_references().iter().any(|owner| owner.uid == kube_proxy.uid) {
+/// What is needed of a pod; nothing if it is not one of this `DaemonSet`'s, or not placed yet.
+pub fn pod_facts(pod: &objects::Pod, set: &KubeProxy) -> Option<PodFacts> {
+    if !pod.owner_references().iter().any(|owner| owner.uid == set.uid) {
         return None;
     }
     let status = pod.status.clone().unwrap_or_default();
-    let container = status.container_statuses.iter().find(|status| status.name == kube_proxy.container);
-    let image = pod.spec.containers.iter().find(|container| container.name == kube_proxy.container);
+    let container = status.container_statuses.iter().find(|status| status.name == set.container);
+    let image = pod.spec.containers.iter().find(|container| container.name == set.container);
     let waiting =
         container.and_then(|container| container.state.waiting.as_ref()).map(|waiting| waiting.reason.clone());
     Some(PodFacts {
         name: foreign(&pod.name_any()),
         cgroup: pod.annotations().get(CONFIG_HASH).cloned().or(pod.uid()).unwrap_or_default(),
         uid: pod.uid().unwrap_or_default(),
+        set: set.uid.clone(),
+        container: set.container.clone(),
         node: pod.spec.node_name.clone()?,
         image: image.map(|container| foreign(&container.image)).unwrap_or_default(),
         created: objects::seconds(pod.metadata.creation_timestamp.as_ref()).unwrap_or_default(),
@@ -248,7 +255,7 @@ async fn count_services(client: &kube::Client) -> usize {
 async fn prove_nodes(client: &kube::Client, facts: &mut Facts) {
     let Some(kube_proxy) = &facts.kube_proxy else { return };
     let port = facts.metrics_port();
-    let prover = Prover::new(client.clone(), &kube_proxy.namespace, &kube_proxy.container, port);
+    let prover = Prover::new(client.clone(), &kube_proxy.namespace, port);
     let mut asked = Vec::new();
     for (index, node) in facts.nodes.iter_mut().enumerate() {
         match &node.pod {

@@ -54,18 +54,18 @@ pub enum Object {
 pub struct Names {
     /// kube-proxy's namespace.
     pub namespace: String,
-    /// kube-proxy's `DaemonSet`.
-    pub daemon_set: String,
+    /// kube-proxy's `DaemonSet`s.
+    pub daemon_sets: Vec<String>,
 }
 
 impl Object {
-    /// Its name in a cluster; nothing if there is none.
-    pub fn name(self, names: &Names) -> Option<&str> {
+    /// Its names in a cluster; one that is nothing if it has none.
+    pub fn names(self, names: &Names) -> Vec<Option<&str>> {
         match self {
-            Self::Any => None,
-            Self::KubeProxy => Some(&names.daemon_set),
-            Self::Namespace => Some(&names.namespace),
-            Self::Named(name) => Some(name),
+            Self::Any => vec![None],
+            Self::KubeProxy => names.daemon_sets.iter().map(|name| Some(name.as_str())).collect(),
+            Self::Namespace => vec![Some(&names.namespace)],
+            Self::Named(name) => vec![Some(name)],
         }
     }
 }
@@ -140,7 +140,8 @@ pub async fn missing(client: &Client, names: &Names, helper: bool) -> kube::Resu
     let of_helper = NEEDED_BY_HELPER.iter().filter(|_| helper);
     let questions = OF_STATUS.iter().chain(&NEEDED).chain(of_helper).flat_map(|right| {
         let api = &api;
-        right.verbs.iter().map(move |verb| ask(api, right, verb, names))
+        let objects = right.object.names(names).into_iter();
+        objects.flat_map(move |name| right.verbs.iter().map(move |verb| ask(api, right, verb, &names.namespace, name)))
     });
     let answers: kube::Result<Vec<_>> = join_all(questions).await.into_iter().collect();
     Ok(answers?.into_iter().flatten().collect())
@@ -151,16 +152,16 @@ async fn ask(
     api: &Api<SelfSubjectAccessReview>,
     right: &Right,
     verb: &str,
-    names: &Names,
+    namespace: &str,
+    name: Option<&str>,
 ) -> kube::Result<Option<String>> {
     let namespaced = right.place == InNamespace;
-    let name = right.object.name(names);
     let attributes = ResourceAttributes {
         group: Some(right.group.to_owned()),
         resource: Some(right.resource.to_owned()),
         subresource: (!right.subresource.is_empty()).then(|| right.subresource.to_owned()),
         verb: Some(verb.to_owned()),
-        namespace: namespaced.then(|| names.namespace.clone()),
+        namespace: namespaced.then(|| namespace.to_owned()),
         name: name.map(str::to_owned),
         ..ResourceAttributes::default()
     };
@@ -179,6 +180,6 @@ async fn ask(
     let dot = if right.group.is_empty() { String::new() } else { format!(".{}", right.group) };
     let slash = if right.subresource.is_empty() { String::new() } else { format!("/{}", right.subresource) };
     let name = name.map(|name| format!(" {name}")).unwrap_or_default();
-    let place = if namespaced { format!("in {}", names.namespace) } else { "in all namespaces".to_owned() };
+    let place = if namespaced { format!("in {namespace}") } else { "in all namespaces".to_owned() };
     Ok(Some(format!("{verb} {}{dot}{slash}{name} {place}", right.resource)))
 }

@@ -213,12 +213,11 @@ fn is_right(facts: &Facts, node: &NodeFacts, wish: &Wish, target: &Target, edits
     }
 }
 
-/// How many nodes at a time: as asked, else as the `DaemonSet` says; at least one. Percentages round up, as the
+/// How many nodes at a time: as asked, else as the `DaemonSet` says, the strictest of several; at least one. Percentages round up, as the
 /// `DaemonSet` controller's do.
 pub fn batch_size(facts: &Facts, wish: &Wish) -> usize {
     let nodes = facts.proxy_nodes().count();
-    let of_set = facts.kube_proxy.as_ref().and_then(|kube_proxy| kube_proxy.max_unavailable.as_ref());
-    let size = match wish.max_unavailable.as_ref().or(of_set) {
+    let size = |given: Option<&IntOrString>| match given {
         Some(IntOrString::Int(number)) => usize::try_from(*number).unwrap_or(0),
         Some(IntOrString::String(text)) => {
             let percent: usize = text.trim_end_matches('%').parse().unwrap_or(0);
@@ -226,7 +225,12 @@ pub fn batch_size(facts: &Facts, wish: &Wish) -> usize {
         }
         None => 1,
     };
-    size.max(1)
+    let of_sets = || {
+        let sets = facts.kube_proxy.iter().flat_map(|kube_proxy| kube_proxy.sets());
+        sets.map(|set| size(set.max_unavailable.as_ref())).min()
+    };
+    let asked = wish.max_unavailable.as_ref().map(|asked| size(Some(asked)));
+    asked.or_else(of_sets).unwrap_or(1).max(1)
 }
 
 /// A unified diff.

@@ -1,6 +1,7 @@
 //! kube-proxy's pods as they change: a watch that survives a broken connection and an expired version.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use futures::TryStreamExt as _;
 use kube::ResourceExt as _;
@@ -18,15 +19,15 @@ use super::observe::pod_facts;
 
 type Pods = BTreeMap<String, PodFacts>;
 
-/// The present pods. The watch ends with it.
+/// The present pods. The watches end with it.
 pub struct PodWatch {
     pods: watch::Receiver<Pods>,
-    task: JoinHandle<()>,
+    tasks: Vec<JoinHandle<()>>,
 }
 
 impl Drop for PodWatch {
     fn drop(&mut self) {
-        self.task.abort();
+        self.tasks.iter().for_each(JoinHandle::abort);
     }
 }
 
@@ -34,22 +35,25 @@ impl PodWatch {
     /// Starts to watch.
     pub fn start(connection: &Connection, kube_proxy: &KubeProxy) -> Self {
         let (sender, pods) = watch::channel(Pods::new());
-        let api = Api::namespaced_with(connection.client.clone(), &kube_proxy.namespace, &objects::pods());
-        let config = watcher::Config::default().labels(&kube_proxy.selector).timeout(connection.watch_seconds);
-        let kube_proxy = kube_proxy.clone();
-        let task = tokio::spawn(async move {
-            let mut stream = std::pin::pin!(watcher::<Pod>(api, config).default_backoff());
-            let mut listed = Pods::new();
-            loop {
-                match stream.try_next().await {
-                    Ok(Some(event)) => apply(event, &kube_proxy, &sender, &mut listed),
-                    Ok(None) => return,
-                    // The stream itself waits and starts again; an expired version makes it list anew.
-                    Err(error) => tracing::debug!("watching the pods: {error}"),
+        let sender = Arc::new(sender);
+        let watch_set = |set: &KubeProxy| {
+            let api = Api::namespaced_with(connection.client.clone(), &set.namespace, &objects::pods());
+            let config = watcher::Config::default().labels(&set.selector).timeout(connection.watch_seconds);
+            let (set, sender) = (set.clone(), Arc::clone(&sender));
+            tokio::spawn(async move {
+                let mut stream = std::pin::pin!(watcher::<Pod>(api, config).default_backoff());
+                let mut listed = Pods::new();
+                loop {
+                    match stream.try_next().await {
+                        Ok(Some(event)) => apply(event, &set, &sender, &mut listed),
+                        Ok(None) => return,
+                        // The stream itself waits and starts again; an expired version makes it list anew.
+                        Err(error) => tracing::debug!("watching the pods: {error}"),
+                    }
                 }
-            }
-        });
-        Self { pods, task }
+            })
+        };
+        Self { pods, tasks: kube_proxy.sets().map(watch_set).collect() }
     }
 
     /// kube-proxy's pod on a node, other than the one with this uid and not on its way out.
@@ -70,20 +74,24 @@ impl PodWatch {
     }
 }
 
-fn apply(event: Event<Pod>, kube_proxy: &KubeProxy, sender: &watch::Sender<Pods>, listed: &mut Pods) {
+fn apply(event: Event<Pod>, set: &KubeProxy, sender: &watch::Sender<Pods>, listed: &mut Pods) {
     let key = |pod: &Pod| pod.uid().unwrap_or_default();
     match event {
         Event::Init => listed.clear(),
         Event::InitApply(pod) => {
-            if let Some(facts) = pod_facts(&pod, kube_proxy) {
+            if let Some(facts) = pod_facts(&pod, set) {
                 listed.insert(key(&pod), facts);
             }
         }
         Event::InitDone => {
-            sender.send_replace(std::mem::take(listed));
+            let listed = std::mem::take(listed);
+            sender.send_modify(|pods| {
+                pods.retain(|_, pod| pod.set != set.uid);
+                pods.extend(listed);
+            });
         }
         Event::Apply(pod) => {
-            if let Some(facts) = pod_facts(&pod, kube_proxy) {
+            if let Some(facts) = pod_facts(&pod, set) {
                 sender.send_modify(|pods| {
                     pods.insert(key(&pod), facts);
                 });

@@ -63,14 +63,13 @@ impl Proof {
 #[derive(Clone)]
 pub struct Prover {
     pods: Api<Pod>,
-    container: String,
     port: u16,
 }
 
 impl Prover {
-    /// For the pods of one namespace: the container that runs kube-proxy, and its metrics port.
-    pub fn new(client: kube::Client, namespace: &str, container: &str, port: u16) -> Self {
-        Self { pods: Api::namespaced(client, namespace), container: container.to_owned(), port }
+    /// For the pods of one namespace, and kube-proxy's metrics port.
+    pub fn new(client: kube::Client, namespace: &str, port: u16) -> Self {
+        Self { pods: Api::namespaced(client, namespace), port }
     }
 
     /// The effective mode of the kube-proxy in a pod; if the process does not answer, by its log.
@@ -153,7 +152,7 @@ impl Prover {
 
     async fn read_log(&self, pod: &PodFacts) -> Result<Proof, String> {
         let params = LogParams {
-            container: Some(self.container.clone()),
+            container: Some(pod.container.clone()),
             limit_bytes: Some(LOG_BYTES),
             timestamps: true,
             ..LogParams::default()

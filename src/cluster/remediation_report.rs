@@ -165,7 +165,7 @@ pub fn plan_text(facts: Option<&Facts>, plan: &Plan) -> String {
             "kube-proxy {}: DaemonSet {}/{}, ConfigMap {}, key {}\n",
             facts.proxy_version().unwrap_or_default(),
             kube_proxy.namespace,
-            kube_proxy.name,
+            kube_proxy.names().join(", "),
             config.name,
             config.key
         ));

@@ -32,8 +32,11 @@ pub(super) async fn names(connection: &Connection, scope: &Scope) -> anyhow::Res
     };
     let or = |named: &Option<String>, usual: &str| named.clone().unwrap_or_else(|| usual.to_owned());
     Ok(found.map_or_else(
-        || Names { namespace: or(&scope.namespace, "kube-system"), daemon_set: or(&scope.daemon_set, "kube-proxy") },
-        |found| Names { namespace: found.namespace, daemon_set: found.name },
+        || Names {
+            namespace: or(&scope.namespace, "kube-system"),
+            daemon_sets: vec![or(&scope.daemon_set, "kube-proxy")],
+        },
+        |found| Names { daemon_sets: found.names(), namespace: found.namespace },
     ))
 }
 

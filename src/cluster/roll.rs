@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use futures::future::join_all;
+use futures::future::{join_all, try_join_all};
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::ResourceExt as _;
 use kube::api::Api;
@@ -20,7 +20,6 @@ use super::objects::{self, DaemonSet};
 use super::observe::{list_nodes, list_pods, node_facts, place_pods};
 use super::progress::Progress;
 use super::remediation_report::{NodeOutcome, NodeResult};
-use super::scheduling;
 use super::switch::{End, Switcher};
 use crate::messages::CleanOutcome;
 use crate::mode::ProxyMode;
@@ -244,23 +243,25 @@ impl Roll<'_> {
         let maps = Api::<ConfigMap>::namespaced(self.connection.client.clone(), namespace);
         let sets =
             Api::<DaemonSet>::namespaced_with(self.connection.client.clone(), namespace, &objects::daemon_sets());
-        let (map, set) = futures::try_join!(get(&maps, name), get(&sets, &self.kube_proxy.name))?;
+        let present = try_join_all(self.kube_proxy.sets().map(|set| get(&sets, &set.name)));
+        let (map, present) = futures::try_join!(get(&maps, name), present)?;
         let now = map.and_then(|map| map.data).and_then(|mut data| data.remove(key));
         if now.as_deref() != Some(text) {
             return Ok(Some(format!("somebody changed ConfigMap {namespace}/{name} meanwhile")));
         }
-        let same = set.is_some_and(|set| {
-            set.uid().as_deref() == Some(&self.kube_proxy.uid)
-                && set.metadata.generation == Some(self.kube_proxy.generation)
-        });
-        Ok((!same).then(|| format!("somebody changed DaemonSet {namespace}/{} meanwhile", self.kube_proxy.name)))
+        let is_same = |known: &KubeProxy, set: &Option<DaemonSet>| {
+            set.as_ref().is_some_and(|set| {
+                set.uid().as_deref() == Some(&known.uid) && set.metadata.generation == Some(known.generation)
+            })
+        };
+        let changed = self.kube_proxy.sets().zip(&present).find(|(known, set)| !is_same(known, set));
+        Ok(changed.map(|(known, _)| format!("somebody changed DaemonSet {namespace}/{} meanwhile", known.name)))
     }
 
     /// Ready nodes that still have to be switched, or whose kube-proxy nobody has asked yet.
     async fn newcomers(&self, results: &[NodeResult]) -> anyhow::Result<Vec<(String, Option<PodFacts>)>> {
         let client = &self.connection.client;
-        let template = &self.kube_proxy.template;
-        let mut nodes = list_nodes(client, |node| node_facts(node, scheduling::wants(template, node))).await?;
+        let mut nodes = list_nodes(client, |node| node_facts(node, self.kube_proxy.wants(node))).await?;
         nodes.sort_by(|a, b| a.name.cmp(&b.name));
         place_pods(&mut nodes, list_pods(client, self.kube_proxy).await?);
         let settled = |node: &NodeFacts| {

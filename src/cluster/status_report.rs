@@ -45,6 +45,9 @@ struct Cluster {
 struct Proxy {
     namespace: String,
     daemon_set: String,
+    /// All that read the configuration, if there are several.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    daemon_sets: Vec<String>,
     image: String,
     version: Option<String>,
     config_map: Option<String>,
@@ -205,7 +208,9 @@ impl Proxy {
         let version = self.version.as_deref().unwrap_or("of unknown version");
         let mut text = format!(
             "kube-proxy {version} · DaemonSet {}/{} · maxUnavailable {}\n",
-            self.namespace, self.daemon_set, self.max_unavailable
+            self.namespace,
+            if self.daemon_sets.is_empty() { self.daemon_set.clone() } else { self.daemon_sets.join(", ") },
+            self.max_unavailable
         );
         if let (Some(config_map), Some(key)) = (&self.config_map, &self.key) {
             let mode = match self.configured_mode.as_deref() {
@@ -228,6 +233,7 @@ fn proxy(facts: &Facts) -> Option<Proxy> {
     Some(Proxy {
         namespace: kube_proxy.namespace.clone(),
         daemon_set: kube_proxy.name.clone(),
+        daemon_sets: if kube_proxy.siblings.is_empty() { Vec::new() } else { kube_proxy.names() },
         image: kube_proxy.image.clone(),
         version: facts.proxy_version(),
         config_map: config.map(|config| config.name.clone()),

@@ -7,7 +7,7 @@ use kube::ResourceExt as _;
 use kube::api::{Api, ListParams};
 
 use super::api::{self, plain, retried};
-use super::daemon_set::{KubeProxy, runs_kube_proxy as proxy_container};
+use super::daemon_set::{KubeProxy, runs_kube_proxy};
 use super::neighbours::{Neighbour, SeenPod, recognise, words};
 use super::objects;
 use super::services::Services;
@@ -29,8 +29,10 @@ pub struct Surroundings {
     pub host_network_ports: BTreeMap<i32, String>,
     /// Pods of who minds kube-proxy's mode; of those that are alike one.
     pub neighbours: BTreeMap<Neighbour, Vec<SeenPod>>,
-    /// The newest revision of the `DaemonSet`'s template.
-    pub newest_revision: Option<String>,
+    /// The newest revision of each `DaemonSet`'s template, by the set's UID.
+    pub newest_revisions: BTreeMap<String, String>,
+    /// Other kube-proxies in the nodes' network, by node: pods of other `DaemonSet`s, and static ones.
+    pub other_proxies: BTreeMap<String, String>,
 }
 
 /// So many different ones of a kind are kept; pods of one `DaemonSet` are alike.
@@ -48,13 +50,14 @@ pub async fn look(client: &kube::Client, kube_proxy: &KubeProxy) -> anyhow::Resu
         .map_err(|error| anyhow::anyhow!("listing the Services: {}; nothing was changed", plain(&error)))?;
     let mut pods_seen = Surroundings::default();
     let pods = Api::all_with(client.clone(), &objects::pods());
-    api::walk(&pods, &ListParams::default(), &mut pods_seen, |seen, pod| add_pod(seen, &pod))
+    api::walk(&pods, &ListParams::default(), &mut pods_seen, |seen, pod| add_pod(seen, &pod, kube_proxy))
         .await
         .map_err(|error| anyhow::anyhow!("listing the pods: {}; nothing was changed", plain(&error)))?;
     seen.host_ports = pods_seen.host_ports;
     seen.neighbours = pods_seen.neighbours;
     seen.host_network_ports = pods_seen.host_network_ports;
-    seen.newest_revision = newest_revision(client, kube_proxy)
+    seen.other_proxies = pods_seen.other_proxies;
+    seen.newest_revisions = newest_revisions(client, kube_proxy)
         .await
         .map_err(|error| anyhow::anyhow!("listing the ControllerRevisions: {}; nothing was changed", plain(&error)))?;
     Ok(seen)
@@ -74,7 +77,7 @@ fn add_service(seen: &mut Surroundings, service: &objects::Service) {
     seen.service_ports.extend(service.spec.ports.iter().map(|port| (port.port, protocol(port.protocol.as_ref()))));
 }
 
-fn add_pod(seen: &mut Surroundings, pod: &objects::Pod) {
+fn add_pod(seen: &mut Surroundings, pod: &objects::Pod, kube_proxy: &KubeProxy) {
     let name = format!("{}/{}", pod.namespace().unwrap_or_default(), pod.name_any());
     for container in &pod.spec.containers {
         // In the node's own network, a container's ports are no redirections.
@@ -83,12 +86,17 @@ fn add_pod(seen: &mut Surroundings, pod: &objects::Pod) {
                 seen.host_ports.entry((number, protocol(port.protocol.as_ref()))).or_insert_with(|| name.clone());
             }
         }
-        for port in container.ports.iter().filter(|_| pod.spec.host_network && !proxy_container(container)) {
+        for port in container.ports.iter().filter(|_| pod.spec.host_network && !runs_kube_proxy(container)) {
             // The API server gives each of them a hostPort (`SetHostNetworkPorts` in pkg/apis/core/v1/defaults.go).
             if let Some(number) = port.host_port {
                 seen.host_network_ports.entry(number).or_insert_with(|| name.clone());
             }
         }
+    }
+    let ended = pod.status.as_ref().is_some_and(|status| matches!(status.phase.as_str(), "Succeeded" | "Failed"));
+    let runs_it = pod.spec.host_network && !ended && pod.spec.containers.iter().any(runs_kube_proxy);
+    if let (true, None, Some(node)) = (runs_it, kube_proxy.set_of(pod), &pod.spec.node_name) {
+        seen.other_proxies.insert(node.clone(), name.clone());
     }
     for (who, image) in recognise(pod.labels(), &pod.spec.containers) {
         let words: Vec<_> = pod.spec.containers.iter().flat_map(words).collect();
@@ -100,14 +108,19 @@ fn add_pod(seen: &mut Surroundings, pod: &objects::Pod) {
     }
 }
 
-async fn newest_revision(client: &kube::Client, kube_proxy: &KubeProxy) -> kube::Result<Option<String>> {
+async fn newest_revisions(client: &kube::Client, kube_proxy: &KubeProxy) -> kube::Result<BTreeMap<String, String>> {
     let api = Api::<ControllerRevision>::namespaced(client.clone(), &kube_proxy.namespace);
-    let params = ListParams::default().labels(&kube_proxy.selector);
-    let revisions = retried(|| api.list(&params)).await?;
-    let ours = revisions
-        .items
-        .iter()
-        .filter(|revision| revision.owner_references().iter().any(|owner| owner.uid == kube_proxy.uid));
-    let newest = ours.max_by_key(|revision| revision.revision);
-    Ok(newest.and_then(|revision| revision.labels().get(super::observe::REVISION).cloned()))
+    let mut newest = BTreeMap::new();
+    for set in kube_proxy.sets() {
+        let params = ListParams::default().labels(&set.selector);
+        let revisions = retried(|| api.list(&params)).await?;
+        let ours = revisions
+            .items
+            .iter()
+            .filter(|revision| revision.owner_references().iter().any(|owner| owner.uid == set.uid));
+        let revision = ours.max_by_key(|revision| revision.revision);
+        let label = revision.and_then(|revision| revision.labels().get(super::observe::REVISION).cloned());
+        newest.extend(label.map(|label| (set.uid.clone(), label)));
+    }
+    Ok(newest)
 }

@@ -51,7 +51,6 @@ pub struct Switcher {
     nodes: Api<Node>,
     prover: Prover,
     watch: PodWatch,
-    container: String,
     timeout: Duration,
     lock: Lock,
 }
@@ -65,9 +64,8 @@ impl Switcher {
             pods: Api::namespaced_with(client.clone(), &kube_proxy.namespace, &objects::pods()),
             logs: Api::namespaced(client.clone(), &kube_proxy.namespace),
             nodes: Api::all_with(client.clone(), &objects::nodes()),
-            prover: Prover::new(client.clone(), &kube_proxy.namespace, &kube_proxy.container, port),
+            prover: Prover::new(client.clone(), &kube_proxy.namespace, port),
             watch: PodWatch::start(connection, kube_proxy),
-            container: kube_proxy.container.clone(),
             timeout,
             lock: lock.clone(),
         }
@@ -180,18 +178,18 @@ impl Switcher {
         if !looping {
             return None;
         }
-        let words = self.last_words(&pod.name).await.map(|words| format!(": {words}")).unwrap_or_default();
+        let words = self.last_words(pod).await.map(|words| format!(": {words}")).unwrap_or_default();
         Some(format!("kube-proxy crashes in pod {} ({} restarts){words}", pod.name, pod.restarts))
     }
 
-    async fn last_words(&self, pod: &str) -> Option<String> {
+    async fn last_words(&self, pod: &PodFacts) -> Option<String> {
         let params = LogParams {
-            container: Some(self.container.clone()),
+            container: Some(pod.container.clone()),
             previous: true,
             tail_lines: Some(20),
             ..LogParams::default()
         };
-        let log = tokio::time::timeout(Duration::from_secs(5), self.logs.logs(pod, &params)).await.ok()?.ok()?;
+        let log = tokio::time::timeout(Duration::from_secs(5), self.logs.logs(&pod.name, &params)).await.ok()?.ok()?;
         let telling = |line: &&str| {
             line.to_ascii_lowercase().contains("can't use the ipvs proxier") || line.starts_with(['E', 'F'])
         };
@@ -237,7 +235,7 @@ impl Switcher {
         match now {
             Some(now) if now.uid == proved.uid && now.restarts == proved.restarts && now.ready => None,
             Some(now) if now.uid == proved.uid => {
-                let words = self.last_words(&now.name).await.map(|words| format!(": {words}")).unwrap_or_default();
+                let words = self.last_words(&now).await.map(|words| format!(": {words}")).unwrap_or_default();
                 Some(End::Failed(format!(
                     "kube-proxy did not last in pod {} ({} restarts){words}",
                     now.name, now.restarts

@@ -155,6 +155,18 @@ impl Cluster {
         sets.create(&PostParams::default(), &set).await.expect("a DaemonSet");
     }
 
+    /// A kube-proxy of somebody else on a node, such as a static pod.
+    pub(crate) async fn add_other_kube_proxy(&self, node: &str) {
+        let container = json!({"name": "kube-proxy", "image": "example.org/kube-proxy:v1.20.2"});
+        let pod: Pod = serde_json::from_value(json!({
+            "metadata": {"name": format!("kube-proxy-of-{node}")},
+            "spec": {"hostNetwork": true, "nodeName": node, "containers": [container]},
+        }))
+        .expect("a pod");
+        let pods = Api::<Pod>::namespaced(self.client.clone(), "net-system");
+        pods.create(&PostParams::default(), &pod).await.expect("a pod");
+    }
+
     /// A Service with an address from outside.
     pub(crate) async fn add_load_balancer(&self, address: &str) {
         let service: Service = serde_json::from_value(json!({

@@ -30,6 +30,8 @@ pub(crate) struct Scenario<'a> {
     pub(crate) config_map: Value,
     /// The DaemonSet, to be changed at will.
     pub(crate) daemon_set: Value,
+    /// More of them, in the same namespace.
+    more_sets: Vec<Value>,
 }
 
 impl World {
@@ -42,7 +44,13 @@ impl World {
             later: Vec::new(),
         };
         let (config_map, daemon_set) = (self.config_map.clone(), self.daemon_set.clone());
-        let mut scenario = Scenario { world: self, nodes: (1..=count).map(node).collect(), config_map, daemon_set };
+        let mut scenario = Scenario {
+            world: self,
+            nodes: (1..=count).map(node).collect(),
+            config_map,
+            daemon_set,
+            more_sets: Vec::new(),
+        };
         if count > 0 {
             scenario = scenario.label("node-1", "node-role.kubernetes.io/control-plane", "");
         }
@@ -103,6 +111,24 @@ impl Scenario<'_> {
         })
     }
 
+    /// A second DaemonSet that reads the same ConfigMap: the first is for nodes of one pool, this one for those of the other.
+    pub(crate) fn two_pools(mut self, first: &[&str], second: &[&str]) -> Self {
+        const POOL: &str = "example.org/pool";
+        let mut other = self.daemon_set.clone();
+        other["metadata"]["name"] = json!("kube-proxy-second");
+        other["spec"]["selector"]["matchLabels"]["pool"] = json!("second");
+        other["spec"]["template"]["metadata"]["labels"]["pool"] = json!("second");
+        for (set, name, nodes) in [(&mut self.daemon_set, "first", first), (&mut other, "second", second)] {
+            set["spec"]["template"]["spec"]["nodeSelector"][POOL] = json!(name);
+            for node in nodes {
+                let planned = self.nodes.iter_mut().find(|planned| planned.name == **node).expect("a node");
+                planned.labels.push((POOL.to_owned(), name.to_owned()));
+            }
+        }
+        self.more_sets.push(other);
+        self
+    }
+
     /// Changes the ConfigMap.
     pub(crate) fn config_map(mut self, change: impl FnOnce(&mut Value)) -> Self {
         change(&mut self.config_map);
@@ -137,6 +163,10 @@ impl Scenario<'_> {
         maps.create(&PostParams::default(), &config_map).await.expect("a ConfigMap");
         let sets = Api::namespaced(world.client.clone(), &namespace);
         sets.create(&PostParams::default(), &daemon_set).await.expect("a DaemonSet");
+        for set in self.more_sets {
+            let set: DaemonSet = serde_json::from_value(set).expect("a DaemonSet");
+            sets.create(&PostParams::default(), &set).await.expect("a DaemonSet");
+        }
         let added = self.nodes.iter().map(async |node| {
             let labels: Vec<_> = node.labels.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
             world.nodes.add(&node.name, &labels, &node.from_start).await;

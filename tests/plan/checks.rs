@@ -21,7 +21,9 @@ const CASES: &[Case] = &[
     ("nodes-not-ready", "ipvs", Level::Warning, |facts, _, _| facts.nodes[2].ready = false),
     ("unhealthy-pods", "ipvs", Level::Error, |facts, _, _| facts.nodes[2].pod.as_mut().unwrap().ready = false),
     ("unhealthy-pods", "ipvs", Level::Error, |facts, _, _| facts.nodes[2].pod = None),
-    ("pending-revision", "ipvs", Level::Error, |_, around, _| around.newest_revision = Some("rev-2".to_owned())),
+    ("pending-revision", "ipvs", Level::Error, |_, around, _| {
+        around.newest_revisions = [("uid".to_owned(), "rev-2".to_owned())].into()
+    }),
     ("pending-revision", "ipvs", Level::Error, |facts, _, _| facts.kube_proxy.as_mut().unwrap().generation = 2),
     ("image-skew", "ipvs", Level::Warning, |facts, _, _| {
         "kube-proxy:v1.29.0".clone_into(&mut facts.nodes[2].pod.as_mut().unwrap().image);
@@ -115,6 +117,9 @@ const CASES: &[Case] = &[
     }),
     ("strict-arp", "ipvs", Level::Error, |_, around, _| seen(around, Neighbour::PureLb, "x/lbnodeagent:1", &[])),
     ("strict-arp", "ipvs", Level::Error, |_, around, _| seen(around, Neighbour::OpenElb, "x/openelb:1", &[])),
+    ("other-kube-proxy", "ipvs", Level::Error, |_, around, _| {
+        around.other_proxies.insert("edge-1".to_owned(), "edge/kube-proxy-x7k2p".to_owned());
+    }),
     ("idle-timeout", "ipvs", Level::Warning, |_, _, _| {}),
 ];
 

@@ -34,6 +34,7 @@ pub(crate) fn node(name: &str, mode: Option<ProxyMode>) -> NodeFacts {
         pod: Some(PodFacts {
             name: format!("kube-proxy-{name}"),
             uid: format!("uid-{name}"),
+            set: "uid".to_owned(),
             node: name.to_owned(),
             image: "kube-proxy:v1.30.1".to_owned(),
             created: CHANGED - 10,
@@ -71,8 +72,10 @@ pub(crate) fn cluster(mode: &str, effective: ProxyMode) -> Facts {
             mode_flag: None,
             metrics_port_flag: None,
             ignored_flags: Vec::new(),
+            siblings: Vec::new(),
         }),
         windows_sets: Vec::new(),
+        elsewhere: Vec::new(),
         config: Some(ConfigFacts {
             name: "kube-proxy".to_owned(),
             key: "config.conf".to_owned(),

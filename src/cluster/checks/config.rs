@@ -55,15 +55,19 @@ pub(super) fn check(question: Question, findings: &mut Vec<Finding>) {
     let pending: Vec<_> = facts
         .proxy_nodes()
         .filter_map(|node| node.pod.as_ref())
-        .filter(|pod| !pod.deleting && around.newest_revision.as_ref().is_some_and(|newest| pod.revision != *newest))
+        .filter(|pod| {
+            !pod.deleting && around.newest_revisions.get(&pod.set).is_some_and(|newest| pod.revision != *newest)
+        })
         .map(|pod| pod.node.clone())
         .collect();
-    if kube_proxy.generation != kube_proxy.observed_generation || !pending.is_empty() {
-        let how = if kube_proxy.on_delete { "its strategy is OnDelete" } else { "a roll is under way" };
+    let unseen = kube_proxy.sets().any(|set| set.generation != set.observed_generation);
+    if unseen || !pending.is_empty() {
+        let how =
+            if kube_proxy.sets().any(|set| set.on_delete) { "its strategy is OnDelete" } else { "a roll is under way" };
         let message = format!(
             "DaemonSet {}/{} has a newer template than the pods of {} node(s) ({how}): replacing these pods would deploy it",
             kube_proxy.namespace,
-            kube_proxy.name,
+            kube_proxy.names().join(", "),
             pending.len()
         );
         let hint = "finish that first: kubectl rollout status, or delete the old pods; https://kubernetes.io/docs/tasks/manage-daemon/update-daemon-set/";

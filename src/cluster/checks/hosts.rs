@@ -107,13 +107,19 @@ fn excluded(question: Question, findings: &mut Vec<Finding>) {
     if wish.exclude_nodes.is_empty() {
         return;
     }
-    let names = few(&wish.exclude_nodes);
     let unknown: Vec<_> =
         wish.exclude_nodes.iter().filter(|name| !facts.nodes.iter().any(|node| node.name == **name)).cloned().collect();
     if !unknown.is_empty() {
         let message = format!("--exclude-nodes: no such node: {}", few(&unknown));
         findings.push(finding(Level::Error, "exclude-nodes", message, "kpx-prep status lists the nodes"));
     }
+    // Nodes that read another configuration, or none, lose nothing.
+    let reads = |name: &&String| facts.proxy_nodes().any(|node| node.name == **name);
+    let names: Vec<_> = wish.exclude_nodes.iter().filter(reads).cloned().collect();
+    if names.is_empty() {
+        return;
+    }
+    let names = few(&names);
     let link = "https://github.com/kubernetes/kubernetes/blob/master/pkg/proxy/ipvs/README.md";
     let (level, message) = if target.mode != ProxyMode::Ipvs {
         (Level::Warning, format!("{names}: not switched now; their kube-proxy runs {} once it restarts", target.mode))

@@ -12,6 +12,7 @@ pub(super) fn check(question: Question, findings: &mut Vec<Finding>) {
     let names = |wanted: &dyn Fn(&NodeFacts) -> bool| -> Vec<String> {
         facts.proxy_nodes().filter(|node| wanted(node)).map(|node| node.name.clone()).collect()
     };
+    others(question, findings);
     let down = names(&|node| !node.ready);
     if !down.is_empty() {
         let message = format!("{}: not ready; reported and left, a later run picks them up", few(&down));
@@ -47,4 +48,22 @@ pub(super) fn check(question: Question, findings: &mut Vec<Finding>) {
         let hint = "https://kubernetes.io/releases/version-skew-policy/#kube-proxy";
         findings.push(finding(Level::Warning, "image-skew", message, hint));
     }
+}
+
+/// kube-proxies that read another configuration: this run cannot switch them, and two on one node undo each other's rules.
+fn others(question: Question, findings: &mut Vec<Finding>) {
+    let Question { around, wish, .. } = question;
+    let there = around.other_proxies.iter().filter(|(node, _)| !wish.exclude_nodes.contains(node));
+    let (nodes, places): (Vec<_>, Vec<_>) =
+        there.map(|(node, pod)| (node.clone(), format!("{node} (pod {pod})"))).unzip();
+    if nodes.is_empty() {
+        return;
+    }
+    let message =
+        format!("{}: a kube-proxy with a configuration of its own, which this run does not switch", few(&places));
+    let hint = format!(
+        "switch it where it is configured, and leave its nodes out here: --exclude-nodes {}; https://kubernetes.io/docs/reference/command-line-tools-reference/kube-proxy/",
+        nodes.join(",")
+    );
+    findings.push(finding(Level::Error, "other-kube-proxy", message, &hint));
 }

@@ -117,6 +117,11 @@ pub fn findings(facts: &Facts) -> Vec<Finding> {
             "the next run uses it; kpx-prep remediate --remove-helper takes it away",
         ));
     }
+    if !facts.elsewhere.is_empty() {
+        let message = format!("{}: kube-proxy with another configuration, not looked at here", few(&facts.elsewhere));
+        let hint = "--namespace and --daemonset choose it; https://kubernetes.io/docs/reference/command-line-tools-reference/kube-proxy/";
+        findings.push(finding(Level::Warning, "other-kube-proxy", message, hint));
+    }
     if !facts.windows_sets.is_empty() {
         let message = format!("{}: kube-proxy of Windows nodes, left alone", few(&facts.windows_sets));
         findings.push(finding(Level::Info, "windows", message, ""));

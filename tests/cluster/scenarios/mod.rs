@@ -13,6 +13,7 @@ mod kubectl;
 mod locks;
 mod long_commands;
 mod meanwhile;
+mod readers;
 mod real_kube_proxy;
 mod rights;
 mod rolls;
@@ -36,6 +37,7 @@ pub(crate) fn all() -> Vec<Trial> {
         blocked::trials(),
         configs::trials(),
         meanwhile::trials(),
+        readers::trials(),
         real_kube_proxy::trials(),
         locks::trials(),
         long_commands::trials(),
