@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ListMeta;
 use kube::api::{Api, ListParams};
-use kube::client::AuthError;
 use kube::core::{Object, Request};
 use serde::de::DeserializeOwned;
 
@@ -230,14 +229,6 @@ where
 pub fn plain(error: &kube::Error) -> String {
     match error {
         _ if unanswered(error).is_some() => unanswered(error).map(ToString::to_string).unwrap_or_default(),
-        // Its own words hold all that the plugin printed, tokens too.
-        kube::Error::Auth(AuthError::AuthExecRun { out, .. }) => {
-            let said = String::from_utf8_lossy(&out.stderr);
-            let last = said.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or_default();
-            format!("the credential plugin failed with {}: {}", out.status, foreign(last))
-                .trim_end_matches([':', ' '])
-                .to_owned()
-        }
         kube::Error::Api(status) if status.message.is_empty() => {
             format!("{} ({})", foreign(&status.reason), status.code)
         }

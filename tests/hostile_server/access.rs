@@ -106,7 +106,7 @@ fn a_credential_plugin_gets_no_secret_and_tells_none() {
     let user = "{exec: {apiVersion: client.authentication.k8s.io/v1, command: ./plugin, interactiveMode: Never}}";
     let path = kubeconfig(folder.path(), "{server: \"https://127.0.0.1:1\"}", user);
     let ended = run(&path, &[], &[("KPX_PREP_TOKEN", "07401b.f395accd246ae52d"), ("OTHER", "stays")]);
-    ended.says(2, &["credential plugin failed", "luck"]);
+    ended.says(2, &["credential plugin", "failed with exit status: 1", "luck"]);
     assert!(!ended.stderr().contains("secret-token") && !ended.stderr().contains('\x1b'), "{}", ended.stderr());
     let environment = fs::read_to_string(folder.path().join("environment")).unwrap();
     assert!(environment.contains("OTHER=stays") && !environment.contains("07401b"), "{environment}");
@@ -133,6 +133,14 @@ fn proxies_are_used_as_kubectl_uses_them() {
         (at(&http), vec![("NO_PROXY", "*")], b"CONNECT k8s.invalid:6443"),
         (format!("{{server: \"{server}\"}}"), vec![("HTTPS_PROXY", http.as_str())], b"CONNECT k8s.invalid:6443"),
         (format!("{{server: \"{server}\"}}"), vec![("HTTPS_PROXY", http.as_str()), ("NO_PROXY", ".invalid")], b""),
+        // Lists that kube's own reader gives up on.
+        (
+            format!("{{server: \"{server}\"}}"),
+            vec![("HTTPS_PROXY", http.as_str()), ("NO_PROXY", "localhost,, .svc:x,")],
+            b"CONNECT k8s.invalid:6443",
+        ),
+        (format!("{{server: \"{server}\"}}"), vec![("HTTPS_PROXY", http.as_str()), ("NO_PROXY", "x,,invalid,")], b""),
+        (at(&http), vec![("NO_PROXY", ",")], b"CONNECT k8s.invalid:6443"),
         (at(&format!("socks5://127.0.0.1:{proxy}")), vec![], b"\x05\x01\x00"),
     ] {
         seen.lock().unwrap().clear();
