@@ -233,6 +233,13 @@ pub fn plain(error: &kube::Error) -> String {
             format!("{} ({})", foreign(&status.reason), status.code)
         }
         kube::Error::Api(status) => foreign(&status.message),
+        // Go takes a certificate that is trusted itself, whatever it is for (crypto/x509); rustls' webpki does not.
+        other if chain(other).contains("CaUsedAsEndEntity") => {
+            "the server's certificate says that it is a CA's, which kubectl accepts where the kubeconfig trusts it, and kpx-prep \
+             does not: give the server a certificate with CA:FALSE, signed by a CA or by itself \
+             (openssl req -x509 -addext basicConstraints=critical,CA:FALSE)"
+                .to_owned()
+        }
         other => chain(other),
     }
 }

@@ -9,7 +9,8 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 use crate::server::{answering, serve};
-use crate::status::{kubeconfig, plain, run};
+use crate::status::{SOON, kubeconfig, plain, run};
+use crate::tls;
 
 #[test]
 fn a_kubeconfig_that_was_named_is_used_or_an_error() {
@@ -152,4 +153,29 @@ fn proxies_are_used_as_kubectl_uses_them() {
             "{cluster} {environment:?}: {seen:?}"
         );
     }
+}
+
+#[test]
+fn certificates_that_sign_themselves() {
+    let with = |name: &str, cluster: fn(u16, &str) -> String| {
+        let (port, asked) = tls::server(name, |_| 403);
+        let folder = TempDir::new().unwrap();
+        let ended = run(&kubeconfig(folder.path(), &cluster(port, name), "{}"), &[], &[]);
+        let asked = !asked.lock().unwrap().is_empty();
+        (ended, asked)
+    };
+    let (ended, asked) = with("own-leaf", tls::cluster);
+    ended.says(1, &["listing the DaemonSets"]);
+    assert!(asked);
+    // Said to be a CA's, as openssl makes them. Go takes it where the kubeconfig trusts it.
+    let (ended, asked) = with("own-ca", tls::cluster);
+    ended.says(1, &["says that it is a CA's", "kubectl accepts", "basicConstraints=critical,CA:FALSE"]).within(SOON);
+    assert!(!asked && ended.stderr().lines().count() == 1, "{}", ended.stderr());
+    // Another name, and another certificate than the one that is trusted.
+    let (ended, asked) = with("own-leaf", |port, name| tls::cluster(port, name).replace("127.0.0.1", "localhost"));
+    ended.says(1, &["certificate not valid for name"]);
+    assert!(!asked);
+    let (ended, asked) = with("own-leaf", |port, _| tls::cluster(port, "ca"));
+    ended.says(1, &["certificate"]);
+    assert!(!asked);
 }
