@@ -10,10 +10,14 @@ use tempfile::TempDir;
 
 #[path = "hostile_server/access.rs"]
 mod access;
+#[path = "hostile_server/plugins.rs"]
+mod plugins;
 #[path = "hostile_server/server.rs"]
 mod server;
 #[path = "hostile_server/status.rs"]
 mod status;
+#[path = "hostile_server/tls.rs"]
+mod tls;
 
 use server::{VERSION, answering, serve};
 use status::{SOON, kubeconfig, plain, run};

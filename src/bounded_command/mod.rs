@@ -11,7 +11,7 @@ use std::time::Duration;
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 
-use self::pipes::Pipes;
+use self::pipes::{Ear, Pipes};
 use crate::boot_clock::BootInstant;
 
 /// How much a program may say, and how long it may take.
@@ -76,8 +76,38 @@ pub fn run_with_privileges(
     limits: Limits,
     each: &mut dyn FnMut(&str),
 ) -> io::Result<Ended> {
-    command.stdin(if input.is_some() { Stdio::piped() } else { Stdio::null() });
-    command.stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
+    command.stdin(if input.is_some() { Stdio::piped() } else { Stdio::null() }).process_group(0);
+    supervise(command, input, limits, Ear { line: each, error: &mut |_| {} }, true)
+}
+
+/// The same for a program of the operator's own, which may speak to them: its standard error goes to `error` as it comes, and
+/// what it leaves running when it ends goes on. At a `terminal` it reads from that, as a part of this process's group.
+///
+/// # Errors
+/// As [`run`].
+pub fn run_for_operator(
+    mut command: Command,
+    terminal: bool,
+    limits: Limits,
+    each: &mut dyn FnMut(&str),
+    error: &mut dyn FnMut(&[u8]),
+) -> io::Result<Ended> {
+    command.stdin(if terminal { Stdio::inherit() } else { Stdio::null() });
+    if !terminal {
+        command.process_group(0);
+    }
+    supervise(command, None, limits, Ear { line: each, error }, false)
+}
+
+/// `ends_group`: what the program leaves running ends with it.
+fn supervise(
+    mut command: Command,
+    input: Option<&str>,
+    limits: Limits,
+    mut ear: Ear<'_>,
+    ends_group: bool,
+) -> io::Result<Ended> {
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
     let confine = || {
         nix::sys::prctl::set_pdeathsig(Signal::SIGKILL)?;
         Ok(())
@@ -96,13 +126,15 @@ pub fn run_with_privileges(
             return Err(over_time(limits));
         }
         pipes.wait(left)?;
-        pipes.exchange(limits, each)?;
+        pipes.exchange(limits, &mut ear)?;
     }
-    pipes.last_line(each);
+    pipes.last_line(&mut ear);
     // It may have closed its output and go on.
     loop {
         if let Some(status) = running.child.try_wait()? {
-            running.end_group();
+            if ends_group {
+                running.end_group();
+            }
             running.ended = true;
             return Ok(Ended { stderr: pipes.stderr(), status });
         }

@@ -15,6 +15,14 @@ const LONGEST_LINE: usize = 1 << 20;
 /// What a program says on standard error is for people.
 const STDERR: usize = 64 << 10;
 
+/// Who hears what it says.
+pub(super) struct Ear<'a> {
+    /// Each line of its standard output.
+    pub(super) line: &'a mut dyn FnMut(&str),
+    /// Its standard error, as it comes.
+    pub(super) error: &'a mut dyn FnMut(&[u8]),
+}
+
 /// The three pipes of a running program.
 pub(super) struct Pipes<'a> {
     stdin: Option<(ChildStdin, &'a [u8])>,
@@ -79,7 +87,7 @@ impl<'a> Pipes<'a> {
     }
 
     /// As much as goes without waiting.
-    pub(super) fn exchange(&mut self, limits: Limits, each: &mut dyn FnMut(&str)) -> io::Result<()> {
+    pub(super) fn exchange(&mut self, limits: Limits, ear: &mut Ear<'_>) -> io::Result<()> {
         if let Some((stdin, rest)) = &mut self.stdin {
             match stdin.write(rest) {
                 Ok(written) => *rest = &rest[written..],
@@ -94,10 +102,11 @@ impl<'a> Pipes<'a> {
         let mut some = vec![0; 1 << 16];
         while let Some(read) = some_of(&mut self.stdout, &mut some)? {
             self.count(read, limits)?;
-            self.lines(&some[..read], each)?;
+            self.lines(&some[..read], ear)?;
         }
         while let Some(read) = some_of(&mut self.stderr, &mut some)? {
             self.count(read, limits)?;
+            (ear.error)(&some[..read]);
             let room = STDERR.saturating_sub(self.said.len());
             self.said.extend_from_slice(&some[..read.min(room)]);
         }
@@ -116,11 +125,11 @@ impl<'a> Pipes<'a> {
         Ok(())
     }
 
-    fn lines(&mut self, mut text: &[u8], each: &mut dyn FnMut(&str)) -> io::Result<()> {
+    fn lines(&mut self, mut text: &[u8], ear: &mut Ear<'_>) -> io::Result<()> {
         while let Some(end) = text.iter().position(|byte| *byte == b'\n') {
             self.line.extend_from_slice(&text[..end]);
             text = &text[end + 1..];
-            self.last_line(each);
+            self.last_line(ear);
         }
         self.line.extend_from_slice(text);
         if self.line.len() > LONGEST_LINE {
@@ -130,9 +139,9 @@ impl<'a> Pipes<'a> {
     }
 
     /// What is there of a line counts as one: its end, or that of the output, has come.
-    pub(super) fn last_line(&mut self, each: &mut dyn FnMut(&str)) {
+    pub(super) fn last_line(&mut self, ear: &mut Ear<'_>) {
         if !self.line.is_empty() {
-            each(&String::from_utf8_lossy(&self.line));
+            (ear.line)(&String::from_utf8_lossy(&self.line));
             self.line.clear();
         }
     }

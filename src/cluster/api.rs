@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ListMeta;
 use kube::api::{Api, ListParams};
-use kube::client::AuthError;
 use kube::core::{Object, Request};
 use serde::de::DeserializeOwned;
 
@@ -230,18 +229,17 @@ where
 pub fn plain(error: &kube::Error) -> String {
     match error {
         _ if unanswered(error).is_some() => unanswered(error).map(ToString::to_string).unwrap_or_default(),
-        // Its own words hold all that the plugin printed, tokens too.
-        kube::Error::Auth(AuthError::AuthExecRun { out, .. }) => {
-            let said = String::from_utf8_lossy(&out.stderr);
-            let last = said.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or_default();
-            format!("the credential plugin failed with {}: {}", out.status, foreign(last))
-                .trim_end_matches([':', ' '])
-                .to_owned()
-        }
         kube::Error::Api(status) if status.message.is_empty() => {
             format!("{} ({})", foreign(&status.reason), status.code)
         }
         kube::Error::Api(status) => foreign(&status.message),
+        // Go takes a certificate that is trusted itself, whatever it is for (crypto/x509); rustls' webpki does not.
+        other if chain(other).contains("CaUsedAsEndEntity") => {
+            "the server's certificate says that it is a CA's, which kubectl accepts where the kubeconfig trusts it, and kpx-prep \
+             does not: give the server a certificate with CA:FALSE, signed by a CA or by itself \
+             (openssl req -x509 -addext basicConstraints=critical,CA:FALSE)"
+                .to_owned()
+        }
         other => chain(other),
     }
 }

@@ -29,6 +29,8 @@ const OF: &str = "kpx-prep/configmap";
 const KEY: &str = "kpx-prep/key";
 const REPLACED_AT: &str = "kpx-prep/replaced-at";
 const WRITTEN: &str = "kpx-prep/written";
+/// The resourceVersion of the `ConfigMap` whose original it is, as it was when it was last replaced.
+const SAVED_VERSION: &str = "kpx-prep/saved-resource-version";
 /// How often keeping it is tried where another program changes it at the same time.
 const CONFLICTS: usize = 5;
 /// Annotations may have 256 KiB altogether.
@@ -45,7 +47,7 @@ pub struct Backup {
     pub replaced_at: String,
     /// Its UID.
     pub uid: String,
-    /// Its resourceVersion, which tells the order in which the API server stored them.
+    /// Its resourceVersion.
     pub resource_version: String,
     /// The configuration.
     pub text: String,
@@ -92,9 +94,25 @@ fn stored(resource_version: &str) -> (usize, &str) {
 pub async fn list(api: &Api<ConfigMap>, of: &str, key: &str) -> kube::Result<Vec<Backup>> {
     let params = ListParams::default().labels(&format!("{}={}", MANAGED_BY.0, MANAGED_BY.1));
     let all = retried(|| api.list(&params)).await?;
-    let mut backups: Vec<_> = all.items.iter().filter_map(|config_map| read(config_map, of, key)).collect();
-    backups.sort_by(|a, b| stored(&b.resource_version).cmp(&stored(&a.resource_version)));
-    Ok(backups)
+    Ok(newest_first(&all.items, of, key))
+}
+
+/// By the resourceVersion that the `ConfigMap` had when it was replaced: a label or annotation that somebody adds to an old
+/// backup changes the backup's own, and no order. A backup that does not say it comes after those that do. So does one that
+/// says a later version than its own, which was saved after that: it is from another cluster.
+fn newest_first(all: &[ConfigMap], of: &str, key: &str) -> Vec<Backup> {
+    let saved = |config_map: &ConfigMap, backup: &Backup| {
+        let version = config_map.annotations().get(SAVED_VERSION)?;
+        let digits = !version.is_empty() && version.bytes().all(|byte| byte.is_ascii_digit());
+        (digits && stored(version) < stored(&backup.resource_version)).then(|| version.clone())
+    };
+    let backups = all.iter().filter_map(|map| read(map, of, key).map(|backup| (saved(map, &backup), backup)));
+    let mut backups: Vec<_> = backups.collect();
+    backups.sort_by(|(a_saved, a), (b_saved, b)| {
+        let versions = (b_saved.as_deref().map(stored), a_saved.as_deref().map(stored));
+        versions.0.cmp(&versions.1).then_with(|| stored(&b.resource_version).cmp(&stored(&a.resource_version)))
+    });
+    backups.into_iter().map(|(_, backup)| backup).collect()
 }
 
 /// Of backups, newest first, those that are too many. Never the one that this run made.
@@ -125,6 +143,7 @@ fn object(config: &ConfigFacts, written: &str) -> ConfigMap {
         (OF.to_owned(), config.name.clone()),
         (KEY.to_owned(), config.key.clone()),
         (REPLACED_AT.to_owned(), now()),
+        (SAVED_VERSION.to_owned(), config.resource_version.clone()),
     ]);
     if written.len() <= LONGEST_WRITTEN {
         annotations.insert(WRITTEN.to_owned(), written.to_owned());
@@ -231,6 +250,37 @@ mod tests {
         let mut versions = ["10", "9", "100", "1000000000000000000000", "99", "0099"];
         versions.sort_by(|a, b| stored(a).cmp(&stored(b)));
         assert_eq!(versions, ["9", "10", "99", "0099", "100", "1000000000000000000000"]);
+    }
+
+    #[test]
+    fn what_is_written_on_a_backup_later_changes_no_order() {
+        let backup = |name: &str, saved: Option<&str>, own: &str| {
+            let annotations =
+                [(OF, "kube-proxy"), (KEY, "config.conf")].into_iter().chain(saved.map(|saved| (SAVED_VERSION, saved)));
+            ConfigMap {
+                metadata: ObjectMeta {
+                    name: Some(format!("{PREFIX}{name}")),
+                    uid: Some("x".to_owned()),
+                    resource_version: Some(own.to_owned()),
+                    annotations: Some(annotations.map(|(key, value)| (key.to_owned(), value.to_owned())).collect()),
+                    ..ObjectMeta::default()
+                },
+                data: Some(BTreeMap::from([("config.conf".to_owned(), String::new())])),
+                ..ConfigMap::default()
+            }
+        };
+        let all = [
+            backup("first", Some("90"), "100"),
+            // kubectl label.
+            backup("second-labelled", Some("180"), "999"),
+            backup("third", Some("290"), "300"),
+            backup("older-kpx-prep", None, "5000"),
+            backup("other-cluster", Some("7000"), "400"),
+            backup("no-number", Some("x"), "50"),
+        ];
+        let names: Vec<_> =
+            newest_first(&all, "kube-proxy", "config.conf").iter().map(|b| b.hash().to_owned()).collect();
+        assert_eq!(names, ["third", "second-labelled", "first", "older-kpx-prep", "other-cluster", "no-number"]);
     }
 
     #[test]

@@ -1,28 +1,26 @@
 //! A client that waits for no answer longer than it was told to, and reads no more of one than makes sense, no matter who answers.
 
-use std::path::PathBuf;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures::future::BoxFuture;
 use http::header::{AUTHORIZATION, CONNECTION, UPGRADE};
-use http::{HeaderValue, Request, Response};
+use http::{Request, Response, StatusCode};
 use hyper::body::{Body as HttpBody, Bytes, Frame};
 use kube::Client;
 use kube::client::Body;
 use tokio::time::{Instant, Sleep};
 use tower_service::Service;
 
-use crate::boot_clock::BootInstant;
+use super::credential_plugin::Plugin;
+use super::token_file::TokenFile;
 
 /// The most of one answer: a page of 500 objects has some megabytes, and an object at most 1.5 MiB (etcd's own limit).
 const LONGEST_ANSWER: u64 = 64 << 20;
 /// The most of one line, which a watch sends for each change.
 const LONGEST_LINE: u64 = 16 << 20;
-/// How soon a token's file is read again, as client-go does it (`transport/token_source.go`).
-const TOKEN_AGE: Duration = Duration::from_secs(60);
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
@@ -45,9 +43,9 @@ pub enum Unanswered {
         /// What was read at most.
         limit: u64,
     },
-    /// The bearer token cannot be read.
-    #[error("reading the token file {0}: {1}")]
-    Token(PathBuf, String),
+    /// There are no credentials (any more).
+    #[error("{0}")]
+    Credentials(String),
 }
 
 /// What is demanded of every question.
@@ -57,45 +55,19 @@ pub(super) struct Bounds {
     pub(super) server: String,
     /// How long one question may take, answer included; nothing for no limit.
     pub(super) time: Option<Duration>,
-    /// A file with a bearer token, read again and again.
-    pub(super) token: Option<Arc<TokenFile>>,
+    /// What proves who asks, where that may change.
+    pub(super) credentials: Credentials,
 }
 
-/// A bearer token in a file, which may change.
-pub(super) struct TokenFile {
-    path: PathBuf,
-    read: Mutex<Option<(BootInstant, HeaderValue)>>,
-}
-
-impl TokenFile {
-    pub(super) fn new(path: PathBuf) -> Self {
-        Self { path, read: Mutex::default() }
-    }
-
-    /// The header with it. White space around the token, such as the end of the line, does not count.
-    pub(super) fn header(&self) -> Result<HeaderValue, Unanswered> {
-        let mut read = self.read.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        if let Some((since, header)) = read.as_ref().filter(|(since, _)| since.elapsed() < TOKEN_AGE) {
-            let _ = since;
-            return Ok(header.clone());
-        }
-        let failed = |why: String| Unanswered::Token(self.path.clone(), why);
-        let text = match (std::fs::read_to_string(&self.path), read.as_ref()) {
-            (Ok(text), _) => text,
-            // It may have been removed on purpose; the last token stays valid (kubernetes/kubernetes#68164).
-            (Err(_), Some((_, header))) => return Ok(header.clone()),
-            (Err(error), None) => return Err(failed(error.to_string())),
-        };
-        let token = text.trim();
-        if token.is_empty() {
-            return Err(failed("it is empty".to_owned()));
-        }
-        let header = HeaderValue::try_from(format!("Bearer {token}"));
-        let mut header = header.map_err(|_| failed("it does not hold a token in one line".to_owned()))?;
-        header.set_sensitive(true);
-        *read = Some((BootInstant::now(), header.clone()));
-        Ok(header)
-    }
+/// What is asked for credentials before each question.
+#[derive(Clone)]
+pub(super) enum Credentials {
+    /// Nothing: the client has them.
+    Fixed,
+    /// A file with a bearer token.
+    TokenFile(Arc<TokenFile>),
+    /// An exec credential plugin, which may bring a client of its own.
+    Plugin(Arc<Plugin>),
 }
 
 /// Wraps a client.
@@ -122,8 +94,13 @@ impl Service<Request<Body>> for BoundedClient {
     fn call(&mut self, mut request: Request<Body>) -> Self::Future {
         let Self { inner, bounds } = self.clone();
         Box::pin(async move {
-            if let Some(token) = &bounds.token {
-                request.headers_mut().insert(AUTHORIZATION, token.header()?);
+            let (inner, header) = match &bounds.credentials {
+                Credentials::Fixed => (inner, None),
+                Credentials::TokenFile(file) => (inner, Some(file.header().map_err(Unanswered::Credentials)?)),
+                Credentials::Plugin(plugin) => plugin.current().await.map_err(Unanswered::Credentials)?,
+            };
+            if let Some(header) = header {
+                request.headers_mut().insert(AUTHORIZATION, header);
             }
             let endless = is_endless(&request);
             let deadline = bounds.time.map(|time| Instant::now() + time);
@@ -134,6 +111,9 @@ impl Service<Request<Body>> for BoundedClient {
                 Some(deadline) => tokio::time::timeout_at(deadline, answer).await.map_err(|_| silent())?,
                 None => answer.await,
             }?;
+            if let (Credentials::Plugin(plugin), StatusCode::UNAUTHORIZED) = (&bounds.credentials, response.status()) {
+                plugin.refused().await;
+            }
             let limit = if endless { LONGEST_LINE } else { LONGEST_ANSWER };
             // What was switched to another protocol has no body.
             Ok(response.map(|body| BoundedBody {
@@ -219,26 +199,4 @@ pub fn unanswered(error: &kube::Error) -> Option<&Unanswered> {
         cause = error.source();
     }
     None
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_token_is_what_the_file_says_without_its_end() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("token");
-        std::fs::write(&path, "abc.def\n").unwrap();
-        let file = TokenFile::new(path.clone());
-        assert_eq!(file.header().unwrap(), "Bearer abc.def");
-        std::fs::remove_file(&path).unwrap();
-        assert_eq!(file.header().unwrap(), "Bearer abc.def", "the last one goes on to count");
-        for (text, why) in
-            [("", "it is empty"), (" \n", "it is empty"), ("a\nb\n", "it does not hold a token in one line")]
-        {
-            std::fs::write(&path, text).unwrap();
-            assert_eq!(TokenFile::new(path.clone()).header(), Err(Unanswered::Token(path.clone(), why.to_owned())));
-        }
-    }
 }

@@ -4,13 +4,15 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context as _;
 use kube::Client;
 
 use super::api::{is_transient, is_unreachable, plain, retried};
-use super::bounded_client::{Bounds, TokenFile, bounded};
+use super::bounded_client::{Bounds, Credentials, bounded};
+use super::credential_plugin::Plugin;
+use super::credentials::Source;
 use super::facts::place;
 use super::kubeconfig;
+use super::token_file::TokenFile;
 use crate::exit_code::Refusal;
 use crate::report::foreign::foreign;
 use crate::report::say::patiently;
@@ -59,7 +61,7 @@ impl Access {
     /// Wrong usage if there is no usable kubeconfig; it says which file was read. That the API server does not answer:
     /// soon, if nothing is there at all.
     pub async fn connect(&self) -> anyhow::Result<Connection> {
-        let kubeconfig::Loaded { mut config, context, token_file } = kubeconfig::load(self).await?;
+        let kubeconfig::Loaded { mut config, context, credentials } = kubeconfig::load(self)?;
         config.connect_timeout = Some(Duration::from_secs(10));
         let time = (!self.request_timeout.is_zero()).then_some(self.request_timeout);
         // For watches and what was switched to another protocol; all else has its own deadline, which is said better.
@@ -73,15 +75,21 @@ impl Access {
         }
         let server = config.cluster_url.to_string().trim_end_matches('/').to_owned();
         let unusable = |why: String| Refusal::usage(format!("the kubeconfig for {server} cannot be used: {why}"));
-        let token = token_file.map(|path| Arc::new(TokenFile::new(path)));
-        if let Some(token) = &token {
-            token.header().map_err(|error| unusable(error.to_string()))?;
-        }
-        // A credential plugin may take its time, and may ask a person.
-        let made = tokio::task::spawn_blocking(move || Client::try_from(config));
-        let made = patiently("the credential plugin", None, made).await.context("making a client")?;
-        let client = made.map_err(|error| unusable(plain(&error)))?;
-        let client = bounded(client, Bounds { server: server.clone(), time, token });
+        let (client, credentials) = match credentials {
+            Source::Config => (Client::try_from(config), Credentials::Fixed),
+            Source::TokenFile(path) => {
+                let file = TokenFile::new(path);
+                file.header().map_err(unusable)?;
+                (Client::try_from(config), Credentials::TokenFile(Arc::new(file)))
+            }
+            Source::Plugin(exec) => {
+                let plugin = Plugin::start(*exec, config).await.map_err(unusable)?;
+                let (client, _) = plugin.current().await.map_err(unusable)?;
+                (Ok(client), Credentials::Plugin(Arc::new(plugin)))
+            }
+        };
+        let client = client.map_err(|error| unusable(plain(&error)))?;
+        let client = bounded(client, Bounds { server: server.clone(), time, credentials });
         let silence = if self.request_timeout.is_zero() { Duration::from_secs(300) } else { self.request_timeout };
         let watch_seconds = u32::try_from(silence.as_secs() * 2 / 3).unwrap_or(u32::MAX).clamp(1, 290);
         // Load balancers end what is silent too: after 20 s in the example for kubeadm's users

@@ -1,22 +1,20 @@
 //! From kubeconfig files, options and environment to a client's configuration, as kubectl reads them; and what of them this
 //! client cannot do is refused by name.
 
-use std::io::IsTerminal as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use http::{HeaderValue, Uri};
+use http::Uri;
 use kube::Config;
-use kube::config::{AuthInfo, ExecInteractiveMode, KubeConfigOptions, Kubeconfig, KubeconfigError};
-
-use secrecy::ExposeSecret as _;
+use kube::config::{AuthInfo, Cluster, Context, ExecAuthCluster, Kubeconfig, KubeconfigError};
+use rustls_pki_types::CertificateDer;
+use rustls_pki_types::pem::PemObject as _;
 
 use super::api::chain;
 use super::client::Access;
+use super::credentials::{self, credentials};
 use super::proxy_env;
 use crate::exit_code::Refusal;
-use crate::kubeadm::secret::VARIABLES;
 use crate::report::foreign::foreign;
-use crate::report::say::say;
 
 /// Which cluster, and how it is reached.
 pub(super) struct Loaded {
@@ -24,8 +22,8 @@ pub(super) struct Loaded {
     pub(super) config: Config,
     /// The context that was used; nothing for a pod's service account.
     pub(super) context: Option<String>,
-    /// A file with a bearer token, which may change.
-    pub(super) token_file: Option<PathBuf>,
+    /// As whom.
+    pub(super) credentials: credentials::Source,
 }
 
 /// Where kubeconfigs are.
@@ -57,7 +55,7 @@ impl Source {
 /// # Errors
 /// Wrong usage, and which file it is about. A kubeconfig that was named and cannot be used is never passed over in favour of
 /// another cluster's.
-pub(super) async fn load(access: &Access) -> anyhow::Result<Loaded> {
+pub(super) fn load(access: &Access) -> anyhow::Result<Loaded> {
     let (by, paths) = match Source::find(access) {
         Source::Named(by, paths) => (by, paths),
         Source::Home(path) => (String::new(), vec![path]),
@@ -70,16 +68,9 @@ pub(super) async fn load(access: &Access) -> anyhow::Result<Loaded> {
     let Some(context) = context else {
         return Err(refusal(&place, "it has no current-context; name one with --context"));
     };
-    let options = KubeConfigOptions { context: Some(context.clone()), ..KubeConfigOptions::default() };
-    let proxy = proxy_of(&kubeconfig, &context);
-    let mut config = Config::from_custom_kubeconfig(kubeconfig, &options)
-        .await
-        .map_err(|error| refusal(&format!("{place}, context {context}"), &chain(&error)))?;
-    config.proxy_url = proxy_env::proxy(&config.cluster_url, proxy.as_deref())
-        .map_err(|why| refusal(&format!("{place}, context {context}"), &why))?;
-    let token_file = credentials(&mut config.auth_info, &config.cluster_url)
-        .map_err(|why| refusal(&format!("{place}, context {context}"), &why))?;
-    Ok(Loaded { config, context: Some(context), token_file })
+    let place = format!("{place}, context {context}");
+    let (config, credentials) = of_context(&kubeconfig, &context).map_err(|why| refusal(&place, &why))?;
+    Ok(Loaded { config, context: Some(context), credentials })
 }
 
 fn refusal(place: &str, why: &str) -> anyhow::Error {
@@ -101,9 +92,9 @@ fn in_pod(access: &Access) -> anyhow::Result<Loaded> {
     })?;
     // As client-go's rest.InClusterConfig: the environment's proxy counts there too.
     config.proxy_url = proxy_env::proxy(&config.cluster_url, None).map_err(|why| refusal("the environment", &why))?;
-    let token_file = credentials(&mut config.auth_info, &config.cluster_url)
+    let credentials = credentials(&mut config.auth_info, &config.cluster_url)
         .map_err(|why| refusal("the pod's service account", &why))?;
-    Ok(Loaded { config, context: None, token_file })
+    Ok(Loaded { config, context: None, credentials })
 }
 
 fn read(paths: &[PathBuf], pass_over_missing: bool) -> Result<Kubeconfig, String> {
@@ -125,73 +116,51 @@ fn read(paths: &[PathBuf], pass_over_missing: bool) -> Result<Kubeconfig, String
     merged.ok_or_else(|| "there is no such file".to_owned())
 }
 
-/// `proxy-url` of the context's cluster.
-fn proxy_of(kubeconfig: &Kubeconfig, context: &str) -> Option<String> {
-    let context = kubeconfig.contexts.iter().find(|named| named.name == context)?.context.as_ref()?;
-    let cluster = kubeconfig.clusters.iter().find(|named| named.name == context.cluster)?.cluster.as_ref()?;
-    cluster.proxy_url.clone().filter(|url| !url.is_empty())
+/// What a context leads to. Not by kube's own loader, which reads the environment's proxy by rules of its own and gives up on a
+/// `NO_PROXY` that Go takes, such as one that ends in a comma.
+fn of_context(kubeconfig: &Kubeconfig, name: &str) -> Result<(Config, credentials::Source), String> {
+    let contexts = &kubeconfig.contexts;
+    let context: &Context = contexts
+        .iter()
+        .find(|named| named.name == name)
+        .and_then(|named| named.context.as_ref())
+        .ok_or_else(|| format!("there is no context {:?}", foreign(name)))?;
+    let cluster: &Cluster = kubeconfig
+        .clusters
+        .iter()
+        .find(|named| named.name == context.cluster)
+        .and_then(|named| named.cluster.as_ref())
+        .ok_or_else(|| format!("there is no cluster {:?}", foreign(&context.cluster)))?;
+    // A user that is not there is one without credentials to client-go.
+    let user = context.user.as_ref().and_then(|user| kubeconfig.auth_infos.iter().find(|named| named.name == *user));
+    let mut auth: AuthInfo = user.and_then(|named| named.auth_info.clone()).unwrap_or_default();
+    let told = ExecAuthCluster::try_from(cluster).map_err(|error| chain(&error))?;
+    let server = cluster.server.as_deref().filter(|server| !server.is_empty()).ok_or("the cluster has no server")?;
+    let server: Uri = server.parse().map_err(|error| format!("the server {:?} is no URL: {error}", foreign(server)))?;
+    let mut config = Config::new(server);
+    if let Some(namespace) = context.namespace.as_ref().filter(|name| !name.is_empty()) {
+        config.default_namespace.clone_from(namespace);
+    }
+    config.root_cert = told.certificate_authority_data.as_deref().map(certificates).transpose()?;
+    config.accept_invalid_certs = cluster.insecure_skip_tls_verify.unwrap_or(false);
+    config.disable_compression = cluster.disable_compression.unwrap_or(false);
+    config.tls_server_name = cluster.tls_server_name.clone().filter(|name| !name.is_empty());
+    config.proxy_url =
+        proxy_env::proxy(&config.cluster_url, cluster.proxy_url.as_deref().filter(|url| !url.is_empty()))?;
+    if let Some(exec) = &mut auth.exec {
+        exec.cluster = Some(told);
+    }
+    let source = credentials(&mut auth, &config.cluster_url)?;
+    config.auth_info = auth;
+    Ok((config, source))
 }
 
-/// Refuses what is not supported, settles what is left to the terminal, and takes the token's file for itself. In the order of
-/// client-go (`transport/round_trippers.go`, `rest/transport.go`): a token's file counts before a token, and both before a plugin;
-/// what is empty is not there.
-fn credentials(auth: &mut AuthInfo, server: &Uri) -> Result<Option<PathBuf>, String> {
-    let is_there = |text: &Option<String>| text.as_ref().is_some_and(|text| !text.is_empty());
-    if let Some(provider) = &auth.auth_provider {
-        return Err(format!(
-            "auth-provider {:?} is not supported: use an exec credential plugin instead \
-             (https://kubernetes.io/docs/reference/access-authn-authz/authentication/#client-go-credential-plugins)",
-            foreign(&provider.name)
-        ));
+/// The certificates of a PEM text; other parts are passed over, as Go's `AppendCertsFromPEM` does.
+fn certificates(pem: &[u8]) -> Result<Vec<Vec<u8>>, String> {
+    let certificates = CertificateDer::pem_slice_iter(pem).collect::<Result<Vec<_>, _>>();
+    let certificates = certificates.map_err(|error| format!("the certificate authority is not PEM: {error}"))?;
+    if certificates.is_empty() {
+        return Err("the certificate authority holds no certificate".to_owned());
     }
-    if is_there(&auth.username) || auth.password.as_ref().is_some_and(|password| !password.expose_secret().is_empty()) {
-        return Err("username and password are not supported: Kubernetes has had no basic authentication since 1.19; \
-                    use a token, a client certificate or an exec credential plugin"
-            .to_owned());
-    }
-    auth.username = None;
-    auth.password = None;
-    // kubectl sends no credentials where nothing protects them (clientcmd's ClientConfig, rest.IsConfigTransportTLS).
-    if server.scheme_str() != Some("https") {
-        let impersonate = auth.impersonate.take();
-        if auth.token.is_some() || auth.token_file.is_some() || auth.exec.is_some() {
-            say(&format!("warning: {server} is reached without TLS: no credentials are sent"));
-        }
-        *auth = AuthInfo { impersonate, ..AuthInfo::default() };
-        return Ok(None);
-    }
-    auth.token = auth.token.take().filter(|token| !token.expose_secret().is_empty());
-    let file = auth.token_file.take().filter(|file| !file.is_empty()).map(|file| Path::new(&file).to_owned());
-    if file.is_some() {
-        auth.token = None;
-    }
-    if let Some(token) = &auth.token
-        && HeaderValue::try_from(token.expose_secret()).is_err()
-    {
-        return Err("the token is not one line of printable characters".to_owned());
-    }
-    if file.is_some() || auth.token.is_some() {
-        auth.exec = None;
-    }
-    let Some(exec) = &mut auth.exec else { return Ok(file) };
-    let command = foreign(exec.command.as_deref().unwrap_or_default());
-    let interactive = match exec.interactive_mode {
-        Some(ExecInteractiveMode::Never) => false,
-        Some(ExecInteractiveMode::Always) if !std::io::stdin().is_terminal() => {
-            return Err(format!(
-                "the credential plugin {command} has interactiveMode Always, and standard input is no terminal"
-            ));
-        }
-        Some(ExecInteractiveMode::Always) => true,
-        None if exec.api_version.as_deref().is_some_and(|version| version.ends_with("/v1")) => {
-            return Err(format!(
-                "the credential plugin {command} has no interactiveMode, which its apiVersion v1 requires"
-            ));
-        }
-        // IfAvailable is v1beta1's default (client-go, plugin/pkg/client/auth/exec).
-        Some(ExecInteractiveMode::IfAvailable) | None => std::io::stdin().is_terminal(),
-    };
-    exec.interactive_mode = Some(if interactive { ExecInteractiveMode::Always } else { ExecInteractiveMode::Never });
-    exec.drop_env.get_or_insert_default().extend(VARIABLES.map(str::to_owned));
-    Ok(None)
+    Ok(certificates.into_iter().map(|certificate| certificate.to_vec()).collect())
 }

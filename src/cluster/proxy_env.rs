@@ -4,7 +4,8 @@
 use std::net::IpAddr;
 
 use http::Uri;
-use hyper_util::client::proxy::matcher::Matcher;
+
+use super::no_proxy;
 
 /// The proxy for this server; nothing where it is reached directly. `named`: kubeconfig's own, which always counts.
 ///
@@ -27,40 +28,11 @@ fn proxy_in(
     let Some(url) = either(setting) else { return Ok(None) };
     let host = server.host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
     let is_here = host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback());
-    let exceptions = either("NO_PROXY").unwrap_or_default();
-    if is_here || is_exempt(server, host, &exceptions) {
+    let port = server.port_u16().unwrap_or(if setting == "HTTP_PROXY" { 80 } else { 443 });
+    if is_here || no_proxy::exempts(&either("NO_PROXY").unwrap_or_default(), host, port) {
         return Ok(None);
     }
     parsed(setting, &url).map(Some)
-}
-
-/// Names, addresses and networks by the library that knows them; `host:port` and `*` are Go's own.
-fn is_exempt(server: &Uri, host: &str, exceptions: &str) -> bool {
-    let port = server.port_u16().unwrap_or(if server.scheme_str() == Some("http") { 80 } else { 443 });
-    let mut rest = Vec::new();
-    let entries = exceptions.split(',').map(str::trim).filter(|entry| !entry.is_empty());
-    // `*.example` is `.example` to Go.
-    for entry in entries.map(|entry| if entry.starts_with("*.") { &entry[1..] } else { entry }) {
-        match entry.rsplit_once(':') {
-            _ if entry == "*" => return true,
-            // Not an IPv6 address or network.
-            Some((name, number)) if !name.contains(':') || name.ends_with(']') => {
-                if number.parse() == Ok(port) {
-                    rest.push(name.trim_start_matches('[').trim_end_matches(']'));
-                }
-            }
-            _ => rest.push(entry),
-        }
-    }
-    let matcher = Matcher::builder().all("http://proxy.invalid").no(rest.join(",")).build();
-    let Ok(server) = Uri::builder().scheme("https").authority(authority(host)).path_and_query("/").build() else {
-        return false;
-    };
-    matcher.intercept(&server).is_none()
-}
-
-fn authority(host: &str) -> String {
-    if host.contains(':') { format!("[{host}]") } else { host.to_owned() }
 }
 
 fn parsed(setting: &str, url: &str) -> Result<Uri, String> {
@@ -116,9 +88,6 @@ mod tests {
             ("https://k8s.example:6443", None, &no("other.example, k8s.example"), "direct"),
             ("https://k8s.example:6443", None, &no(".example"), "direct"),
             ("https://k8s.example:6443", None, &no("*.example"), "direct"),
-            ("https://k8s.example:6443", None, &no("*.example:6443"), "direct"),
-            ("https://k8s.example:6443", None, &no("example"), "direct"),
-            ("https://k8s.example:6443", None, &no("8s.example"), "http://proxy.example:3128/"),
             ("https://k8s.example:6443", None, &no("k8s.example:6443"), "direct"),
             ("https://k8s.example:6443", None, &no("k8s.example:443"), "http://proxy.example:3128/"),
             ("https://10.1.2.3:6443", None, &no("10.0.0.0/8"), "direct"),

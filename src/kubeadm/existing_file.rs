@@ -10,7 +10,7 @@ use super::render::proxy_configuration;
 use super::version_source;
 use crate::kubernetes_version::KubernetesVersion;
 use crate::mode::ProxyMode;
-use crate::yaml::{Kind, Node, ScalarStyle, append_document, parse, set};
+use crate::yaml::{Kind, Node, ScalarStyle, append_document, check_line_ends, parse, set};
 
 /// The completed text; nothing if there are problems, which are then in `findings`.
 ///
@@ -18,7 +18,7 @@ use crate::yaml::{Kind, Node, ScalarStyle, append_document, parse, set};
 /// the local kubeadm's or the newest known.
 pub fn complete(name: &str, text: &str, raw: &RawOptions, findings: &mut Findings) -> Option<String> {
     refuse_other_options(name, raw, findings);
-    let documents = match parse(text) {
+    let documents = match check_line_ends(text).and_then(|()| parse(text)) {
         Ok(documents) => documents,
         Err(error) => {
             findings.problem(name, error);

@@ -1,6 +1,7 @@
 //! A further document at the end of a text.
 
 use super::error::EditError;
+use super::line_ends::check_line_ends;
 use super::place::line_ending;
 use super::second_reader::only_added;
 use super::tree::parse_with_comments;
@@ -10,6 +11,7 @@ use super::tree::parse_with_comments;
 /// # Errors
 /// When the text is not YAML, or its documents would not stay as they are.
 pub fn append_document(text: &str, document: &str) -> Result<String, EditError> {
+    check_line_ends(text)?;
     let (old, comments) = parse_with_comments(text)?;
     let ending = line_ending(text);
     let document = document.replace('\n', ending);

@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use super::error::EditError;
+use super::line_ends::check_line_ends;
 use super::place::{Place, Style, after_colon, column, indent_step, line_end, line_ending, line_start, locate};
 use super::scalar::{quoted, scalar, single_quoted};
 use super::second_reader;
@@ -33,6 +34,7 @@ type Splice = (Range<usize>, String);
 /// Every [`EditError`]: the text is not YAML, the place cannot be edited without touching something else, or
 /// the result did not prove to differ in this key only.
 pub fn set(text: &str, document: usize, path: &[&str], value: &Value) -> Result<String, EditError> {
+    check_line_ends(text)?;
     let (documents, comments) = parse_with_comments(text)?;
     let count = documents.len();
     let root = &documents.get(document).ok_or(EditError::NoDocument { index: document, count })?.root;

@@ -13,6 +13,16 @@ pub enum EditError {
         /// What the parser says.
         message: String,
     },
+    /// A line ends with something else than a line feed, which not every reader takes for an end.
+    #[error(
+        "line {line}: has {character:?} in it, where some readers end the line and others do not; use line feeds for line ends (in a quoted text, write an escape)"
+    )]
+    LineEnds {
+        /// The line, counted from 1 by line feeds.
+        line: usize,
+        /// What is there.
+        character: char,
+    },
     /// There are not that many documents.
     #[error("there is no document {index} (counted from 0): the text has {count}")]
     NoDocument {

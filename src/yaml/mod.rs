@@ -11,6 +11,7 @@
 mod append;
 mod edit;
 mod error;
+mod line_ends;
 mod place;
 mod resolve;
 mod scalar;
@@ -22,6 +23,7 @@ mod verify;
 pub use append::append_document;
 pub use edit::set;
 pub use error::EditError;
+pub use line_ends::check_line_ends;
 pub use scalar::{quoted, scalar};
 pub use tree::{Document, Kind, Node, ScalarStyle, parse};
 pub use value::Value;

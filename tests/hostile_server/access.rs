@@ -9,7 +9,8 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 use crate::server::{answering, serve};
-use crate::status::{kubeconfig, plain, run};
+use crate::status::{SOON, kubeconfig, plain, run};
+use crate::tls;
 
 #[test]
 fn a_kubeconfig_that_was_named_is_used_or_an_error() {
@@ -106,7 +107,7 @@ fn a_credential_plugin_gets_no_secret_and_tells_none() {
     let user = "{exec: {apiVersion: client.authentication.k8s.io/v1, command: ./plugin, interactiveMode: Never}}";
     let path = kubeconfig(folder.path(), "{server: \"https://127.0.0.1:1\"}", user);
     let ended = run(&path, &[], &[("KPX_PREP_TOKEN", "07401b.f395accd246ae52d"), ("OTHER", "stays")]);
-    ended.says(2, &["credential plugin failed", "luck"]);
+    ended.says(2, &["credential plugin", "failed with exit status: 1", "luck"]);
     assert!(!ended.stderr().contains("secret-token") && !ended.stderr().contains('\x1b'), "{}", ended.stderr());
     let environment = fs::read_to_string(folder.path().join("environment")).unwrap();
     assert!(environment.contains("OTHER=stays") && !environment.contains("07401b"), "{environment}");
@@ -133,6 +134,14 @@ fn proxies_are_used_as_kubectl_uses_them() {
         (at(&http), vec![("NO_PROXY", "*")], b"CONNECT k8s.invalid:6443"),
         (format!("{{server: \"{server}\"}}"), vec![("HTTPS_PROXY", http.as_str())], b"CONNECT k8s.invalid:6443"),
         (format!("{{server: \"{server}\"}}"), vec![("HTTPS_PROXY", http.as_str()), ("NO_PROXY", ".invalid")], b""),
+        // Lists that kube's own reader gives up on.
+        (
+            format!("{{server: \"{server}\"}}"),
+            vec![("HTTPS_PROXY", http.as_str()), ("NO_PROXY", "localhost,, .svc:x,")],
+            b"CONNECT k8s.invalid:6443",
+        ),
+        (format!("{{server: \"{server}\"}}"), vec![("HTTPS_PROXY", http.as_str()), ("NO_PROXY", "x,,invalid,")], b""),
+        (at(&http), vec![("NO_PROXY", ",")], b"CONNECT k8s.invalid:6443"),
         (at(&format!("socks5://127.0.0.1:{proxy}")), vec![], b"\x05\x01\x00"),
     ] {
         seen.lock().unwrap().clear();
@@ -144,4 +153,29 @@ fn proxies_are_used_as_kubectl_uses_them() {
             "{cluster} {environment:?}: {seen:?}"
         );
     }
+}
+
+#[test]
+fn certificates_that_sign_themselves() {
+    let with = |name: &str, cluster: fn(u16, &str) -> String| {
+        let (port, asked) = tls::server(name, |_| 403);
+        let folder = TempDir::new().unwrap();
+        let ended = run(&kubeconfig(folder.path(), &cluster(port, name), "{}"), &[], &[]);
+        let asked = !asked.lock().unwrap().is_empty();
+        (ended, asked)
+    };
+    let (ended, asked) = with("own-leaf", tls::cluster);
+    ended.says(1, &["listing the DaemonSets"]);
+    assert!(asked);
+    // Said to be a CA's, as openssl makes them. Go takes it where the kubeconfig trusts it.
+    let (ended, asked) = with("own-ca", tls::cluster);
+    ended.says(1, &["says that it is a CA's", "kubectl accepts", "basicConstraints=critical,CA:FALSE"]).within(SOON);
+    assert!(!asked && ended.stderr().lines().count() == 1, "{}", ended.stderr());
+    // Another name, and another certificate than the one that is trusted.
+    let (ended, asked) = with("own-leaf", |port, name| tls::cluster(port, name).replace("127.0.0.1", "localhost"));
+    ended.says(1, &["certificate not valid for name"]);
+    assert!(!asked);
+    let (ended, asked) = with("own-leaf", |port, _| tls::cluster(port, "ca"));
+    ended.says(1, &["certificate"]);
+    assert!(!asked);
 }

@@ -1,6 +1,6 @@
 //! Small servers of threads, each connection on a thread of its own.
 
-use std::io::{BufRead as _, BufReader, Write as _};
+use std::io::{BufRead, BufReader, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
 
@@ -19,7 +19,7 @@ pub(crate) fn serve(answer: impl Fn(TcpStream) + Send + Sync + 'static) -> u16 {
 }
 
 /// The head of a request; nothing when the client is gone.
-fn head(reader: &mut BufReader<TcpStream>) -> Option<String> {
+pub(crate) fn head(reader: &mut impl BufRead) -> Option<String> {
     let mut head = String::new();
     loop {
         let mut line = String::new();

@@ -1,5 +1,7 @@
 //! `kpx-prep remediate --rollback`.
 
+use k8s_openapi::api::core::v1::ConfigMap;
+use kube::api::{Api, Patch, PatchParams};
 use libtest_mimic::Trial;
 use serde_json::json;
 
@@ -11,6 +13,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     vec![
         trial("back::there_and_back", there_and_back),
         trial("back::to_a_backup_of_ones_choice", to_backup),
+        trial("back::a_label_on_an_old_backup_changes_nothing", labelled),
         trial("back::refused_when_edited_since_unless_forced", edited_since),
         trial("back::nothing_to_go_back_to", nothing),
         trial("back::half_a_roll", half_a_roll),
@@ -46,6 +49,19 @@ async fn to_backup(world: &World) {
     cluster.remediate(&["--rollback", "--to", "kpx-prep-backup-0000000000"]).await.exits(3);
     cluster.remediate(&["--rollback", "--to", &first]).await.exits(0);
     before.rolled_back(&cluster).await;
+}
+
+async fn labelled(world: &World) {
+    let cluster = world.nodes(2).start().await;
+    let first = cluster.remediate(&[]).await.exits(0);
+    let first = first.json["backup"].as_str().expect("a backup").to_owned();
+    let between = cluster.config().await;
+    cluster.remediate(&["--scheduler", "lc"]).await.exits(0);
+    let maps = Api::<ConfigMap>::namespaced(cluster.client.clone(), &cluster.namespace);
+    let label = Patch::Merge(json!({"metadata": {"labels": {"team": "network"}}}));
+    maps.patch(&first, &PatchParams::default(), &label).await.expect("labelled");
+    cluster.remediate(&["--rollback"]).await.exits(0);
+    assert_eq!(cluster.config().await, between, "the newest backup is the one that was saved last");
 }
 
 async fn edited_since(world: &World) {

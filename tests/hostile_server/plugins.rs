@@ -1,0 +1,122 @@
+//! Exec credential plugins: what they give is used, renewed and never shown; what they say is bounded and escaped.
+
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use tempfile::TempDir;
+
+use crate::status::{Ended, kubeconfig, run};
+use crate::tls::{certificate, cluster, server};
+
+const EXEC: &str = "{exec: {apiVersion: client.authentication.k8s.io/v1, command: ./plugin, interactiveMode: Never}}";
+
+fn plugin(folder: &Path, script: &str) {
+    let path = folder.join("plugin");
+    fs::write(&path, format!("#!/bin/sh\necho run >>\"${{0%/*}}/runs\"\n{script}\n")).unwrap();
+    fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+}
+
+/// `status` with a plugin of this script. Nothing listens.
+fn with(script: &str) -> Ended {
+    let folder = TempDir::new().unwrap();
+    plugin(folder.path(), script);
+    run(&kubeconfig(folder.path(), "{server: \"https://127.0.0.1:1\"}", EXEC), &[], &[])
+}
+
+/// A script that prints this status.
+fn gives(status: &str) -> String {
+    format!(
+        "cat <<'END'\n{{\"kind\": \"ExecCredential\", \"apiVersion\": \"client.authentication.k8s.io/v1\", \"status\": {status}}}\nEND"
+    )
+}
+
+#[test]
+fn output_and_words_have_a_limit() {
+    for script in [
+        "while :; do echo yyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyy; done",
+        "head -c 3000000 /dev/zero | tr '\\0' y",
+        "while :; do echo yyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyy >&2; done",
+    ] {
+        let ended = with(script);
+        ended.says(2, &["credential plugin", "was stopped"]).within(Duration::from_secs(30));
+    }
+}
+
+#[test]
+fn what_it_says_is_no_command_to_the_terminal() {
+    let ended = with("printf 'open \\033]0;owned\\007 https://x.example\\n\\342\\200\\256gnp\\n' >&2; exit 1");
+    ended.says(2, &["credential plugin: open \\x1b]0;owned\\x07 https://x.example", "\\u{202e}gnp"]);
+    assert!(!ended.stderr().contains(['\x1b', '\x07', '\u{202e}']), "{}", ended.stderr());
+}
+
+#[test]
+fn what_is_of_no_use_is_named_and_not_shown() {
+    for (script, words) in [
+        (gives(r#"{"token": "secret-token\n"}"#), &["gave a token that is not one line of printable characters"][..]),
+        (gives(r#"{"token": "x\r\nX-Remote-User: secret-token"}"#), &["not one line"]),
+        (gives(r#"{"token": ""}"#), &["neither a token nor a certificate"]),
+        (gives(r#"{"clientCertificateData": "secret-token"}"#), &["only one of certificate and key"]),
+        (gives(r#"{"clientCertificateData": "secret-token", "clientKeyData": "secret-token"}"#), &["cannot be used"]),
+        ("echo secret-token".to_owned(), &["something else than an ExecCredential"]),
+        ("echo secret-token; exit 3".to_owned(), &["failed with exit status: 3"]),
+        ("echo secret-token; kill -9 $$".to_owned(), &["failed with signal: 9"]),
+        (String::new(), &["something else than an ExecCredential"]),
+    ] {
+        let ended = with(&script);
+        ended.says(2, words);
+        let stderr = ended.stderr();
+        assert!(
+            !stderr.contains("secret-token") && stderr.lines().filter(|line| !line.is_empty()).count() == 1,
+            "{stderr}"
+        );
+    }
+    let folder = TempDir::new().unwrap();
+    let user = "{exec: {apiVersion: client.authentication.k8s.io/v1, command: no-such-plugin, interactiveMode: Never, installHint: \"get it \\e[31m there\"}}";
+    let path = kubeconfig(folder.path(), "{server: \"https://127.0.0.1:1\"}", user);
+    run(&path, &[], &[]).says(2, &["no-such-plugin was not found: get it \\x1b[31m there"]);
+}
+
+#[test]
+fn its_token_is_used_and_it_runs_once() {
+    let (port, asked) = server("server", |_| 403);
+    let folder = TempDir::new().unwrap();
+    plugin(folder.path(), &gives(r#"{"token": "secret-token", "expirationTimestamp": "2099-01-01T00:00:00Z"}"#));
+    let ended = run(&kubeconfig(folder.path(), &cluster(port, "ca"), EXEC), &[], &[]);
+    ended.says(1, &["listing the DaemonSets"]);
+    let asked = asked.lock().unwrap();
+    assert!(
+        asked.len() > 1 && asked.iter().all(|(token, _)| token.as_deref() == Some("Bearer secret-token")),
+        "{asked:?}"
+    );
+    assert_eq!(fs::read_to_string(folder.path().join("runs")).unwrap(), "run\n");
+    assert!(!ended.stderr().contains("secret-token"), "{}", ended.stderr());
+}
+
+/// A server that is busy for longer than the plugin's credentials last.
+#[test]
+fn what_has_expired_is_renewed() {
+    let (port, asked) = server("server", |token| if token.ends_with('1') { 503 } else { 403 });
+    let folder = TempDir::new().unwrap();
+    let words = |name: &str| fs::read_to_string(certificate(name)).unwrap().replace('\n', "\\n");
+    let of = |number: u32| {
+        gives(&format!(
+            r#"{{"token": "token-{number}", "expirationTimestamp": "2020-01-01T00:00:00Z", "clientCertificateData": "{}", "clientKeyData": "{}"}}"#,
+            words(&format!("client-{number}.crt")),
+            words(&format!("client-{number}.key"))
+        ))
+    };
+    plugin(folder.path(), &format!("if [ $(wc -l <\"${{0%/*}}/runs\") = 1 ]; then\n{}\nelse\n{}\nfi", of(1), of(2)));
+    let ended = run(&kubeconfig(folder.path(), &cluster(port, "ca"), EXEC), &[], &[]);
+    ended.says(1, &[]);
+    let der = |name: &str| {
+        use tokio_rustls::rustls::pki_types::{CertificateDer, pem::PemObject as _};
+        CertificateDer::from_pem_file(certificate(name)).unwrap().to_vec()
+    };
+    let asked = asked.lock().unwrap();
+    let who = |token: &str, name: &str| {
+        let of = asked.iter().filter(|(header, _)| header.as_deref() == Some(token)).collect::<Vec<_>>();
+        !of.is_empty() && of.iter().all(|(_, peer)| peer.as_ref() == Some(&der(name)))
+    };
+    assert!(who("Bearer token-1", "client-1.crt") && who("Bearer token-2", "client-2.crt"), "{}", asked.len());
+}
