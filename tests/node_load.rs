@@ -115,7 +115,7 @@ fn an_optional_module_that_does_not_load_is_a_warning() {
     assert_eq!((exit, report.outcome), (Exit::Done, Outcome::Prepared));
     assert_eq!(report.findings.len(), 1);
     assert_eq!(report.findings[0].id, "load-failed");
-    let (_, exit) = check(&root, None, true).unwrap();
+    let (_, exit) = check(&root, Option::unwrap_or_default, true).unwrap();
     assert_eq!(exit, Exit::Done);
 }
 
@@ -135,12 +135,12 @@ fn what_vanished_since_is_noticed_and_mended() {
     let modprobe = FakeModprobe::new(folder.path());
     install(&root, &Wish::default(), INSTALL, &modprobe).unwrap();
     modprobe.unload(&["ip_vs_rr"]).unwrap();
-    let (report, exit) = check(&root, None, true).unwrap();
+    let (report, exit) = check(&root, Option::unwrap_or_default, true).unwrap();
     assert_eq!(exit, Exit::CheckSaysNo);
     assert_eq!(report.findings[0].id, "module-not-loaded");
     install(&root, &Wish::default(), INSTALL, &modprobe).unwrap();
     assert_eq!(modprobe.calls.borrow().last().unwrap(), "load ip_vs_rr");
-    assert_eq!(check(&root, None, true).unwrap().1, Exit::Done);
+    assert_eq!(check(&root, Option::unwrap_or_default, true).unwrap().1, Exit::Done);
 }
 
 #[test]

@@ -12,6 +12,8 @@ use super::driven;
 use super::helper::HelperArgs;
 use super::node_modes::{CleanArgs, LeftoversArgs, SurveyArgs};
 use crate::exit_code::{Exit, Refusal};
+use crate::kubernetes_version::KubernetesVersion;
+use crate::node::boot::Mechanism;
 use crate::node::check::check;
 use crate::node::install::{Options, install};
 use crate::node::modprobe::HostModprobe;
@@ -118,6 +120,23 @@ impl Loading {
     }
 }
 
+/// What the modules have to fit.
+#[derive(Debug, Args)]
+struct Fit {
+    /// The cluster's version of Kubernetes: kube-proxy up to 1.26 needs more modules than later ones [default: as given before]
+    #[arg(long, value_name = "VERSION")]
+    kubernetes_version: Option<KubernetesVersion>,
+    /// What loads modules at boot on this host, where it is not detected: you vouch for it [default: detected, or as given before]
+    #[arg(long, value_name = "NAME")]
+    boot_mechanism: Option<Mechanism>,
+}
+
+impl Fit {
+    fn apply(&self, wish: Wish, before: Option<&Wish>) -> Wish {
+        wish.with(self.kubernetes_version.as_ref().map(KubernetesVersion::minor), self.boot_mechanism, before)
+    }
+}
+
 const MODULES_HELP: &str = "Which modules: `all` of the kernel's ipvs folder, `required` by kube-proxy, or names";
 
 /// Write the boot files, load the modules, prove it
@@ -133,6 +152,8 @@ struct InstallArgs {
     #[arg(long, value_name = "NAME", default_value = "rr")]
     scheduler: String,
     #[command(flatten)]
+    fit: Fit,
+    #[command(flatten)]
     loading: Loading,
     /// Say what would be done and change nothing
     #[arg(long)]
@@ -147,6 +168,7 @@ struct InstallArgs {
 impl InstallArgs {
     fn run(self) -> anyhow::Result<Exit> {
         let wish = Wish::parse(&self.modules, &self.scheduler).map_err(Refusal::usage)?;
+        let wish = self.fit.apply(wish, None);
         let root = self.place.root()?;
         let options = Options { load: self.loading.wanted(&root), dry_run: self.dry_run, force: self.force };
         self.place.tell(install(&root, &wish, options, &HostModprobe(&root)))
@@ -163,6 +185,8 @@ struct CheckArgs {
     #[arg(long, value_name = "NAME")]
     scheduler: Option<String>,
     #[command(flatten)]
+    fit: Fit,
+    #[command(flatten)]
     loading: Loading,
     #[command(flatten)]
     place: Where,
@@ -178,7 +202,12 @@ impl CheckArgs {
             None
         };
         let root = self.place.root()?;
-        self.place.tell(check(&root, wish, self.loading.wanted(&root)))
+        let (fit, loaded) = (self.fit, self.loading.wanted(&root));
+        let wish = |before: Option<Wish>| {
+            let new = wish.or_else(|| before.clone()).unwrap_or_default();
+            fit.apply(new, before.as_ref())
+        };
+        self.place.tell(check(&root, wish, loaded))
     }
 }
 

@@ -1,34 +1,53 @@
 //! What loads modules when this host boots, and which modules that covers.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use serde::Serialize;
+use clap::ValueEnum;
+use serde::{Deserialize, Serialize};
 
-use super::boot_files;
+use super::boot_files::{LIST, SCRIPT};
+use super::boot_lists::{Grammar, names_in_conf_d, names_in_list};
+use super::boot_script::names_in_script;
 use super::conf_files::{ConfFiles, has_extension};
-use super::kernel::{Kernel, canonical};
+use super::host::Host;
+use super::immutable::own_way;
+use super::kernel::Kernel;
+use super::mounts::{Lasting, Mounts};
 use super::root::Root;
-use crate::file_kind::{is_link, is_regular, mode_of};
+use super::units::{Unit, is_wanted, unit};
+use crate::file_kind::{is_regular, mode_of};
 
 /// Folders of modules-load.d(5) that outlive a reboot, the strongest first; then comes that in [`Root::lib_folders`].
 const LIST_FOLDERS: [&str; 2] = ["/etc/modules-load.d", "/usr/local/lib/modules-load.d"];
+/// Those that every other reader of such files looks into.
+const COMMON_LIST_FOLDERS: [&str; 2] = ["/etc/modules-load.d", "/usr/lib/modules-load.d"];
 /// Where RHEL's `loadmodules` looks for executable scripts.
 const SCRIPT_FOLDER: &str = "/etc/sysconfig/modules";
-/// Where systemd looks for units, the strongest first; then comes `systemd/system` in [`Root::lib_folders`].
-const UNIT_FOLDERS: [&str; 3] = ["/etc/systemd/system", "/run/systemd/system", "/usr/local/lib/systemd/system"];
 
 /// Something that loads modules at boot.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum Mechanism {
-    /// systemd-modules-load.service reads modules-load.d.
+    /// systemd-modules-load.service reads /etc/modules-load.d
     SystemdModulesLoad,
-    /// OpenRC's `modules` service reads modules-load.d and /etc/modules.
+    /// OpenRC's modules service reads /etc/modules-load.d
     Openrc,
-    /// RHEL 7's rhel-loadmodules.service runs /etc/sysconfig/modules/*.modules.
+    /// RHEL 7's rhel-loadmodules.service runs /etc/sysconfig/modules/*.modules
+    #[value(skip)]
     RhelLoadmodules,
-    /// loadmodules.service of RHEL 8's initscripts does the same.
+    /// RHEL 8's loadmodules.service does the same
+    #[value(skip)]
     Loadmodules,
+    /// Debian's kmod script for sysvinit reads /etc/modules-load.d and /etc/modules
+    Sysvinit,
+    /// Another init reads /etc/modules-load.d: runit on Void, dinit on Chimera
+    #[serde(rename = "modules-load.d")]
+    #[value(name = "modules-load.d")]
+    ModulesLoadD,
+    /// Something runs /etc/sysconfig/modules/*.modules: rc.sysinit, rc.local
+    SysconfigModules,
+    /// Something else loads the mandatory modules at every boot: user-data, machine configuration
+    Other,
 }
 
 impl Mechanism {
@@ -39,11 +58,26 @@ impl Mechanism {
             Self::Openrc => "OpenRC's modules service reads /etc/modules-load.d",
             Self::RhelLoadmodules => "rhel-loadmodules.service runs /etc/sysconfig/modules/*.modules",
             Self::Loadmodules => "loadmodules.service runs /etc/sysconfig/modules/*.modules",
+            Self::Sysvinit => "sysvinit's kmod script reads /etc/modules-load.d",
+            Self::ModulesLoadD => "this host's init reads /etc/modules-load.d",
+            Self::SysconfigModules => "this host's init runs /etc/sysconfig/modules/*.modules",
+            Self::Other => "something else loads the modules",
         }
     }
 
     fn runs_scripts(self) -> bool {
-        matches!(self, Self::RhelLoadmodules | Self::Loadmodules)
+        matches!(self, Self::RhelLoadmodules | Self::Loadmodules | Self::SysconfigModules)
+    }
+
+    /// How it reads modules-load.d, if it does.
+    fn grammar(self) -> Option<Grammar> {
+        match self {
+            Self::SystemdModulesLoad => Some(Grammar::Systemd),
+            Self::Openrc => Some(Grammar::Openrc),
+            Self::Sysvinit => Some(Grammar::Sysvinit),
+            Self::ModulesLoadD => Some(Grammar::WholeLine),
+            Self::RhelLoadmodules | Self::Loadmodules | Self::SysconfigModules | Self::Other => None,
+        }
     }
 }
 
@@ -52,7 +86,7 @@ impl Mechanism {
 pub struct BootList {
     /// Where it is.
     pub path: String,
-    /// The modules that it names. For a script, only those that it certainly loads.
+    /// The modules that it certainly loads.
     pub modules: BTreeSet<String>,
 }
 
@@ -61,50 +95,150 @@ pub struct BootList {
 pub struct Boot {
     /// What this host honours.
     pub mechanisms: Vec<Mechanism>,
+    /// The operator vouches for the mechanism; it was not looked for.
+    pub vouched: bool,
     /// Why there is none, with the way out.
     pub why_none: Option<(String, String)>,
-    /// The lists and scripts that are honoured.
+    /// The lists and scripts that are honoured, and there at the next boot.
     pub lists: Vec<BootList>,
     /// Lists and scripts that could not be read, with why.
     pub unreadable: Vec<(String, String)>,
+    /// Lists and scripts that do not count, although they name modules, with why: their file system does not outlive the boot.
+    pub gone: Vec<(String, String)>,
+    /// What becomes of the files that install writes, where that is not simply that they stay.
+    pub lasting: BTreeMap<&'static str, Lasting>,
+    /// Lists and scripts that name modules of IPVS in a way that is not certain to load them, with what is wrong.
+    pub doubtful: Vec<(String, String)>,
+    /// Scripts in [`SCRIPT`]'s folder cannot be run: it is mounted with `noexec`.
+    pub no_scripts: bool,
 }
 
 impl Boot {
     /// Whether /etc/sysconfig/modules is honoured.
     pub fn runs_scripts(&self) -> bool {
-        self.mechanisms.iter().any(|mechanism| mechanism.runs_scripts())
+        !self.no_scripts && self.mechanisms.iter().any(|mechanism| mechanism.runs_scripts())
     }
 
     /// Whether modules-load.d is honoured.
     pub fn reads_lists(&self) -> bool {
-        self.mechanisms.iter().any(|mechanism| !mechanism.runs_scripts())
+        self.mechanisms.iter().any(|mechanism| mechanism.grammar().is_some())
     }
 
-    fn add(&mut self, files: ConfFiles, names: impl Fn(&str) -> BTreeSet<String>) {
-        let lists = files.read.into_iter().map(|(path, text)| BootList { path, modules: names(&text) });
-        self.lists.extend(lists.filter(|list| !list.modules.is_empty()));
+    /// Whether the operator vouches that the modules are there after a boot, however that comes.
+    pub fn is_elsewhere(&self) -> bool {
+        self.mechanisms.contains(&Mechanism::Other)
+    }
+
+    /// The modules that a file of ours loads at boot: nothing where it is not honoured or does not outlive the boot.
+    pub fn loaded_by(&self, path: &str, content: &str) -> BTreeSet<String> {
+        if matches!(self.lasting.get(path), Some(Lasting::No(_) | Lasting::Unknown(_))) {
+            return BTreeSet::new();
+        }
+        match path {
+            LIST => self.names_in_list(content),
+            SCRIPT if self.runs_scripts() => names_in_script(content),
+            _ => BTreeSet::new(),
+        }
+    }
+
+    /// The modules of a list that every reader of this host's takes from it, and none that only one does.
+    fn names_in_list(&self, text: &str) -> BTreeSet<String> {
+        let grammars = self.mechanisms.iter().filter_map(|mechanism| mechanism.grammar());
+        grammars.map(|grammar| names_in_list(text, grammar)).reduce(|all, names| &all & &names).unwrap_or_default()
+    }
+
+    fn add(&mut self, (root, mounts): (&Root, &Mounts), files: ConfFiles, names: impl Fn(&str) -> BTreeSet<String>) {
+        for (path, text) in files.read {
+            let modules = names(&text);
+            if let Some(doubt) = doubt(&path, &text, &modules) {
+                self.doubtful.push((path.clone(), doubt));
+            }
+            if modules.is_empty() {
+                continue;
+            }
+            match mounts.lasting(root, &path) {
+                Lasting::Yes | Lasting::ReadOnly(_) => self.lists.push(BootList { path, modules }),
+                Lasting::No(why) | Lasting::Unknown(why) => self.gone.push((path, why)),
+            }
+        }
         self.unreadable.extend(files.unreadable);
     }
 
     /// The file because of which `module` will be there after the next boot of `kernel`.
-    pub fn covered_by<'a>(&'a self, module: &str, kernel: &Kernel) -> Option<&'a str> {
+    pub fn covered_by<'a>(&'a self, module: &str, kernel: Option<&Kernel>) -> Option<&'a str> {
         let loads = |list: &&BootList| {
-            list.modules.contains(module) || list.modules.iter().any(|listed| kernel.needs(listed, module))
+            list.modules.contains(module)
+                || kernel.is_some_and(|kernel| list.modules.iter().any(|listed| kernel.needs(listed, module)))
         };
         self.lists.iter().find(loads).map(|list| list.path.as_str())
     }
 }
 
-/// Observes what this host honours at boot.
-pub fn observe(root: &Root) -> Boot {
+/// What of a file looks as if it loaded a module of IPVS, and is not certain to.
+fn doubt(path: &str, text: &str, modules: &BTreeSet<String>) -> Option<String> {
+    if has_extension(path, "modules") {
+        let mentions = text.lines().any(|line| !line.trim_start().starts_with('#') && line.contains("ip_vs"));
+        let why = "it is not certain that it loads what it names: only plain modprobe lines count that nothing before them can keep from being run";
+        return (mentions && !modules.contains("ip_vs")).then(|| why.to_owned());
+    }
+    let is_name =
+        |line: &str| names_in_list(&format!("{line}\n"), Grammar::Systemd).iter().any(|name| modules.contains(name));
+    text.lines().enumerate().find_map(|(number, line)| {
+        let names_one = line.contains("ip_vs") && !line.trim_start().starts_with(['#', ';']) && !is_name(line);
+        let first = line.split_whitespace().next().unwrap_or_default().replace('-', "_");
+        (names_one && !modules.contains(&first)).then(|| {
+            format!("line {} names no module to what reads it at boot: the whole line has to be one name", number + 1)
+        })
+    })
+}
+
+/// Observes what this host honours at boot. `vouched`: what the operator says it honours.
+pub fn observe(root: &Root, host: &Host, mounts: &Mounts, vouched: Option<Mechanism>) -> Boot {
     let mut boot = Boot::default();
-    let openrc = !root.is_dir("/run/systemd/system")
+    if let Some(mechanism) = vouched {
+        boot.vouched = true;
+        boot.mechanisms.push(mechanism);
+    } else {
+        find_mechanisms(root, host, &mut boot);
+    }
+    for path in [LIST, SCRIPT] {
+        match mounts.lasting(root, path) {
+            Lasting::Yes => {}
+            other => _ = boot.lasting.insert(path, other),
+        }
+    }
+    boot.no_scripts = mounts.forbids_execution(root, SCRIPT);
+    let place = (root, mounts);
+    if boot.reads_lists() {
+        let files = lists(root, &boot.mechanisms, host);
+        let readers = boot.clone();
+        boot.add(place, files, |text| readers.names_in_list(text));
+    }
+    if boot.mechanisms.contains(&Mechanism::Openrc) && !reads_etc_modules(host) {
+        let mut files = ConfFiles::default();
+        files.add(root, "/etc/conf.d/modules".to_owned());
+        boot.add(place, files, names_in_conf_d);
+    }
+    if boot.runs_scripts() {
+        boot.add(place, scripts_of(root), names_in_script);
+    }
+    boot
+}
+
+fn find_mechanisms(root: &Root, host: &Host, boot: &mut Boot) {
+    let systemd_runs = root.is_dir("/run/systemd/system");
+    let openrc = !systemd_runs
         && ["/sbin/openrc-run", "/usr/sbin/openrc-run", "/usr/bin/openrc-run"].iter().any(|path| root.exists(path));
+    // A system that runs has that folder if systemd is its init (sd_booted(3)). An image has only the unit.
+    let may_be_systemd = systemd_runs || host.release.is_none();
     match unit(root, "systemd-modules-load.service") {
         _ if openrc => {
-            let enabled = ["boot", "sysinit", "default"]
-                .iter()
-                .any(|level| is_there(root, &format!("/etc/runlevels/{level}/modules")));
+            // Before OpenRC 0.26, reading modules-load.d was a service of its own.
+            let enabled = ["boot", "sysinit", "default"].iter().any(|level| {
+                ["modules", "modules-load"]
+                    .iter()
+                    .any(|service| is_there(root, &format!("/etc/runlevels/{level}/{service}")))
+            });
             if enabled {
                 boot.mechanisms.push(Mechanism::Openrc);
             } else {
@@ -112,69 +246,52 @@ pub fn observe(root: &Root) -> Boot {
                 boot.why_none = Some((why, "rc-update add modules boot".to_owned()));
             }
         }
-        Unit::Present => boot.mechanisms.push(Mechanism::SystemdModulesLoad),
-        Unit::Masked => {
+        Unit::Present if may_be_systemd => boot.mechanisms.push(Mechanism::SystemdModulesLoad),
+        Unit::Masked if may_be_systemd => {
             let why = "systemd-modules-load.service is masked".to_owned();
             boot.why_none = Some((why, "systemctl unmask systemd-modules-load.service".to_owned()));
         }
-        Unit::Absent => {}
+        _ => {}
+    }
+    if !openrc && !may_be_systemd && root.exists("/etc/init.d/kmod") && starts_in_rcs(root, "kmod") {
+        boot.mechanisms.push(Mechanism::Sysvinit);
     }
     let scripts =
         [("rhel-loadmodules.service", Mechanism::RhelLoadmodules), ("loadmodules.service", Mechanism::Loadmodules)];
     for (name, mechanism) in scripts {
-        if unit(root, name) == Unit::Present && is_wanted(root, name) {
+        if may_be_systemd && unit(root, name) == Unit::Present && is_wanted(root, name) {
             boot.mechanisms.push(mechanism);
         }
     }
     if boot.mechanisms.is_empty() && boot.why_none.is_none() {
-        let why = "nothing was found that loads modules at boot (systemd-modules-load, loadmodules, OpenRC)".to_owned();
-        let hint = "install systemd or OpenRC's modules service; or load the modules in this host's own boot scripts";
-        boot.why_none = Some((why, hint.to_owned()));
+        boot.why_none = Some(why_none(root, host));
     }
-    if boot.reads_lists() {
-        boot.add(lists(root, boot.mechanisms.contains(&Mechanism::Openrc)), names_in_list);
-    }
-    if boot.runs_scripts() {
-        boot.add(scripts_of(root), names_in_script);
-    }
-    boot
 }
 
-#[derive(PartialEq, Eq)]
-enum Unit {
-    Absent,
-    Masked,
-    Present,
-}
-
-fn unit_folders(root: &Root) -> impl Iterator<Item = String> {
-    let vendor = root.lib_folders().iter().map(|lib| format!("{lib}/systemd/system"));
-    UNIT_FOLDERS.into_iter().map(str::to_owned).chain(vendor)
-}
-
-/// Whether systemd would find the unit; the first folder that has it decides (systemd.unit(5)).
-fn unit(root: &Root, name: &str) -> Unit {
-    for (rank, folder) in unit_folders(root).enumerate() {
-        let path = format!("{folder}/{name}");
-        let Ok(Some(stat)) = root.lstat(&path) else { continue };
-        let masked = if is_link(&stat) {
-            root.read_link(&path).is_ok_and(|target| target == "/dev/null")
-        } else {
-            // An empty file masks as well; below /usr it is taken for a package's own, which is never empty.
-            stat.st_size == 0 && rank < 2
-        };
-        return if masked { Unit::Masked } else { Unit::Present };
+fn why_none(root: &Root, host: &Host) -> (String, String) {
+    let why = "nothing was found that loads modules at boot (systemd-modules-load, loadmodules, OpenRC, sysvinit)";
+    if let Some(way) = own_way(host) {
+        return (why.to_owned(), format!("{way}; then --boot-mechanism other says that it is done"));
     }
-    Unit::Absent
+    let inits = [
+        ("runit", "modules-load.d", &["/usr/bin/runit-init", "/sbin/runit-init", "/usr/bin/runit"][..]),
+        ("dinit", "modules-load.d", &["/usr/bin/dinit", "/sbin/dinit", "/usr/sbin/dinit"]),
+        ("s6", "modules-load.d", &["/usr/bin/s6-svscan", "/bin/s6-svscan", "/usr/bin/s6-rc"]),
+    ];
+    let found = inits.iter().find(|(_, _, places)| places.iter().any(|place| root.exists(place)));
+    let hint = match found {
+        Some((name, mechanism, _)) => format!(
+            "if this host's {name} reads /etc/modules-load.d at boot, vouch for it: --boot-mechanism {mechanism}; if something else loads the modules: --boot-mechanism other"
+        ),
+        None => "install systemd or OpenRC's modules service; or vouch for what loads modules here with --boot-mechanism (--help lists the values)".to_owned(),
+    };
+    (why.to_owned(), hint)
 }
 
-/// Whether some target wants the unit, that is: it is enabled.
-fn is_wanted(root: &Root, name: &str) -> bool {
-    UNIT_FOLDERS.iter().any(|folder| {
-        root.list(folder)
-            .iter()
-            .filter(|entry| has_extension(entry, "wants"))
-            .any(|wants| is_there(root, &format!("{folder}/{wants}/{name}")))
+/// `/etc/rcS.d/S05kmod`: what sysvinit starts first.
+fn starts_in_rcs(root: &Root, service: &str) -> bool {
+    root.list("/etc/rcS.d").iter().any(|name| {
+        name.strip_prefix('S').is_some_and(|rest| rest.trim_start_matches(|c: char| c.is_ascii_digit()) == service)
     })
 }
 
@@ -183,27 +300,28 @@ fn is_there(root: &Root, path: &str) -> bool {
     root.lstat(path).is_ok_and(|stat| stat.is_some())
 }
 
-fn lists(root: &Root, openrc: bool) -> ConfFiles {
-    let mut files = ConfFiles::new(root, &LIST_FOLDERS, "modules-load.d");
-    // systemd reads this one only where a distribution links it into modules-load.d, as Debian does.
-    if openrc {
+/// Alpine's `modules` service reads /etc/modules, and not the variables of /etc/conf.d/modules; upstream's the other way round.
+fn reads_etc_modules(host: &Host) -> bool {
+    host.is_like("alpine")
+}
+
+fn lists(root: &Root, mechanisms: &[Mechanism], host: &Host) -> ConfFiles {
+    if mechanisms.contains(&Mechanism::SystemdModulesLoad) {
+        // systemd reads /etc/modules only where a distribution links it into modules-load.d, as Debian does.
+        return ConfFiles::new(root, &LIST_FOLDERS, "modules-load.d");
+    }
+    let mut files = ConfFiles::of(root, COMMON_LIST_FOLDERS.map(str::to_owned));
+    if mechanisms.contains(&Mechanism::Sysvinit) || (mechanisms.contains(&Mechanism::Openrc) && reads_etc_modules(host))
+    {
         files.add(root, "/etc/modules".to_owned());
     }
     files
 }
 
-/// The modules that a modules-load.d file names, one a line; `#` and `;` start a comment line.
-pub fn names_in_list(text: &str) -> BTreeSet<String> {
-    text.lines()
-        .map(str::trim)
-        .filter(|line| !line.is_empty() && !line.starts_with(['#', ';']))
-        .filter_map(|line| line.split_whitespace().next().map(canonical))
-        .collect()
-}
-
 fn scripts_of(root: &Root) -> ConfFiles {
     let mut files = ConfFiles::default();
-    for name in root.list(SCRIPT_FOLDER).into_iter().filter(|name| has_extension(name, "modules")) {
+    let names = root.list(SCRIPT_FOLDER);
+    for name in names.into_iter().filter(|name| has_extension(name, "modules") && !name.starts_with('.')) {
         let path = format!("{SCRIPT_FOLDER}/{name}");
         // What is not an executable file is not run.
         if root.stat(&path).ok().flatten().is_some_and(|stat| is_regular(&stat) && mode_of(&stat) & 0o111 != 0) {
@@ -211,62 +329,4 @@ fn scripts_of(root: &Root) -> ConfFiles {
         }
     }
     files
-}
-
-/// The modules that a script certainly loads: those of our own script, else of plain `modprobe` lines outside of
-/// any condition or loop. Anything cleverer proves nothing.
-pub fn names_in_script(text: &str) -> BTreeSet<String> {
-    if let Some(names) = boot_files::mandatory_of_script(text) {
-        return names;
-    }
-    let mut names = BTreeSet::new();
-    let mut depth = 0_usize;
-    for line in text.lines() {
-        let words: Vec<&str> = line.split_whitespace().collect();
-        let Some((command, arguments)) = words.split_first() else { continue };
-        match *command {
-            "if" | "for" | "while" | "until" | "case" => depth += 1,
-            "fi" | "done" | "esac" => depth = depth.saturating_sub(1),
-            "exit" if depth == 0 => break,
-            "modprobe" | "/sbin/modprobe" | "/usr/sbin/modprobe" if depth == 0 => {
-                names.extend(modprobe_arguments(arguments));
-            }
-            _ => {}
-        }
-    }
-    names
-}
-
-fn modprobe_arguments(arguments: &[&str]) -> BTreeSet<String> {
-    let several = arguments.iter().any(|word| matches!(*word, "-a" | "--all"));
-    let plain = |word: &&&str| !word.starts_with('-') && !word.contains(['$', '`', '*']);
-    let inside = |word: &&&str| !word.starts_with(['>', '&', '|', ';', '#']) && !word.starts_with("2>");
-    let modules = arguments.iter().take_while(inside).filter(plain);
-    modules.take(if several { usize::MAX } else { 1 }).map(|word| canonical(word)).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn lists_name_one_module_a_line() {
-        let names = names_in_list("# c\n; c\n\n ip_vs \nip-vs-rr\n");
-        assert_eq!(names.into_iter().collect::<Vec<_>>(), ["ip_vs", "ip_vs_rr"]);
-    }
-
-    #[test]
-    fn scripts_prove_only_their_plain_lines() {
-        let cases: [(&str, &[&str]); 6] = [
-            ("#!/bin/sh\nmodprobe -- ip_vs\n/sbin/modprobe ip_vs_rr\n", &["ip_vs", "ip_vs_rr"]),
-            ("modprobe -a ip_vs ip_vs_sh > /dev/null 2>&1\n", &["ip_vs", "ip_vs_sh"]),
-            ("modprobe ip_vs numa=1\n", &["ip_vs"]),
-            ("for i in ip_vs; do\n  modprobe $i\ndone\nmodprobe $i\n", &[]),
-            ("if true; then\nmodprobe ip_vs\nfi\nmodprobe ip_vs_sh\n", &["ip_vs_sh"]),
-            ("# modprobe ip_vs\n", &[]),
-        ];
-        for (script, names) in cases {
-            assert_eq!(names_in_script(script).into_iter().collect::<Vec<_>>(), names, "{script}");
-        }
-    }
 }

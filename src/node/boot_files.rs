@@ -4,12 +4,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 
 use anyhow::Context as _;
+use clap::ValueEnum as _;
 
+use super::boot::Mechanism;
+use super::boot_lists::is_module_name;
 use super::kernel::{Kernel, canonical};
 use super::modules::{Selection, Wish};
 use super::root::Root;
 use crate::file_kind::{is_link, is_regular, mode_of};
 use crate::folder::is_absent;
+use crate::kubernetes_version::KubernetesVersion;
 
 /// The script of the classic procedure's name; run at boot where RHEL's loadmodules is enabled.
 pub const SCRIPT: &str = "/etc/sysconfig/modules/ipvs.modules";
@@ -111,11 +115,11 @@ pub fn wanted(
     network_manager: bool,
 ) -> Vec<BootFile> {
     let mut list = with_wish(include_str!("files/modules-load.conf"), wish);
-    for name in modules.keys().filter(|name| kernels.values().all(|kernel| kernel.has(name))) {
+    for name in modules.keys().filter(|name| kernels.values().all(|kernel| kernel.finds(name))) {
         list.push_str(name);
         list.push('\n');
     }
-    let mandatory = format!("ip_vs ip_vs_{}", wish.scheduler);
+    let mandatory = wish.mandatory().join(" ");
     // The script finds conntrack's name when it runs.
     let names = modules.keys().filter(|name| !name.starts_with("nf_conntrack"));
     let all_names = match wish.selection {
@@ -137,7 +141,14 @@ pub fn wanted(
 }
 
 fn with_wish(template: &str, wish: &Wish) -> String {
-    template.replace("@MODULES@", &wish.modules_argument()).replace("@SCHEDULER@", &wish.scheduler)
+    let mut asked = format!("{} --scheduler {}", wish.modules_argument(), wish.scheduler);
+    if let Some(minor) = wish.minor {
+        asked.push_str(&format!(" --kubernetes-version 1.{minor}"));
+    }
+    if let Some(mechanism) = wish.mechanism.and_then(|mechanism| mechanism.to_possible_value()) {
+        asked.push_str(&format!(" --boot-mechanism {}", mechanism.get_name()));
+    }
+    template.replace("@WISH@", &asked)
 }
 
 /// What the installed list or script says was asked for; `None` when there is none of ours.
@@ -145,20 +156,48 @@ pub fn installed_wish(existing: &BTreeMap<&'static str, Existing>) -> Option<Wis
     [LIST, SCRIPT].iter().find_map(|path| match existing.get(path)? {
         Existing::File { content, .. } if is_ours(content) => {
             let asked = content.lines().find_map(|line| line.strip_prefix(ASKED_FOR))?;
-            let (modules, scheduler) = asked.split_once(" --scheduler ")?;
-            Wish::parse(modules, scheduler).ok()
+            let mut words = asked.split_whitespace();
+            let modules = words.next()?;
+            let options: Vec<&str> = words.collect();
+            let option = |name: &str| {
+                options.chunks(2).find_map(|pair| (pair[0] == name).then(|| pair.get(1).copied()).flatten())
+            };
+            let minor = option("--kubernetes-version").and_then(|version| version.parse::<KubernetesVersion>().ok());
+            let mechanism = option("--boot-mechanism").and_then(|name| Mechanism::from_str(name, false).ok());
+            let wish = Wish::parse(modules, option("--scheduler")?).ok()?;
+            Some(wish.with(minor.map(|version| version.minor()), mechanism, None))
         }
         _ => None,
     })
 }
 
-/// The modules that our own script makes sure of; `None` when the text is not our script.
+/// The modules that our own script makes sure of; `None` when the text is not our script, or not any more: then it is judged
+/// like any other.
 pub fn mandatory_of_script(content: &str) -> Option<BTreeSet<String>> {
-    let names = content.lines().find_map(|line| line.strip_prefix("mandatory=\"")?.strip_suffix('"'));
-    is_ours(content).then(|| {
-        let conntrack = ["nf_conntrack", "nf_conntrack_ipv4"];
-        names.unwrap_or_default().split_whitespace().chain(conntrack).map(canonical).collect()
-    })
+    let mut lines = content.lines().filter(|line| !line.starts_with(FOLDERS));
+    let mut mandatory = "";
+    for own in include_str!("files/ipvs.modules").lines().filter(|own| !own.starts_with("@FOLDERS@")) {
+        let line = lines.next()?;
+        match own.split_once('@') {
+            None if line == own => {}
+            Some((before, _)) => {
+                let value = line.strip_prefix(before)?;
+                if !before.starts_with('#') {
+                    let names = value.strip_suffix('"')?;
+                    if !names.split(' ').all(|name| name.is_empty() || is_module_name(name)) {
+                        return None;
+                    }
+                    if before.starts_with("mandatory") {
+                        mandatory = names;
+                    }
+                }
+            }
+            None => return None,
+        }
+    }
+    let conntrack = ["nf_conntrack", "nf_conntrack_ipv4"];
+    let names = mandatory.split_whitespace().chain(conntrack).map(canonical);
+    lines.next().is_none().then(|| names.collect())
 }
 
 /// Looks at every path that kpx-prep may write.

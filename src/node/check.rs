@@ -9,21 +9,22 @@ use crate::exit_code::Exit;
 use crate::node::boot_files;
 use crate::report::{Finding, Level};
 
-/// Looks whether a node is prepared. Without a wish, what the installed files say was asked for counts.
+/// Looks whether a node is prepared. `wish` makes the wish from that which the installed files tell, if there are any.
 /// `loaded`: the modules must be loaded now; otherwise it is enough that they can be.
 ///
 /// # Errors
 /// When the node cannot be observed.
-pub fn check(root: &Root, wish: Option<Wish>, loaded: bool) -> anyhow::Result<(NodeReport, Exit)> {
+pub fn check(root: &Root, wish: impl FnOnce(Option<Wish>) -> Wish, loaded: bool) -> anyhow::Result<(NodeReport, Exit)> {
     let existing = boot_files::observe(root)?;
-    let wish = wish.or_else(|| boot_files::installed_wish(&existing)).unwrap_or_default();
+    let wish = wish(boot_files::installed_wish(&existing));
     let facts = Facts::observe(root, existing, &wish)?;
     let mut decision = decide(&facts, &wish, false);
 
     // What counts is what is there, not what install would make of it.
-    decision
-        .findings
-        .retain(|finding| !["boot-coverage", "boot-mechanism", "kernel-lacks-modules"].contains(&finding.id));
+    decision.findings.retain(|finding| {
+        !["boot-coverage", "boot-files-lost", "boot-mechanism", "kernel-lacks-modules", "read-only"]
+            .contains(&finding.id)
+    });
     if facts.host.container.is_none() {
         decision.findings.extend(boot_findings(&facts, &facts.boot, &decision.modules));
     }

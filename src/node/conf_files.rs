@@ -17,12 +17,17 @@ impl ConfFiles {
     /// The `*.conf` files in `folders` and then in `name` of [`Root::lib_folders`]. A name in an earlier folder hides
     /// the same name in a later one, as modules-load.d(5) and modprobe.d(5) have it.
     pub fn new(root: &Root, folders: &[&str], name: &str) -> Self {
+        let last = root.lib_folders().iter().map(|lib| format!("{lib}/{name}"));
+        Self::of(root, folders.iter().map(|folder| (*folder).to_owned()).chain(last))
+    }
+
+    /// The `*.conf` files in `folders`, the strongest first. Names that begin with a dot are left out by every reader.
+    pub fn of(root: &Root, folders: impl IntoIterator<Item = String>) -> Self {
         let mut seen = BTreeSet::new();
         let mut files = Self::default();
-        let last = root.lib_folders().iter().map(|lib| format!("{lib}/{name}"));
-        for folder in folders.iter().map(|folder| (*folder).to_owned()).chain(last) {
+        for folder in folders {
             for entry in root.list(&folder) {
-                if has_extension(&entry, "conf") && seen.insert(entry.clone()) {
+                if has_extension(&entry, "conf") && !entry.starts_with('.') && seen.insert(entry.clone()) {
                     files.add(root, format!("{folder}/{entry}"));
                 }
             }

@@ -2,12 +2,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::boot::{Boot, BootList, Mechanism, names_in_list, names_in_script};
+use super::boot::{Boot, BootList, Mechanism};
 use super::boot_files::{self, BootFile, Existing, LIST, SCRIPT};
 use super::classic_script;
 use super::facts::Facts;
+use super::immutable::own_way;
 use super::kernel::Kernel;
-use super::modules::{Module, State, Wish};
+use super::kernel_config::Setting;
+use super::modules::{BASIC_SCHEDULERS, Module, State, Wish};
+use super::mounts::Lasting;
 use super::packages;
 use crate::report::{Finding, Level};
 
@@ -67,6 +70,9 @@ impl Decision {
     }
 }
 
+/// The finding for modules that only some versions of kube-proxy ask for, where the version is not known.
+pub const KUBERNETES_VERSION: &str = "kubernetes-version";
+
 /// What is to be done so that the node is prepared. `force` replaces files that somebody else wrote.
 pub fn decide(facts: &Facts, wish: &Wish, force: bool) -> Decision {
     let kernel = facts.kernel();
@@ -77,7 +83,10 @@ pub fn decide(facts: &Facts, wish: &Wish, force: bool) -> Decision {
         ..Decision::default()
     };
     decision.findings.extend(module_findings(&decision.modules));
+    decision.findings.extend(version_finding(wish, &decision.modules));
+    decision.findings.extend(kernel.into_iter().flat_map(config_findings));
     decision.findings.extend(unreadable_findings(facts));
+    decision.findings.extend(doubtful_findings(&facts.boot));
     if let Some(kind) = &facts.host.container {
         if !decision.is_blocked() {
             decision.findings.push(Finding {
@@ -116,6 +125,7 @@ pub fn decide(facts: &Facts, wish: &Wish, force: bool) -> Decision {
         };
         decision.files.push(FileDecision { file, action });
     }
+    decision.findings.extend(read_only_finding(facts, &decision.files));
     let boot = boot_after(&facts.boot, &decision.files);
     decision.findings.extend(boot_findings(facts, &boot, &decision.modules));
     decision
@@ -126,21 +136,93 @@ fn module_findings(modules: &[Module]) -> Vec<Finding> {
     /// Mandatory ones first; then by reason and hint.
     type Group<'a> = (bool, Option<&'a str>, Option<&'a str>);
     let mut groups: BTreeMap<Group<'_>, Vec<&Module>> = BTreeMap::new();
-    for module in modules.iter().filter(|m| matches!(m.state, State::Missing | State::Blocked)) {
+    for module in modules.iter().filter(|m| matches!(m.state, State::Missing | State::Blocked | State::Unknown)) {
         groups.entry((!module.mandatory, module.reason, module.hint.as_deref())).or_default().push(module);
     }
     let finding = |((optional, _, hint), group): (Group<'_>, Vec<&Module>)| {
         let names: Vec<&str> = group.iter().map(|module| module.name.as_str()).collect();
         let detail = group.first().and_then(|module| module.detail.as_deref()).unwrap_or_default();
-        let missing = group.first().is_some_and(|module| module.state == State::Missing);
         Finding {
             level: if optional { Level::Warning } else { Level::Error },
-            id: if missing { "module-missing" } else { "module-blocked" },
+            id: match group.first().map(|module| module.state) {
+                Some(State::Missing) => "module-missing",
+                Some(State::Unknown) => "module-unknown",
+                _ => "module-blocked",
+            },
             message: format!("{}: {detail}", names.join(" ")),
             hint: hint.map(str::to_owned),
         }
     };
-    groups.into_iter().map(finding).collect()
+    // What holds for mandatory ones is said once.
+    let detail = |group: &[&Module]| group.first().and_then(|module| module.detail.clone());
+    let mandatory = groups.iter().filter(|((optional, _, _), _)| !optional);
+    let said: BTreeSet<_> = mandatory.map(|((_, _, hint), group)| (*hint, detail(group))).collect();
+    let news = |((optional, _, hint), group): &(&Group<'_>, &Vec<&Module>)| {
+        !optional || !said.contains(&(*hint, detail(group)))
+    };
+    groups.iter().filter(news).map(|(key, group)| finding((*key, group.clone()))).collect()
+}
+
+/// What kube-proxy of an unknown version may ask for, and would not find.
+fn version_finding(wish: &Wish, modules: &[Module]) -> Option<Finding> {
+    let is_lacking = |module: &&Module| !matches!(module.state, State::Loaded | State::BuiltIn | State::Loadable);
+    // No version can run ipvs without the mandatory ones.
+    if wish.minor.is_some() || modules.iter().filter(|module| module.mandatory).any(|module| is_lacking(&module)) {
+        return None;
+    }
+    let basic = modules.iter().filter(|module| BASIC_SCHEDULERS.contains(&module.name.as_str()));
+    let lacking: Vec<&str> = basic.filter(is_lacking).map(|module| module.name.as_str()).collect();
+    (!lacking.is_empty()).then(|| Finding {
+        level: Level::Warning,
+        id: KUBERNETES_VERSION,
+        message: format!(
+            "{} cannot be used, and the version of Kubernetes is not known: without them kube-proxy up to 1.25 silently runs iptables instead of ipvs, and 1.26 exits",
+            lacking.join(" ")
+        ),
+        hint: Some("give --kubernetes-version vX.Y: kube-proxy from 1.27 on does not need them".to_owned()),
+    })
+}
+
+/// Options of the kernel's configuration without which kube-proxy's ipvs mode fails although all modules are there.
+fn config_findings(kernel: &Kernel) -> Vec<Finding> {
+    // Where IPVS itself is off, that is said already.
+    let Some(config) = kernel.config.as_ref().filter(|config| config.option("IP_VS") != Setting::Off) else {
+        return Vec::new();
+    };
+    // pkg/proxy/ipvs/proxier.go: NewProxier sets net.ipv4.vs.conntrack, and ends with an error where it cannot.
+    // The address families and protocols are those of net/netfilter/ipvs/Kconfig.
+    let options = [
+        (Level::Error, "IP_VS_NFCT", "kube-proxy cannot set net.ipv4.vs.conntrack, and exits"),
+        (Level::Error, "IP_VS_PROTO_TCP", "IPVS cannot balance TCP"),
+        (Level::Error, "IP_VS_PROTO_UDP", "IPVS cannot balance UDP, so cluster DNS fails"),
+        (
+            Level::Warning,
+            "IP_VS_IPV6",
+            "IPVS has no IPv6: in a dual-stack or IPv6 cluster kube-proxy cannot serve IPv6 Services from this node",
+        ),
+    ];
+    let off = options.into_iter().filter(|(_, name, _)| config.option(name) == Setting::Off);
+    off.map(|(level, name, what)| Finding {
+        level,
+        id: if name == "IP_VS_IPV6" { "ipvs-without-ipv6" } else { "kernel-config" },
+        message: format!("kernel {} was built without CONFIG_{name} ({}): {what}", kernel.release, config.place),
+        hint: Some(format!("boot a kernel that was built with CONFIG_{name}")),
+    })
+    .collect()
+}
+
+/// Whether a file that is to be written lies where nothing can be written.
+fn read_only_finding(facts: &Facts, files: &[FileDecision]) -> Option<Finding> {
+    files.iter().filter(|file| file.action.writes()).find_map(|file| {
+        let Some(Lasting::ReadOnly(why)) = facts.boot.lasting.get(file.file.path) else { return None };
+        let hint = own_way(&facts.host).unwrap_or("remount it, or bake the files into the image");
+        Some(Finding {
+            level: Level::Error,
+            id: "read-only",
+            message: format!("{} cannot be written: {why}", file.file.path),
+            hint: Some(hint.to_owned()),
+        })
+    })
 }
 
 /// Files that may say something about modules and could not be read.
@@ -152,6 +234,16 @@ fn unreadable_findings(facts: &Facts) -> impl Iterator<Item = Finding> {
         id: "unreadable-file",
         message: format!("{path} cannot be read: {why}; what it says about kernel modules is not known"),
         hint: Some("make it a regular file that can be read, or remove it".to_owned()),
+    })
+}
+
+/// Files whose author may think that they load something.
+fn doubtful_findings(boot: &Boot) -> impl Iterator<Item = Finding> {
+    boot.doubtful.iter().filter(|(path, _)| *path != LIST).map(|(path, why)| Finding {
+        level: Level::Warning,
+        id: "boot-file-doubtful",
+        message: format!("{path} does not count: {why}"),
+        hint: Some("kpx-prep node install writes a file that does".to_owned()),
     })
 }
 
@@ -173,14 +265,14 @@ fn foreign_file(file: &BootFile, content: &str, mode: u32, kernel: Option<&Kerne
 fn boot_after(boot: &Boot, files: &[FileDecision]) -> Boot {
     let mut after = boot.clone();
     for decision in files.iter().filter(|decision| decision.action.writes()) {
-        let (honoured, modules) = match decision.file.path {
-            LIST => (boot.reads_lists(), names_in_list(&decision.file.content)),
-            SCRIPT => (boot.runs_scripts(), names_in_script(&decision.file.content)),
-            _ => continue,
-        };
-        after.lists.retain(|list| list.path != decision.file.path);
-        if honoured {
-            after.lists.push(BootList { path: decision.file.path.to_owned(), modules });
+        let path = decision.file.path;
+        let modules = boot.loaded_by(path, &decision.file.content);
+        after.lists.retain(|list| list.path != path);
+        after.gone.retain(|(gone, _)| gone != path);
+        match boot.lasting.get(path) {
+            Some(Lasting::No(why) | Lasting::Unknown(why)) => after.gone.push((path.to_owned(), why.clone())),
+            _ if !modules.is_empty() => after.lists.push(BootList { path: path.to_owned(), modules }),
+            _ => {}
         }
     }
     after
@@ -189,8 +281,19 @@ fn boot_after(boot: &Boot, files: &[FileDecision]) -> Boot {
 /// Whether the mandatory modules come back at the next boot, of the running kernel or of another installed one.
 pub fn boot_findings(facts: &Facts, boot: &Boot, modules: &[Module]) -> Vec<Finding> {
     let mut findings = Vec::new();
+    let needs_loading = |m: &&Module| m.mandatory && m.state != State::BuiltIn;
+    if boot.vouched {
+        let words: Vec<&str> = boot.mechanisms.iter().copied().map(Mechanism::describe).collect();
+        findings.push(Finding {
+            level: Level::Info,
+            id: "boot-mechanism",
+            message: format!("the operator vouches that {} at boot; that was not verified", words.join(" and ")),
+            hint: None,
+        });
+    }
     if let Some((why, hint)) = &boot.why_none
         && boot.mechanisms.is_empty()
+        && modules.iter().any(|m| needs_loading(&m))
     {
         findings.push(Finding {
             level: Level::Error,
@@ -218,23 +321,46 @@ pub fn boot_findings(facts: &Facts, boot: &Boot, modules: &[Module]) -> Vec<Find
             hint: Some(format!("{}; or remove that kernel", packages::hint(&facts.host, &other.release))),
         });
     }
+    if boot.is_elsewhere() {
+        return findings;
+    }
+    let kernels_lack = findings.iter().any(|finding| finding.id == "kernel-lacks-modules");
     let uncovered: BTreeSet<&str> = modules
         .iter()
         .filter(|m| m.mandatory && matches!(m.state, State::Loaded | State::Loadable))
         .map(|m| m.name.as_str())
-        .filter(|name| boot.covered_by(name, kernel).is_none())
+        .filter(|name| boot.covered_by(name, Some(kernel)).is_none())
         .collect();
     if !uncovered.is_empty() {
         let names = uncovered.into_iter().collect::<Vec<_>>().join(" ");
+        let ours = [(LIST, boot.reads_lists()), (SCRIPT, boot.runs_scripts())];
+        let lost =
+            ours.into_iter().filter(|(_, honoured)| *honoured).find_map(|(path, _)| match boot.lasting.get(path) {
+                Some(Lasting::No(why) | Lasting::Unknown(why)) => Some((path, why)),
+                _ => None,
+            });
+        if let Some((path, why)) = lost.or_else(|| boot.gone.first().map(|(path, why)| (path.as_str(), why))) {
+            let way = own_way(&facts.host)
+                .unwrap_or("load the modules in this system's own way, such as its user-data or its image");
+            findings.push(Finding {
+                level: Level::Error,
+                id: "boot-files-lost",
+                message: format!(
+                    "{names}: not loaded at the next boot, because {path} may not outlive this one: {why}"
+                ),
+                hint: Some(format!("{way}; then --boot-mechanism other says that it is done")),
+            });
+            return findings;
+        }
         let mechanisms: Vec<&str> = boot.mechanisms.iter().copied().map(Mechanism::describe).collect();
         findings.push(Finding {
             level: Level::Error,
             id: "boot-coverage",
             message: format!("{names}: not loaded at the next boot ({})", mechanisms.join("; ")),
-            hint: Some(if findings.is_empty() {
-                "kpx-prep node install; with --force where it keeps a file of somebody else's".to_owned()
-            } else {
+            hint: Some(if kernels_lack {
                 "make every installed kernel have the modules, or remove the kernel that lacks them".to_owned()
+            } else {
+                "kpx-prep node install; with --force where it keeps a file of somebody else's".to_owned()
             }),
         });
     }

@@ -7,8 +7,10 @@ use super::boot::{self, Boot};
 use super::boot_files::{self, Existing};
 use super::host::{self, Host};
 use super::kernel::{self, Kernel};
+use super::kernel_config::KernelConfig;
 use super::modprobe_config::{self, ModprobeConfig};
 use super::modules::{Surroundings, Wish};
+use super::mounts::Mounts;
 use super::root::Root;
 
 /// A node as it was observed.
@@ -36,13 +38,18 @@ impl Facts {
     pub fn observe(root: &Root, existing: BTreeMap<&'static str, Existing>, wish: &Wish) -> anyhow::Result<Self> {
         let host = host::observe(root)?;
         // Whatever a container's own init would do at boot, it loads no modules.
-        let boot = if host.container.is_some() { Boot::default() } else { boot::observe(root) };
-        let kernels = kernel::installed(root, &wish.names());
+        let boot = if host.container.is_some() {
+            Boot::default()
+        } else {
+            boot::observe(root, &host, &Mounts::observe(root), wish.mechanism)
+        };
+        let kernels = kernels(root, &host, wish);
         let config = modprobe_config::read(root);
         let mut facts = Self { host, kernels, config, boot, existing, ..Self::default() };
         if !facts.is_plain(wish) {
             let asked = &wish.names();
-            facts.kernels.values_mut().for_each(|kernel| kernel.read_index(root, asked));
+            let with_folder = facts.kernels.values_mut().filter(|kernel| !kernel.is_bare());
+            with_folder.for_each(|kernel| kernel.read_index(root, asked));
         }
         if facts.host.lockdown.is_some() {
             facts.kernels.values_mut().for_each(|kernel| kernel.look_at_signatures(root));
@@ -56,7 +63,7 @@ impl Facts {
     fn is_plain(&self, wish: &Wish) -> bool {
         let Some(kernel) = self.kernel() else { return false };
         let Some(Existing::File { content, .. }) = self.existing.get(boot_files::LIST) else { return false };
-        let listed = boot::names_in_list(content);
+        let listed = self.boot.loaded_by(boot_files::LIST, content);
         let wanted = wish.modules(Some(kernel), &self.host.loaded);
         self.kernels.len() == 1 && wanted.keys().all(|name| self.host.loaded.contains(name) && listed.contains(name))
     }
@@ -92,6 +99,26 @@ impl Facts {
         let others = self.kernels.values().filter(|kernel| Some(kernel.release.as_str()) != but);
         others.max_by(|a, b| by_version(&a.release, &b.release))
     }
+}
+
+/// The kernels that are installed, and the running one if anything is known of it.
+fn kernels(root: &Root, host: &Host, wish: &Wish) -> BTreeMap<String, Kernel> {
+    let mut kernels = kernel::installed(root, &wish.names());
+    let nothing = BTreeSet::new();
+    for kernel in kernels.values_mut() {
+        let running = host.release.as_ref() == Some(&kernel.release);
+        let config = KernelConfig::read(root, &kernel.release, running);
+        kernel.learn(config, if running { &host.live_built_in } else { &nothing });
+    }
+    if let Some(release) = host.release.as_ref().filter(|release| !kernels.contains_key(*release)) {
+        let config = KernelConfig::read(root, release, true);
+        if config.is_some() || !host.live_built_in.is_empty() {
+            let mut kernel = Kernel::bare(release);
+            kernel.learn(config, &host.live_built_in);
+            kernels.insert(release.clone(), kernel);
+        }
+    }
+    kernels
 }
 
 /// Orders releases as people do: runs of digits by their value. Only used to say which kernel is the newest.

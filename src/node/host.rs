@@ -6,7 +6,22 @@ use anyhow::Context as _;
 use etc_os_release::OsRelease;
 
 use super::kernel::canonical;
+use super::packages;
 use super::root::Root;
+
+/// What shows that a module is live, loaded or part of the kernel (`net/netfilter/ipvs/ip_vs_ctl.c`, `ip_vs_control_net_init`;
+/// `net/netfilter/nf_conntrack_standalone.c`).
+const SIGNS: [(&str, &[&str]); 2] = [
+    ("ip_vs", &["/proc/net/ip_vs", "/proc/sys/net/ipv4/vs"]),
+    ("nf_conntrack", &["/proc/sys/net/netfilter/nf_conntrack_max", "/proc/net/nf_conntrack"]),
+];
+/// Files that tell who built an image beyond what os-release says.
+const BOARDS: [(&str, &str); 3] = [
+    ("/etc/armbian-release", "armbian"),
+    // https://docs.nvidia.com/jetson/archives/r36.4/DeveloperGuide/
+    ("/etc/nv_tegra_release", "jetson"),
+    ("/etc/rpi-issue", "raspberry-pi"),
+];
 
 /// A host as observed through its root.
 #[derive(Clone, Debug, Default)]
@@ -31,6 +46,14 @@ pub struct Host {
     pub selinux: bool,
     /// NetworkManager is installed.
     pub network_manager: bool,
+    /// Modules that show in `/proc` and `/sys` and are not in `/proc/modules`: part of the running kernel.
+    pub live_built_in: BTreeSet<String>,
+    /// The kernel's account of its network is to be seen, so that what is part of it would show.
+    pub sees_network: bool,
+    /// `ARMBIAN` of /etc/armbian-release, or another mark of who built the kernel, where os-release does not tell.
+    pub board: Option<&'static str>,
+    /// The tools for packages that are installed.
+    pub package_tools: Vec<&'static str>,
 }
 
 impl Host {
@@ -63,8 +86,16 @@ pub fn observe(root: &Root) -> anyhow::Result<Host> {
         container: container(root),
         selinux: text_of(root, "/sys/fs/selinux/enforce").ok().flatten().as_deref() == Some("1"),
         network_manager: ["/usr/sbin/NetworkManager", "/usr/bin/NetworkManager"].iter().any(|p| root.exists(p)),
+        sees_network: root.is_dir("/proc/net") || root.is_dir("/proc/sys/net/ipv4"),
+        board: BOARDS.iter().find(|(path, _)| root.exists(path)).map(|(_, board)| *board),
+        package_tools: packages::TOOLS
+            .iter()
+            .copied()
+            .filter(|tool| root.exists(&format!("/usr/bin/{tool}")))
+            .collect(),
         ..Host::default()
     };
+    host.live_built_in = live_built_in(root);
     if let Some(os) = os {
         os.id().clone_into(&mut host.distro);
         host.distro_like = os.id_like().map(|like| like.map(str::to_owned).collect()).unwrap_or_default();
@@ -73,14 +104,41 @@ pub fn observe(root: &Root) -> anyhow::Result<Host> {
     Ok(host)
 }
 
-/// The modules that are live now, from `/proc/modules`.
+/// The modules that are loaded now, from `/proc/modules` or, where that is missing, from `/sys/module`.
 ///
 /// # Errors
 /// When the file exists and cannot be read.
 pub fn loaded_modules(root: &Root) -> anyhow::Result<BTreeSet<String>> {
     let text =
         root.read("/proc/modules").with_context(|| format!("reading {}", root.display("/proc/modules").display()))?;
-    Ok(text.unwrap_or_default().lines().filter_map(live_module).collect())
+    if let Some(text) = text {
+        return Ok(text.lines().filter_map(live_module).collect());
+    }
+    // Not every container is shown that file, and every loaded module has a folder here that tells its state.
+    let is_live = |name: &String| {
+        let state = root.read(&format!("/sys/module/{name}/initstate")).ok().flatten();
+        state.is_some_and(|state| state.trim() == "live")
+    };
+    Ok(root.list("/sys/module").into_iter().filter(is_live).map(|name| canonical(&name)).collect())
+}
+
+/// Modules that show where only a live one does, and that are no loadable ones. A module that is loaded, or being loaded, is in
+/// `/proc/modules` and has an `initstate` (kernel/module/sysfs.c); a part of the kernel has neither.
+fn live_built_in(root: &Root) -> BTreeSet<String> {
+    // Who may not see /proc/modules is told nothing by what is missing in it.
+    let Ok(table) = root.read("/proc/modules") else { return BTreeSet::new() };
+    let table = table.unwrap_or_default();
+    let listed: BTreeSet<String> =
+        table.lines().filter_map(|line| line.split_whitespace().next().map(canonical)).collect();
+    let mut live: BTreeSet<String> = root.list("/sys/module").into_iter().map(|name| canonical(&name)).collect();
+    live.retain(|name| name.starts_with("ip_vs") || name.starts_with("nf_conntrack"));
+    for (name, signs) in SIGNS {
+        if signs.iter().any(|sign| root.exists(sign)) {
+            live.insert(name.to_owned());
+        }
+    }
+    live.retain(|name| !listed.contains(name) && !root.exists(&format!("/sys/module/{name}/initstate")));
+    live
 }
 
 /// The live modules that nothing uses, from the third field of `/proc/modules`.

@@ -42,7 +42,10 @@ pub fn install(
     modprobe: &dyn Modprobe,
 ) -> anyhow::Result<(NodeReport, Exit)> {
     let mut lock = if options.dry_run { None } else { Some(NodeLock::take(root)?) };
-    let mut facts = Facts::observe_all(root, wish)?;
+    let existing = boot_files::observe(root)?;
+    // For which version, and what reads the files, stays as it was said once.
+    let wish = &wish.clone().with(wish.minor, wish.mechanism, boot_files::installed_wish(&existing).as_ref());
+    let mut facts = Facts::observe(root, existing, wish)?;
     facts.unfinished_folders = lock.as_ref().map(|lock| lock.unfinished().clone()).unwrap_or_default();
     let mut decision = decide(&facts, wish, options.force);
     let lines = |decision: &Decision, done: bool| -> Vec<FileLine> {

@@ -6,10 +6,20 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Read as _, Seek as _, SeekFrom};
 
 use super::conf_files::has_extension;
+use super::kernel_config::KernelConfig;
 use super::root::Root;
 
 /// Below a kernel's folder: where its own, added and replaced modules lie (depmod.d(5), `search`).
 const PARTS: [&str; 4] = ["kernel", "extra", "updates", "weak-updates"];
+
+/// Where systems that are built from a store have the modules of the kernel that runs, and of the one that boots next: NixOS
+/// (nixos/modules/system/boot/kernel.nix, and its kmod's search path), and Guix System.
+const STORE_FOLDERS: [&str; 4] = [
+    "/run/booted-system/kernel-modules/lib/modules",
+    "/run/current-system/kernel-modules/lib/modules",
+    "/run/booted-system/kernel/lib/modules",
+    "/run/current-system/kernel/lib/modules",
+];
 
 /// Where connection tracking lies, below a kernel's folder.
 const CONNTRACK_PLACES: [(&str, &str); 2] = [
@@ -58,12 +68,42 @@ pub struct Kernel {
     pub unsigned: BTreeSet<String>,
     /// depmod's index.
     pub index: Index,
+    /// There is a `modules.builtin`, so what is not in it is not part of the kernel.
+    pub knows_builtin: bool,
+    /// How it was configured, where that can be read.
+    pub config: Option<KernelConfig>,
 }
 
 impl Kernel {
+    /// A kernel that has no modules folder; what is known of it is noted by [`Kernel::learn`].
+    pub fn bare(release: &str) -> Self {
+        Self { release: release.to_owned(), ..Self::default() }
+    }
+
+    /// Whether it has no modules folder.
+    pub fn is_bare(&self) -> bool {
+        self.folder.is_empty()
+    }
+
+    /// Takes in how it was configured, and which modules are live and yet not in `/proc/modules`: part of the kernel.
+    pub fn learn(&mut self, config: Option<KernelConfig>, live: &BTreeSet<String>) {
+        let mut built_in = live.clone();
+        if !self.knows_builtin {
+            built_in.extend(config.iter().flat_map(KernelConfig::built_in));
+        }
+        self.ipvs.extend(built_in.iter().filter(|name| name.starts_with("ip_vs")).cloned());
+        self.builtin.extend(built_in);
+        self.config = config;
+    }
+
     /// Whether this kernel has the module in a form that can be used: built in, or a file that modprobe finds.
     pub fn has(&self, name: &str) -> bool {
         self.builtin.contains(name) || (self.files.contains_key(name) && self.is_indexed(name))
+    }
+
+    /// Whether libkmod finds the module by its name: without a `modules.builtin` it knows of no module that is part of the kernel.
+    pub fn finds(&self, name: &str) -> bool {
+        self.has(name) && (self.knows_builtin || !self.builtin.contains(name))
     }
 
     /// Whether depmod's index lists the module.
@@ -140,7 +180,8 @@ impl Kernel {
 /// that are gone leave folders behind that have neither.
 pub fn installed(root: &Root, asked: &BTreeSet<String>) -> BTreeMap<String, Kernel> {
     let mut kernels = BTreeMap::new();
-    for base in root.lib_folders().iter().map(|lib| format!("{lib}/modules")) {
+    let bases = root.lib_folders().iter().map(|lib| format!("{lib}/modules"));
+    for base in bases.chain(STORE_FOLDERS.map(str::to_owned)) {
         for release in root.list(&base) {
             if kernels.contains_key(&release) {
                 continue;
@@ -148,7 +189,8 @@ pub fn installed(root: &Root, asked: &BTreeSet<String>) -> BTreeMap<String, Kern
             let folder = format!("{base}/{release}");
             let builtin = root.read(&format!("{folder}/modules.builtin")).ok().flatten();
             if builtin.is_some() || root.is_dir(&format!("{folder}/kernel")) {
-                let kernel = look(root, &release, folder, &builtin.unwrap_or_default(), asked);
+                let mut kernel = look(root, &release, folder, builtin.as_deref().unwrap_or_default(), asked);
+                kernel.knows_builtin = builtin.is_some();
                 kernels.insert(release, kernel);
             }
         }

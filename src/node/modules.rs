@@ -4,9 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
-use super::boot::Boot;
+use super::boot::{Boot, Mechanism};
 use super::host::Host;
 use super::kernel::{Kernel, canonical};
+use super::kernel_config::Setting;
 use super::modprobe_config::{ModprobeConfig, Rule};
 use super::packages;
 
@@ -14,8 +15,12 @@ use super::packages;
 /// kube-proxy up to 1.26 asks older kernels for the second one by name (pkg/util/ipvs/ipvs.go).
 const CONNTRACK: [&str; 2] = ["nf_conntrack", "nf_conntrack_ipv4"];
 
-/// Schedulers that kube-proxy up to 1.26 asks for whatever is configured (pkg/util/ipvs/ipvs.go).
-const BASIC_SCHEDULERS: [&str; 3] = ["ip_vs_rr", "ip_vs_wrr", "ip_vs_sh"];
+/// Schedulers that kube-proxy up to 1.26 asks for whatever is configured (pkg/util/ipvs/ipvs.go, `GetRequiredIPVSModules`).
+/// Without one of them it silently runs iptables up to 1.25, and exits in 1.26. From 1.27 on it makes a virtual server with the
+/// configured scheduler and sees whether that works (pkg/proxy/ipvs/supported.go).
+pub const BASIC_SCHEDULERS: [&str; 3] = ["ip_vs_rr", "ip_vs_wrr", "ip_vs_sh"];
+/// The last minor version that asks for all of them.
+const LAST_WITH_LIST: u32 = 26;
 
 /// Schedulers that Linux has, in whichever version.
 const KNOWN_SCHEDULERS: [&str; 14] =
@@ -29,7 +34,8 @@ const NOT_SCHEDULERS: [&str; 2] = ["ftp", "pe_sip"];
 pub enum Selection {
     /// Everything in the running kernel's ipvs folder, and conntrack.
     All,
-    /// What kube-proxy asks for: `ip_vs`, the chosen scheduler, rr, wrr, sh and conntrack.
+    /// What kube-proxy asks for: `ip_vs`, the chosen scheduler and conntrack; up to 1.26, and where its version is not known,
+    /// rr, wrr and sh besides.
     Required,
     /// These, and the mandatory ones.
     Named(BTreeSet<String>),
@@ -42,11 +48,15 @@ pub struct Wish {
     pub selection: Selection,
     /// The IPVS scheduler that kube-proxy will use, such as `rr`.
     pub scheduler: String,
+    /// The minor version of Kubernetes whose kube-proxy is to run, if it is known.
+    pub minor: Option<u32>,
+    /// What loads modules at boot, where the operator vouches for it.
+    pub mechanism: Option<Mechanism>,
 }
 
 impl Default for Wish {
     fn default() -> Self {
-        Self { selection: Selection::All, scheduler: "rr".to_owned() }
+        Self { selection: Selection::All, scheduler: "rr".to_owned(), minor: None, mechanism: None }
     }
 }
 
@@ -75,7 +85,20 @@ impl Wish {
                 Selection::Named(names.into_iter().map(canonical).collect())
             }
         };
-        Ok(Self { selection, scheduler: canonical(scheduler) })
+        Ok(Self { selection, scheduler: canonical(scheduler), minor: None, mechanism: None })
+    }
+
+    /// The same for kube-proxy of this version, and with this mechanism; what is not given here is as `before` has it.
+    #[must_use]
+    pub fn with(mut self, minor: Option<u32>, mechanism: Option<Mechanism>, before: Option<&Self>) -> Self {
+        self.minor = minor.or_else(|| before.and_then(|before| before.minor));
+        self.mechanism = mechanism.or_else(|| before.and_then(|before| before.mechanism));
+        self
+    }
+
+    /// Whether kube-proxy of that version is known to do without the basic schedulers.
+    fn needs_no_list(&self) -> bool {
+        self.minor.is_some_and(|minor| minor > LAST_WITH_LIST)
     }
 
     /// `--modules` as it was given.
@@ -87,9 +110,22 @@ impl Wish {
         }
     }
 
+    /// What kube-proxy cannot do without, whatever the kernel; conntrack's name depends on that.
+    pub fn mandatory(&self) -> Vec<String> {
+        let mut mandatory = vec!["ip_vs".to_owned(), format!("ip_vs_{}", self.scheduler)];
+        if self.minor.is_some_and(|minor| minor <= LAST_WITH_LIST) {
+            let others = BASIC_SCHEDULERS.iter().filter(|name| !mandatory.iter().any(|own| own == *name));
+            mandatory.extend(others.map(|name| (*name).to_owned()).collect::<Vec<_>>());
+        }
+        mandatory
+    }
+
     /// Every module name that has to be looked for beyond the ipvs folder.
     pub fn names(&self) -> BTreeSet<String> {
         let mut names = BTreeSet::from(["ip_vs".to_owned(), format!("ip_vs_{}", self.scheduler)]);
+        if !self.needs_no_list() {
+            names.extend(BASIC_SCHEDULERS.map(str::to_owned));
+        }
         if let Selection::Named(more) = &self.selection {
             names.extend(more.iter().cloned());
         }
@@ -103,18 +139,21 @@ impl Wish {
             Selection::All => {
                 wanted.extend(kernel.into_iter().flat_map(|k| k.ipvs.iter().cloned()).map(|m| (m, false)));
             }
-            Selection::Required => wanted.extend(BASIC_SCHEDULERS.map(|m| (m.to_owned(), false))),
+            Selection::Required => {}
             Selection::Named(names) => wanted.extend(names.iter().cloned().map(|m| (m, false))),
         }
-        let mut mandatory = vec!["ip_vs".to_owned(), format!("ip_vs_{}", self.scheduler)];
+        let mut mandatory = self.mandatory();
+        if self.minor.is_none() {
+            // It may be a version that asks for them.
+            wanted.extend(BASIC_SCHEDULERS.map(|m| (m.to_owned(), false)));
+        }
         let there = |name: &&&str| {
             loaded.contains(**name)
                 || kernel.is_some_and(|k| k.builtin.contains(**name) || k.files.contains_key(**name))
         };
-        mandatory.extend(CONNTRACK.iter().filter(there).map(|name| (*name).to_owned()));
-        if mandatory.len() == 2 {
-            mandatory.push(CONNTRACK[0].to_owned());
-        }
+        let conntrack: Vec<&str> = CONNTRACK.iter().filter(there).copied().collect();
+        let conntrack = if conntrack.is_empty() { vec![CONNTRACK[0]] } else { conntrack };
+        mandatory.extend(conntrack.into_iter().map(str::to_owned));
         wanted.extend(mandatory.into_iter().map(|name| (name, true)));
         wanted
     }
@@ -132,6 +171,8 @@ pub enum State {
     Loadable,
     /// The running kernel does not have it.
     Missing,
+    /// It cannot be told whether the kernel has it: nothing that would show it can be read.
+    Unknown,
     /// Something stands against loading it, now or at boot.
     Blocked,
 }
@@ -188,8 +229,8 @@ impl Surroundings<'_> {
             if let Some(reason) = self.container() {
                 return why(State::Blocked, reason);
             }
-            if let Some(reason) = self.missing(name) {
-                return why(State::Missing, reason);
+            if let Some((state, reason)) = self.missing(name) {
+                return why(state, reason);
             }
         }
         if let Some(reason) = self.blocked_at_boot(name, loaded) {
@@ -210,18 +251,19 @@ impl Surroundings<'_> {
         ))
     }
 
-    fn missing(&self, name: &str) -> Option<Why> {
+    /// Why it is not there, or why that cannot be told.
+    fn missing(&self, name: &str) -> Option<(State, Why)> {
         let release = self.host.release.as_deref();
-        let Some(kernel) = self.kernel else {
-            let release = release.unwrap_or("(none)");
-            let detail = format!("the running kernel {release} has no modules folder");
-            let hint = match self.other_kernel {
-                Some(other) => format!("reboot: kernel {other} is installed, and the running one's modules are gone"),
-                None => format!("{}; or boot a kernel of this distribution", packages::hint(self.host, release)),
-            };
-            return Some(("no-modules-folder", detail, hint));
+        let Some(kernel) = self.kernel.filter(|kernel| !kernel.is_bare()) else {
+            return Some(self.without_folder(name, release.unwrap_or("(none)")));
         };
         if !kernel.files.contains_key(name) {
+            if let Some(why) = not_configured(name, kernel) {
+                return Some((State::Missing, why));
+            }
+            if !kernel.knows_builtin && kernel.config.is_none() {
+                return Some((State::Unknown, self.cannot_be_told(&kernel.release, "it has no modules.builtin")));
+            }
             let detail = format!("kernel {} does not have it", kernel.release);
             let hint = match name.strip_prefix("ip_vs_") {
                 Some(scheduler) if !KNOWN_SCHEDULERS.contains(&scheduler) && !NOT_SCHEDULERS.contains(&scheduler) => {
@@ -229,12 +271,49 @@ impl Surroundings<'_> {
                 }
                 _ => packages::hint(self.host, &kernel.release),
             };
-            return Some(("not-found", detail, hint));
+            return Some((State::Missing, ("not-found", detail, hint)));
         }
         (!kernel.is_indexed(name)).then(|| {
             let detail = format!("its file is there, but {}/modules.dep does not list it", kernel.folder);
-            ("not-indexed", detail, format!("depmod {}", kernel.release))
+            (State::Missing, ("not-indexed", detail, format!("depmod {}", kernel.release)))
         })
+    }
+
+    /// The same for a kernel without a modules folder, such as that of a virtual machine whose kernel comes from outside.
+    fn without_folder(&self, name: &str, release: &str) -> (State, Why) {
+        if let Some(why) = self.kernel.and_then(|kernel| not_configured(name, kernel)) {
+            return (State::Missing, why);
+        }
+        let detail = format!("the running kernel {release} has no modules folder");
+        if let Some(other) = self.other_kernel {
+            let hint = format!("reboot: kernel {other} is installed, and the running one's modules are gone");
+            return (State::Missing, ("no-modules-folder", detail, hint));
+        }
+        let configured = self.kernel.and_then(|kernel| kernel.config.as_ref());
+        // Were ip_vs part of the kernel, /proc/net/ip_vs would be there; without ip_vs there are no schedulers either.
+        let has_ip_vs = self.kernel.is_some_and(|kernel| kernel.builtin.contains("ip_vs"));
+        if configured.is_none() && (has_ip_vs || !self.host.sees_network || name.starts_with("nf_conntrack")) {
+            return (State::Unknown, self.cannot_be_told(release, "it has no modules folder"));
+        }
+        let detail = match configured {
+            Some(config) => format!("{detail}, and it is not part of the kernel ({})", config.place),
+            None => format!("{detail}, and no /proc/net/ip_vs shows that IPVS is part of it"),
+        };
+        let hint = format!(
+            "install the modules of kernel {release} from where that kernel came (its vendor, the hypervisor), or boot a kernel of this distribution"
+        );
+        (State::Missing, ("no-modules-folder", detail, hint))
+    }
+
+    fn cannot_be_told(&self, release: &str, why: &str) -> Why {
+        let running = self.host.release.as_deref() == Some(release);
+        let detail =
+            format!("whether kernel {release} has it cannot be told: {why}, and no configuration of it is to be read");
+        let hint = format!(
+            "{}put its configuration at /boot/config-{release}, and run this again",
+            if running { "modprobe configs, if that makes /proc/config.gz appear; or " } else { "" }
+        );
+        ("cannot-be-told", detail, hint)
     }
 
     fn blocked_at_boot(&self, name: &str, loaded: bool) -> Option<Why> {
@@ -278,3 +357,15 @@ impl Surroundings<'_> {
 }
 
 type Why = (&'static str, String, String);
+
+/// The kernel was built without it: no package brings it.
+fn not_configured(name: &str, kernel: &Kernel) -> Option<Why> {
+    let config = kernel.config.as_ref().filter(|config| config.module(name) == Some(Setting::Off))?;
+    let option = name.to_ascii_uppercase();
+    let known = name.strip_prefix("ip_vs_").is_none_or(|scheduler| KNOWN_SCHEDULERS.contains(&scheduler));
+    known.then(|| {
+        let detail =
+            format!("kernel {} was built without it: CONFIG_{option} is not set ({})", kernel.release, config.place);
+        ("not-configured", detail, format!("boot a kernel that was built with CONFIG_{option}"))
+    })
+}

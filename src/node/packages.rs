@@ -1,61 +1,269 @@
 //! Which package brings a missing kernel module, on this distribution and for this kernel.
 //!
-//! Sources: the distributions' own package contents, and the threads behind them: kubespray#10602, photon#920,
-//! kops#17915 (RHEL 10 moved modules to `kernel-modules-extra`), Ubuntu's `linux-modules-extra` split.
+//! Names are those that the distribution itself documents or that its users report to have helped; each arm has its source.
+//! Where a name does not follow from the kernel's release, the hint is the distribution's own search for the file.
 
 use super::host::Host;
+
+/// Tools for packages that are looked for on a host, the first that is there is the one to name.
+pub const TOOLS: [&str; 9] = ["tdnf", "dnf", "yum", "zypper", "apt-get", "apk", "pacman", "xbps-install", "emerge"];
 
 /// What to install so that the kernel `release` has the IPVS modules.
 pub fn hint(host: &Host, release: &str) -> String {
     let major = host.major();
+    if let Some(hint) = of_board(host, release) {
+        return hint;
+    }
     match host.distro.as_str() {
-        "ubuntu" => ubuntu(release),
-        "ol" if release.contains("uek") => match major {
-            ..9 => format!("dnf install kernel-uek-{release} (UEK 7: kernel-uek-modules-{release})"),
-            _ => format!("dnf install kernel-uek-modules-{release} kernel-uek-modules-extra-{release}"),
-        },
+        "ubuntu" => ubuntu(host, release),
+        "ol" if release.contains("uek") => oracle_uek(major, release),
+        // https://docs.aws.amazon.com/linux/al2/ug/kernel.html: all modules are in `kernel`.
         "amzn" if major == 2 => format!("yum reinstall kernel-{release}"),
-        "amzn" => format!("dnf install kernel-modules-extra-{release}, or dnf reinstall kernel-{release}"),
+        "amzn" => amazon_linux_2023(host, release),
+        // https://github.com/vmware/photon/issues/735, 939 (esx), 543: `linux` has them, some `linux-esx` do not.
         "photon" => match release.rsplit_once('-').map(|(_, flavour)| flavour) {
-            Some("esx") => "the esx kernel has no IPVS modules: tdnf install linux, then reboot into it".to_owned(),
-            _ => format!("tdnf reinstall linux-{}", release.strip_suffix("-generic").unwrap_or(release)),
+            Some("esx") => {
+                "tdnf update linux-esx, then reboot into it; where it has no IPVS modules either: tdnf install linux"
+                    .to_owned()
+            }
+            _ => search(host, release),
         },
+        // https://www.flatcar.org/docs/latest/setup/releases/update-strategies/
         "flatcar" => "Flatcar ships its modules with the system: update it (update_engine_client -update), then reboot"
             .to_owned(),
+        "bottlerocket" | "talos" | "cos" => {
+            "this system ships its modules with its image: use a newer image, or another variant of it".to_owned()
+        }
+        "nixos" => "choose a kernel in boot.kernelPackages that is built with IPVS, then nixos-rebuild boot and reboot"
+            .to_owned(),
+        // https://pkgs.alpinelinux.org/contents?file=ip_vs.ko*: linux-lts and linux-virt.
         "alpine" => match release.rsplit_once('-').map(|(_, flavour)| flavour) {
             Some("virt") => "apk add linux-lts, then reboot into it (or apk fix linux-virt)".to_owned(),
-            Some(flavour) => format!("apk fix linux-{flavour}"),
-            None => "apk add linux-lts, then reboot into it".to_owned(),
+            Some(flavour) if flavour.starts_with(|c: char| c.is_ascii_alphabetic()) => {
+                format!("apk fix linux-{flavour}")
+            }
+            _ => "apk add linux-lts, then reboot into it".to_owned(),
         },
-        "arch" => "pacman -S linux, then reboot into it".to_owned(),
-        _ if host.is_like("suse") || host.distro.starts_with("opensuse") || host.distro == "sles" => {
-            let flavour = release.rsplit('-').next().unwrap_or("default");
-            format!(
-                "zypper install kernel-{flavour} (kernel-{flavour}-base is a minimal build without IPVS), then reboot into it"
-            )
-        }
-        _ if host.is_like("rhel") || host.is_like("fedora") => match major {
-            ..8 if host.distro != "fedora" => format!("yum reinstall kernel-{release}"),
-            8 | 9 => format!(
-                "dnf install kernel-modules-{release} (and, if it is still missing, kernel-modules-extra-{release})"
-            ),
-            _ => format!("dnf install kernel-modules-{release} kernel-modules-extra-{release}"),
-        },
-        _ if host.is_like("ubuntu") => ubuntu(release),
-        _ if host.is_like("arch") => "pacman -S linux, then reboot into it".to_owned(),
-        _ if host.is_like("debian") => format!("apt-get install --reinstall linux-image-{release}"),
-        _ => format!(
-            "install the package of this distribution that holds the netfilter/ipvs modules of kernel {release}"
+        "arch" => arch(release),
+        // https://wiki.gentoo.org/wiki/Project:Distribution_Kernel
+        "gentoo" => format!(
+            "build kernel {release} with CONFIG_IP_VS and its schedulers (savedconfig or /etc/kernel/config.d), or emerge sys-kernel/gentoo-kernel-bin, then reboot into it"
         ),
+        // https://docs.voidlinux.org/config/kernel.html: `linuxX.Y`, such as linux6.6
+        "void" => match series(release) {
+            Some(series) => format!("xbps-install -f linux{series}, then reboot into it"),
+            None => search(host, release),
+        },
+        _ if is_suse(host) => suse(host, release),
+        // Their kernels are packaged in ways of their own: Alibaba Cloud Linux and Anolis, openEuler and those built on it, Kylin,
+        // TencentOS, OpenCloudOS.
+        "alinux" | "anolis" | "openEuler" | "openeuler" | "kylin" | "hce" | "euleros" | "uos" | "tencentos"
+        | "opencloudos" => search(host, release),
+        _ if host.is_like("rhel") || host.is_like("fedora") => red_hat(host, release),
+        _ if host.is_like("ubuntu") => ubuntu(host, release),
+        _ if host.is_like("arch") => arch(release),
+        _ if host.is_like("debian") => debian(host, release),
+        _ => search(host, release),
     }
 }
 
-fn ubuntu(release: &str) -> String {
-    if release.ends_with("-kvm") {
-        "the -kvm kernel has no IPVS modules: apt-get install linux-image-generic, then reboot into it".to_owned()
-    } else {
-        format!("apt-get install linux-modules-extra-{release}")
+/// The distribution's own search for the package that has the file, by the tool that is there.
+fn search(host: &Host, release: &str) -> String {
+    let by_family = || {
+        if host.distro == "photon" {
+            "tdnf"
+        } else if is_suse(host) {
+            "zypper"
+        } else if host.is_like("debian") || host.is_like("ubuntu") {
+            "apt-get"
+        } else if host.is_like("alpine") {
+            "apk"
+        } else if host.is_like("arch") {
+            "pacman"
+        } else if host.is_like("rhel") || host.is_like("fedora") || host.is_like("centos") || host.is_like("openEuler")
+        {
+            "dnf"
+        } else {
+            match host.distro.as_str() {
+                "void" => "xbps-install",
+                "gentoo" => "emerge",
+                "openEuler" | "openeuler" | "hce" | "euleros" | "alinux" | "anolis" | "tencentos" | "opencloudos" => {
+                    "dnf"
+                }
+                _ => "",
+            }
+        }
+    };
+    let command = match host.package_tools.first().copied().unwrap_or_else(by_family) {
+        // Path patterns: dnf(8) provides, tdnf(8), yum(8) provides, zypper(8) search --file-list, apt-file(1), pacman(8) -F,
+        // xbps-query(1) --ownedby.
+        tool @ ("dnf" | "tdnf" | "yum") => format!("{tool} provides '*/{release}/*/ip_vs.ko*'"),
+        "zypper" => format!("zypper search --file-list '*/{release}/*/ip_vs.ko*'"),
+        "apt-get" => {
+            format!("apt-get install apt-file && apt-file update && apt-file search {release} | grep ip_vs.ko")
+        }
+        "apk" => "https://pkgs.alpinelinux.org/contents?file=ip_vs.ko*".to_owned(),
+        "pacman" => "pacman -Fy && pacman -F ip_vs.ko.zst".to_owned(),
+        "xbps-install" => "xbps-query -Ro '*/ip_vs.ko*'".to_owned(),
+        _ => {
+            return format!(
+                "install what holds the netfilter/ipvs modules of kernel {release} on this distribution; if nothing does, boot a kernel that has them"
+            );
+        }
+    };
+    format!(
+        "search for the package that owns the module: {command}; if none does, boot a kernel of this distribution that has it"
+    )
+}
+
+/// Kernels of boards, whose packages do not follow from the distribution in os-release.
+fn of_board(host: &Host, release: &str) -> Option<String> {
+    // https://github.com/k3s-io/k3s/issues/491: a `-tegra` kernel has what NVIDIA built, and no package brings more.
+    if host.board == Some("jetson") || release.ends_with("-tegra") {
+        return Some(format!(
+            "kernel {release} is NVIDIA's (Jetson Linux): apt-get install --reinstall nvidia-l4t-kernel; if it was built without IPVS, build it with CONFIG_IP_VS from the Jetson Linux sources"
+        ));
     }
+    // https://docs.armbian.com/User-Guide_Armbian-Software/: linux-image-BRANCH-FAMILY, and the release ends so.
+    if host.board == Some("armbian") {
+        let parts: Vec<&str> = release.split('-').collect();
+        let branch =
+            parts.iter().position(|part| matches!(*part, "current" | "edge" | "legacy" | "vendor" | "bleedingedge"));
+        return Some(match branch {
+            Some(at) if at + 1 < parts.len() => {
+                format!("apt-get install --reinstall linux-image-{}, then reboot into it", parts[at..].join("-"))
+            }
+            _ => search(host, release),
+        });
+    }
+    // https://www.raspberrypi.com/documentation/computers/linux_kernel.html: `+rpt-rpi-FLAVOUR` since bookworm, before that
+    // the package raspberrypi-kernel.
+    if let Some((_, flavour)) = release.split_once("+rpt-rpi-") {
+        return Some(format!(
+            "apt-get install --reinstall linux-image-{release}, or linux-image-rpi-{flavour} and reboot into it"
+        ));
+    }
+    if host.board == Some("raspberry-pi")
+        && (release.ends_with('+') || release.contains("-v7") || release.contains("-v8"))
+    {
+        return Some("apt-get install --reinstall raspberrypi-kernel, then reboot into it".to_owned());
+    }
+    None
+}
+
+fn ubuntu(host: &Host, release: &str) -> String {
+    let flavour = release.rsplit('-').next().unwrap_or_default();
+    // Releases look like 5.15.0-100-generic; another kernel is none of Ubuntu's.
+    let is_own = release.split('-').count() >= 3 && flavour.starts_with(|c: char| c.is_ascii_lowercase());
+    if !is_own {
+        return search(host, release);
+    }
+    if flavour == "kvm" {
+        // https://github.com/onedr0p/cluster-template/pull/612
+        return "the -kvm kernel has no IPVS modules: apt-get install linux-image-generic, then reboot into it"
+            .to_owned();
+    }
+    // Ubuntu 25.10 ended the split, and its kernels come to 24.04 as HWE: all modules are in linux-modules. Those of some clouds
+    // are split still. https://github.com/NVIDIA/NV-Kernels/pull/191, https://github.com/kairos-io/kairos/pull/3610;
+    // -raspi since 24.04: https://bugs.launchpad.net/ubuntu/+source/linux-raspi/+bug/2048862.
+    let of_later = host.distro == "ubuntu" && (host.major() > 25 || host.distro_version == "25.10");
+    let numbers: Vec<u32> = release.split(['.', '-']).map_while(|part| part.parse().ok()).collect();
+    if of_later || numbers.as_slice() >= &[6, 15][..] || (flavour == "raspi" && host.major() >= 24) {
+        return format!(
+            "apt-get install --reinstall linux-modules-{release} (or, for a flavour that is split still, linux-modules-extra-{release})"
+        );
+    }
+    // https://packages.ubuntu.com/search?keywords=linux-modules-extra
+    format!("apt-get install linux-modules-extra-{release}")
+}
+
+fn debian(host: &Host, release: &str) -> String {
+    // https://packages.debian.org/search?keywords=linux-image: a package is called after its kernel, and ends in its flavour.
+    let flavours =
+        ["amd64", "arm64", "armmp", "686", "686-pae", "armhf", "riscv64", "powerpc64le", "s390x", "marvell", "loong64"];
+    let flavour = release.rsplit('-').next().unwrap_or_default();
+    if flavours.contains(&flavour) || release.ends_with("-lpae") || release.ends_with("-pve") {
+        // https://packages.debian.org; Proxmox: https://pve.proxmox.com/wiki/Proxmox_VE_Kernel
+        let name = if release.ends_with("-pve") { "proxmox-kernel" } else { "linux-image" };
+        return format!("apt-get install --reinstall {name}-{release}");
+    }
+    search(host, release)
+}
+
+fn arch(release: &str) -> String {
+    // https://wiki.archlinux.org/title/Kernel: linux, and linux-lts, linux-zen, linux-hardened, whose releases end so.
+    let flavour =
+        ["lts", "zen", "hardened", "rt"].into_iter().find(|flavour| release.ends_with(&format!("-{flavour}")));
+    let package = flavour.map_or_else(|| "linux".to_owned(), |flavour| format!("linux-{flavour}"));
+    format!("pacman -S {package}, then reboot into it")
+}
+
+fn suse(host: &Host, release: &str) -> String {
+    let flavour = release.rsplit('-').next().unwrap_or_default();
+    if !flavour.starts_with(|c: char| c.is_ascii_alphabetic()) {
+        return search(host, release);
+    }
+    // https://documentation.suse.com/sles/15-SP6/html/SLES-all/cha-tuning-kernel.html: a -base build has few modules.
+    format!(
+        "zypper install kernel-{flavour} (kernel-{flavour}-base is a minimal build without IPVS), then reboot into it"
+    )
+}
+
+fn oracle_uek(major: u32, release: &str) -> String {
+    match series(release).as_deref() {
+        // https://docs.oracle.com/en/operating-systems/uek/8/relnotes8.0/ (packaging; modules.packages names the package of each)
+        Some("6.12") => format!(
+            "dnf install kernel-uek-modules-{release} kernel-uek-modules-extra-netfilter-{release} (grep ip_vs /lib/modules/{release}/modules.packages shows which)"
+        ),
+        // https://docs.oracle.com/en/operating-systems/uek/7/relnotes7.0/
+        Some("5.15") => format!("dnf install kernel-uek-modules-{release} kernel-uek-modules-extra-{release}"),
+        // Up to UEK 6 all modules are in kernel-uek.
+        _ if major < 8 => format!("yum reinstall kernel-uek-{release}"),
+        _ => format!("dnf reinstall kernel-uek-{release}"),
+    }
+}
+
+fn amazon_linux_2023(host: &Host, release: &str) -> String {
+    // https://docs.aws.amazon.com/linux/al2023/release-notes: kernel and kernel-modules-extra for 6.1; for every later line the
+    // packages carry its number, kernel6.12 and kernel6.12-modules-extra.
+    let line = match series(release).as_deref() {
+        Some("6.1") => "kernel".to_owned(),
+        Some(series) => format!("kernel{series}"),
+        None => return search(host, release),
+    };
+    format!(
+        "dnf install {line}-modules-extra-{release}; if it is still missing: dnf provides '*/{release}/*/ip_vs.ko*'"
+    )
+}
+
+fn red_hat(host: &Host, release: &str) -> String {
+    // A release of another's kernel, such as one of ELRepo's (kernel-ml) or a cloud's own, says so: .el9_4, .el8, .fc40.
+    if !(release.contains(".el") || release.contains(".fc")) || release.contains(".elrepo") {
+        return search(host, release);
+    }
+    match host.major() {
+        ..8 if host.distro != "fedora" => format!("yum reinstall kernel-{release}"),
+        // https://access.redhat.com/solutions/3812741 (kernel-modules-extra)
+        8 | 9 => format!(
+            "dnf install kernel-modules-{release} (and, if it is still missing, kernel-modules-extra-{release})"
+        ),
+        // https://github.com/kubernetes/kops/issues/17915; ip_vs: https://github.com/dyrnq/install-docker/issues/24
+        _ => format!("dnf install kernel-modules-{release} kernel-modules-extra-{release}"),
+    }
+}
+
+fn is_suse(host: &Host) -> bool {
+    host.is_like("suse")
+        || host.distro.starts_with("opensuse")
+        || matches!(host.distro.as_str(), "sles" | "sl-micro" | "sle-micro")
+}
+
+/// `6.12` of `6.12.40-64.114.amzn2023.x86_64`.
+fn series(release: &str) -> Option<String> {
+    let mut numbers = release.split('.');
+    let (first, second) = (numbers.next()?, numbers.next()?);
+    let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    (is_number(first) && is_number(second)).then(|| format!("{first}.{second}"))
 }
 
 #[cfg(test)]
@@ -83,11 +291,55 @@ mod tests {
             ("opensuse-leap", "suse opensuse", "15.6", "6.4.0-150600.21-default", "kernel-default"),
             ("ol", "fedora", "9.3", "5.15.0-200.el9uek.x86_64", "kernel-uek-modules-extra-5.15.0-200.el9uek.x86_64"),
             ("photon", "", "4.0", "5.10.210-1.ph4-esx", "tdnf install linux"),
+            ("photon", "", "5.0", "6.1.10-11.ph5", "tdnf provides '*/6.1.10-11.ph5/*/ip_vs.ko*'"),
+            (
+                "amzn",
+                "fedora",
+                "2023",
+                "6.12.40-64.114.amzn2023.x86_64",
+                "kernel6.12-modules-extra-6.12.40-64.114.amzn2023",
+            ),
+            ("amzn", "fedora", "2023", "6.18.1-1.1.amzn2023.aarch64", "kernel6.18-modules-extra-"),
+            ("amzn", "centos rhel fedora", "2", "5.10.210-201.852.amzn2.x86_64", "yum reinstall kernel-5.10.210"),
+            (
+                "alinux",
+                "rhel fedora centos anolis",
+                "3",
+                "5.10.134-16.al8.x86_64",
+                "dnf provides '*/5.10.134-16.al8.x86_64/",
+            ),
+            ("anolis", "rhel fedora centos", "8.8", "5.10.134-13.an8.x86_64", "dnf provides"),
+            ("openEuler", "", "22.03", "5.10.0-60.18.0.50.oe2203.x86_64", "dnf provides"),
+            ("kylin", "", "V10", "4.19.90-24.4.v2101.ky10.x86_64", "netfilter/ipvs modules of kernel"),
+            ("ubuntu", "debian", "24.04", "6.8.0-1013-raspi", "linux-modules-6.8.0-1013-raspi"),
+            ("ubuntu", "debian", "24.04", "6.17.0-20-generic", "linux-modules-6.17.0-20-generic"),
+            ("rocky", "rhel centos fedora", "10.0", "6.12.0-55.el10_0.x86_64", "kernel-modules-extra-6.12.0-55.el10_0"),
+            ("rocky", "rhel centos fedora", "8.9", "6.9.1-1.el8.elrepo.x86_64", "dnf provides"),
+            ("fedora", "", "40", "6.8.5-301.fc40.x86_64", "kernel-modules-6.8.5"),
+            ("ubuntu", "debian", "26.04", "7.0.0-10-generic", "linux-modules-7.0.0-10-generic"),
+            ("ubuntu", "debian", "25.10", "6.17.0-5-generic", "linux-modules-6.17.0-5-generic"),
+            ("ubuntu", "debian", "25.04", "6.14.0-15-generic", "linux-modules-extra-6.14.0-15-generic"),
+            ("ubuntu", "debian", "22.04", "5.15.0-1034-raspi", "linux-modules-extra-5.15.0-1034-raspi"),
+            ("ubuntu", "debian", "22.04", "5.15.90.1-microsoft-standard-WSL2", "apt-file"),
+            ("ubuntu", "debian", "22.04", "5.15.148-tegra", "nvidia-l4t-kernel"),
+            ("debian", "", "12", "6.6.31+rpt-rpi-v8", "linux-image-6.6.31+rpt-rpi-v8"),
+            ("debian", "", "12", "6.8.12-4-pve", "proxmox-kernel-6.8.12-4-pve"),
+            ("debian", "", "9", "4.4.132-1075-rockchip-ayufan", "apt-file"),
+            ("debian", "", "12", "6.6.6-custom", "apt-file"),
+            ("sl-micro", "suse", "6.0", "6.4.0-20-default", "zypper install kernel-default"),
+            ("ol", "fedora", "8.9", "5.4.17-2136.el8uek.x86_64", "dnf reinstall kernel-uek-5.4.17"),
+            ("ol", "fedora", "10.0", "6.12.0-107.59.3.3.el10uek.x86_64", "kernel-uek-modules-extra-netfilter-6.12.0"),
+            ("arch", "", "", "6.6.10-1-lts", "pacman -S linux-lts"),
+            ("void", "", "", "6.6.30_1", "linux6.6"),
+            ("gentoo", "", "2.15", "6.6.30-gentoo-dist", "gentoo-kernel-bin"),
+            ("bottlerocket", "", "1.19.0", "6.1.72", "image"),
+            ("nixos", "", "24.05", "6.6.30", "boot.kernelPackages"),
             ("flatcar", "coreos", "3815.2.0", "6.1.77-flatcar", "update"),
             ("alpine", "", "3.19.1", "6.6.14-0-virt", "linux-lts"),
             ("arch", "", "", "6.7.4-arch1-1", "pacman -S linux"),
             ("linuxmint", "ubuntu debian", "21", "5.15.0-100-generic", "linux-modules-extra-5.15.0-100-generic"),
             ("unheard-of", "", "", "6.6.6", "6.6.6"),
+            ("alpine", "", "3.19.1", "6.6.14-0-lts", "apk fix linux-lts"),
         ];
         for (distro, like, version, release, package) in cases {
             let host = Host {
@@ -98,6 +350,28 @@ mod tests {
             };
             let hint = hint(&host, release);
             assert!(hint.contains(package), "{distro} {version}: {hint}");
+        }
+    }
+
+    #[test]
+    fn a_tool_that_is_there_or_a_board_decides() {
+        let host = |distro: &str, tool, board| Host {
+            distro: distro.to_owned(),
+            package_tools: vec![tool],
+            board,
+            ..Host::default()
+        };
+        for (host, release, part) in [
+            (host("kylin", "yum", None), "4.19.90-24.4.v2101.ky10.x86_64", "yum provides"),
+            (host("kylin", "apt-get", None), "5.4.18-85-generic", "apt-file"),
+            (host("rancheros", "apk", None), "5.10.0", "pkgs.alpinelinux.org"),
+            (host("debian", "apt-get", Some("armbian")), "6.6.30-current-rockchip64", "linux-image-current-rockchip64"),
+            (host("debian", "apt-get", Some("armbian")), "6.6.30-mine", "apt-file"),
+            (host("ubuntu", "apt-get", Some("jetson")), "5.15.148-rt-tegra", "nvidia-l4t-kernel"),
+            (host("raspbian", "apt-get", Some("raspberry-pi")), "5.10.103-v7l+", "raspberrypi-kernel"),
+        ] {
+            let hint = hint(&host, release);
+            assert!(hint.contains(part), "{release}: {hint}");
         }
     }
 }

@@ -6,7 +6,7 @@ use comfy_table::{Table, presets};
 use serde::Serialize;
 
 use super::boot::Mechanism;
-use super::decide::{Decision, FileAction};
+use super::decide::{Decision, FileAction, KUBERNETES_VERSION};
 use super::facts::Facts;
 use super::modules::{Module, State};
 use super::root::Root;
@@ -63,6 +63,9 @@ pub struct NodeReport {
     #[serde(skip_serializing_if = "Option::is_none")]
     container: Option<String>,
     boot: Vec<Mechanism>,
+    /// The operator vouches for what is in `boot`.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    boot_vouched: bool,
     /// Every wanted module with its state.
     pub modules: Vec<Module>,
     /// Every file with what became of it.
@@ -86,6 +89,7 @@ impl NodeReport {
             kernel: facts.host.release.clone().or_else(|| facts.kernel().map(|kernel| kernel.release.clone())),
             container: facts.host.container.clone(),
             boot: facts.boot.mechanisms.clone(),
+            boot_vouched: facts.boot.vouched,
             modules: decision.modules,
             files,
             findings,
@@ -102,6 +106,7 @@ impl NodeReport {
             (State::BuiltIn, "built in"),
             (State::Loadable, "loadable"),
             (State::Missing, "missing"),
+            (State::Unknown, "cannot be told"),
             (State::Blocked, "blocked"),
         ] {
             if count(state) > 0 {
@@ -110,9 +115,14 @@ impl NodeReport {
         }
         let modules = format!("modules: {}", modules.join(", "));
         let errors = self.findings.iter().filter(|finding| finding.level == Level::Error).count();
+        let only = if self.findings.iter().any(|finding| finding.id == KUBERNETES_VERSION) {
+            " for kube-proxy 1.27 and later only"
+        } else {
+            ""
+        };
         match self.outcome {
-            Outcome::Prepared => format!("prepared; {modules}"),
-            Outcome::AlreadyPrepared => format!("already prepared; {modules}"),
+            Outcome::Prepared => format!("prepared{only}; {modules}"),
+            Outcome::AlreadyPrepared => format!("already prepared{only}; {modules}"),
             Outcome::WouldPrepare => format!("dry run, nothing was changed; {modules}"),
             Outcome::NotPrepared => format!(
                 "not prepared: {errors} problem{}; nothing was changed; {modules}",
@@ -154,7 +164,8 @@ impl NodeReport {
         }
         push_table(&mut text, &table);
         for mechanism in &self.boot {
-            let _ = writeln!(text, "boot: {}", mechanism.describe());
+            let vouched = if self.boot_vouched { " (by --boot-mechanism, not verified)" } else { "" };
+            let _ = writeln!(text, "boot: {}{vouched}", mechanism.describe());
         }
         let _ = writeln!(text, "{}", self.summary);
         for finding in &self.findings {
@@ -186,6 +197,7 @@ fn state_word(state: State) -> &'static str {
         State::BuiltIn => "built in",
         State::Loadable => "loadable",
         State::Missing => "missing",
+        State::Unknown => "cannot be told",
         State::Blocked => "blocked",
     }
 }

@@ -1,0 +1,471 @@
+//! What a shell script of /etc/sysconfig/modules certainly loads when it is run at boot.
+//!
+//! The scripts are run one by one, if they are executable, by RHEL's `loadmodules` (initscripts,
+//! `usr/libexec/initscripts/loadmodules`; before RHEL 8 `usr/lib/systemd/rhel-loadmodules`, before systemd `rc.sysinit`):
+//! `[ -x $file ] && $file`. This is no shell: it understands lines that cannot go wrong, and believes nothing from the
+//! first line on that it does not understand. What a script is not shown to load does not count as loaded.
+
+use std::collections::BTreeSet;
+
+use super::boot_files;
+use super::kernel::canonical;
+
+/// Commands that change nothing for the lines after them.
+const HARMLESS: [&str; 7] = ["echo", "printf", "true", ":", "logger", "lsmod", "depmod"];
+/// Those of them that cannot fail, so that `set -e` lets the script go on.
+const CANNOT_FAIL: [&str; 4] = ["echo", "printf", "true", ":"];
+/// Variables that would change which program runs, or what it does with its arguments.
+const DANGEROUS: [&str; 8] =
+    ["PATH", "IFS", "MODPROBE_OPTIONS", "LD_PRELOAD", "LD_LIBRARY_PATH", "BASH_ENV", "ENV", "SHELLOPTS"];
+
+/// The modules that a script certainly loads: those of our own script as it was installed, else those that plain `modprobe`
+/// lines name before anything that may end the script or skip a line.
+pub fn names_in_script(text: &str) -> BTreeSet<String> {
+    if let Some(names) = boot_files::mandatory_of_script(text) {
+        return names;
+    }
+    let mut names = BTreeSet::new();
+    // A carriage return becomes a part of the interpreter's or of the module's name.
+    if text.contains(['\r', '\0']) {
+        return names;
+    }
+    let Some(mut shell) = Shell::new(text) else { return names };
+    // What is unloaded again, somewhere, is not certain to be there at the end.
+    if text.contains("rmmod") || text.contains("modprobe -r") || text.contains("--remove") {
+        return names;
+    }
+    let mut lines = text.lines().skip(1);
+    while let Some(line) = lines.next() {
+        let mut line = line.to_owned();
+        // A comment is not continued.
+        while !line.trim_start().starts_with('#') && line.ends_with('\\') {
+            line.pop();
+            let Some(next) = lines.next() else { return names };
+            line.push_str(next);
+        }
+        if !shell.run(&line, &mut names) {
+            break;
+        }
+    }
+    names
+}
+
+/// What of the shell's state decides whether the next line runs.
+struct Shell {
+    /// `set -e`: a command that fails ends the script.
+    errexit: bool,
+    /// `set -u`: a variable that is not set ends the script.
+    nounset: bool,
+}
+
+/// One word, with its quotes gone.
+#[derive(Debug, PartialEq, Eq)]
+struct Word {
+    text: String,
+    /// It has a `$` or a backtick that the shell replaces, or a pattern: what it becomes is not known.
+    varies: bool,
+    /// It was quoted at least in part, so that it is no keyword.
+    quoted: bool,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Token {
+    Word(Word),
+    /// `;`, `&&` or `||`.
+    Then(&'static str),
+}
+
+impl Shell {
+    /// From the first line, which names the interpreter. Without one execve(2) refuses the file, and whether it runs is up
+    /// to whatever tried.
+    fn new(text: &str) -> Option<Self> {
+        let mut words = text.lines().next()?.strip_prefix("#!")?.split_whitespace();
+        let mut shell = words.next()?;
+        if shell.ends_with("/env") {
+            shell = words.next()?;
+        }
+        if !matches!(shell.rsplit('/').next()?, "sh" | "bash" | "dash" | "ash" | "ksh") {
+            return None;
+        }
+        let mut new = Self { errexit: false, nounset: false };
+        for option in words {
+            if !new.set(option, None) {
+                return None;
+            }
+        }
+        Some(new)
+    }
+
+    /// Takes a line in. Whether what follows can be believed.
+    fn run(&mut self, line: &str, names: &mut BTreeSet<String>) -> bool {
+        let Some(tokens) = tokens(line) else { return false };
+        let commands: Vec<&[Token]> = tokens.split(|token| matches!(token, Token::Then(";"))).collect();
+        commands.into_iter().filter(|command| !command.is_empty()).all(|command| self.run_list(command, names))
+    }
+
+    /// `A && B || C`: the first one runs for certain, the others may.
+    fn run_list(&mut self, list: &[Token], names: &mut BTreeSet<String>) -> bool {
+        let mut commands = Vec::new();
+        for part in list.split(|token| matches!(token, Token::Then(_))) {
+            let words: Vec<&Word> =
+                part.iter().filter_map(|token| if let Token::Word(word) = token { Some(word) } else { None }).collect();
+            commands.push(words);
+        }
+        let guarded = matches!(
+            list,
+            [.., Token::Then("||"), Token::Word(word)] if matches!(word.text.as_str(), "true" | ":")
+        );
+        let several = commands.len() > 1;
+        for (rank, words) in commands.iter().enumerate() {
+            if self.nounset && words.iter().any(|word| word.varies) {
+                return false;
+            }
+            let Some(effect) = effect(words) else { return false };
+            match effect {
+                Effect::Loads(modules) if rank == 0 => names.extend(modules),
+                Effect::Sets(options) if !several && !self.apply(&options) => return false,
+                Effect::Assigns | Effect::Sets(_) if several => return false,
+                _ => {}
+            }
+            if self.errexit && !guarded && matches!(effect_of(words), MayFail::Yes) {
+                return false;
+            }
+        }
+        true
+    }
+
+    fn apply(&mut self, options: &[String]) -> bool {
+        let mut options = options.iter();
+        while let Some(option) = options.next() {
+            let named = option.ends_with('o').then(|| options.next().map(String::as_str)).flatten();
+            if !self.set(option, named) {
+                return false;
+            }
+        }
+        true
+    }
+
+    /// One word of `set`, such as `-eu`, with the long name that an `o` in it takes.
+    fn set(&mut self, option: &str, named: Option<&str>) -> bool {
+        let Some((on, letters)) = option
+            .strip_prefix('-')
+            .map(|rest| (true, rest))
+            .or_else(|| option.strip_prefix('+').map(|rest| (false, rest)))
+        else {
+            return false;
+        };
+        letters.chars().all(|letter| match (letter, named) {
+            ('e', _) | ('o', Some("errexit")) => {
+                self.errexit = on;
+                true
+            }
+            ('u', _) | ('o', Some("nounset")) => {
+                self.nounset = on;
+                true
+            }
+            ('x' | 'v', _) | ('o', Some("pipefail" | "xtrace" | "verbose")) => true,
+            // `-n` reads and runs nothing, and others are not known.
+            _ => false,
+        }) && !letters.is_empty()
+    }
+}
+
+/// What a command does that is understood.
+enum Effect {
+    Loads(BTreeSet<String>),
+    Sets(Vec<String>),
+    Assigns,
+    Nothing,
+}
+
+enum MayFail {
+    Yes,
+    No,
+}
+
+fn effect_of(words: &[&Word]) -> MayFail {
+    match words.first() {
+        Some(word) if word.text == "set" || CANNOT_FAIL.contains(&word.text.as_str()) => MayFail::No,
+        Some(word) if is_assignment(word) => MayFail::No,
+        Some(word) if word.text == "export" => MayFail::No,
+        _ => MayFail::Yes,
+    }
+}
+
+/// Nothing where the command is not understood, and the script may end or skip lines because of it.
+fn effect(words: &[&Word]) -> Option<Effect> {
+    let (command, arguments) = words.split_first()?;
+    if command.varies {
+        return None;
+    }
+    match command.text.as_str() {
+        "modprobe" | "/sbin/modprobe" | "/usr/sbin/modprobe" => Some(Effect::Loads(modprobe_arguments(arguments))),
+        "set" if arguments.iter().all(|word| !word.varies) => {
+            Some(Effect::Sets(arguments.iter().map(|word| word.text.clone()).collect()))
+        }
+        name if HARMLESS.contains(&name) => Some(Effect::Nothing),
+        "export" if arguments.iter().all(|word| is_assignment(word)) => Some(Effect::Assigns),
+        _ if words.iter().all(|word| is_assignment(word)) => Some(Effect::Assigns),
+        _ => None,
+    }
+}
+
+/// `NAME=value`, all of it known, and of no variable on which other commands depend.
+fn is_assignment(word: &Word) -> bool {
+    let Some((name, value)) = word.text.split_once('=') else { return false };
+    let plain = name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
+        && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+    // Our own script and many others set a path that has modprobe on it.
+    let path = name == "PATH" && value.split(':').any(|folder| matches!(folder, "/sbin" | "/usr/sbin"));
+    plain && !word.varies && (path || !DANGEROUS.contains(&name))
+}
+
+/// The modules that `modprobe` with these arguments loads; none if it is told to do anything else.
+fn modprobe_arguments(arguments: &[&Word]) -> BTreeSet<String> {
+    let mut several = false;
+    let mut modules = Vec::new();
+    let mut options = true;
+    for word in arguments {
+        match word.text.as_str() {
+            "--" if options => options = false,
+            "--all" if options => several = true,
+            "--quiet" | "--verbose" | "--syslog" if options => {}
+            text if options && text.starts_with('-') => {
+                if text.len() < 2 || !text[1..].chars().all(|letter| matches!(letter, 'a' | 'q' | 'v' | 's')) {
+                    return BTreeSet::new();
+                }
+                several |= text.contains('a');
+            }
+            _ => modules.push(*word),
+        }
+    }
+    // Without -a, what follows the first name are the module's parameters.
+    let count = if several { modules.len() } else { 1 };
+    let plain = |word: &&&Word| !word.varies && super::boot_lists::is_module_name(&word.text);
+    modules.iter().take(count).filter(plain).map(|word| canonical(&word.text)).collect()
+}
+
+/// The words of a line, without its comment and the redirections to /dev/null. Nothing if there is anything in it that
+/// goes beyond simple commands: a pipe, a group, a here-document, a background job, a keyword, a quote that stays open.
+fn tokens(line: &str) -> Option<Vec<Token>> {
+    let mut tokens = Vec::new();
+    let mut rest = line.trim_start();
+    while let Some(first) = rest.chars().next() {
+        match first {
+            '#' => break,
+            ';' if !rest.starts_with(";;") => tokens.push(Token::Then(";")),
+            '&' if rest.starts_with("&&") => tokens.push(Token::Then("&&")),
+            '|' if rest.starts_with("||") => tokens.push(Token::Then("||")),
+            _ => {
+                if let Some(after) = redirection(rest) {
+                    rest = after.trim_start();
+                    continue;
+                }
+                let (word, after) = word(rest)?;
+                // `;;`, which is no word.
+                if after.len() == rest.len() {
+                    return None;
+                }
+                let command = matches!(tokens.last(), None | Some(Token::Then(_)));
+                if command && !word.quoted && is_keyword(&word.text) {
+                    return None;
+                }
+                tokens.push(Token::Word(word));
+                rest = after.trim_start();
+                continue;
+            }
+        }
+        let length = if first == ';' { 1 } else { 2 };
+        rest = rest[length..].trim_start();
+    }
+    Some(tokens)
+}
+
+fn is_keyword(word: &str) -> bool {
+    matches!(
+        word,
+        "if" | "then"
+            | "else"
+            | "elif"
+            | "fi"
+            | "for"
+            | "while"
+            | "until"
+            | "do"
+            | "done"
+            | "case"
+            | "esac"
+            | "select"
+            | "function"
+            | "{"
+            | "}"
+            | "!"
+            | "[["
+            | "]]"
+            | "time"
+            | "coproc"
+            | "in"
+    )
+}
+
+/// What follows a redirection of output that cannot fail.
+fn redirection(text: &str) -> Option<&str> {
+    let start = text.trim_start_matches(['0', '1', '2', '&']);
+    if text.len() - start.len() > 1 {
+        return None;
+    }
+    let target = start.strip_prefix(">>").or_else(|| start.strip_prefix('>'))?.trim_start();
+    let after = ["/dev/null", "&1", "&2"].into_iter().find_map(|known| target.strip_prefix(known))?;
+    after.is_empty().then_some(after).or_else(|| after.starts_with([' ', '\t', ';', '&', '|']).then_some(after))
+}
+
+/// The first word, and what follows it.
+fn word(text: &str) -> Option<(Word, &str)> {
+    let mut word = Word { text: String::new(), varies: false, quoted: false };
+    let mut chars = text.char_indices();
+    while let Some((at, c)) = chars.next() {
+        match c {
+            ' ' | '\t' | ';' => return Some((word, &text[at..])),
+            '&' if text[at..].starts_with("&&") => return Some((word, &text[at..])),
+            '|' if text[at..].starts_with("||") => return Some((word, &text[at..])),
+            '&' | '|' | '<' | '>' | '(' | ')' | '`' => return None,
+            '\'' => {
+                word.quoted = true;
+                loop {
+                    match chars.next()? {
+                        (_, '\'') => break,
+                        (_, c) => word.text.push(c),
+                    }
+                }
+            }
+            '"' => {
+                word.quoted = true;
+                loop {
+                    match chars.next()? {
+                        (_, '"') => break,
+                        (_, '\\') => word.text.push(chars.next()?.1),
+                        (_, c) => {
+                            word.varies |= matches!(c, '$' | '`');
+                            word.text.push(c);
+                        }
+                    }
+                }
+                // A command in it may be anything, here-documents included.
+                if word.text.contains("$(") || word.text.contains('`') {
+                    return None;
+                }
+            }
+            '\\' => {
+                word.quoted = true;
+                word.text.push(chars.next()?.1);
+            }
+            _ => {
+                // `${x:?}` ends the script.
+                if c == '$' && text[at..].starts_with("${") && text[at..].contains('?') {
+                    return None;
+                }
+                word.varies |= matches!(c, '$' | '*' | '?' | '[' | '{' | '~');
+                word.text.push(c);
+            }
+        }
+    }
+    Some((word, ""))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(script: &str) -> Vec<String> {
+        names_in_script(script).into_iter().collect()
+    }
+
+    #[test]
+    fn plain_lines_count() {
+        let cases: [(&str, &[&str]); 12] = [
+            ("modprobe -- ip_vs\n/sbin/modprobe ip_vs_rr", &["ip_vs", "ip_vs_rr"]),
+            ("modprobe -a ip_vs ip-vs-sh > /dev/null 2>&1", &["ip_vs", "ip_vs_sh"]),
+            ("modprobe -qa ip_vs ip_vs_sh &>/dev/null", &["ip_vs", "ip_vs_sh"]),
+            ("modprobe ip_vs numa=1", &["ip_vs"]),
+            ("modprobe ip_vs ip_vs_rr", &["ip_vs"]),
+            ("modprobe \"ip_vs\"; modprobe 'ip_vs_rr' # both", &["ip_vs", "ip_vs_rr"]),
+            ("modprobe -a ip_vs \\\n  ip_vs_rr", &["ip_vs", "ip_vs_rr"]),
+            ("# a comment \\\nmodprobe ip_vs", &["ip_vs"]),
+            ("modules=\"a b\"\nPATH=/sbin:/bin\nset -x\necho loading $modules\nmodprobe ip_vs", &["ip_vs"]),
+            ("modprobe nf_conntrack_ipv4 || modprobe nf_conntrack\nmodprobe ip_vs", &["ip_vs", "nf_conntrack_ipv4"]),
+            ("modprobe ip_vs && modprobe ip_vs_rr", &["ip_vs"]),
+            ("modprobe $first\nmodprobe ip_vs", &["ip_vs"]),
+        ];
+        for (script, expected) in cases {
+            assert_eq!(names(&format!("#!/bin/bash\n{script}\n")), expected, "{script}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_certain_does_not_count() {
+        for script in [
+            // Nothing runs it, or it is something else.
+            "modprobe ip_vs\n",
+            "#!/usr/bin/python3\nmodprobe ip_vs\n",
+            "#!/bin/sh\r\nmodprobe ip_vs\r\n",
+            "#!/bin/sh -n\nmodprobe ip_vs\n",
+            // Not at the top level.
+            "#!/bin/sh\nload() {\n  modprobe ip_vs\n}\n",
+            "#!/bin/sh\nfunction load {\nmodprobe ip_vs\n}\n",
+            "#!/bin/sh\nif true; then\nmodprobe ip_vs\nfi\n",
+            "#!/bin/sh\nfor i in ip_vs; do\nmodprobe $i\ndone\nmodprobe ip_vs\n",
+            "#!/bin/sh\ncase $1 in\nstart)\nmodprobe ip_vs\n;;\nesac\n",
+            "#!/bin/sh\n(modprobe ip_vs)\n",
+            "#!/bin/sh\n{ modprobe ip_vs; }\n",
+            "#!/bin/sh\n[ -d /x ] && modprobe ip_vs\n",
+            "#!/bin/sh\n! modprobe ip_vs\n",
+            // Not commands at all.
+            "#!/bin/sh\ncat <<EOF\nmodprobe ip_vs\nEOF\n",
+            "#!/bin/sh\n: <<'EOF'\nmodprobe ip_vs\nEOF\n",
+            "#!/bin/sh\necho '\nmodprobe ip_vs\n'\n",
+            "#!/bin/sh\necho \\\nmodprobe ip_vs\n",
+            // It ends before, or may.
+            "#!/bin/sh\nexit 0\nmodprobe ip_vs\n",
+            "#!/bin/sh\nexec true\nmodprobe ip_vs\n",
+            "#!/bin/sh\nreturn 0\nmodprobe ip_vs\n",
+            "#!/bin/sh\n. /etc/kpx\nmodprobe ip_vs\n",
+            "#!/bin/sh\nsource /etc/kpx\nmodprobe ip_vs\n",
+            "#!/bin/sh\neval \"$x\"\nmodprobe ip_vs\n",
+            "#!/bin/sh\nset -e\nlsmod\nmodprobe ip_vs\n",
+            "#!/bin/sh -e\ndepmod\nmodprobe ip_vs\n",
+            "#!/bin/sh\nset -u\necho $x\nmodprobe ip_vs\n",
+            "#!/bin/sh\nset -n\nmodprobe ip_vs\n",
+            "#!/bin/sh\n: ${x:?}\nmodprobe ip_vs\n",
+            "#!/bin/sh\ntrap exit DEBUG\nmodprobe ip_vs\n",
+            "#!/bin/sh\ntrue || exit\nmodprobe ip_vs\n",
+            "#!/bin/sh\nexit; modprobe ip_vs\n",
+            // Another modprobe, or one that does something else.
+            "#!/bin/sh\nalias modprobe=true\nmodprobe ip_vs\n",
+            "#!/bin/sh\nPATH=/opt\nmodprobe ip_vs\n",
+            "#!/bin/sh\nexport MODPROBE_OPTIONS=-n\nmodprobe ip_vs\n",
+            "#!/bin/sh\nmodprobe -n ip_vs\n",
+            "#!/bin/sh\nmodprobe --dry-run ip_vs\n",
+            "#!/bin/sh\nmodprobe -b ip_vs\n",
+            "#!/bin/sh\nmodprobe -C /etc/x ip_vs\n",
+            "#!/bin/sh\nmodprobe ip_vs\nmodprobe -r ip_vs\n",
+            "#!/bin/sh\nmodprobe ip_vs\nrmmod ip_vs\n",
+            "#!/bin/sh\nmodprobe ip_vs &\n",
+            "#!/bin/sh\nmodprobe ip_vs | logger\n",
+            "#!/bin/sh\necho modprobe ip_vs\n",
+            "#!/bin/sh\nmodprobe ${ip_vs}\n",
+            "#!/bin/sh\nmodprobe ip_{vs,vs_rr}\n",
+            "#!/bin/sh\nif true; then exit; fi; modprobe ip_vs\n",
+        ] {
+            assert_eq!(names(script), Vec::<String>::new(), "{script}");
+        }
+    }
+
+    #[test]
+    fn set_e_ends_at_what_may_fail() {
+        let script = "#!/bin/bash\nset -e\nmodprobe -- nf_conntrack_ipv4\nmodprobe -- ip_vs\n";
+        assert_eq!(names(script), ["nf_conntrack_ipv4"]);
+        let script =
+            "#!/bin/bash\nset -euo pipefail\necho x\nmodprobe a || true\nmodprobe ip_vs || :\nset +e\nmodprobe b\n";
+        assert_eq!(names(script), ["a", "b", "ip_vs"]);
+    }
+}

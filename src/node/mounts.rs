@@ -1,0 +1,454 @@
+//! Whether what is written below a path is still there after the next boot: by the table of mounts, proc(5).
+//!
+//! Read below the root like everything else, and only where it describes that root: an image that has a `/proc` of the
+//! machine on which it is built says nothing about itself.
+
+use nix::sys::stat::fstat;
+use nix::sys::statfs::{PROC_SUPER_MAGIC, fstatfs};
+
+use super::root::Root;
+
+/// File systems in memory: `rootfs` is the initramfs itself, where nothing was mounted over it.
+const IN_MEMORY: [&str; 4] = ["tmpfs", "ramfs", "devtmpfs", "rootfs"];
+/// File systems that nobody can write.
+const READ_ONLY: [&str; 5] = ["squashfs", "iso9660", "erofs", "cramfs", "romfs"];
+/// Ways to lay a writable folder over others.
+const UNIONS: [&str; 6] = ["overlay", "overlayfs", "aufs", "unionfs", "fuse.unionfs-fuse", "fuse.fuse-overlayfs"];
+/// Words of the kernel's command line with which a system runs from an image and keeps its changes in memory: dracut's
+/// `dmsquash-live`, Debian's `live-boot`, Ubuntu's `casper`, `overlayroot`, and the overlay of Raspberry Pi OS.
+const LIVE: [&str; 6] =
+    ["rd.live.image", "boot=live", "boot=casper", "overlayroot=tmpfs", "boot=overlay", "rd.live.overlay.overlayfs"];
+/// Words with which such a system keeps its changes on a disk all the same.
+const KEPT: [&str; 4] = ["persistence", "persistent", "rd.live.overlay=", "overlayroot=/"];
+/// How many overlays are looked through, and how many links are followed.
+const DEEPEST: usize = 40;
+
+/// What becomes of files at a reboot.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Lasting {
+    /// Nothing says that they go.
+    Yes,
+    /// They go: why.
+    No(String),
+    /// They stay, and none can be written: why.
+    ReadOnly(String),
+    /// It cannot be told: why.
+    Unknown(String),
+}
+
+#[derive(Clone, Debug, Default)]
+struct Mount {
+    id: String,
+    parent: String,
+    point: String,
+    options: Vec<String>,
+    kind: String,
+    source: String,
+}
+
+/// The mounts of a host; none where they are not known.
+#[derive(Clone, Debug, Default)]
+pub struct Mounts {
+    table: Vec<Mount>,
+    /// The command line says that this system runs from an image, and not that changes are kept.
+    live: bool,
+    /// The command line says that changes are kept.
+    kept: bool,
+}
+
+impl Mounts {
+    /// Reads the table.
+    pub fn observe(root: &Root) -> Self {
+        if !is_of_this_root(root) {
+            return Self::default();
+        }
+        // The helper's own mounts are those of its container: those of the host's first process count.
+        let tables: &[&str] =
+            if root.is_host() { &["/proc/self/mountinfo"] } else { &["/proc/1/mountinfo", "/proc/self/mountinfo"] };
+        let text = |path: &&str| root.read(path).ok().flatten();
+        let command_line = root.read("/proc/cmdline").ok().flatten().unwrap_or_default();
+        let mounts = match tables.iter().find_map(text) {
+            Some(table) => table.lines().filter_map(mountinfo).collect(),
+            None => text(&"/proc/mounts").unwrap_or_default().lines().filter_map(fstab).collect(),
+        };
+        Self::new(mounts, &command_line)
+    }
+
+    fn new(mounts: Vec<Mount>, command_line: &str) -> Self {
+        let has = |words: &[&str]| {
+            command_line.split_whitespace().any(|word| {
+                words.iter().any(|known| word == *known || (known.ends_with(['=', '/']) && word.starts_with(known)))
+            })
+        };
+        let kept = has(&KEPT);
+        Self { table: mounts, live: has(&LIVE) && !kept, kept }
+    }
+
+    /// Whether a file at `path`, and each link on the way to it, outlives a reboot.
+    pub fn lasting(&self, root: &Root, path: &str) -> Lasting {
+        if self.table.is_empty() {
+            return Lasting::Yes;
+        }
+        let places = places(root, path);
+        // What the system's own configuration makes anew at each boot is as lasting as that.
+        if places.last().is_some_and(|end| end.starts_with("/nix/store/") || end.starts_with("/gnu/store/")) {
+            return Lasting::Yes;
+        }
+        let mut worst = Lasting::Yes;
+        for place in &places {
+            match (self.of(place, DEEPEST), &worst) {
+                (Lasting::Yes, _) => {}
+                (no @ Lasting::No(_), _) => return no,
+                (other, Lasting::Yes | Lasting::ReadOnly(_)) => worst = other,
+                _ => {}
+            }
+        }
+        worst
+    }
+
+    /// Whether a script at `path` could not be run because of its file system.
+    pub fn forbids_execution(&self, root: &Root, path: &str) -> bool {
+        places(root, path).last().and_then(|place| self.at(place)).is_some_and(|mount| mount.has("noexec"))
+    }
+
+    fn of(&self, path: &str, deeper: usize) -> Lasting {
+        let Some(mount) = self.at(path) else { return Lasting::Yes };
+        let at = format!("{} ({})", mount.point, mount.kind);
+        let device = mount.source.as_str();
+        let kind = mount.kind.as_str();
+        if IN_MEMORY.contains(&kind) {
+            return Lasting::No(format!("{at} is in memory only"));
+        }
+        if ["/dev/zram", "/dev/ram"].iter().any(|memory| device.starts_with(memory)) {
+            return Lasting::No(format!("{at} is on {device}, which is in memory only"));
+        }
+        // What dracut's dmsquash-live makes of an image and a file in memory.
+        if ["/dev/mapper/live-rw", "/dev/mapper/live-base"].contains(&device) && !self.kept {
+            return Lasting::No(format!("{at} is a live image, and changes to it are in memory only"));
+        }
+        if UNIONS.contains(&kind) {
+            return self.of_union(mount, &at, deeper);
+        }
+        if READ_ONLY.contains(&kind) || mount.has("ro") {
+            return Lasting::ReadOnly(format!("{at} is read-only"));
+        }
+        Lasting::Yes
+    }
+
+    fn of_union(&self, mount: &Mount, at: &str, deeper: usize) -> Lasting {
+        let Some(upper) = mount.upper() else {
+            if mount.kind == "overlay" || mount.has("ro") {
+                return Lasting::ReadOnly(format!("{at} has no upper layer, so it is read-only"));
+            }
+            return Lasting::Unknown(format!("{at} does not say where its changes are kept"));
+        };
+        // As the initramfs saw it, before that root became `/`.
+        let moved = upper.strip_prefix("/sysroot").or_else(|| upper.strip_prefix("/root/sysroot"));
+        let upper = moved.filter(|rest| rest.starts_with('/') && !self.has_point("/sysroot")).unwrap_or(&upper);
+        // It is never within the overlay itself, whatever its path looks like now.
+        let others = Self {
+            table: self.table.iter().filter(|other| !std::ptr::eq(*other, mount)).cloned().collect(),
+            ..self.clone()
+        };
+        let hidden = !upper.starts_with('/') || deeper == 0 || others.at(upper).is_none();
+        if hidden {
+            return if self.live {
+                Lasting::No(format!("{at} keeps its changes in memory: this system runs from an image (/proc/cmdline)"))
+            } else {
+                Lasting::Unknown(format!("{at} keeps its changes in {upper}, and what that is cannot be told"))
+            };
+        }
+        match others.of(upper, deeper - 1) {
+            Lasting::No(why) => Lasting::No(format!("{at} keeps its changes in {upper}, and {why}")),
+            Lasting::Unknown(why) => Lasting::Unknown(why),
+            // The folder above may be read-only where the upper layer is not: it was writable when it was mounted.
+            Lasting::Yes | Lasting::ReadOnly(_) if mount.has("ro") => Lasting::ReadOnly(format!("{at} is read-only")),
+            Lasting::Yes | Lasting::ReadOnly(_) => Lasting::Yes,
+        }
+    }
+
+    fn has_point(&self, point: &str) -> bool {
+        self.table.iter().any(|mount| mount.point == point)
+    }
+
+    /// The mount in which `path` lies: step by step, from each mount to that which is mounted on it there.
+    fn at(&self, path: &str) -> Option<&Mount> {
+        let is_top = |mount: &&Mount| {
+            mount.point == "/" && !self.table.iter().any(|other| other.id == mount.parent && other.id != mount.id)
+        };
+        let knows_parents = self.table.iter().all(|mount| {
+            !mount.id.is_empty() && (mount.point == "/" || self.table.iter().any(|other| other.id == mount.parent))
+        });
+        let top = self.table.iter().rfind(is_top);
+        let (Some(top), true) = (top, knows_parents) else {
+            // A table that is not whole: the longest prefix, and of several there the last.
+            return self
+                .table
+                .iter()
+                .filter(|mount| is_below(path, &mount.point))
+                .max_by_key(|mount| mount.point.len());
+        };
+        let mut here = top;
+        let prefixes =
+            std::iter::once("/").chain(path.match_indices('/').skip(1).map(|(at, _)| &path[..at])).chain([path]);
+        for prefix in prefixes {
+            for _ in 0..self.table.len() {
+                let on_it = |mount: &&Mount| mount.parent == here.id && mount.id != here.id && mount.point == prefix;
+                let Some(next) = self.table.iter().rfind(on_it) else { break };
+                here = next;
+            }
+        }
+        Some(here)
+    }
+}
+
+impl Mount {
+    fn has(&self, option: &str) -> bool {
+        self.options.iter().any(|own| own == option)
+    }
+
+    /// Where a union keeps what is written: overlay's `upperdir=`, or the branch of another kind that may be written.
+    fn upper(&self) -> Option<String> {
+        let value = |key: &str| self.options.iter().find_map(|option| option.strip_prefix(key)?.strip_prefix('='));
+        if let Some(upper) = value("upperdir") {
+            return Some(upper.to_owned());
+        }
+        let branches = value("br").or_else(|| value("dirs"))?.to_owned();
+        branches.split(':').find_map(|branch| branch.strip_suffix("=rw").map(str::to_owned))
+    }
+}
+
+/// Whether the `/proc` below this root tells of the root itself.
+fn is_of_this_root(root: &Root) -> bool {
+    if root.is_host() {
+        return true;
+    }
+    let Ok(proc) = root.folder("/proc") else { return false };
+    if fstatfs(&proc).is_ok_and(|system| system.filesystem_type() != PROC_SUPER_MAGIC) {
+        return true;
+    }
+    let Ok(first) = root.of_process("1") else { return false };
+    match (fstat(&first), fstat(root)) {
+        (Ok(first), Ok(root)) => (first.st_dev, first.st_ino) == (root.st_dev, root.st_ino),
+        _ => false,
+    }
+}
+
+/// Where `path` is: each link on the way, and then the place itself, or what there is of the way to it.
+fn places(root: &Root, path: &str) -> Vec<String> {
+    let mut places = Vec::new();
+    let mut left: Vec<String> = path.split('/').rev().map(str::to_owned).collect();
+    let mut here = String::new();
+    let mut links = 0;
+    while let Some(part) = left.pop() {
+        match part.as_str() {
+            "" | "." => continue,
+            ".." => {
+                here.truncate(here.rfind('/').unwrap_or(0));
+                continue;
+            }
+            _ => {}
+        }
+        let next = format!("{here}/{part}");
+        match root.read_link(&next) {
+            Ok(target) if links < DEEPEST => {
+                links += 1;
+                if target.starts_with('/') {
+                    here.clear();
+                }
+                left.extend(target.split('/').rev().map(str::to_owned));
+                places.push(next);
+            }
+            _ => here = next,
+        }
+    }
+    places.push(if here.is_empty() { "/".to_owned() } else { here });
+    places
+}
+
+fn is_below(path: &str, point: &str) -> bool {
+    point == "/" || path.strip_prefix(point).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+/// `ID PARENT MAJOR:MINOR ROOT POINT OPTIONS [TAGS] - TYPE SOURCE SUPER-OPTIONS`
+fn mountinfo(line: &str) -> Option<Mount> {
+    let (before, after) = line.split_once(" - ")?;
+    let mut before = before.split(' ');
+    let (id, parent) = (before.next()?.to_owned(), before.next()?.to_owned());
+    let point = plain(before.nth(2)?);
+    let own = before.next()?;
+    let mut after = after.split(' ');
+    let (kind, source, all) = (after.next()?.to_owned(), plain(after.next()?), after.next().unwrap_or_default());
+    Some(Mount { id, parent, point, options: options(&[own, all]), kind, source })
+}
+
+/// `SOURCE POINT TYPE OPTIONS 0 0`
+fn fstab(line: &str) -> Option<Mount> {
+    let mut fields = line.split(' ');
+    let (source, point, kind) = (plain(fields.next()?), plain(fields.next()?), fields.next()?.to_owned());
+    Some(Mount { point, kind, source, options: options(&[fields.next()?]), ..Mount::default() })
+}
+
+fn options(lists: &[&str]) -> Vec<String> {
+    lists.iter().flat_map(|list| list.split(',')).map(plain).collect()
+}
+
+/// Spaces and other characters are written as `\040`.
+fn plain(text: &str) -> String {
+    let mut plain = Vec::with_capacity(text.len());
+    let mut bytes = text.as_bytes();
+    while let Some((first, rest)) = bytes.split_first() {
+        let code = (*first == b'\\')
+            .then(|| rest.get(..3))
+            .flatten()
+            .and_then(|digits| std::str::from_utf8(digits).ok().and_then(|digits| u8::from_str_radix(digits, 8).ok()));
+        plain.push(code.unwrap_or(*first));
+        bytes = if code.is_some() { &rest[3..] } else { rest };
+    }
+    String::from_utf8_lossy(&plain).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn word(lasting: &Lasting) -> &'static str {
+        match lasting {
+            Lasting::Yes => "yes",
+            Lasting::No(_) => "no",
+            Lasting::ReadOnly(_) => "read-only",
+            Lasting::Unknown(_) => "unknown",
+        }
+    }
+
+    #[test]
+    fn what_outlives_a_reboot() {
+        const DISK: &str = "25 1 8:1 / / rw,relatime shared:1 - ext4 /dev/sda1 rw\n";
+        // table, command line, and what becomes of /etc/modules-load.d/x
+        let cases = [
+            ("", "", "yes"),
+            (DISK, "", "yes"),
+            // A disk below, and something in memory above.
+            ("25 1 8:1 / / rw - ext4 /dev/sda1 rw\n30 25 0:27 / /etc rw - tmpfs tmpfs rw\n", "", "no"),
+            ("25 1 8:1 / / rw - ext4 /dev/sda1 rw\n30 25 0:27 / /etc/modules-load.d rw - ramfs none rw\n", "", "no"),
+            ("25 1 0:2 / / rw - rootfs rootfs rw\n", "", "no"),
+            ("25 1 252:0 / / rw - ext4 /dev/zram0 rw\n", "", "no"),
+            // Only part of it is in memory, or another part.
+            ("25 1 8:1 / / rw - ext4 /dev/sda1 rw\n30 25 0:27 / /etc/kubernetes rw - tmpfs tmpfs rw\n", "", "yes"),
+            ("25 1 0:2 / / rw - tmpfs tmpfs rw\n30 25 8:1 /etc /etc rw - ext4 /dev/sda1 rw\n", "", "yes"),
+            ("25 1 8:1 / / rw - ext4 /dev/sda1 rw\n30 25 0:27 / /etcetera rw - tmpfs tmpfs rw\n", "", "yes"),
+            // Mounted over again, and over what is below.
+            (
+                "25 1 8:1 / / rw - ext4 /dev/sda1 rw\n30 25 0:27 / /etc rw - tmpfs tmpfs rw\n31 30 8:1 /e /etc rw - ext4 /dev/sda1 rw\n",
+                "",
+                "yes",
+            ),
+            ("2 1 0:2 / / rw - rootfs rootfs rw\n25 2 8:1 / / rw - ext4 /dev/sda1 rw\n", "", "yes"),
+            (
+                "2 1 0:2 / / rw - tmpfs tmpfs rw\n9 2 8:2 / /etc rw - ext4 /dev/sdb rw\n25 2 0:9 / / rw - tmpfs tmpfs rw\n",
+                "",
+                "no",
+            ),
+            // An overlay is as lasting as its upper layer.
+            (
+                "25 1 8:1 / / ro - ext4 /dev/sda1 ro\n30 25 0:27 / /etc rw - overlay overlay rw,lowerdir=/etc,upperdir=/run/overlay/etc/upper,workdir=/run/w\n31 25 0:28 / /run rw - tmpfs tmpfs rw\n",
+                "",
+                "no",
+            ),
+            (
+                "25 1 8:1 / / ro - ext4 /dev/sda1 ro\n30 25 0:27 / /etc rw - overlay overlay rw,lowerdir=/etc,upperdir=/var/lib/overlay/2/etc,workdir=/var/w\n31 25 8:2 / /var rw - xfs /dev/sda2 rw\n",
+                "",
+                "yes",
+            ),
+            (
+                "25 1 8:1 / / rw - ext4 /dev/sda9 rw\n30 25 0:27 / /etc rw - overlay overlay rw,lowerdir=/usr/share/etc,upperdir=/sysroot/etc,workdir=/sysroot/.w\n",
+                "",
+                "yes",
+            ),
+            (
+                "25 1 8:1 / / ro - btrfs /dev/sda ro\n30 25 0:27 / /etc rw - overlay overlay rw,lowerdir=/sysroot/etc,upperdir=/sysroot/var/lib/overlay/2/etc,workdir=/w\n31 25 0:9 / /var rw - tmpfs tmpfs rw\n",
+                "",
+                "no",
+            ),
+            (
+                "25 1 0:27 / / rw - overlay overlay rw,lowerdir=/lower,upperdir=/up\\040per/d,workdir=/w\n26 25 0:2 / /up\\040per rw - tmpfs tmpfs rw\n",
+                "",
+                "no",
+            ),
+            (
+                "25 1 8:1 / / rw - ext4 /dev/sda1 rw\n30 25 0:27 / /etc rw - overlay overlay rw,lowerdir=/a,upperdir=/o/u,workdir=/w\n31 25 0:3 / /o rw - overlay overlay rw,lowerdir=/b,upperdir=/run/u\n32 25 0:4 / /run rw - tmpfs run rw\n",
+                "",
+                "no",
+            ),
+            ("25 1 0:27 / / rw - overlay overlay ro,lowerdir=/a:/b\n", "", "read-only"),
+            // One whose upper layer is not to be seen.
+            (
+                "25 1 0:27 / / rw - overlay /cow rw,lowerdir=/a.squashfs,upperdir=/cow/upper,workdir=/cow/work\n",
+                "",
+                "unknown",
+            ),
+            (
+                "25 1 0:27 / / rw - overlay /cow rw,lowerdir=/a.squashfs,upperdir=/cow/upper,workdir=/cow/work\n",
+                "boot=casper quiet",
+                "no",
+            ),
+            (
+                "25 1 0:27 / / rw - overlay /cow rw,lowerdir=/a.squashfs,upperdir=/cow/upper,workdir=/cow/work\n",
+                "boot=casper persistent",
+                "unknown",
+            ),
+            ("25 1 0:27 / / rw - aufs none rw,si=1234\n", "", "unknown"),
+            ("25 1 0:27 / / rw - aufs none rw,br:/x\n", "", "unknown"),
+            ("25 1 0:27 / / rw - aufs none rw,br=/rw=rw:/ro=ro\n26 25 0:2 / /rw rw - tmpfs tmpfs rw\n", "", "no"),
+            ("25 1 253:1 / / rw - ext4 /dev/mapper/live-rw rw\n", "root=live:CDLABEL=x rd.live.image", "no"),
+            ("25 1 253:1 / / rw - ext4 /dev/mapper/live-rw rw\n", "rd.live.image rd.live.overlay=LABEL=x", "yes"),
+            // Images that are as they are.
+            ("25 1 7:0 / / ro - squashfs /dev/loop0 ro\n", "", "read-only"),
+            ("25 1 8:1 / / ro,relatime - ext4 /dev/sda1 rw\n", "", "read-only"),
+            // Across the network, or through a hypervisor.
+            ("25 1 0:9 / / rw - nfs4 server:/root rw\n", "", "yes"),
+            ("25 1 0:9 / / rw - virtiofs root rw\n", "", "yes"),
+            // A table that is not whole.
+            ("30 25 0:27 / /etc rw - tmpfs tmpfs rw\n", "", "no"),
+        ];
+        let folder = tempfile::tempdir().unwrap();
+        let root = Root::new(folder.path()).unwrap();
+        for (table, command_line, expected) in cases {
+            let mounts = Mounts::new(table.lines().filter_map(mountinfo).collect(), command_line);
+            let lasting = mounts.lasting(&root, "/etc/modules-load.d/x");
+            assert_eq!(word(&lasting), expected, "{lasting:?}\n{table}");
+        }
+    }
+
+    #[test]
+    fn links_are_looked_at_on_the_way() {
+        use std::os::unix::fs::symlink;
+        let folder = tempfile::tempdir().unwrap();
+        for made in ["etc", "persist/lists", "nix/store/a/etc"] {
+            std::fs::create_dir_all(folder.path().join(made)).unwrap();
+        }
+        symlink("/persist/lists", folder.path().join("etc/modules-load.d")).unwrap();
+        symlink("/nix/store/a/etc", folder.path().join("etc/static")).unwrap();
+        symlink("/run/x", folder.path().join("persist/gone")).unwrap();
+        let root = Root::new(folder.path()).unwrap();
+        let of = |table: &str, path: &str| {
+            word(&Mounts::new(table.lines().filter_map(mountinfo).collect(), "").lasting(&root, path))
+        };
+        let in_memory = "25 1 0:2 / / rw - tmpfs tmpfs rw\n26 25 8:1 / /persist rw - ext4 /dev/sda1 rw\n27 25 8:2 / /nix rw - ext4 /dev/sda2 rw\n";
+        assert_eq!(of(in_memory, "/persist/lists/x"), "yes");
+        assert_eq!(of(in_memory, "/etc/modules-load.d/x"), "no", "the link itself goes");
+        assert_eq!(of(in_memory, "/etc/static/x"), "yes", "NixOS makes its links anew");
+        let on_disk = "25 1 8:1 / / rw - ext4 /dev/sda1 rw\n26 25 0:2 / /run rw - tmpfs tmpfs rw\n";
+        assert_eq!(of(on_disk, "/etc/modules-load.d/x"), "yes");
+        assert_eq!(of(on_disk, "/persist/gone"), "no", "where it leads goes");
+        assert_eq!(places(&root, "/etc/../etc/static/./y"), ["/etc/static", "/nix/store/a/etc/y"]);
+    }
+
+    #[test]
+    fn the_older_table() {
+        let mounts: Vec<Mount> =
+            "/dev/dm-0 / ext4 ro 0 0\ntmpfs /etc tmpfs rw,mode=755 0 0\n".lines().filter_map(fstab).collect();
+        let folder = tempfile::tempdir().unwrap();
+        assert_eq!(word(&Mounts::new(mounts, "").lasting(&Root::new(folder.path()).unwrap(), "/etc/x")), "no");
+    }
+}

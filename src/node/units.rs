@@ -1,0 +1,80 @@
+//! Units of systemd, as systemd looks for them: whether there is one, whether it is masked, whether anything wants it.
+//!
+//! Every folder and link is resolved below the root: NixOS has its units behind links into its store.
+
+use super::conf_files::has_extension;
+use super::root::Root;
+use crate::file_kind::is_link;
+
+/// Where systemd looks for units, the strongest first; then comes `systemd/system` in [`Root::lib_folders`].
+const UNIT_FOLDERS: [&str; 3] = ["/etc/systemd/system", "/run/systemd/system", "/usr/local/lib/systemd/system"];
+/// How many links are followed to see whether a unit is masked.
+const MOST_LINKS: usize = 8;
+
+/// What systemd would find under a unit's name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unit {
+    /// Nothing.
+    Absent,
+    /// A unit that is not to be started.
+    Masked,
+    /// A unit.
+    Present,
+}
+
+fn unit_folders(root: &Root) -> impl Iterator<Item = String> {
+    let vendor = root.lib_folders().iter().map(|lib| format!("{lib}/systemd/system"));
+    UNIT_FOLDERS.into_iter().map(str::to_owned).chain(vendor)
+}
+
+/// Whether systemd would find the unit; the first folder that has it decides (systemd.unit(5)).
+pub fn unit(root: &Root, name: &str) -> Unit {
+    let masked_by_kernel = |word: &str| word.strip_prefix("systemd.mask=") == Some(name);
+    let command_line = root.read("/proc/cmdline").ok().flatten().unwrap_or_default();
+    if command_line.split_whitespace().any(masked_by_kernel) {
+        return Unit::Masked;
+    }
+    for (rank, folder) in unit_folders(root).enumerate() {
+        let path = format!("{folder}/{name}");
+        let Ok(Some(stat)) = root.lstat(&path) else { continue };
+        if is_link(&stat) {
+            match leads_to_nothing(root, &path) {
+                Some(true) => return Unit::Masked,
+                // A link that leads nowhere is passed over.
+                Some(false) if !root.exists(&path) => continue,
+                _ => return Unit::Present,
+            }
+        }
+        // An empty file masks as well; below /usr it is taken for a package's own, which is never empty.
+        let masked = stat.st_size == 0 && rank < 2;
+        return if masked { Unit::Masked } else { Unit::Present };
+    }
+    Unit::Absent
+}
+
+/// Whether the link ends at `/dev/null`, by way of others perhaps.
+fn leads_to_nothing(root: &Root, path: &str) -> Option<bool> {
+    let mut path = path.to_owned();
+    for _ in 0..MOST_LINKS {
+        let target = root.read_link(&path).ok()?;
+        let folder = path.rsplit_once('/').map_or("", |(folder, _)| folder);
+        path = if target.starts_with('/') { target } else { format!("{folder}/{target}") };
+        if path == "/dev/null" {
+            return Some(true);
+        }
+        if !root.lstat(&path).ok().flatten().is_some_and(|stat| is_link(&stat)) {
+            break;
+        }
+    }
+    Some(false)
+}
+
+/// Whether some target wants the unit, that is: it is enabled.
+pub fn is_wanted(root: &Root, name: &str) -> bool {
+    unit_folders(root).any(|folder| {
+        root.list(&folder)
+            .iter()
+            .filter(|entry| has_extension(entry, "wants"))
+            .any(|wants| root.lstat(&format!("{folder}/{wants}/{name}")).is_ok_and(|stat| stat.is_some()))
+    })
+}
