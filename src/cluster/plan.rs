@@ -5,6 +5,7 @@ use serde::Serialize;
 use similar::TextDiff;
 
 use super::checks::{Question, run, soften};
+use super::daemon_set::KubeProxy;
 use super::drift::{finding, findings};
 use super::facts::{Facts, NodeFacts};
 use super::surroundings::Surroundings;
@@ -226,7 +227,7 @@ pub fn batch_size(facts: &Facts, wish: &Wish) -> usize {
         None => 1,
     };
     let of_sets = || {
-        let sets = facts.kube_proxy.iter().flat_map(|kube_proxy| kube_proxy.sets());
+        let sets = facts.kube_proxy.iter().flat_map(KubeProxy::sets);
         sets.map(|set| size(set.max_unavailable.as_ref())).min()
     };
     let asked = wish.max_unavailable.as_ref().map(|asked| size(Some(asked)));

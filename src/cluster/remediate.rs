@@ -89,7 +89,7 @@ pub async fn remediate(
     let (mut helper, mut lock) = (None, None);
     let (held, ran) = (&mut lock, &mut helper);
     let mut job = Job { connection, scope, wish, options: &options, interrupt: &interrupt, helper: ran, lock: held };
-    let result = job.run(operator).await;
+    let result = Box::pin(job.run(operator)).await;
     match &helper {
         Some(helper) if !options.keep_helper => helper.end().await,
         Some(helper) => keep(helper, &result).await,

@@ -22,7 +22,7 @@ const CASES: &[Case] = &[
     ("unhealthy-pods", "ipvs", Level::Error, |facts, _, _| facts.nodes[2].pod.as_mut().unwrap().ready = false),
     ("unhealthy-pods", "ipvs", Level::Error, |facts, _, _| facts.nodes[2].pod = None),
     ("pending-revision", "ipvs", Level::Error, |_, around, _| {
-        around.newest_revisions = [("uid".to_owned(), "rev-2".to_owned())].into()
+        around.newest_revisions = [("uid".to_owned(), "rev-2".to_owned())].into();
     }),
     ("pending-revision", "ipvs", Level::Error, |facts, _, _| facts.kube_proxy.as_mut().unwrap().generation = 2),
     ("image-skew", "ipvs", Level::Warning, |facts, _, _| {
