@@ -69,6 +69,12 @@ pub struct Survey {
     pub answering: Vec<SocketAddr>,
     /// Whether NetworkManager runs and is not told to leave `kube-ipvs0` alone.
     pub network_manager_interferes: bool,
+    /// CNI configurations whose portmap marks packets by a chain of kube-proxy's, as `FILE: CHAIN`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub mark_chains: Vec<String>,
+    /// Processes that are kube-proxy by all that can be told, and not of the pod that was named.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub other_kube_proxies: Vec<String>,
     /// What could not be looked at, so that the rest of the survey may lack something.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub findings: Vec<Note>,

@@ -127,6 +127,20 @@ const CASES: &[Case] = &[
         |facts, _, _| "5.4.0-26-generic".clone_into(&mut host(facts).kernel),
         "5.9",
     ),
+    (
+        "portmap-mark-chain",
+        "nftables",
+        Level::Warning,
+        |facts, _, _| host(facts).mark_chains.push("/etc/cni/net.d/10-x.conflist: KUBE-MARK-MASQ".to_owned()),
+        "externalSetMarkChain",
+    ),
+    (
+        "other-kube-proxy",
+        "ipvs",
+        Level::Error,
+        |facts, _, _| host(facts).other_kube_proxies.push("process 7 (/system.slice/kube-proxy.service)".to_owned()),
+        "--exclude-nodes worker-2",
+    ),
     ("iptables-variant", "ipvs", Level::Warning, |facts, _, _| host(facts).both_iptables = true, "legacy"),
     (
         "network-manager",

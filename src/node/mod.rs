@@ -9,6 +9,7 @@ pub mod boot_script;
 pub mod check;
 pub mod chroot;
 pub mod classic_script;
+pub mod cni;
 pub mod conf_files;
 pub mod decide;
 pub mod facts;

@@ -258,6 +258,25 @@ fn network(question: Question, nodes: &[&NodeFacts], findings: &mut Vec<Finding>
         "rules of kube-proxy are in both variants of iptables, legacy and nft; only one is kept up to date",
         "this run cleans both, unless --no-clean; https://github.com/kubernetes-sigs/iptables-wrappers",
     );
+    let others = which(&|survey| !survey.other_kube_proxies.is_empty());
+    if !others.is_empty() {
+        let list = surveys(nodes.iter().copied()).flat_map(|(_, survey)| survey.other_kube_proxies.clone());
+        let message = format!(
+            "{}: a kube-proxy that is of no pod, with a configuration of its own: {}",
+            few(&others),
+            few(&list.collect::<Vec<_>>())
+        );
+        let hint = format!(
+            "stop it (systemctl disable --now kube-proxy), or leave its nodes out: --exclude-nodes {}; https://kubernetes.io/docs/reference/command-line-tools-reference/kube-proxy/",
+            others.join(",")
+        );
+        findings.push(finding(Level::Error, "other-kube-proxy", message, &hint));
+    }
+    let mut warn = |id, names: Vec<String>, what: &str, hint: &str| {
+        if !names.is_empty() {
+            findings.push(finding(Level::Warning, id, format!("{}: {what}", few(&names)), hint));
+        }
+    };
     match target.mode {
         ProxyMode::Ipvs => {
             let drops = !around.services.node_ports.is_empty();
@@ -280,12 +299,20 @@ fn network(question: Question, nodes: &[&NodeFacts], findings: &mut Vec<Finding>
                 "kpx-prep node install tells it to leave it alone; https://github.com/kubernetes-sigs/kubespray/pull/7315",
             );
         }
-        ProxyMode::Nftables => warn(
-            "nft-version",
-            which(&|survey| survey.nft.as_deref().and_then(version).is_some_and(|nft| nft < NFT_IS_SAFE)),
-            "the host's own nft is older than 1.0 and disturbs kube-proxy's rules when it is used",
-            "a newer nftables package; https://github.com/kubernetes/enhancements/blob/master/keps/sig-network/3866-nftables-proxy/README.md",
-        ),
+        ProxyMode::Nftables => {
+            warn(
+                "portmap-mark-chain",
+                which(&|survey| !survey.mark_chains.is_empty()),
+                "a CNI configuration's portmap marks packets by a chain of kube-proxy's (externalSetMarkChain), which goes with iptables mode: pods' host ports lose masquerading",
+                "remove externalSetMarkChain from the files in /etc/cni/net.d first; https://www.cni.dev/plugins/current/meta/portmap/",
+            );
+            warn(
+                "nft-version",
+                which(&|survey| survey.nft.as_deref().and_then(version).is_some_and(|nft| nft < NFT_IS_SAFE)),
+                "the host's own nft is older than 1.0 and disturbs kube-proxy's rules when it is used",
+                "a newer nftables package; https://github.com/kubernetes/enhancements/blob/master/keps/sig-network/3866-nftables-proxy/README.md",
+            );
+        }
         ProxyMode::Iptables => {}
     }
 }

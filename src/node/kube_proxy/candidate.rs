@@ -50,10 +50,20 @@ impl Candidate {
         place.all_capabilities != 0 && self.capabilities & place.all_capabilities == place.all_capabilities
     }
 
+    /// Where its cgroup is: `/system.slice/kube-proxy.service`.
+    pub fn cgroup_path(&self) -> &str {
+        self.cgroup.lines().find_map(|line| line.splitn(3, ':').nth(2)).unwrap_or_default()
+    }
+
     /// Whether it is a process of the pod with this id, as the kubelet names cgroups.
     pub fn is_of_pod(&self, pod: &str) -> bool {
+        self.pods().any(|id| id == pod)
+    }
+
+    /// The ids of the pods that its cgroups name.
+    fn pods(&self) -> impl Iterator<Item = String> {
         let paths = self.cgroup.lines().filter_map(|line| line.splitn(3, ':').nth(2));
-        paths.flat_map(|path| path.split(['/', ':'])).filter_map(pod_of).any(|id| id == pod)
+        paths.flat_map(|path| path.split(['/', ':'])).filter_map(pod_of)
     }
 }
 
@@ -66,6 +76,26 @@ fn pod_of(part: &str) -> Option<String> {
     (!id.is_empty()).then(|| id.replace('_', "-"))
 }
 
+/// Whether a candidate can be kube-proxy of this host: uid 0 in the host's user namespace, in the host's network.
+fn is_of_host(candidate: &Candidate, place: &Place) -> bool {
+    candidate.uids == [0; 4]
+        && candidate.user_namespace == place.user_namespaces[0]
+        && candidate.network_namespace == place.network_namespace
+}
+
+/// Those that can be kube-proxy and are of no pod at all. Nothing where `pods`, the ids of kube-proxy's own, are not known: it
+/// may be one of these then.
+pub fn strangers<'c>(
+    candidates: &'c [Candidate],
+    place: &Place,
+    pods: &[String],
+) -> impl Iterator<Item = &'c Candidate> {
+    let can_be_told = !pods.is_empty() && place.user_namespaces[0].is_some() && place.network_namespace.is_some();
+    let is_stranger =
+        move |candidate: &&Candidate| can_be_told && is_of_host(candidate, place) && candidate.pods().next().is_none();
+    candidates.iter().filter(is_stranger)
+}
+
 /// Which of the candidates is kube-proxy. `pods`: the ids of its pods; where none is known, any will do.
 pub fn judge(candidates: Vec<Candidate>, place: &Place, pods: &[String]) -> Verdict {
     let [ours, first] = &place.user_namespaces;
@@ -74,10 +104,7 @@ pub fn judge(candidates: Vec<Candidate>, place: &Place, pods: &[String]) -> Verd
         return Verdict::None;
     }
     let is_it = |candidate: &Candidate| {
-        candidate.uids == [0; 4]
-            && candidate.user_namespace == *ours
-            && candidate.network_namespace == place.network_namespace
-            && (pods.is_empty() || pods.iter().any(|pod| candidate.is_of_pod(pod)))
+        is_of_host(candidate, place) && (pods.is_empty() || pods.iter().any(|pod| candidate.is_of_pod(pod)))
     };
     let mut found: Vec<Candidate> = candidates.into_iter().filter(is_it).collect();
     // Of one pod: the one that started the others.
@@ -223,5 +250,19 @@ mod tests {
         let hash = "0a1b2c3d4e5f60718293a4b5c6d7e8f9";
         let cgroup = format!("0::/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod{hash}.slice/x.scope");
         assert!(Candidate { cgroup, ..kube_proxy("9") }.is_of_pod(hash));
+    }
+
+    #[test]
+    fn strangers_are_of_no_pod() {
+        let of = |id: &str, cgroup: &str| Candidate { cgroup: cgroup.to_owned(), ..kube_proxy(id) };
+        let unit = of("2", "0::/system.slice/kube-proxy.service\n");
+        let ours = kube_proxy("3");
+        let other_pod = of("4", "0::/kubepods/pod11111111-4a1d-4c59-9d6e-0d3d7f1f4b11/1\n");
+        let elsewhere = Candidate { network_namespace: Some("net:[1]".to_owned()), ..unit.clone() };
+        let nobody = Candidate { uids: vec![65534; 4], ..unit.clone() };
+        let all = [unit, ours, other_pod, elsewhere, nobody];
+        let found: Vec<_> = strangers(&all, &place(), &[POD.to_owned()]).map(Candidate::cgroup_path).collect();
+        assert_eq!(found, ["/system.slice/kube-proxy.service"]);
+        assert_eq!(strangers(&all, &place(), &[]).count(), 0);
     }
 }

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use super::answers;
+use super::candidate::strangers;
 use super::drain::live;
 use super::iptables_save::{Save, Table};
 use super::leftovers::Leftovers;
@@ -13,6 +14,7 @@ use super::ready::answering;
 use super::toolbox::{Known, Toolbox};
 use crate::messages::{Note, Preparation, Survey, VirtualServer};
 use crate::mode::ProxyMode;
+use crate::node::cni;
 use crate::node::conf_files::ConfFiles;
 use crate::node::host::Host;
 use crate::node::install::{Options, install};
@@ -63,8 +65,17 @@ pub fn survey(root: &Root, wish: &Wish, port: u16, questions: &[SocketAddr], kno
         nft: nft_version(&Toolbox::of_host(root)),
         answering: answering(questions),
         network_manager_interferes: network_manager_interferes(root, &host),
+        mark_chains: cni::mark_chains(root),
+        other_kube_proxies: others(root, known),
         findings: observed.notes,
     })
+}
+
+/// kube-proxies beside the one in the known pods, such as one that a unit of systemd started.
+fn others(root: &Root, known: &Known) -> Vec<String> {
+    let (candidates, place) = process::observe(root);
+    let others = strangers(&candidates, &place, &known.pods);
+    others.map(|other| format!("process {} ({})", other.id, other.cgroup_path())).collect()
 }
 
 /// How an outcome is written in JSON.
