@@ -34,9 +34,13 @@ async fn two_at_once(world: &World) {
 
 /// `status`, a dry run and a second run, in the middle of a run with the node helper.
 async fn looks_on(world: &World) {
-    let cluster = world.nodes(3).misbehave("node-3", Misbehaviour::SlowStart(Duration::from_secs(30))).start().await;
+    let cluster = world.nodes(3).start().await;
     let first = cluster.whole_remediation(&["--canary", "node-2", "--settle-time", "1s", "--timeout", "60s"]);
     cluster.wait_for("the canary switched", |modes| modes.values().any(|mode| mode == "ipvs")).await;
+    // The helper runs by now: what is slow is kube-proxy.
+    for node in ["node-1", "node-3"] {
+        cluster.nodes.set(node, &[Misbehaviour::SlowStart(Duration::from_secs(30))]).await;
+    }
     tokio::time::sleep(Duration::from_secs(4)).await;
     let holder = cluster.lock_holder().await.expect("the first run holds the lock");
     let status = cluster.status(&[]).await.exits(3).mentions("run-in-progress").mentions(&holder);
@@ -51,7 +55,9 @@ async fn looks_on(world: &World) {
     first.end().await;
     let status = cluster.status(&[]).await.mentions("lock-left").mentions("helper-left");
     assert_eq!(status.json["run"]["alive"], json!(false), "{status}");
-    cluster.nodes.set("node-3", &[]).await;
+    for node in ["node-1", "node-3"] {
+        cluster.nodes.set(node, &[]).await;
+    }
     cluster.remediate(&["--timeout", "40s"]).await.exits(0);
     assert_eq!(cluster.status(&[]).await.exits(0).json["run"], json!(null));
 }
