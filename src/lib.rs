@@ -11,6 +11,7 @@ pub mod cli;
 pub mod cloud_init;
 pub mod cluster;
 pub mod exit_code;
+pub mod feature_gates;
 pub mod file_kind;
 pub mod folder;
 pub mod image;

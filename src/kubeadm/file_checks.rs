@@ -7,7 +7,9 @@ use super::problem::Findings;
 use super::proxy::{self, IPVS_FIELDS};
 use super::ranges::Ranges;
 use super::secret::EXAMPLE_TOKEN;
+use crate::feature_gates::{READ_UP_TO, Verdict, in_config, verdict};
 use crate::kubernetes_version::KubernetesVersion;
+use crate::report::foreign::foreign;
 use crate::yaml::Node;
 
 /// The kinds that a kubeadm file can hold, each with its API group.
@@ -129,6 +131,9 @@ pub(super) fn check_documents(
     }
     if let Some(index) = kinds.proxy {
         warn_of_proxy_fields(name, roots[index], findings);
+        if let Some(version) = version {
+            check_gates(name, roots[index], version, findings);
+        }
     }
 }
 
@@ -165,12 +170,25 @@ fn warn_of_proxy_fields(name: &str, root: &Node, findings: &mut Findings) {
             ));
         }
     }
-    // In many guides of its time; gone with the gate's graduation, and versions that check gates refuse to start.
-    if let Some(node) = root.get(&["featureGates", "SupportIPVSProxyMode"]) {
-        findings.warn(format!(
-            "{}: kube-proxy has no such gate any more and may refuse to start; remove it",
-            place(name, node, "featureGates.SupportIPVSProxyMode")
-        ));
+}
+
+/// Gates that kube-proxy of this version does not start with: a cluster whose nodes have no kube-proxy.
+fn check_gates(name: &str, root: &Node, version: &KubernetesVersion, findings: &mut Findings) {
+    for gate in in_config::written(root) {
+        let place = place(name, gate.node, &format!("featureGates.{}", foreign(gate.name)));
+        let Some(value) = gate.value else {
+            findings.problem(place, "must be true or false, without quotes");
+            continue;
+        };
+        match verdict(gate.name, value, version.minor()) {
+            Verdict::Taken => {}
+            Verdict::Refused(why) => {
+                findings.problem(place, format!("kube-proxy {version} exits with this gate: it {why}"));
+            }
+            Verdict::Unknown => findings.warn(format!(
+                "{place}: whether kube-proxy {version} has this gate is not known (checked up to 1.{READ_UP_TO}); it exits with one that it does not have"
+            )),
+        }
     }
 }
 

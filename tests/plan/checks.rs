@@ -10,7 +10,7 @@ use kpx_prep::cluster::wish::Wish;
 use kpx_prep::mode::ProxyMode;
 use kpx_prep::report::Level;
 
-use crate::cluster_facts::{cluster, text, wish};
+use crate::cluster_facts::{CHANGED, cluster, text, wish};
 use crate::{around, set_config};
 
 /// What is changed in an otherwise sound cluster, and the check that must notice.
@@ -32,6 +32,20 @@ const CASES: &[Case] = &[
     ("immutable-config", "ipvs", Level::Error, |facts, _, _| facts.config.as_mut().unwrap().immutable = true),
     ("foreign-owner", "ipvs", Level::Error, |facts, _, _| {
         facts.config.as_mut().unwrap().owner = Some("Argo CD".to_owned());
+    }),
+    ("feature-gates", "ipvs", Level::Error, |facts, _, _| {
+        set_config(facts, &(text("") + "featureGates: {SupportIPVSProxyMode: true}\n"));
+    }),
+    ("feature-gates", "ipvs", Level::Error, |facts, _, _| {
+        set_config(
+            facts,
+            &(text("") + "featureGates: {KubeProxyDrainingTerminatingNodes: true, NFTablesProxyMod: true}\n"),
+        );
+    }),
+    // A pod that started with it shows that this build takes it.
+    ("feature-gates", "ipvs", Level::Warning, |facts, _, _| {
+        set_config(facts, &(text("") + "featureGates: {SupportIPVSProxyMode: true}\n"));
+        facts.nodes[1].pod.as_mut().unwrap().created = CHANGED + 1;
     }),
     ("managed-cluster", "ipvs", Level::Error, |facts, _, _| facts.flavour = Flavour::Eks),
     ("managed-cluster", "ipvs", Level::Error, |facts, _, _| facts.flavour = Flavour::K3s),

@@ -4,6 +4,7 @@ use super::Question;
 use crate::cluster::daemon_set::ConfigSource;
 use crate::cluster::drift::{finding, refused_fields};
 use crate::cluster::surroundings::Surroundings;
+use crate::feature_gates::in_config;
 use crate::proxy_config::{self, ProxyConfig};
 use crate::report::{Finding, Level};
 
@@ -47,6 +48,7 @@ pub(super) fn check(question: Question, findings: &mut Vec<Finding>) {
         let hint = "make the change at its source, or --ignore-preflight-errors=foreign-owner; https://argo-cd.readthedocs.io/en/stable/user-guide/auto_sync/";
         findings.push(finding(Level::Error, "foreign-owner", message, hint));
     }
+    feature_gates(question, &place, findings);
     if let (Some(flag), true) = (&kube_proxy.mode_flag, kube_proxy.config != ConfigSource::Flags) {
         let message = format!("--proxy-mode={flag} in the DaemonSet is ignored beside --config");
         let hint = "remove it, so that nobody is misled: https://kubernetes.io/docs/reference/command-line-tools-reference/kube-proxy/";
@@ -87,4 +89,24 @@ fn taken_port(around: &Surroundings, config: &ProxyConfig, findings: &mut Vec<Fi
         let hint = "set another port in metricsBindAddress; https://kubernetes.io/docs/reference/config-api/kube-proxy-config.v1alpha1/";
         findings.push(finding(Level::Warning, "metrics-port", message, hint));
     }
+}
+
+/// Feature gates with which kube-proxy of this version does not start. Where a pod did start with them, its build takes them
+/// (that of `OpenShift` only warns).
+fn feature_gates(question: Question, place: &str, findings: &mut Vec<Finding>) {
+    let Question { facts, wish, target, .. } = question;
+    let minor = facts.minor();
+    let refused = in_config::refused(&target.text, minor);
+    if refused.is_empty() || minor == 0 {
+        return;
+    }
+    let changed = facts.config.as_ref().and_then(|config| config.changed);
+    let started = facts.proxy_nodes().any(|node| {
+        let pod = node.pod.as_ref().filter(|pod| pod.ready && !pod.deleting && node.proof.mode.is_some());
+        pod.zip(changed).is_some_and(|(pod, changed)| pod.created >= changed)
+    });
+    let level = if started || wish.is_restore() { Level::Warning } else { Level::Error };
+    let message = format!("{place}: kube-proxy 1.{minor} exits with these featureGates: {}", refused.join(", "));
+    let hint = "remove them from the ConfigMap, or set the value that they are locked to; https://kubernetes.io/docs/reference/command-line-tools-reference/feature-gates-removed/";
+    findings.push(finding(level, "feature-gates", message, hint));
 }
