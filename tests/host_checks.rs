@@ -62,12 +62,36 @@ fn not_prepared(host: &mut Survey) {
     host.modules = Preparation { outcome: "not-prepared".to_owned(), summary: "no".to_owned(), findings: vec![note] };
 }
 
+fn without_ipv6(host: &mut Survey) {
+    let (level, id) = (Level::Warning, "ipvs-without-ipv6".to_owned());
+    host.modules.findings.push(Note { level, id, message: "no IPv6".to_owned(), hint: None });
+}
+
+#[test]
+fn ipv6_matters_only_where_services_have_it() {
+    let mut facts = looked_at("", ProxyMode::Iptables);
+    without_ipv6(host(&mut facts));
+    let wish = Wish { nodes_are_prepared: false, ..wish("ipvs") };
+    let checks = plan(&facts, &Surroundings::default(), &wish).checks;
+    assert!(checks.iter().all(|check| check.id != "ipvs-without-ipv6"), "{checks:?}");
+}
+
 /// The check, the wanted mode, its level, what is changed, and what the check must mention.
 type Case = (&'static str, &'static str, Level, fn(&mut Facts, &mut Surroundings, &mut Wish), &'static str);
 
 const CASES: &[Case] = &[
     ("node-modules", "ipvs", Level::Error, |facts, _, _| not_prepared(host(facts)), "worker-2: ip_vs"),
     ("node-modules", "ipvs", Level::Error, |facts, _, _| not_prepared(host(facts)), "linux-modules-extra-6.1"),
+    (
+        "ipvs-without-ipv6",
+        "ipvs",
+        Level::Error,
+        |facts, around, _| {
+            without_ipv6(host(facts));
+            around.services.addresses.insert("fd00::1".parse().unwrap());
+        },
+        "worker-2: the kernel's IPVS has no IPv6",
+    ),
     ("node-helper", "ipvs", Level::Error, |facts, _, _| facts.nodes[1].host = Some(Err("no pod".to_owned())), "no pod"),
     (
         "node-helper",

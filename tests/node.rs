@@ -45,7 +45,7 @@ fn every_case() {
         }
     }
     println!("{count} hosts");
-    assert!(count >= 25, "only {count} hosts were found");
+    assert!(count >= 80, "only {count} hosts were found");
     assert!(failed.is_empty(), "{} of {count} hosts differ: {}", failed.len(), failed.join(" "));
 }
 

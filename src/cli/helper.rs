@@ -7,6 +7,7 @@ use clap::Args;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::exit_code::{Exit, Refusal};
+use crate::kubernetes_version::KubernetesVersion;
 use crate::node::install::{Options, install};
 use crate::node::modprobe::HostModprobe;
 use crate::node::modules::Wish;
@@ -24,6 +25,9 @@ pub(super) struct HelperArgs {
     /// The IPVS scheduler that kube-proxy uses
     #[arg(long, value_name = "NAME", default_value = "rr", requires = "prepare")]
     scheduler: String,
+    /// kube-proxy's version: up to 1.26 it needs more modules
+    #[arg(long, value_name = "VERSION", requires = "prepare")]
+    kubernetes_version: Option<KubernetesVersion>,
     /// Where the node's own file tree is
     #[arg(long, value_name = "DIR", default_value = "/")]
     root: PathBuf,
@@ -50,7 +54,8 @@ impl HelperArgs {
     }
 
     fn install(&self) -> anyhow::Result<()> {
-        let wish = Wish::parse("all", &self.scheduler).map_err(Refusal::usage)?;
+        let minor = self.kubernetes_version.as_ref().map(KubernetesVersion::minor);
+        let wish = Wish::parse("all", &self.scheduler).map_err(Refusal::usage)?.with(minor, None, None);
         let root = Root::new(&self.root).with_context(|| format!("--root {}", self.root.display()))?;
         let options = Options { load: true, dry_run: false, force: false };
         let (report, _) = install(&root, &wish, options, &HostModprobe(&root))?;

@@ -12,6 +12,7 @@ use super::driven;
 use super::node::Where;
 use crate::bounded::read_named_text;
 use crate::exit_code::{Exit, Refusal};
+use crate::kubernetes_version::KubernetesVersion;
 use crate::messages::ServicePort;
 use crate::mode::ProxyMode;
 use crate::node::kube_proxy::clean::{Options, clean};
@@ -58,6 +59,9 @@ pub(super) struct SurveyArgs {
     /// The IPVS scheduler that kube-proxy will use
     #[arg(long, value_name = "NAME", default_value = "rr")]
     scheduler: String,
+    /// The cluster's version of Kubernetes: kube-proxy up to 1.26 needs more modules than later ones
+    #[arg(long, value_name = "VERSION")]
+    kubernetes_version: Option<KubernetesVersion>,
     /// See whether a connection to this address is taken
     #[arg(long, value_name = "ADDRESS:PORT")]
     ask: Vec<SocketAddr>,
@@ -71,7 +75,8 @@ pub(super) struct SurveyArgs {
 
 impl SurveyArgs {
     pub(super) fn run(self) -> anyhow::Result<Exit> {
-        let wish = Wish::parse("all", &self.scheduler).map_err(Refusal::usage)?;
+        let minor = self.kubernetes_version.as_ref().map(KubernetesVersion::minor);
+        let wish = Wish::parse("all", &self.scheduler).map_err(Refusal::usage)?.with(minor, None, None);
         need_root()?;
         let survey =
             survey(&self.place.root()?, &wish, self.metrics.metrics_port, &self.ask, &self.kube_proxy.known())?;

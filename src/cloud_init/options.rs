@@ -10,6 +10,7 @@ use crate::kubeadm::proxy::{Mode, RawSettings};
 use crate::kubeadm::raw_options::RawOptions;
 use crate::kubernetes_version::KubernetesVersion;
 use crate::mode::ProxyMode;
+use crate::node::boot::Mechanism;
 
 /// Where the binary is on a node, unless it is told.
 pub const DEFAULT_BINARY: &str = "/usr/local/bin/kpx-prep";
@@ -51,6 +52,9 @@ pub struct RawNodeOptions {
     /// The binary's SHA-256; it is checked before the binary is run
     #[arg(long, value_name = "HEX", help_heading = "kpx-prep on the node")]
     pub sha256: Option<String>,
+    /// What loads modules at boot on the node, where kpx-prep does not detect it: you vouch for it
+    #[arg(long, value_name = "NAME", help_heading = "kpx-prep on the node")]
+    pub boot_mechanism: Option<Mechanism>,
     /// A file on the node that holds the bootstrap token, so that it is not in the user-data
     #[arg(long, value_name = "PATH", conflicts_with_all = ["token", "token_file"], help_heading = "Secrets")]
     pub node_token_file: Option<String>,
@@ -66,6 +70,10 @@ pub struct NodeOptions {
     pub role: Role,
     /// How the node gets the binary; none if it needs none.
     pub binary: Option<Binary>,
+    /// The cluster's version: what the node must have depends on it.
+    pub version: KubernetesVersion,
+    /// What loads modules at boot on the node, where the operator vouches for it.
+    pub boot_mechanism: Option<Mechanism>,
     /// The cluster's proxy mode. In ipvs mode the node is prepared.
     pub mode: ProxyMode,
     /// The scheduler whose module the node must have.
@@ -127,6 +135,11 @@ pub fn check_all(
     if !findings.problems.is_empty() {
         return None;
     }
+    if node.boot_mechanism.is_some() && mode.mode != ProxyMode::Ipvs {
+        findings.problem("--boot-mechanism", "is for ipvs mode only: in other modes no module is loaded at boot");
+        return None;
+    }
+    let version = options.version.clone();
     let upload_certs = purpose == Purpose::Init && (options.certificate_key.is_some() || on_node.certificate_key);
     let config = if on_node.any() {
         Config::MadeOnNode(arguments(node, &for_kubeadm, &options.version))
@@ -143,6 +156,8 @@ pub fn check_all(
     Some(NodeOptions {
         role: node.role,
         binary: needs_binary.then_some(binary),
+        version,
+        boot_mechanism: node.boot_mechanism,
         mode: mode.mode,
         scheduler: raw.scheduler.clone(),
         config,

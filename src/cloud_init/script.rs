@@ -1,5 +1,7 @@
 //! The script that a node runs, put together from pieces that are each plain POSIX shell.
 
+use clap::ValueEnum as _;
+
 use super::options::{Binary, Config, DEFAULT_BINARY, NodeOptions, Role};
 use crate::mode::ProxyMode;
 
@@ -30,11 +32,17 @@ fn prepare(options: &NodeOptions) -> String {
     if options.mode != ProxyMode::Ipvs {
         return String::new();
     }
-    let scheduler = options.scheduler.as_deref().map(|name| format!(" --scheduler {}", quote(name)));
+    let mechanism = options.boot_mechanism.and_then(|mechanism| mechanism.to_possible_value());
+    let given = [
+        ("--kubernetes-version", Some(options.version.to_string())),
+        ("--scheduler", options.scheduler.clone()),
+        ("--boot-mechanism", mechanism.map(|value| value.get_name().to_owned())),
+    ];
+    let arguments: String =
+        given.into_iter().filter_map(|(flag, value)| Some(format!(" {flag} {}", quote(&value?)))).collect();
     format!(
         "\n# The modules first, now and for every boot: kubeadm runs only on a prepared node.\n\
-         rc=0\n\"$kpx\" node install{} || rc=$?\n{}",
-        scheduler.unwrap_or_default(),
+         rc=0\n\"$kpx\" node install{arguments} || rc=$?\n{}",
         include_str!("boot/prepared.sh")
     )
 }

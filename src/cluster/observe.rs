@@ -232,6 +232,7 @@ pub async fn look_at_hosts(
     let nodes: Vec<String> = ready().map(|node| node.name.clone()).collect();
     let pods = ready().filter_map(|node| Some((node.name.clone(), node.pod.as_ref()?.cgroup.clone()))).collect();
     let services = count_services(helper.client()).await;
+    helper.serve(facts.minor());
     helper.wait(&nodes, must).await?;
     let about = Surveyed { scheduler: &scheduler, port, questions, pods, services };
     let mut answers = helper.survey(&nodes, &about).await;

@@ -21,6 +21,8 @@ use crate::file_kind::{is_regular, mode_of};
 const LIST_FOLDERS: [&str; 2] = ["/etc/modules-load.d", "/usr/local/lib/modules-load.d"];
 /// Those that every other reader of such files looks into.
 const COMMON_LIST_FOLDERS: [&str; 2] = ["/etc/modules-load.d", "/usr/lib/modules-load.d"];
+/// Variables of `OpenRC`'s `modules` service.
+const CONF_D: &str = "/etc/conf.d/modules";
 /// Where RHEL's `loadmodules` looks for executable scripts.
 const SCRIPT_FOLDER: &str = "/etc/sysconfig/modules";
 
@@ -176,6 +178,9 @@ impl Boot {
 
 /// What of a file looks as if it loaded a module of IPVS, and is not certain to.
 fn doubt(path: &str, text: &str, modules: &BTreeSet<String>) -> Option<String> {
+    if path == CONF_D {
+        return None;
+    }
     if has_extension(path, "modules") {
         let mentions = text.lines().any(|line| !line.trim_start().starts_with('#') && line.contains("ip_vs"));
         let why = "it is not certain that it loads what it names: only plain modprobe lines count that nothing before them can keep from being run";
@@ -216,7 +221,7 @@ pub fn observe(root: &Root, host: &Host, mounts: &Mounts, vouched: Option<Mechan
     }
     if boot.mechanisms.contains(&Mechanism::Openrc) && !reads_etc_modules(host) {
         let mut files = ConfFiles::default();
-        files.add(root, "/etc/conf.d/modules".to_owned());
+        files.add(root, CONF_D.to_owned());
         boot.add(place, files, names_in_conf_d);
     }
     if boot.runs_scripts() {
@@ -251,6 +256,11 @@ fn find_mechanisms(root: &Root, host: &Host, boot: &mut Boot) {
             let why = "systemd-modules-load.service is masked".to_owned();
             boot.why_none = Some((why, "systemctl unmask systemd-modules-load.service".to_owned()));
         }
+        Unit::MaskedByKernel if may_be_systemd => {
+            let why = "systemd-modules-load.service is masked on the kernel's command line (/proc/cmdline)".to_owned();
+            let hint = "take systemd.mask= off it (the boot loader's configuration), then reboot".to_owned();
+            boot.why_none = Some((why, hint));
+        }
         _ => {}
     }
     if !openrc && !may_be_systemd && root.exists("/etc/init.d/kmod") && starts_in_rcs(root, "kmod") {
@@ -271,7 +281,7 @@ fn find_mechanisms(root: &Root, host: &Host, boot: &mut Boot) {
 fn why_none(root: &Root, host: &Host) -> (String, String) {
     let why = "nothing was found that loads modules at boot (systemd-modules-load, loadmodules, OpenRC, sysvinit)";
     if let Some(way) = own_way(host) {
-        return (why.to_owned(), format!("{way}; then --boot-mechanism other says that it is done"));
+        return (why.to_owned(), way);
     }
     let inits = [
         ("runit", "modules-load.d", &["/usr/bin/runit-init", "/sbin/runit-init", "/usr/bin/runit"][..]),

@@ -6,7 +6,7 @@ use super::boot::{Boot, BootList, Mechanism};
 use super::boot_files::{self, BootFile, Existing, LIST, SCRIPT};
 use super::classic_script;
 use super::facts::Facts;
-use super::immutable::own_way;
+use super::immutable::{UNKNOWN_WAY, own_way};
 use super::kernel::Kernel;
 use super::kernel_config::Setting;
 use super::modules::{BASIC_SCHEDULERS, Module, State, Wish};
@@ -69,6 +69,9 @@ impl Decision {
         self.modules.iter().filter(|m| m.state == State::Loadable).map(|m| m.name.as_str()).collect()
     }
 }
+
+/// The finding for a kernel whose IPVS knows IPv4 only.
+pub const WITHOUT_IPV6: &str = "ipvs-without-ipv6";
 
 /// The finding for modules that only some versions of kube-proxy ask for, where the version is not known.
 pub const KUBERNETES_VERSION: &str = "kubernetes-version";
@@ -198,13 +201,13 @@ fn config_findings(kernel: &Kernel) -> Vec<Finding> {
         (
             Level::Warning,
             "IP_VS_IPV6",
-            "IPVS has no IPv6: in a dual-stack or IPv6 cluster kube-proxy cannot serve IPv6 Services from this node",
+            "in a dual-stack or IPv6 cluster kube-proxy cannot serve IPv6 Services on this node",
         ),
     ];
     let off = options.into_iter().filter(|(_, name, _)| config.option(name) == Setting::Off);
     off.map(|(level, name, what)| Finding {
         level,
-        id: if name == "IP_VS_IPV6" { "ipvs-without-ipv6" } else { "kernel-config" },
+        id: if name == "IP_VS_IPV6" { WITHOUT_IPV6 } else { "kernel-config" },
         message: format!("kernel {} was built without CONFIG_{name} ({}): {what}", kernel.release, config.place),
         hint: Some(format!("boot a kernel that was built with CONFIG_{name}")),
     })
@@ -215,12 +218,12 @@ fn config_findings(kernel: &Kernel) -> Vec<Finding> {
 fn read_only_finding(facts: &Facts, files: &[FileDecision]) -> Option<Finding> {
     files.iter().filter(|file| file.action.writes()).find_map(|file| {
         let Some(Lasting::ReadOnly(why)) = facts.boot.lasting.get(file.file.path) else { return None };
-        let hint = own_way(&facts.host).unwrap_or("remount it, or bake the files into the image");
+        let hint = own_way(&facts.host).unwrap_or_else(|| "remount it, or bake the files into the image".to_owned());
         Some(Finding {
             level: Level::Error,
             id: "read-only",
             message: format!("{} cannot be written: {why}", file.file.path),
-            hint: Some(hint.to_owned()),
+            hint: Some(hint),
         })
     })
 }
@@ -336,19 +339,20 @@ pub fn boot_findings(facts: &Facts, boot: &Boot, modules: &[Module]) -> Vec<Find
         let ours = [(LIST, boot.reads_lists()), (SCRIPT, boot.runs_scripts())];
         let lost =
             ours.into_iter().filter(|(_, honoured)| *honoured).find_map(|(path, _)| match boot.lasting.get(path) {
-                Some(Lasting::No(why) | Lasting::Unknown(why)) => Some((path, why)),
+                Some(Lasting::No(why)) => Some((path, "does", why)),
+                Some(Lasting::Unknown(why)) => Some((path, "may", why)),
                 _ => None,
             });
-        if let Some((path, why)) = lost.or_else(|| boot.gone.first().map(|(path, why)| (path.as_str(), why))) {
-            let way = own_way(&facts.host)
-                .unwrap_or("load the modules in this system's own way, such as its user-data or its image");
+        let gone = || boot.gone.first().map(|(path, why)| (path.as_str(), "may", why));
+        if let Some((path, may, why)) = lost.or_else(gone) {
+            let way = own_way(&facts.host).unwrap_or_else(|| UNKNOWN_WAY.to_owned());
             findings.push(Finding {
                 level: Level::Error,
                 id: "boot-files-lost",
                 message: format!(
-                    "{names}: not loaded at the next boot, because {path} may not outlive this one: {why}"
+                    "{names}: not loaded at the next boot, because {path} {may} not outlive this one: {why}"
                 ),
-                hint: Some(format!("{way}; then --boot-mechanism other says that it is done")),
+                hint: Some(way),
             });
             return findings;
         }

@@ -2,8 +2,18 @@
 
 use super::host::Host;
 
+/// What to do where nothing is known of the system.
+pub const UNKNOWN_WAY: &str = "load the modules in this system's own way, such as its user-data or its image; then --boot-mechanism other says that it is done";
+
 /// That system's own way to have modules loaded at every boot, where it is known.
-pub fn own_way(host: &Host) -> Option<&'static str> {
+pub fn own_way(host: &Host) -> Option<String> {
+    let way = way(host)?;
+    // What NixOS writes is found by itself, and Alpine's way has it.
+    let is_seen = matches!(host.distro.as_str(), "nixos" | "alpine");
+    Some(if is_seen { way.to_owned() } else { format!("{way}; then --boot-mechanism other says that it is done") })
+}
+
+fn way(host: &Host) -> Option<&'static str> {
     Some(match host.distro.as_str() {
         // https://bottlerocket.dev/en/os/1.24.x/api/settings/kernel (settings.kernel.modules.<name>.autoload)
         "bottlerocket" => {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::Read as _;
 
-use flate2::read::GzDecoder;
+use flate2::read::MultiGzDecoder;
 
 use super::kernel::canonical;
 use super::root::Root;
@@ -99,7 +99,7 @@ impl KernelConfig {
 fn unpacked(root: &Root, path: &str) -> Option<String> {
     let packed = root.open_file(path).and_then(|file| bounded::read(file, bounded::MOST)).ok()?;
     let mut text = Vec::new();
-    let read = GzDecoder::new(packed.as_slice()).take(MOST + 1).read_to_end(&mut text);
+    let read = MultiGzDecoder::new(packed.as_slice()).take(MOST + 1).read_to_end(&mut text);
     (read.is_ok() && text.len() as u64 <= MOST).then(|| String::from_utf8_lossy(&text).into_owned())
 }
 

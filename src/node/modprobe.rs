@@ -7,9 +7,16 @@ use super::chroot;
 use super::root::Root;
 use crate::bounded_command::{self, PATIENT};
 
-const PLACES: [&str; 4] = ["/sbin/modprobe", "/usr/sbin/modprobe", "/bin/modprobe", "/usr/bin/modprobe"];
+/// Where modprobe is; on NixOS only in the last one (nixos/modules/system/boot/modprobe.nix adds kmod to the system's packages).
+const PLACES: [&str; 5] = [
+    "/sbin/modprobe",
+    "/usr/sbin/modprobe",
+    "/bin/modprobe",
+    "/usr/bin/modprobe",
+    "/run/current-system/sw/bin/modprobe",
+];
 
-const PATH: &str = "/usr/sbin:/sbin:/usr/bin:/bin";
+const PATH: &str = "/usr/sbin:/sbin:/usr/bin:/bin:/run/current-system/sw/bin";
 
 /// Loads and unloads kernel modules. Whether that worked is not for it to say: `/proc/modules` does.
 pub trait Modprobe {

@@ -361,7 +361,8 @@ type Why = (&'static str, String, String);
 /// The kernel was built without it: no package brings it.
 fn not_configured(name: &str, kernel: &Kernel) -> Option<Why> {
     let config = kernel.config.as_ref().filter(|config| config.module(name) == Some(Setting::Off))?;
-    let option = name.to_ascii_uppercase();
+    let whole = name.starts_with("ip_vs") && config.option("IP_VS") == Setting::Off;
+    let option = if whole { "IP_VS".to_owned() } else { name.to_ascii_uppercase() };
     let known = name.strip_prefix("ip_vs_").is_none_or(|scheduler| KNOWN_SCHEDULERS.contains(&scheduler));
     known.then(|| {
         let detail =

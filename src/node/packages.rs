@@ -169,9 +169,13 @@ fn ubuntu(host: &Host, release: &str) -> String {
     let of_later = host.distro == "ubuntu" && (host.major() > 25 || host.distro_version == "25.10");
     let numbers: Vec<u32> = release.split(['.', '-']).map_while(|part| part.parse().ok()).collect();
     if of_later || numbers.as_slice() >= &[6, 15][..] || (flavour == "raspi" && host.major() >= 24) {
-        return format!(
-            "apt-get install --reinstall linux-modules-{release} (or, for a flavour that is split still, linux-modules-extra-{release})"
-        );
+        return if matches!(flavour, "generic" | "raspi" | "lowlatency") {
+            format!("apt-get install --reinstall linux-modules-{release}")
+        } else {
+            format!(
+                "apt-get install linux-modules-extra-{release}, or where there is none --reinstall linux-modules-{release}"
+            )
+        };
     }
     // https://packages.ubuntu.com/search?keywords=linux-modules-extra
     format!("apt-get install linux-modules-extra-{release}")

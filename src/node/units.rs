@@ -18,6 +18,8 @@ pub enum Unit {
     Absent,
     /// A unit that is not to be started.
     Masked,
+    /// A unit that `systemd.mask=` on the kernel's command line masks (kernel-command-line(7)).
+    MaskedByKernel,
     /// A unit.
     Present,
 }
@@ -32,7 +34,7 @@ pub fn unit(root: &Root, name: &str) -> Unit {
     let masked_by_kernel = |word: &str| word.strip_prefix("systemd.mask=") == Some(name);
     let command_line = root.read("/proc/cmdline").ok().flatten().unwrap_or_default();
     if command_line.split_whitespace().any(masked_by_kernel) {
-        return Unit::Masked;
+        return Unit::MaskedByKernel;
     }
     for (rank, folder) in unit_folders(root).enumerate() {
         let path = format!("{folder}/{name}");

@@ -102,6 +102,9 @@ impl Hosts {
         let mut hosts = locked(&self.hosts);
         let host = hosts.entry(node.to_owned()).or_default();
         host.commands.push(name.to_owned());
+        // What a node must have depends on kube-proxy's version.
+        let version = options.windows(2).find(|pair| pair[0] == "--kubernetes-version").map(|pair| pair[1]);
+        assert_eq!(version.is_some_and(|version| version.starts_with("1.")), name != "clean", "{words:?}");
         let (answer, exit) = match name {
             "survey" => (host.survey(mode, options, wrong), 0),
             "install" => host.install(wrong),

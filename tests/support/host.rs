@@ -10,10 +10,12 @@
 //! systemd                          a systemd with systemd-modules-load.service
 //! unit NAME [TARGET]               another systemd unit, wanted by TARGET
 //! file PATH [MODE]                 a file; its content follows in lines that start with "| "
+//! packed PATH                      the same, packed by gzip
 //! dir PATH / link PATH TARGET
 //! ```
 
 use std::fs;
+use std::io::Write as _;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::Path;
 
@@ -40,12 +42,21 @@ const IPVS: [&str; 16] = [
 /// Makes the tree that `host` describes below `root`.
 pub(crate) fn build(root: &Path, host: &str) {
     let mut file = None;
+    let mut packed = false;
     for (number, line) in host.lines().enumerate() {
         if let Some(content) = line.strip_prefix('|') {
             let path = file.as_ref().unwrap_or_else(|| panic!("line {}: content without a file", number + 1));
             let line = content.strip_prefix(' ').unwrap_or(content);
-            let before = fs::read_to_string(path).unwrap();
-            fs::write(path, format!("{before}{line}\n")).unwrap();
+            let mut content = fs::read(path).unwrap();
+            if packed {
+                // Members one after the other are one file to gzip.
+                let mut gzip = flate2::write::GzEncoder::new(&mut content, flate2::Compression::fast());
+                writeln!(gzip, "{line}").unwrap();
+                gzip.finish().unwrap();
+            } else {
+                writeln!(content, "{line}").unwrap();
+            }
+            fs::write(path, content).unwrap();
             continue;
         }
         let words: Vec<&str> = line.split_whitespace().collect();
@@ -98,6 +109,11 @@ pub(crate) fn build(root: &Path, host: &str) {
                     fs::set_permissions(&place, fs::Permissions::from_mode(mode)).unwrap();
                 }
                 file = Some(place);
+                packed = false;
+            }
+            ["packed", path] => {
+                file = Some(write(path, ""));
+                packed = true;
             }
             ["dir", path] => fs::create_dir_all(root.join(path)).unwrap(),
             ["link", path, target] => {

@@ -29,7 +29,10 @@ pub(crate) fn snapshot(root: &Path) -> Tree {
         } else if meta.is_dir() {
             ("dir".to_owned(), String::new())
         } else {
-            (format!("{:04o}", meta.permissions().mode() & 0o7777), fs::read_to_string(entry.path()).unwrap())
+            (
+                format!("{:04o}", meta.permissions().mode() & 0o7777),
+                String::from_utf8_lossy(&fs::read(entry.path()).unwrap()).into_owned(),
+            )
         };
         // A folder's inode and a link's tell nothing about rewriting.
         let inode = if meta.is_file() { meta.ino() } else { 0 };

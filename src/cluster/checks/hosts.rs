@@ -1,6 +1,7 @@
 //! Checks on the nodes' hosts, as the node helper saw them.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 
 use super::Question;
 use crate::cluster::drift::{few, finding};
@@ -8,6 +9,7 @@ use crate::cluster::facts::{Facts, NodeFacts};
 use crate::kubeadm::cidr::Cidr;
 use crate::messages::Survey;
 use crate::mode::ProxyMode;
+use crate::node::decide::WITHOUT_IPV6;
 use crate::proxy_config;
 use crate::report::{Finding, Level};
 
@@ -41,6 +43,7 @@ pub(super) fn check(question: Question, findings: &mut Vec<Finding>) {
     unreachable(&asked, ipvs && !wish.is_restore() && !wish.nodes_are_prepared, findings);
     if ipvs && !wish.nodes_are_prepared {
         unprepared(&asked, wish.is_restore(), findings);
+        without_ipv6(question, &asked, findings);
     }
     foreign_servers(question, &asked, findings);
     network(question, &asked, findings);
@@ -172,6 +175,23 @@ fn unprepared(nodes: &[&NodeFacts], restores: bool, findings: &mut Vec<Finding>)
     let level = if restores { Level::Warning } else { Level::Error };
     for ((message, hint), names) in by_reason {
         findings.push(finding(level, "node-modules", format!("{}: {message}", few(&names)), &hint));
+    }
+}
+
+/// Nodes whose IPVS has no IPv6, where there are Services that need it.
+fn without_ipv6(question: Question, nodes: &[&NodeFacts], findings: &mut Vec<Finding>) {
+    if !question.around.services.addresses.iter().any(IpAddr::is_ipv6) {
+        return;
+    }
+    let lacks = |survey: &Survey| survey.modules.findings.iter().any(|note| note.id == WITHOUT_IPV6);
+    let names: Vec<_> =
+        surveys(nodes.iter().copied()).filter(|(_, survey)| lacks(survey)).map(|(name, _)| name.to_owned()).collect();
+    if !names.is_empty() {
+        let message =
+            format!("{}: the kernel's IPVS has no IPv6, and there are Services with IPv6 addresses", few(&names));
+        let hint = "boot kernels that were built with CONFIG_IP_VS_IPV6, or exclude these nodes (--exclude-nodes); https://kubernetes.io/docs/concepts/services-networking/dual-stack/";
+        let level = if question.wish.is_restore() { Level::Warning } else { Level::Error };
+        findings.push(finding(level, WITHOUT_IPV6, message, hint));
     }
 }
 

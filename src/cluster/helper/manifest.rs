@@ -82,12 +82,12 @@ pub fn daemon_set(namespace: &str, setup: &Setup, minor: u32, owner: Option<&Own
     serde_json::from_value(set).expect("an object of constants is valid")
 }
 
-/// What makes the one with this UID stay, and prepare nodes that join for ipvs with this scheduler, if any; a strategic merge
-/// patch.
-pub fn kept(uid: &str, scheduler: Option<&str>) -> Value {
+/// What makes the one with this UID stay, and prepare nodes that join for ipvs so that they fit these options, if any; a
+/// strategic merge patch.
+pub fn kept(uid: &str, needs: Option<&[&str]>) -> Value {
     let mut patch = json!({"metadata": {"uid": uid, "annotations": {KEPT: "true"}, "ownerReferences": null}});
-    if let Some(scheduler) = scheduler {
-        let command = json!([PROGRAM, "node", "helper", "--prepare", "--scheduler", scheduler, "--root", HOST]);
+    if let Some(needs) = needs {
+        let command = [&[PROGRAM, "node", "helper", "--prepare"][..], needs, &["--root", HOST]].concat();
         patch["spec"] = json!({"template": {"spec": {"containers": [{"name": CONTAINER, "command": command}]}}});
     }
     patch

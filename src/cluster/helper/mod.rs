@@ -8,7 +8,7 @@ pub mod manifest;
 pub mod pods;
 pub mod work;
 
-use std::sync::Mutex;
+use std::sync::{Mutex, OnceLock};
 use std::time::Duration;
 
 use kube::ResourceExt as _;
@@ -24,6 +24,7 @@ use super::facts::minor_of;
 use super::guard::Guard;
 use super::lock::Lock;
 use super::objects;
+use crate::kubernetes_version::OLDEST_MINOR;
 use crate::report::say::{patiently, say};
 use manifest::{KEPT, MANAGED_BY, NAME, SPEC_HASH, Setup, daemon_set};
 use pods::There;
@@ -58,6 +59,8 @@ pub struct Helper {
     /// Whether an earlier run left it to stay.
     kept: bool,
     turns: Semaphore,
+    /// kube-proxy's minor version, as `--kubernetes-version` has it: nodes are prepared for that.
+    kube_proxy: OnceLock<String>,
 }
 
 fn sets(client: &kube::Client, namespace: &str) -> Api<DynamicObject> {
@@ -85,7 +88,21 @@ impl Helper {
             there: Mutex::default(),
             kept,
             turns: Semaphore::new(AT_A_TIME),
+            kube_proxy: OnceLock::new(),
         })
+    }
+
+    /// Nodes are looked at and prepared for kube-proxy of this minor version from now on; where it is not known, for any.
+    pub fn serve(&self, minor: u32) {
+        if minor >= OLDEST_MINOR {
+            self.kube_proxy.get_or_init(|| format!("1.{minor}"));
+        }
+    }
+
+    /// The options of `node survey`, `install` and `helper --prepare` that say what a node is to fit.
+    fn needs<'a>(&'a self, scheduler: &'a str) -> Vec<&'a str> {
+        let version = self.kube_proxy.get().map(|version| ["--kubernetes-version", version.as_str()]);
+        ["--scheduler", scheduler].into_iter().chain(version.into_iter().flatten()).collect()
     }
 
     /// Waits until it runs on these nodes, or cannot.
@@ -129,7 +146,8 @@ impl Helper {
     /// # Errors
     /// What the API server says.
     pub async fn keep(&self, scheduler: Option<&str>) -> anyhow::Result<()> {
-        let patch = Patch::Strategic(manifest::kept(&self.uid, scheduler));
+        let patch =
+            Patch::Strategic(manifest::kept(&self.uid, scheduler.map(|scheduler| self.needs(scheduler)).as_deref()));
         let api = sets(&self.client, &self.namespace);
         let params = PatchParams::default();
         let patched = Guard::Lock(&self.lock).write(async || api.patch(NAME, &params, &patch).await).await;

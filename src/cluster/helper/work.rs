@@ -161,7 +161,8 @@ impl Helper {
     pub async fn survey(&self, nodes: &[String], about: &Surveyed<'_>) -> Answers<Survey> {
         let port = about.port.to_string();
         let questions: Vec<String> = about.questions.iter().map(ToString::to_string).collect();
-        let mut arguments = vec!["survey", "--scheduler", about.scheduler, "--metrics-port", &port];
+        let mut arguments = vec!["survey", "--metrics-port", &port];
+        arguments.extend(self.needs(about.scheduler));
         arguments.extend(questions.iter().flat_map(|question| ["--ask", question.as_str()]));
         let patience = TO_LOOK + TO_LOOK_AT_A_SERVICE * u32::try_from(about.services).unwrap_or(10_000).min(10_000);
         let arguments = &arguments;
@@ -175,7 +176,7 @@ impl Helper {
 
     /// Prepares these nodes, many at once.
     pub async fn install(&self, nodes: &[String], scheduler: &str) -> Answers<Preparation> {
-        let arguments = ["install", "--load", "--scheduler", scheduler];
+        let arguments = [vec!["install", "--load"], self.needs(scheduler)].concat();
         self.on_all(nodes, |node| async {
             let installed: Installed = self.ask(node, &arguments, None, TO_INSTALL).await?;
             Ok(Preparation { outcome: installed.outcome, summary: installed.summary, findings: installed.findings })

@@ -77,7 +77,9 @@ async fn kept(world: &World) {
     let set = sets.get("kpx-prep-node").await.expect("it is there");
     let pod = set.spec.template.spec.expect("a template");
     let command = pod.containers[0].command.clone().expect("a command");
-    assert!(command.contains(&"--prepare".to_owned()), "{command:?}");
+    for option in ["--prepare", "--kubernetes-version"] {
+        assert!(command.contains(&option.to_owned()), "{command:?}");
+    }
 
     cluster.nodes.add("node-3", &[], &[]).await;
     cluster.wait_for("three nodes run kube-proxy", |modes| modes.len() == 3).await;
