@@ -1,6 +1,7 @@
 //! Which feature gates kube-proxy of a version takes. One that it does not have, or has locked to the other value, ends it at
 //! its start: `utilfeature.DefaultMutableFeatureGate.SetFromMap` returns an error, and so does `Options.Complete`
-//! (`component-base/featuregate/feature_gate.go`, `cmd/kube-proxy/app`), in every version from 1.15 to 1.37.
+//! (`component-base/featuregate/feature_gate.go`, `cmd/kube-proxy/app`), in the sources of every version from 1.15 to 1.37; see
+//! [`CERTAINLY_EXITS`] for what builds do.
 //!
 //! The kube-proxy of `OpenShift` carries a patch that only warns of an unknown gate.
 
@@ -10,6 +11,11 @@ use std::fmt;
 
 /// The newest minor version whose gates were all read.
 pub const READ_UP_TO: u32 = 36;
+
+/// Up to this minor version a gate that kube-proxy does not have, or one that is locked to the other value, certainly ends it:
+/// tried with 1.20.2, 1.25.1, 1.27.1 and 1.29.1. Builds of 1.32.13 and 1.36.2 that were tried only log it, though the sources of
+/// Kubernetes still return an error there: so from here on it is a warning.
+pub const CERTAINLY_EXITS: u32 = 31;
 
 /// The gates; the file says how it was made.
 const TABLE: &str = include_str!("gates.txt");

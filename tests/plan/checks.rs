@@ -42,6 +42,11 @@ const CASES: &[Case] = &[
             &(text("") + "featureGates: {KubeProxyDrainingTerminatingNodes: true, NFTablesProxyMod: true}\n"),
         );
     }),
+    // Builds of 1.32 and newer were seen that only log it.
+    ("feature-gates", "ipvs", Level::Warning, |facts, _, _| {
+        set_config(facts, &(text("") + "featureGates: {SupportIPVSProxyMode: true}\n"));
+        "kube-proxy:v1.36.2".clone_into(&mut facts.kube_proxy.as_mut().unwrap().image);
+    }),
     // A pod that started with it shows that this build takes it.
     ("feature-gates", "ipvs", Level::Warning, |facts, _, _| {
         set_config(facts, &(text("") + "featureGates: {SupportIPVSProxyMode: true}\n"));

@@ -2,10 +2,11 @@
 
 use super::Question;
 use crate::cluster::daemon_set::ConfigSource;
-use crate::cluster::drift::{finding, refused_fields};
+use crate::cluster::drift::{few, finding, refused_fields};
 use crate::cluster::surroundings::Surroundings;
-use crate::feature_gates::in_config;
+use crate::feature_gates::{CERTAINLY_EXITS, Verdict, verdict};
 use crate::proxy_config::{self, ProxyConfig};
+use crate::report::foreign::foreign;
 use crate::report::{Finding, Level};
 
 pub(super) fn check(question: Question, findings: &mut Vec<Finding>) {
@@ -26,6 +27,7 @@ pub(super) fn check(question: Question, findings: &mut Vec<Finding>) {
         // What is put back goes back whatever it says.
         let level = if wish.is_restore() { Level::Warning } else { Level::Error };
         findings.extend(refused_fields(&place, &parsed, facts.minor(), target.mode, level));
+        feature_gates(question, &place, &parsed, findings);
         taken_port(around, &parsed, findings);
     }
     if let Some(why) = &target.unfit {
@@ -48,7 +50,6 @@ pub(super) fn check(question: Question, findings: &mut Vec<Finding>) {
         let hint = "make the change at its source, or --ignore-preflight-errors=foreign-owner; https://argo-cd.readthedocs.io/en/stable/user-guide/auto_sync/";
         findings.push(finding(Level::Error, "foreign-owner", message, hint));
     }
-    feature_gates(question, &place, findings);
     if let (Some(flag), true) = (&kube_proxy.mode_flag, kube_proxy.config != ConfigSource::Flags) {
         let message = format!("--proxy-mode={flag} in the DaemonSet is ignored beside --config");
         let hint = "remove it, so that nobody is misled: https://kubernetes.io/docs/reference/command-line-tools-reference/kube-proxy/";
@@ -93,10 +94,14 @@ fn taken_port(around: &Surroundings, config: &ProxyConfig, findings: &mut Vec<Fi
 
 /// Feature gates with which kube-proxy of this version does not start. Where a pod did start with them, its build takes them
 /// (that of `OpenShift` only warns).
-fn feature_gates(question: Question, place: &str, findings: &mut Vec<Finding>) {
-    let Question { facts, wish, target, .. } = question;
+fn feature_gates(question: Question, place: &str, config: &ProxyConfig, findings: &mut Vec<Finding>) {
+    let Question { facts, wish, .. } = question;
     let minor = facts.minor();
-    let refused = in_config::refused(&target.text, minor);
+    let why = |(gate, on): &(String, bool)| match verdict(gate, *on, minor) {
+        Verdict::Refused(why) => Some(format!("{} {why}", foreign(gate))),
+        Verdict::Taken | Verdict::Unknown => None,
+    };
+    let refused: Vec<_> = config.gates.iter().filter_map(why).collect();
     if refused.is_empty() || minor == 0 {
         return;
     }
@@ -105,8 +110,13 @@ fn feature_gates(question: Question, place: &str, findings: &mut Vec<Finding>) {
         let pod = node.pod.as_ref().filter(|pod| pod.ready && !pod.deleting && node.proof.mode.is_some());
         pod.zip(changed).is_some_and(|(pod, changed)| pod.created >= changed)
     });
-    let level = if started || wish.is_restore() { Level::Warning } else { Level::Error };
-    let message = format!("{place}: kube-proxy 1.{minor} exits with these featureGates: {}", refused.join(", "));
+    let exits = minor <= CERTAINLY_EXITS;
+    let level = if started || !exits || wish.is_restore() { Level::Warning } else { Level::Error };
+    let message = format!(
+        "{place}: kube-proxy 1.{minor} {} with these featureGates: {}",
+        if exits { "exits" } else { "may exit" },
+        few(&refused)
+    );
     let hint = "remove them from the ConfigMap, or set the value that they are locked to; https://kubernetes.io/docs/reference/command-line-tools-reference/feature-gates-removed/";
     findings.push(finding(level, "feature-gates", message, hint));
 }
