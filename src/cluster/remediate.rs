@@ -155,21 +155,15 @@ impl Job<'_> {
                 return Ok(interrupted(&Plan::unknown()));
             };
             operator.show(facts.as_ref(), &plan)?;
+            // Without the lock, what was seen may be half of what another run does.
+            if self.lock.is_none() {
+                self.refuse_beside_a_run(facts.as_ref()).await?;
+            }
             if plan.is_blocked() {
                 let message = "Nothing was changed: preflight says no. Mend what it names, or --ignore-preflight-errors=ID,… if you know better.";
                 return Ok((RemediationReport::new(&plan, Outcome::Blocked, message), Exit::CheckSaysNo));
             }
             let facts = facts.context("a plan without an observed cluster is always blocked")?;
-            if let (Some(kube_proxy), None) = (&facts.kube_proxy, &*self.lock)
-                && let Some(run) = OtherRun::observe(&connection.client, &kube_proxy.namespace).await?
-                && run.alive
-            {
-                let message = format!(
-                    "another kpx-prep run is in progress ({}): the plan holds for what it has done so far. Nothing was changed; wait for it to finish",
-                    run.words()
-                );
-                return Err(Refusal::check(message));
-            }
             if plan.is_empty() {
                 return Ok((RemediationReport::new(&plan, Outcome::NothingToDo, "Nothing to do."), Exit::Done));
             }
@@ -200,6 +194,18 @@ impl Job<'_> {
         anyhow::bail!(
             "the ConfigMap was changed by somebody else {ATTEMPTS} times in a row; nothing was changed by this run; find out who and run again"
         )
+    }
+
+    /// Refuses a plan that is made in the middle of another run.
+    async fn refuse_beside_a_run(&self, facts: Option<&Facts>) -> anyhow::Result<()> {
+        let Some(kube_proxy) = facts.and_then(|facts| facts.kube_proxy.as_ref()) else { return Ok(()) };
+        match OtherRun::observe(&self.connection.client, &kube_proxy.namespace).await? {
+            Some(run) if run.alive => Err(Refusal::check(format!(
+                "another kpx-prep run is in progress ({}): a plan made now does not hold when it has finished. Nothing was changed; wait for it to finish",
+                run.words()
+            ))),
+            _ => Ok(()),
+        }
     }
 
     /// Observes and plans, with the nodes' hosts; without the rights for it, the plan says only which are missing. Nothing if

@@ -45,9 +45,9 @@ async fn requests(world: &World) {
         assert_eq!((count("list daemonsets"), count("list configmaps")), (1, 1), "{counts:?}");
         let proofs = count("get pods/portforward") + count("create pods/portforward");
         assert_eq!((proofs, count("get pods/log")), (NODES, 0), "{counts:?}");
-        // kube-proxy's ConfigMap, kubeadm's, and the version.
+        // kube-proxy's ConfigMap, kubeadm's, the version, and the Lease of a run.
         let listed = 2 * pages + 2;
-        assert_eq!(counts.values().sum::<usize>(), listed + proofs + 3, "{counts:?}");
+        assert_eq!(counts.values().sum::<usize>(), listed + proofs + 4, "{counts:?}");
     }
 }
 
