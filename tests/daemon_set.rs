@@ -23,6 +23,12 @@ fn config_map_and_key_are_read_from_arguments_and_volumes() {
         ("items-and-subpath", "proxy", config_map("settings", "proxy-key"), Some("ipvs")),
         ("projected-shell", "kube-proxy", config_map("proxy-config", "config.conf"), None),
         ("flags-only", "kube-proxy", ConfigSource::Flags, Some("iptables")),
+        ("eks-addon", "kube-proxy", config_map("kube-proxy-config", "config"), None),
+        ("aks", "kube-proxy", ConfigSource::Flags, None),
+        ("talos", "kube-proxy", ConfigSource::Flags, Some("nftables")),
+        ("openshift-sdn", "kube-proxy", config_map("proxy-config", "kube-proxy-config.yaml"), None),
+        ("gardener-pool-a", "kube-proxy", config_map("kube-proxy-config-4b9c3ab2", "config.yaml"), None),
+        ("logs-redirected", "kube-proxy", config_map("proxy-conf", "the.yaml"), None),
     ] {
         let found = find(&[load(name)], None, None).unwrap().kube_proxy.expect(name);
         assert_eq!(found.container, container, "{name}");
@@ -110,4 +116,29 @@ fn sets_that_read_one_config_map_belong_together() {
         (found.kube_proxy.unwrap().siblings.len(), found.elsewhere),
         (0, vec!["edge/kube-proxy-arm64".to_owned()])
     );
+}
+
+#[test]
+fn what_flags_say_counts_only_where_kube_proxy_reads_them() {
+    let of = |name: &str| find(&[load(name)], None, None).unwrap().kube_proxy.expect(name);
+    assert_eq!(of("talos").metrics_port_flag, Some(9999));
+    assert_eq!(of("aks").metrics_port_flag, Some(10249));
+    assert_eq!(of("talos").ignored_flags, [] as [&str; 0]);
+    assert_eq!(of("logs-redirected").ignored_flags, ["--cluster-cidr", "--oom-score-adj"]);
+    assert_eq!(of("eks-addon").ignored_flags, [] as [&str; 0]);
+    assert_eq!(of("openshift-sdn").ignored_flags, [] as [&str; 0]);
+}
+
+#[test]
+fn what_is_merely_called_alike_is_not_kube_proxy() {
+    assert!(find(&[load("rbac-proxy-only")], None, None).unwrap().kube_proxy.is_none());
+    // A clean-up that names its folder.
+    let mut cleaner = load("rbac-proxy-only");
+    let container = &mut cleaner.spec.template.spec.containers[0];
+    container.command = ["rm", "-rf", "/var/lib/kube-proxy", "--log=/x/kube-proxy"].map(ToOwned::to_owned).into();
+    assert!(find(&[cleaner], None, None).unwrap().kube_proxy.is_none());
+    let pools = [load("gardener-pool-a"), load("gardener-pool-b"), load("rbac-proxy-only")];
+    let found = find(&pools, None, None).unwrap();
+    assert_eq!(found.kube_proxy.unwrap().names(), ["kube-proxy-pool-a-v1.29.4", "kube-proxy-pool-b-v1.29.4"]);
+    assert_eq!(found.elsewhere, [] as [&str; 0]);
 }

@@ -7,6 +7,7 @@ use kube::core::Selector;
 
 use super::objects::{DaemonSet, Node, Pod};
 use super::pod_objects::{ConfigMapVolume, Container, PodSpec};
+use super::proxy_command::{flag, ignored, metrics_port, own_words, runs_kube_proxy};
 use super::scheduling::wants;
 use crate::report::foreign::foreign;
 
@@ -177,26 +178,6 @@ fn proxy_container(spec: &PodSpec) -> Option<&Container> {
     spec.containers.iter().find(|container| runs_kube_proxy(container))
 }
 
-/// Whether a container's command or image is kube-proxy.
-pub fn runs_kube_proxy(container: &Container) -> bool {
-    let words = words(container);
-    let runs = |name: &str| words.iter().any(|word| word.rsplit('/').next() == Some(name));
-    let repository = image_repository(&container.image);
-    runs("kube-proxy") || repository.starts_with("kube-proxy") || (repository == "hyperkube" && runs("proxy"))
-}
-
-/// `kube-proxy-amd64` of `registry:5000/path/kube-proxy-amd64:v1.2.3@sha256:…`.
-fn image_repository(image: &str) -> &str {
-    let last = image.split('@').next().unwrap_or(image);
-    let last = last.rsplit('/').next().unwrap_or(last);
-    last.split(':').next().unwrap_or(last)
-}
-
-/// Command and arguments, those of a shell's `-c` taken apart too.
-fn words(container: &Container) -> Vec<&str> {
-    container.command.iter().chain(&container.args).flat_map(|word| word.split_whitespace()).collect()
-}
-
 fn is_windows(spec: &PodSpec) -> bool {
     let selected = |key: &str| spec.node_selector.get(key).is_some_and(|system| system == "windows");
     let terms = spec.affinity.node_affinity.required.as_ref().map(|required| required.node_selector_terms.as_slice());
@@ -206,46 +187,8 @@ fn is_windows(spec: &PodSpec) -> bool {
     selected("kubernetes.io/os") || selected("beta.kubernetes.io/os") || demanded
 }
 
-/// The value of `--name=value` or `--name value`; the last one counts, as for kube-proxy.
-fn flag<'a>(words: &[&'a str], name: &str) -> Option<&'a str> {
-    let mut value = None;
-    for (index, word) in words.iter().enumerate() {
-        let Some(rest) = word.strip_prefix("--").and_then(|word| word.strip_prefix(name)) else { continue };
-        if let Some(given) = rest.strip_prefix('=') {
-            value = Some(given.trim_matches(['"', '\'']));
-        } else if rest.is_empty() {
-            value = words.get(index + 1).copied();
-        }
-    }
-    value
-}
-
-/// Flags that count beside `--config`, and those of logging by how they begin (`Options.Complete` in
-/// cmd/kube-proxy/app/options.go: the file replaces everything but these).
-const COUNT_BESIDE_CONFIG: [&str; 9] =
-    ["config", "hostname-override", "master", "cleanup", "init-only", "write-config-to", "v", "vmodule", "proxy-mode"];
-const LOGGING: [&str; 8] =
-    ["log", "alsologtostderr", "stderrthreshold", "skip-", "skip_", "one-output", "one_output", "add-dir-header"];
-
-fn ignored(words: &[&str]) -> Vec<String> {
-    let names = words.iter().filter_map(|word| word.strip_prefix("--"));
-    let names = names.map(|word| word.split('=').next().unwrap_or(word).replace('_', "-"));
-    let counts =
-        |name: &str| COUNT_BESIDE_CONFIG.contains(&name) || LOGGING.iter().any(|start| name.starts_with(start));
-    let mut ignored: Vec<_> =
-        names.filter(|name| !name.is_empty() && !counts(name)).map(|name| format!("--{}", foreign(&name))).collect();
-    ignored.dedup();
-    ignored
-}
-
-/// Where kube-proxy without `--config` tells its mode: `--metrics-port` completes an address without a port.
-fn metrics_port(words: &[&str]) -> Option<u16> {
-    let address = flag(words, "metrics-bind-address").and_then(|address| address.rsplit_once(':')?.1.parse().ok());
-    address.or_else(|| flag(words, "metrics-port")?.parse().ok()).filter(|port| *port > 0)
-}
-
 fn describe(daemon_set: &DaemonSet, container: &Container) -> KubeProxy {
-    let words = words(container);
+    let words = own_words(container);
     let strategy = &daemon_set.spec.update_strategy;
     let template = &daemon_set.spec.template.spec;
     let selector = Selector::try_from(daemon_set.spec.selector.clone()).unwrap_or_default();

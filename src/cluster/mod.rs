@@ -37,6 +37,7 @@ pub mod pod_objects;
 pub mod pod_watch;
 pub mod progress;
 pub mod proof;
+mod proxy_command;
 mod proxy_env;
 pub mod remediate;
 pub mod remediation_report;

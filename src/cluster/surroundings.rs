@@ -7,9 +7,10 @@ use kube::ResourceExt as _;
 use kube::api::{Api, ListParams};
 
 use super::api::{self, plain, retried};
-use super::daemon_set::{KubeProxy, runs_kube_proxy};
+use super::daemon_set::KubeProxy;
 use super::neighbours::{Neighbour, SeenPod, recognise, words};
 use super::objects;
+use super::proxy_command::runs_kube_proxy;
 use super::services::Services;
 
 /// What was seen around kube-proxy.
