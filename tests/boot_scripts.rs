@@ -142,7 +142,7 @@ fn what_is_believed_is_loaded_by_real_shells() {
         let mut script = format!("{first}\n");
         for _ in 0..=next(&mut state) % 9 {
             // Half of the lines load something: else the first strange one would end most scripts.
-            let range = if next(&mut state) % 2 == 0 { 12 } else { LINES.len() };
+            let range = if next(&mut state).is_multiple_of(2) { 12 } else { LINES.len() };
             script.push_str(LINES[next(&mut state) % range]);
             script.push('\n');
         }
