@@ -22,8 +22,15 @@ pub fn check(root: &Root, wish: impl FnOnce(Option<Wish>) -> Wish, loaded: bool)
 
     // What counts is what is there, not what install would make of it.
     decision.findings.retain(|finding| {
-        !["boot-coverage", "boot-files-lost", "boot-mechanism", "kernel-lacks-modules", "read-only"]
-            .contains(&finding.id)
+        ![
+            "boot-coverage",
+            "boot-files-lost",
+            "boot-mechanism",
+            "kernel-lacks-modules",
+            "not-in-configuration",
+            "read-only",
+        ]
+        .contains(&finding.id)
     });
     if facts.host.container.is_none() {
         decision.findings.extend(boot_findings(&facts, &facts.boot, &decision.modules));

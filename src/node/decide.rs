@@ -9,7 +9,7 @@ use super::facts::Facts;
 use super::immutable::{UNKNOWN_WAY, own_way};
 use super::kernel::Kernel;
 use super::kernel_config::Setting;
-use super::modules::{BASIC_SCHEDULERS, Module, State, Wish};
+use super::modules::{BASIC_SCHEDULERS, LAST_WITH_LIST, Module, State, Wish};
 use super::mounts::Lasting;
 use super::packages;
 use crate::report::{Finding, Level};
@@ -88,6 +88,7 @@ pub fn decide(facts: &Facts, wish: &Wish, force: bool) -> Decision {
     decision.findings.extend(module_findings(&decision.modules));
     decision.findings.extend(version_finding(wish, &decision.modules));
     decision.findings.extend(kernel.into_iter().flat_map(config_findings));
+    decision.findings.extend(kernel.and_then(|kernel| unseen_finding(wish, kernel, &decision.modules)));
     decision.findings.extend(unreadable_findings(facts));
     decision.findings.extend(doubtful_findings(&facts.boot));
     if let Some(kind) = &facts.host.container {
@@ -129,6 +130,7 @@ pub fn decide(facts: &Facts, wish: &Wish, force: bool) -> Decision {
         decision.files.push(FileDecision { file, action });
     }
     decision.findings.extend(read_only_finding(facts, &decision.files));
+    decision.findings.extend(declarative_finding(facts, &decision.files));
     let boot = boot_after(&facts.boot, &decision.files);
     decision.findings.extend(boot_findings(facts, &boot, &decision.modules));
     decision
@@ -186,6 +188,28 @@ fn version_finding(wish: &Wish, modules: &[Module]) -> Option<Finding> {
     })
 }
 
+/// Parts of the kernel that kube-proxy up to 1.26 does not see: it looks into `modules.builtin`, and then asks modprobe
+/// (pkg/proxy/ipvs/proxier.go, `GetModules`).
+fn unseen_finding(wish: &Wish, kernel: &Kernel, modules: &[Module]) -> Option<Finding> {
+    let unseen = modules.iter().filter(|module| module.state == State::BuiltIn && module.name.starts_with("ip_vs"));
+    let names: Vec<&str> = unseen.map(|module| module.name.as_str()).collect();
+    let looks = wish.minor.is_none_or(|minor| minor <= LAST_WITH_LIST);
+    (looks && !kernel.knows_builtin && !names.is_empty()).then(|| Finding {
+        level: if wish.minor.is_some() { Level::Error } else { Level::Warning },
+        id: "modules-builtin",
+        message: format!(
+            "{}: part of kernel {}, and no modules.builtin says so: kube-proxy up to 1.26 looks there, and takes them for missing",
+            names.join(" "),
+            kernel.release
+        ),
+        hint: Some(if wish.minor.is_some() {
+            format!("put that kernel's modules.builtin at /lib/modules/{}, or use Kubernetes 1.27 or newer", kernel.release)
+        } else {
+            "give --kubernetes-version vX.Y: kube-proxy from 1.27 on tries IPVS itself".to_owned()
+        }),
+    })
+}
+
 /// Options of the kernel's configuration without which kube-proxy's ipvs mode fails although all modules are there.
 fn config_findings(kernel: &Kernel) -> Vec<Finding> {
     // Where IPVS itself is off, that is said already.
@@ -212,6 +236,21 @@ fn config_findings(kernel: &Kernel) -> Vec<Finding> {
         hint: Some(format!("boot a kernel that was built with CONFIG_{name}")),
     })
     .collect()
+}
+
+/// Systems that are built from a configuration may be set up to lose everything else at a boot, in ways that do not show.
+fn declarative_finding(facts: &Facts, files: &[FileDecision]) -> Option<Finding> {
+    let is_declarative = matches!(facts.host.distro.as_str(), "nixos" | "guix");
+    let writes = files.iter().any(|file| file.action.writes());
+    let lasts = facts.boot.lasting.is_empty();
+    (is_declarative && writes && lasts).then(|| Finding {
+        level: Level::Warning,
+        id: "not-in-configuration",
+        message:
+            "what kpx-prep writes is not part of this system's configuration: where that empties / at boot, it goes"
+                .to_owned(),
+        hint: own_way(&facts.host),
+    })
 }
 
 /// Whether a file that is to be written lies where nothing can be written.

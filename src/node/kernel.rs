@@ -88,6 +88,8 @@ impl Kernel {
     /// Takes in how it was configured, and which modules are live and yet not in `/proc/modules`: part of the kernel.
     pub fn learn(&mut self, config: Option<KernelConfig>, live: &BTreeSet<String>) {
         let mut built_in = live.clone();
+        // A list that lacks what is live is not this kernel's, or not whole.
+        self.knows_builtin &= live.iter().all(|name| self.builtin.contains(name));
         if !self.knows_builtin {
             built_in.extend(config.iter().flat_map(KernelConfig::built_in));
         }

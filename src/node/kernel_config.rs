@@ -52,6 +52,8 @@ impl KernelConfig {
             format!("/boot/config-{release}"),
             format!("/usr/lib/modules/{release}/config"),
             format!("/lib/modules/{release}/config"),
+            // That of the headers, from which modules for this kernel are built.
+            format!("/lib/modules/{release}/build/.config"),
         ];
         places.into_iter().find_map(|place| Self::parse(&place, &root.read(&place).ok().flatten()?))
     }

@@ -20,7 +20,7 @@ const CONNTRACK: [&str; 2] = ["nf_conntrack", "nf_conntrack_ipv4"];
 /// configured scheduler and sees whether that works (pkg/proxy/ipvs/supported.go).
 pub const BASIC_SCHEDULERS: [&str; 3] = ["ip_vs_rr", "ip_vs_wrr", "ip_vs_sh"];
 /// The last minor version that asks for all of them.
-const LAST_WITH_LIST: u32 = 26;
+pub const LAST_WITH_LIST: u32 = 26;
 
 /// Schedulers that Linux has, in whichever version.
 const KNOWN_SCHEDULERS: [&str; 14] =

@@ -16,8 +16,16 @@ const READ_ONLY: [&str; 5] = ["squashfs", "iso9660", "erofs", "cramfs", "romfs"]
 const UNIONS: [&str; 6] = ["overlay", "overlayfs", "aufs", "unionfs", "fuse.unionfs-fuse", "fuse.fuse-overlayfs"];
 /// Words of the kernel's command line with which a system runs from an image and keeps its changes in memory: dracut's
 /// `dmsquash-live`, Debian's `live-boot`, Ubuntu's `casper`, `overlayroot`, and the overlay of Raspberry Pi OS.
-const LIVE: [&str; 6] =
-    ["rd.live.image", "boot=live", "boot=casper", "overlayroot=tmpfs", "boot=overlay", "rd.live.overlay.overlayfs"];
+const LIVE: [&str; 8] = [
+    "systemd.volatile=yes",
+    "systemd.volatile=overlay",
+    "rd.live.image",
+    "boot=live",
+    "boot=casper",
+    "overlayroot=tmpfs",
+    "boot=overlay",
+    "rd.live.overlay.overlayfs",
+];
 /// Words with which such a system keeps its changes on a disk all the same.
 const KEPT: [&str; 4] = ["persistence", "persistent", "rd.live.overlay=", "overlayroot=/"];
 /// How many overlays are looked through, and how many links are followed.
@@ -44,6 +52,8 @@ struct Mount {
     options: Vec<String>,
     kind: String,
     source: String,
+    /// The file behind a loop device.
+    backing: Option<String>,
 }
 
 /// The mounts of a host; none where they are not known.
@@ -71,7 +81,15 @@ impl Mounts {
             Some(table) => table.lines().filter_map(mountinfo).collect(),
             None => text(&"/proc/mounts").unwrap_or_default().lines().filter_map(fstab).collect(),
         };
-        Self::new(mounts, &command_line)
+        let mut new = Self::new(mounts, &command_line);
+        for mount in &mut new.table {
+            // sysfs, Documentation/ABI/testing/sysfs-block-loop
+            if let Some(device) = mount.source.strip_prefix("/dev/loop") {
+                let file = text(&format!("/sys/block/loop{device}/loop/backing_file").as_str());
+                mount.backing = file.map(|file| file.trim().to_owned());
+            }
+        }
+        new
     }
 
     fn new(mounts: Vec<Mount>, command_line: &str) -> Self {
@@ -125,6 +143,13 @@ impl Mounts {
         // What dracut's dmsquash-live makes of an image and a file in memory.
         if ["/dev/mapper/live-rw", "/dev/mapper/live-base"].contains(&device) && !self.kept {
             return Lasting::No(format!("{at} is a live image, and changes to it are in memory only"));
+        }
+        // A file system in a file is as lasting as the file.
+        if let Some(file) = mount.backing.as_deref().filter(|_| deeper > 0)
+            && !READ_ONLY.contains(&kind)
+            && let Lasting::No(why) = self.of(file, deeper - 1)
+        {
+            return Lasting::No(format!("{at} is in {file}, and {why}"));
         }
         if UNIONS.contains(&kind) {
             return self.of_union(mount, &at, deeper);
@@ -279,7 +304,7 @@ fn mountinfo(line: &str) -> Option<Mount> {
     let own = before.next()?;
     let mut after = after.split(' ');
     let (kind, source, all) = (after.next()?.to_owned(), plain(after.next()?), after.next().unwrap_or_default());
-    Some(Mount { id, parent, point, options: options(&[own, all]), kind, source })
+    Some(Mount { id, parent, point, options: options(&[own, all]), kind, source, backing: None })
 }
 
 /// `SOURCE POINT TYPE OPTIONS 0 0`
@@ -418,6 +443,27 @@ mod tests {
             let lasting = mounts.lasting(&root, "/etc/modules-load.d/x");
             assert_eq!(word(&lasting), expected, "{lasting:?}\n{table}");
         }
+    }
+
+    #[test]
+    fn a_file_system_in_a_file_is_as_lasting_as_that() {
+        let folder = tempfile::tempdir().unwrap();
+        for (path, text) in [
+            (
+                "proc/1/mountinfo",
+                "25 1 7:0 / / ro - squashfs /dev/loop0 ro\n26 25 0:20 / /run rw - tmpfs tmpfs rw\n\
+                 27 26 7:1 / /run/ephemeral rw - xfs /dev/loop1 rw\n\
+                 28 25 0:40 / /etc rw - overlay overlay rw,lowerdir=/etc,upperdir=/run/ephemeral/etc/upper\n",
+            ),
+            ("sys/block/loop1/loop/backing_file", "/run/ephemeral.xfsloop\n"),
+        ] {
+            let path = folder.path().join(path);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, text).unwrap();
+        }
+        let root = Root::new(folder.path()).unwrap();
+        let lasting = Mounts::observe(&root).lasting(&root, "/etc/x");
+        assert_eq!(word(&lasting), "no", "{lasting:?}");
     }
 
     #[test]
