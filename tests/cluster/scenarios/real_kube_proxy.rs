@@ -118,7 +118,7 @@ const FIELDS: [(&str, &[&str]); 36] = [
 ];
 
 /// Texts as a whole, behind apiVersion and kind.
-const TEXTS: [&str; 12] = [
+const TEXTS: [&str; 22] = [
     "mode: ipvs\nmode: iptables\n",
     "mode: ipvs\n---\nkind: Foo\n",
     "mode: ipvs\n---\napiVersion: kubeproxy.config.k8s.io/v1alpha1\nkind: KubeProxyConfiguration\nmode: iptables\n",
@@ -131,6 +131,16 @@ const TEXTS: [&str; 12] = [
     "mode: >-\n  ipvs\n",
     "metricsBindAddress: |-\n  0.0.0.0:1\n",
     "ipvs:\n  strictarp: true\n",
+    "ipvs:\n\tstrictARP: true\n",
+    "mode: ipvs\r\nipvs:\r\n  strictARP: on\r\n",
+    "? mode\n: ipvs\n",
+    "mode: !!str ipvs\n",
+    "mode: !custom ipvs\n",
+    "mode: &m ipvs\nhostnameOverride: *m\n",
+    "ipvs: {strictARP: true, strictARP: false}\n",
+    "iptables: {masqueradeBit: 0b1110}\n",
+    "1: 2\ntrue: x\nmode: ipvs\n",
+    "mode: ipvs\n...\nmode: iptables\n",
 ];
 
 async fn reads(world: &World) {
@@ -152,6 +162,14 @@ async fn reads(world: &World) {
     texts.push(format!("---\nkind: Foo\napiVersion: v1\n---\n{head}"));
     texts.push(format!("---\n{head}mode: ipvs\n"));
     texts.push(head.replace("v1alpha1", "v1beta1"));
+    texts.push(format!("\u{feff}{head}mode: ipvs\n"));
+    texts.push(format!("# a comment\n---\n{head}mode: ipvs\n"));
+    texts.push(format!("%YAML 1.1\n---\n{head}mode: ipvs\n"));
+    texts.push(format!("---\n# nothing\n---\n{head}mode: ipvs\n"));
+    texts.push(
+        r#"{"kind":"KubeProxyConfiguration","apiVersion":"kubeproxy.config.k8s.io/v1alpha1","mode":"ipvs"}"#.to_owned(),
+    );
+    texts.push(String::new());
     let (mut differ, mut taken) = (Vec::new(), 0);
     for text in &texts {
         let (said, real) = (kpx_prep(text), kube_proxy(&program, &world.folder, text));
