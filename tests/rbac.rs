@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use kpx_prep::cluster::permissions::{NEEDED, NEEDED_BY_HELPER, Names, OF_STATUS, Place, Right};
+use kpx_prep::cluster::permissions::{NEEDED, NEEDED_BY_HELPER, Names, OF_CALICO, OF_STATUS, Place, Right};
 use serde_json::Value;
 
 /// group, resource, verb, whether in kube-proxy's namespace only, name.
@@ -56,7 +56,7 @@ fn needed(rights: impl IntoIterator<Item = Right>) -> BTreeSet<Granted> {
 
 #[test]
 fn the_manifests_grant_exactly_what_preflight_asks_for() {
-    let all = OF_STATUS.into_iter().chain(NEEDED).chain(NEEDED_BY_HELPER);
+    let all = OF_STATUS.into_iter().chain(NEEDED).chain(NEEDED_BY_HELPER).chain(OF_CALICO);
     assert_eq!(granted("remediate-rbac.yaml"), needed(all));
     assert_eq!(granted("status-rbac.yaml"), needed(OF_STATUS));
 }

@@ -6,6 +6,7 @@
 pub mod api;
 pub mod backup;
 pub mod bounded_client;
+pub mod calico;
 pub mod checks;
 pub mod client;
 pub mod config_map;

@@ -111,6 +111,13 @@ pub const NEEDED: [Right; 10] = [
     right("events.k8s.io", "events", "", &["create"], InNamespace, Any),
 ];
 
+/// What it reads of Calico, where Calico is. Without these rights its pods' environment alone tells its data plane;
+/// `kubeadm/remediate-rbac.yaml` grants them.
+pub const OF_CALICO: [Right; 2] = [
+    right("crd.projectcalico.org", "felixconfigurations", "", &["get"], Cluster, Named("default")),
+    right("operator.tigera.io", "installations", "", &["get"], Cluster, Named("default")),
+];
+
 /// The same for the node helper; `kubeadm/remediate-rbac.yaml` grants these too.
 ///
 /// `get` and `create` on exec: as on portforward.

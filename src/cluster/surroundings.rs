@@ -7,6 +7,7 @@ use kube::ResourceExt as _;
 use kube::api::{Api, ListParams};
 
 use super::api::{self, plain, retried};
+use super::calico::CalicoModes;
 use super::daemon_set::KubeProxy;
 use super::neighbours::{Neighbour, SeenPod, recognise, words};
 use super::objects;
@@ -30,6 +31,8 @@ pub struct Surroundings {
     pub host_network_ports: BTreeMap<i32, String>,
     /// Pods of who minds kube-proxy's mode; of those that are alike one.
     pub neighbours: BTreeMap<Neighbour, Vec<SeenPod>>,
+    /// Calico's data plane, if Calico is there.
+    pub calico: CalicoModes,
     /// The newest revision of each `DaemonSet`'s template, by the set's UID.
     pub newest_revisions: BTreeMap<String, String>,
     /// Other kube-proxies in the nodes' network, by node: pods of other `DaemonSet`s, and static ones.
@@ -56,6 +59,9 @@ pub async fn look(client: &kube::Client, kube_proxy: &KubeProxy) -> anyhow::Resu
         .map_err(|error| anyhow::anyhow!("listing the pods: {}; nothing was changed", plain(&error)))?;
     seen.host_ports = pods_seen.host_ports;
     seen.neighbours = pods_seen.neighbours;
+    if seen.neighbours.contains_key(&Neighbour::Calico) {
+        seen.calico = CalicoModes::observe(client).await;
+    }
     seen.host_network_ports = pods_seen.host_network_ports;
     seen.other_proxies = pods_seen.other_proxies;
     seen.newest_revisions = newest_revisions(client, kube_proxy)

@@ -126,6 +126,10 @@ const CASES: &[Case] = &[
         seen(around, Neighbour::Calico, "mirror/calico-node:v3.28", &[]);
         seen(around, Neighbour::Calico, "mirror/calico-node:v3.28", &["FELIX_BPFENABLED=1"]);
     }),
+    ("cni-mode", "ipvs", Level::Error, |_, around, _| {
+        seen(around, Neighbour::Calico, "calico/node:v3.30", &[]);
+        around.calico.bpf = true;
+    }),
     ("cni-mode", "iptables", Level::Warning, |facts, around, _| {
         *facts = cluster("nftables", ProxyMode::Nftables);
         seen(around, Neighbour::Calico, "calico/node:v3.30", &["FELIX_NFTABLESMODE=Enabled"]);

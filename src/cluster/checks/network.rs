@@ -154,7 +154,8 @@ fn felix_says(pod: &SeenPod, name: &str) -> bool {
 
 fn cni(around: &Surroundings, mode: ProxyMode, findings: &mut Vec<Finding>) {
     let calico = || seen(around, Neighbour::Calico);
-    if let Some(calico) = calico().find(|pod| felix_says(pod, "FELIX_BPFENABLED")) {
+    let runs_bpf = |pod: &&SeenPod| around.calico.bpf || felix_says(pod, "FELIX_BPFENABLED");
+    if let Some(calico) = calico().find(runs_bpf) {
         let message =
             format!("Calico ({}) runs its eBPF data plane, which serves Services without kube-proxy", calico.name);
         let hint =
@@ -169,7 +170,7 @@ fn cni(around: &Surroundings, mode: ProxyMode, findings: &mut Vec<Finding>) {
                 format!("Calico ({}, {}) must run in nftables mode too, from 3.29 on", calico.name, calico.image),
                 "https://github.com/projectcalico/calico/issues/8025",
             ),
-            _ if self::seen(around, Neighbour::Calico).any(|pod| enabled(&pod)) => (
+            _ if around.calico.nftables || self::seen(around, Neighbour::Calico).any(|pod| enabled(&pod)) => (
                 Level::Warning,
                 format!(
                     "Calico ({}) runs in nftables mode (FELIX_NFTABLESMODE), which needs kube-proxy's nftables mode",
