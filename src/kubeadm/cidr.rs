@@ -49,18 +49,12 @@ impl Cidr {
         let wider = self.prefix.min(other.prefix);
         self.is_ipv6() == other.is_ipv6() && masked(self.address, wider) == masked(other.address, wider)
     }
-}
 
-impl fmt::Display for Cidr {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.address, self.prefix)
-    }
-}
-
-impl FromStr for Cidr {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
+    /// The range that an address with a prefix is in, and the address: Go's `net.ParseCIDR`, which kubeadm and kube-proxy use.
+    ///
+    /// # Errors
+    /// Not an address with a prefix.
+    pub fn around(text: &str) -> Result<(Self, IpAddr), String> {
         let not_a_cidr = || format!("{text:?} is not a CIDR; write for example 10.244.0.0/16 or fd00:10:244::/56");
         let (address, prefix) = text.split_once('/').ok_or_else(not_a_cidr)?;
         let address: IpAddr = address.parse().map_err(|_| not_a_cidr())?;
@@ -73,11 +67,25 @@ impl FromStr for Cidr {
             .ok()
             .filter(|prefix| *prefix <= most)
             .ok_or_else(|| format!("{text:?}: the prefix length of an {family} range is 0 to {most}"))?;
-        let network = masked(address, prefix);
-        if network != address {
-            return Err(format!("{text:?} has bits set behind its prefix; did you mean {network}/{prefix}?"));
+        Ok((Self { address: masked(address, prefix), prefix }, address))
+    }
+}
+
+impl fmt::Display for Cidr {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.address, self.prefix)
+    }
+}
+
+impl FromStr for Cidr {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (range, address) = Self::around(text)?;
+        if range.address != address {
+            return Err(format!("{text:?} has bits set behind its prefix; did you mean {range}?"));
         }
-        Ok(Self { address, prefix })
+        Ok(range)
     }
 }
 
@@ -113,9 +121,16 @@ pub fn parse_ranges(text: &str) -> Result<Vec<Cidr>, String> {
 /// # Errors
 /// Which limit the range breaks.
 pub fn check_pod_range(range: Cidr) -> Result<(), String> {
-    let node = if range.is_ipv6() { 64 } else { 24 };
+    check_pod_range_for(range, if range.is_ipv6() { 64 } else { 24 }, "kube-controller-manager's default")
+}
+
+/// The same with another size of the nodes' ranges, and whose that is.
+///
+/// # Errors
+/// Which limit the range breaks.
+pub fn check_pod_range_for(range: Cidr, node: u8, whose: &str) -> Result<(), String> {
     if range.prefix > node {
-        Err(format!("{range} is too small: every node gets a /{node} of it (kube-controller-manager's default)"))
+        Err(format!("{range} is too small: every node gets a /{node} of it ({whose})"))
     } else if node - range.prefix > 16 {
         Err(format!("{range} is too large: with a /{node} for every node, the prefix must be {} or longer", node - 16))
     } else {

@@ -1,8 +1,11 @@
 //! `--from`: completes a kubeadm file that someone else wrote. Its `KubeProxyConfiguration` is edited in place or
 //! added; every other document, and every other byte, stays.
 
-use super::file_checks::{Kinds, check_documents};
+use super::cidr::Cidr;
+use super::file_checks::check_documents;
 use super::given_options::Scope;
+use super::kinds::Kinds;
+use super::parts;
 use super::problem::Findings;
 use super::proxy::{Given, Mode, RawSettings};
 use super::raw_options::RawOptions;
@@ -10,6 +13,7 @@ use super::render::proxy_configuration;
 use super::version_source;
 use crate::kubernetes_version::KubernetesVersion;
 use crate::mode::ProxyMode;
+use crate::report::foreign::foreign;
 use crate::yaml::{Kind, Node, ScalarStyle, append_document, check_line_ends, parse, set};
 
 /// The completed text; nothing if there are problems, which are then in `findings`.
@@ -28,6 +32,7 @@ pub fn complete(name: &str, text: &str, raw: &RawOptions, findings: &mut Finding
     let roots: Vec<&Node> = documents.iter().map(|document| &document.root).collect();
     let kinds = Kinds::find(name, &roots, findings);
     let version = version(name, &kinds, &roots, raw, findings);
+    parts::check(name, text, &roots, version.as_ref().map_or(34, KubernetesVersion::minor), findings);
     check_documents(name, &kinds, &roots, version.as_ref(), findings);
     let proxy = kinds.proxy.map(|index| (index, roots[index]));
     let wanted = RawSettings::from_options(raw);
@@ -73,6 +78,11 @@ fn version(
         return Some(version);
     };
     let version = version_source::choose(Some(given), findings)?;
+    if let Ok(in_file) = text.parse::<KubernetesVersion>()
+        && in_file.for_kubeadm() != text
+    {
+        findings.problem(&place, format!("kubeadm does not take {text:?}; write {}", in_file.for_kubeadm()));
+    }
     // A label without a minor version (kubeadm's own default is stable-1) says nothing that could disagree.
     if let Ok(in_file) = text.parse::<KubernetesVersion>()
         && in_file.minor() != version.minor()
@@ -112,7 +122,18 @@ fn check_settings(
                 settings.exclude_cidrs = items
                     .iter()
                     .filter_map(|item| {
-                        Some(Given { place: place(name, item, "ipvs.excludeCIDRs"), text: item.text()?.to_owned() })
+                        let place = place(name, item, "ipvs.excludeCIDRs");
+                        let text = item.text()?;
+                        // kube-proxy takes an address with a prefix for the range that it is in (net.ParseCIDR).
+                        if let Ok((range, address)) = Cidr::around(text)
+                            && range.to_string() != format!("{address}/{}", range.prefix())
+                        {
+                            findings.warn(format!(
+                                "{place}: {text} has bits set behind its prefix; kube-proxy takes it for {range}"
+                            ));
+                            return None;
+                        }
+                        Some(Given { place, text: text.to_owned() })
                     })
                     .collect();
             }
@@ -126,6 +147,9 @@ fn check_settings(
         let why = if wanted.mode.is_some() { "--mode" } else { "the default of --mode" };
         findings.warn(format!("{}: {} becomes {} ({why})", old.place, old.text, mode.mode));
     }
+    if let Some(root) = proxy {
+        warn_of_replaced(name, root, wanted, findings);
+    }
     if let (Some(root), Some(gate)) = (proxy, mode.gate)
         && let Some(node) = root.get(&["featureGates", gate])
         && !matches!(&node.kind, Kind::Scalar(text, ScalarStyle::Plain) if text == "true")
@@ -133,6 +157,21 @@ fn check_settings(
         findings.warn(format!("{}: becomes true", place(name, node, &format!("featureGates.{gate}"))));
     }
     Some(mode)
+}
+
+/// A list is replaced as a whole: what goes with it is said.
+fn warn_of_replaced(name: &str, root: &Node, wanted: &RawSettings, findings: &mut Findings) {
+    let Some(node) = root.get(&["ipvs", "excludeCIDRs"]).filter(|_| !wanted.exclude_cidrs.is_empty()) else { return };
+    let stays = |text: &&str| wanted.exclude_cidrs.iter().any(|cidr| cidr.text == *text);
+    let gone: Vec<&str> = node.items().iter().filter_map(Node::text).filter(|text| !stays(text)).collect();
+    if !gone.is_empty() {
+        let gone = gone.join(",");
+        findings.warn(format!(
+            "{}: the list is replaced and {} dropped; add --exclude-cidrs {1} to keep what is there",
+            place(name, node, "ipvs.excludeCIDRs"),
+            foreign(&gone)
+        ));
+    }
 }
 
 /// What has a type that kube-proxy cannot read is a problem, even where an option replaces it.

@@ -1,100 +1,16 @@
-//! What can be wrong with a kubeadm file before kubeadm reads it: kinds, API versions, placeholders, ranges.
+//! What can be wrong with a kubeadm file before kubeadm reads it: API versions, placeholders, gates, settings in the wrong place.
 
 use super::api_version::ApiVersion;
-use super::endpoint::{Endpoint, check_dns_name};
+use super::cluster_document;
 use super::existing_file::place;
+use super::kinds::Kinds;
 use super::problem::Findings;
-use super::proxy::{self, IPVS_FIELDS};
-use super::ranges::Ranges;
+use super::proxy::IPVS_FIELDS;
 use super::secret::EXAMPLE_TOKEN;
 use crate::feature_gates::{READ_UP_TO, Verdict, in_config, verdict};
 use crate::kubernetes_version::KubernetesVersion;
 use crate::report::foreign::foreign;
 use crate::yaml::Node;
-
-/// The kinds that a kubeadm file can hold, each with its API group.
-const KINDS: [(&str, &str); 7] = [
-    ("InitConfiguration", "kubeadm.k8s.io/"),
-    ("ClusterConfiguration", "kubeadm.k8s.io/"),
-    ("JoinConfiguration", "kubeadm.k8s.io/"),
-    ("ResetConfiguration", "kubeadm.k8s.io/"),
-    ("UpgradeConfiguration", "kubeadm.k8s.io/"),
-    ("KubeProxyConfiguration", proxy::API_VERSION),
-    ("KubeletConfiguration", "kubelet.config.k8s.io/v1beta1"),
-];
-
-/// Which document is what; by their numbers in the file, from 0.
-#[derive(Debug, Default)]
-pub(super) struct Kinds {
-    pub(super) proxy: Option<usize>,
-    pub(super) cluster: Option<usize>,
-    init: Option<usize>,
-    /// Kind, document and the API version of those of kubeadm's own group.
-    kubeadm: Vec<(&'static str, usize, ApiVersion)>,
-}
-
-impl Kinds {
-    /// Sorts the documents; what kubeadm would not understand is a problem.
-    pub(super) fn find(name: &str, roots: &[&Node], findings: &mut Findings) -> Self {
-        let mut found = Self::default();
-        let mut seen: Vec<(&str, usize)> = Vec::new();
-        for (index, root) in roots.iter().enumerate() {
-            if root.is_null() {
-                findings.warn(format!(
-                    "{name}:{}: a document with nothing in it (or comments only), which kubeadm may refuse",
-                    root.line
-                ));
-                continue;
-            }
-            let text = |key: &str| root.get(&[key]).and_then(|node| Some((node, node.text()?)));
-            let (Some((kind_node, kind)), Some((api_node, api))) = (text("kind"), text("apiVersion")) else {
-                findings.problem(place(name, root, "kind"), "every document needs apiVersion and kind");
-                continue;
-            };
-            let Some((kind, group)) = KINDS.into_iter().find(|(known, _)| *known == kind) else {
-                let meant = KINDS.into_iter().find(|(known, _)| known.eq_ignore_ascii_case(kind));
-                let meant = meant.map_or(String::new(), |(known, _)| format!("; did you mean {known}?"));
-                findings
-                    .problem(place(name, kind_node, "kind"), format!("{kind:?} is nothing that kubeadm reads{meant}"));
-                continue;
-            };
-            let kubeadm_api = ApiVersion::from_group_version(api);
-            let right = if group.ends_with('/') { kubeadm_api.is_some() } else { api == group };
-            if !right {
-                let expected = if group.ends_with('/') { "kubeadm.k8s.io/v1beta2, v1beta3 or v1beta4" } else { group };
-                findings.problem(
-                    place(name, api_node, "apiVersion"),
-                    format!("{api:?} has no {kind}; expected {expected}"),
-                );
-                continue;
-            }
-            if let Some((_, first)) = seen.iter().find(|(seen, _)| *seen == kind) {
-                findings.problem(
-                    place(name, kind_node, "kind"),
-                    format!("a second {kind} (first in line {first}); kubeadm takes one"),
-                );
-                continue;
-            }
-            seen.push((kind, kind_node.line));
-            found.kubeadm.extend(kubeadm_api.map(|api| (kind, index, api)));
-            match kind {
-                "KubeProxyConfiguration" => found.proxy = Some(index),
-                "ClusterConfiguration" => found.cluster = Some(index),
-                "InitConfiguration" => found.init = Some(index),
-                _ => {}
-            }
-        }
-        if found.cluster.is_none() && found.init.is_none() {
-            for (kind, index, _) in found.kubeadm.iter().filter(|(kind, ..)| *kind == "JoinConfiguration") {
-                findings.problem(
-                    place(name, roots[*index], "kind"),
-                    format!("a file with {kind} alone: kubeadm join reads no KubeProxyConfiguration, the mode is the cluster's"),
-                );
-            }
-        }
-        found
-    }
-}
 
 /// Checks the documents that stay as they are.
 pub(super) fn check_documents(
@@ -108,20 +24,10 @@ pub(super) fn check_documents(
         let (Some(version), Some(node)) = (version, roots[*index].get(&["apiVersion"])) else {
             continue;
         };
-        let (first, last) = api.read_by();
-        if version.minor() < first || last.is_some_and(|last| version.minor() > last) {
-            let use_it = ApiVersion::for_minor(version.minor()).group_version();
-            findings.problem(
-                place(name, node, "apiVersion"),
-                format!(
-                    "kubeadm {version} does not read {} ({kind}); it reads {use_it} (kubeadm config migrate converts)",
-                    api.group_version()
-                ),
-            );
-        }
+        check_api_version(&place(name, node, "apiVersion"), kind, *api, version, findings);
     }
     if let Some(index) = kinds.cluster {
-        check_cluster(name, roots[index], findings);
+        cluster_document::check(name, roots[index], version.map_or(34, KubernetesVersion::minor), findings);
     }
     if let Some(index) = kinds.init {
         warn_of_placeholders(name, roots[index], findings);
@@ -192,20 +98,25 @@ fn check_gates(name: &str, root: &Node, version: &KubernetesVersion, findings: &
     }
 }
 
-fn check_cluster(name: &str, root: &Node, findings: &mut Findings) {
-    let given = |path: &[&str]| {
-        let node = root.get(path)?;
-        let text = node.text().filter(|text| !text.is_empty() && !node.is_null())?;
-        Some((place(name, node, &path.join(".")), text))
-    };
-    let ranges =
-        Ranges { pods: given(&["networking", "podSubnet"]), services: given(&["networking", "serviceSubnet"]) };
-    ranges.check(None, findings);
-    if let Some((place, domain)) = given(&["networking", "dnsDomain"]) {
-        findings.accept(&place, check_dns_name(domain));
-    }
-    if let Some((place, endpoint)) = given(&["controlPlaneEndpoint"]) {
-        findings.accept(&place, endpoint.parse::<Endpoint>());
+/// What is too old kubeadm refuses whatever its kind; of what is too new, only what `init` reads.
+fn check_api_version(place: &str, kind: &str, api: ApiVersion, version: &KubernetesVersion, findings: &mut Findings) {
+    let (first, last) = api.read_by();
+    let (old, use_it) = (api.group_version(), ApiVersion::for_minor(version.minor()).group_version());
+    if let Some(last) = last.filter(|last| version.minor() > *last) {
+        findings.problem(
+            place,
+            format!(
+                "kubeadm {version} does not read {old} ({kind}); it reads {use_it} (kubeadm config migrate of a kubeadm 1.{} to 1.{last} converts)",
+                api.converted_from().unwrap_or(first)
+            ),
+        );
+    } else if version.minor() < first {
+        let message = format!("kubeadm {version} does not read {old} ({kind}); it reads {use_it}");
+        if matches!(kind, "InitConfiguration" | "ClusterConfiguration") {
+            findings.problem(place, message);
+        } else {
+            findings.warn(format!("{place}: {message}"));
+        }
     }
 }
 

@@ -7,12 +7,15 @@
 pub mod api_version;
 pub mod check;
 pub mod cidr;
+mod cluster_document;
 pub mod endpoint;
 pub mod existing_file;
 mod file_checks;
 pub mod formats;
 pub mod given_options;
+mod kinds;
 pub mod options;
+mod parts;
 pub mod problem;
 pub mod proxy;
 pub mod ranges;

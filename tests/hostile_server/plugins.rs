@@ -1,9 +1,11 @@
 //! Exec credential plugins: what they give is used, renewed and never shown; what they say is bounded and escaped.
 
 use std::fs;
+use std::io::{Read as _, Write as _};
 use std::path::Path;
 use std::time::Duration;
 
+use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use tempfile::TempDir;
 
 use crate::status::{Ended, kubeconfig, run};
@@ -119,4 +121,45 @@ fn what_has_expired_is_renewed() {
         !of.is_empty() && of.iter().all(|(_, peer)| peer.as_ref() == Some(&der(name)))
     };
     assert!(who("Bearer token-1", "client-1.crt") && who("Bearer token-2", "client-2.crt"), "{}", asked.len());
+}
+
+/// At a terminal its question is there at once, though no line ends, and escaped; the answer reaches it.
+#[test]
+fn at_a_terminal_it_may_ask() {
+    let folder = TempDir::new().unwrap();
+    let asks = "printf 'Pass\\033[31mword: ' >&2\nread answer\necho \"heard $answer\" >&2\n";
+    plugin(folder.path(), &format!("{asks}{}", gives(r#"{"token": "secret-token"}"#)));
+    let exec = EXEC.replace("Never", "IfAvailable");
+    let path = kubeconfig(folder.path(), "{server: \"https://127.0.0.1:1\"}", &exec);
+    let terminal = nix::pty::openpty(None, None).unwrap();
+    // The programs of other tests shall not hold it open.
+    for end in [&terminal.master, &terminal.slave] {
+        fcntl(end, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC)).unwrap();
+    }
+    let side = || std::process::Stdio::from(terminal.slave.try_clone().unwrap());
+    let mut child = std::process::Command::new(env!("CARGO_BIN_EXE_kpx-prep"))
+        .env_clear()
+        .env("PATH", std::env::var_os("PATH").unwrap())
+        .arg("status")
+        .arg("--kubeconfig")
+        .arg(&path)
+        .stdin(side())
+        .stdout(side())
+        .stderr(side())
+        .spawn()
+        .unwrap();
+    drop(terminal.slave);
+    let mut master = fs::File::from(terminal.master);
+    let (mut said, mut some, mut answered) = (String::new(), [0; 1024], false);
+    // It ends with an error when the other side is closed.
+    while let Ok(read @ 1..) = master.read(&mut some) {
+        said.push_str(&String::from_utf8_lossy(&some[..read]));
+        if !answered && said.ends_with("word: ") {
+            master.write_all(b"open sesame\n").unwrap();
+            answered = true;
+        }
+    }
+    assert_eq!(child.wait().unwrap().code(), Some(1), "nothing listens: {said}");
+    assert!(said.contains("Pass\\x1b[31mword: ") && said.contains("heard open sesame"), "{said}");
+    assert!(!said.contains("secret-token"), "{said}");
 }

@@ -1,0 +1,122 @@
+//! The parts that kubeadm cuts a file into, and of each of which it reads the first document: what it does not see, or finds
+//! empty.
+//!
+//! `YAMLReader` of `k8s.io/apimachinery/pkg/util/yaml` cuts at lines of `---`; before 1.22 only where nothing but white space
+//! follows, since then a comment may follow too, and anything else is an error. So to kubeadm 1.20 what stands behind
+//! `--- # kube-proxy`, or behind `...`, is not there, and a cluster runs another mode than its file says. A part without a
+//! document is refused (`SplitYAMLDocuments` in `cmd/kubeadm/app/util/marshal.go`, 1.20 to 1.36).
+
+use super::problem::Findings;
+use crate::yaml::Node;
+
+/// Lines of one part: first and last, counted from 1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Part {
+    first: usize,
+    last: usize,
+}
+
+/// A line that begins with `---`, without these.
+fn behind_marker(line: &str) -> Option<&str> {
+    line.strip_prefix("---").map(str::trim)
+}
+
+fn parts(text: &str, minor: u32) -> Vec<Part> {
+    let separates = |line: &str| {
+        behind_marker(line).is_some_and(|behind| behind.is_empty() || minor >= 22 && behind.starts_with('#'))
+    };
+    let mut parts = Vec::new();
+    let mut part: Option<Part> = None;
+    for (number, line) in (1..).zip(text.lines()) {
+        part = match part {
+            Some(part) if separates(line) => {
+                parts.push(part);
+                None
+            }
+            // A marker with nothing before it is the beginning of the part behind it.
+            Some(part) => Some(Part { last: number, ..part }),
+            None => Some(Part { first: number, last: number }),
+        };
+    }
+    parts.extend(part);
+    parts
+}
+
+/// What kubeadm 1.`minor` does not see of these documents, and what it refuses because nothing is in it.
+pub(super) fn check(name: &str, text: &str, roots: &[&Node], minor: u32, findings: &mut Findings) {
+    if minor >= 22 {
+        let wrong = |line: &&str| behind_marker(line).is_some_and(|rest| !rest.is_empty() && !rest.starts_with('#'));
+        for (number, line) in (1..).zip(text.lines()) {
+            if wrong(&line) {
+                findings.problem(
+                    format!("{name}:{number}"),
+                    "kubeadm takes only a comment behind ---; begin the document on a line of its own",
+                );
+            }
+        }
+    }
+    let documents: Vec<usize> = roots.iter().filter(|root| !root.is_null()).map(|root| root.line).collect();
+    for part in parts(text, minor) {
+        let mut within = documents.iter().filter(|line| (part.first..=part.last).contains(line));
+        if within.next().is_none() {
+            findings.problem(
+                format!("{name}:{}", part.first),
+                "a document with nothing in it (or comments only), which kubeadm refuses; remove one of the --- lines, or move the comment",
+            );
+        }
+        for line in within {
+            findings.problem(
+                format!("{name}:{line}"),
+                format!(
+                    "kubeadm 1.{minor} does not see this document: it looks for a line of --- alone before it (no comment behind it, no ...)"
+                ),
+            );
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::yaml::parse;
+
+    fn said(text: &str, minor: u32) -> Vec<String> {
+        let documents = parse(text).unwrap();
+        let roots: Vec<&Node> = documents.iter().map(|document| &document.root).collect();
+        let mut findings = Findings::default();
+        check("f", text, &roots, minor, &mut findings);
+        let short = |problem: &super::super::problem::Problem| {
+            let what = ["nothing", "not see", "only a comment"].into_iter().find(|word| problem.message.contains(word));
+            format!("{} {}", problem.place, what.unwrap_or_default())
+        };
+        findings.problems.iter().map(short).collect()
+    }
+
+    /// kubeadm 1.20.2 was asked for each; 1.36's source says the rest.
+    #[test]
+    fn as_kubeadm_cuts() {
+        for (text, in_20, in_36) in [
+            ("a: 1\n", &[][..], &[][..]),
+            ("---\na: 1\n", &[], &[]),
+            ("a: 1\n---\n", &[], &[]),
+            ("a: 1\n---\nb: 1\n", &[], &[]),
+            ("a: 1\r\n---\r\nb: 1\r\n", &[], &[]),
+            ("a: 1\n---  \nb: 1\n", &[], &[]),
+            ("a: 1\n...\n", &[], &[]),
+            ("a: 1\n...\n---\nb: 1\n", &[], &[]),
+            ("a: 1\n--- # b\nb: 1\n", &["f:3 not see"], &[]),
+            ("a: 1\n--- {b: 1}\n", &["f:2 not see"], &["f:2 only a comment", "f:2 not see"]),
+            ("a: 1\n...\nb: 1\n", &["f:3 not see"], &["f:3 not see"]),
+            ("---\n---\na: 1\n", &["f:1 nothing"], &["f:1 nothing"]),
+            ("# c\n---\na: 1\n", &["f:1 nothing"], &["f:1 nothing"]),
+            ("# c\na: 1\n", &[], &[]),
+            ("a: 1\n---\n# c\n", &["f:3 nothing"], &["f:3 nothing"]),
+            ("a: 1\n---\n\n---\nb: 1\n", &["f:3 nothing"], &["f:3 nothing"]),
+            ("a: 1\n---\nnull\n", &["f:3 nothing"], &["f:3 nothing"]),
+            ("a: 1\n---\n  \n", &["f:3 nothing"], &["f:3 nothing"]),
+        ] {
+            assert_eq!(said(text, 20), in_20, "{text:?}");
+            assert_eq!(said(text, 36), in_36, "{text:?}");
+        }
+    }
+}
