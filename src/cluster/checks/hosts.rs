@@ -10,7 +10,7 @@ use crate::cluster::proxy_config;
 use crate::kubeadm::cidr::Cidr;
 use crate::messages::Survey;
 use crate::mode::ProxyMode;
-use crate::node::decide::WITHOUT_IPV6;
+use crate::node::module_findings::WITHOUT_IPV6;
 use crate::report::{Finding, Level};
 
 /// The API server's default `--service-node-port-range`.
