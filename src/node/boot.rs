@@ -124,7 +124,7 @@ fn doubt(path: &str, text: &str, modules: &BTreeSet<String>) -> Option<String> {
     }
     if has_extension(path, "modules") {
         let mentions = text.lines().any(|line| !line.trim_start().starts_with('#') && line.contains("ip_vs"));
-        let why = "it is not certain that it loads what it names: only plain modprobe lines count that nothing before them can keep from being run";
+        let why = "it is not certain that it loads what it names, so it does not count: only plain modprobe lines do, with nothing before them that may end the script or skip them";
         return (mentions && !modules.contains("ip_vs")).then(|| why.to_owned());
     }
     let is_name =
@@ -174,6 +174,7 @@ pub fn observe(root: &Root, host: &Host, mounts: &Mounts, vouched: Option<Mechan
 fn find_mechanisms(root: &Root, host: &Host, boot: &mut Boot) {
     let systemd_runs = root.is_dir("/run/systemd/system");
     let openrc = !systemd_runs
+        && first_process_may_be(root, &["init", "openrc-init"])
         && ["/sbin/openrc-run", "/usr/sbin/openrc-run", "/usr/bin/openrc-run"].iter().any(|path| root.exists(path));
     // A system that runs has that folder if systemd is its init (sd_booted(3)). An image has only the unit.
     let may_be_systemd = systemd_runs || host.release.is_none();
@@ -204,7 +205,9 @@ fn find_mechanisms(root: &Root, host: &Host, boot: &mut Boot) {
         }
         _ => {}
     }
-    if !openrc && !may_be_systemd && root.exists("/etc/init.d/kmod") && starts_in_rcs(root, "kmod") {
+    // Debian's kmod brings its script to every system, whatever is its init: sysvinit's own has an inittab.
+    let sysvinit = !openrc && !systemd_runs && root.exists("/etc/inittab") && first_process_may_be(root, &["init"]);
+    if sysvinit && root.exists("/etc/init.d/kmod") && starts_in_rcs(root, "kmod") {
         boot.mechanisms.push(Mechanism::Sysvinit);
     }
     let scripts =
@@ -237,6 +240,12 @@ fn why_none(root: &Root, host: &Host) -> (String, String) {
         None => "install systemd or OpenRC's modules service; or vouch for what loads modules here with --boot-mechanism (--help lists the values)".to_owned(),
     };
     (why.to_owned(), hint)
+}
+
+/// Whether the first process has one of these names, or none that can be seen, as in an image.
+fn first_process_may_be(root: &Root, names: &[&str]) -> bool {
+    let name = root.read("/proc/1/comm").ok().flatten();
+    name.is_none_or(|name| names.contains(&name.trim()))
 }
 
 /// `/etc/rcS.d/S05kmod`: what sysvinit starts first.

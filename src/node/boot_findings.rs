@@ -138,7 +138,7 @@ pub(super) fn doubtful_findings(boot: &Boot) -> impl Iterator<Item = Finding> {
     boot.doubtful.iter().filter(|(path, _)| *path != LIST).map(|(path, why)| Finding {
         level: Level::Warning,
         id: "boot-file-doubtful",
-        message: format!("{path} does not count: {why}"),
+        message: format!("{path}: {why}"),
         hint: Some("kpx-prep node install writes a file that does".to_owned()),
     })
 }
