@@ -10,10 +10,11 @@ use kpx_prep::node::check::check;
 use kpx_prep::node::install::{Options, install};
 use kpx_prep::node::lock::NodeLock;
 use kpx_prep::node::modprobe::Modprobe;
-use kpx_prep::node::modules::{State, Wish};
+use kpx_prep::node::modules::State;
 use kpx_prep::node::remove::remove;
 use kpx_prep::node::report::Outcome;
 use kpx_prep::node::root::Root;
+use kpx_prep::node::wish::Wish;
 
 #[path = "support/host.rs"]
 mod host;

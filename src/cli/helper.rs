@@ -10,8 +10,8 @@ use crate::exit_code::{Exit, Refusal};
 use crate::kubernetes_version::KubernetesVersion;
 use crate::node::install::{Options, install};
 use crate::node::modprobe::HostModprobe;
-use crate::node::modules::Wish;
 use crate::node::root::Root;
+use crate::node::wish::Wish;
 use crate::report::say::say;
 use crate::report::{Format, print_text};
 

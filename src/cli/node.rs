@@ -13,14 +13,14 @@ use super::helper::HelperArgs;
 use super::node_modes::{CleanArgs, LeftoversArgs, SurveyArgs};
 use crate::exit_code::{Exit, Refusal};
 use crate::kubernetes_version::KubernetesVersion;
-use crate::node::boot::Mechanism;
 use crate::node::check::check;
 use crate::node::install::{Options, install};
+use crate::node::mechanism::Mechanism;
 use crate::node::modprobe::HostModprobe;
-use crate::node::modules::Wish;
 use crate::node::remove::remove;
 use crate::node::report::NodeReport;
 use crate::node::root::Root;
+use crate::node::wish::Wish;
 use crate::report::{Format, print_rendered, serialize};
 
 /// Prepare this node for kube-proxy in IPVS mode: kernel modules now and at boot

@@ -19,7 +19,7 @@ use crate::node::kube_proxy::clean::{Options, clean};
 use crate::node::kube_proxy::report::{clean_text, leftovers, survey_text};
 use crate::node::kube_proxy::survey::survey;
 use crate::node::kube_proxy::toolbox::Known;
-use crate::node::modules::Wish;
+use crate::node::wish::Wish;
 
 #[derive(Debug, Args)]
 struct Metrics {

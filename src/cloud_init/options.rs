@@ -10,7 +10,7 @@ use crate::kubeadm::proxy::{Mode, RawSettings};
 use crate::kubeadm::raw_options::RawOptions;
 use crate::kubernetes_version::KubernetesVersion;
 use crate::mode::ProxyMode;
-use crate::node::boot::Mechanism;
+use crate::node::mechanism::Mechanism;
 
 /// Where the binary is on a node, unless it is told.
 pub const DEFAULT_BINARY: &str = "/usr/local/bin/kpx-prep";

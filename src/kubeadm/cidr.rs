@@ -15,20 +15,6 @@ pub struct Cidr {
 }
 
 impl Cidr {
-    /// The range that an address with a prefix lies in, as kube-proxy reads it (Go's `net.ParseCIDR`): bits behind the prefix
-    /// do not matter.
-    ///
-    /// # Errors
-    /// That it is no address with a prefix.
-    pub fn around(text: &str) -> Result<Self, String> {
-        let masked = text.split_once('/').and_then(|(address, prefix)| {
-            let (address, prefix) = (address.parse::<IpAddr>().ok()?, prefix.parse::<u8>().ok()?);
-            let most = if address.is_ipv6() { 128 } else { 32 };
-            (prefix <= most).then(|| Self { address: masked(address, prefix), prefix })
-        });
-        masked.map_or_else(|| text.parse(), Ok)
-    }
-
     /// Whether it is an IPv6 range.
     pub fn is_ipv6(self) -> bool {
         self.address.is_ipv6()

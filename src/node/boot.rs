@@ -2,9 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use clap::ValueEnum;
-use serde::{Deserialize, Serialize};
-
 use super::boot_files::{LIST, SCRIPT};
 use super::boot_lists::{Grammar, names_in_conf_d, names_in_list};
 use super::boot_script::names_in_script;
@@ -12,6 +9,7 @@ use super::conf_files::{ConfFiles, has_extension};
 use super::host::Host;
 use super::immutable::own_way;
 use super::kernel::Kernel;
+use super::mechanism::Mechanism;
 use super::mounts::{Lasting, Mounts};
 use super::root::Root;
 use super::units::{Unit, is_wanted, unit};
@@ -25,63 +23,6 @@ const COMMON_LIST_FOLDERS: [&str; 2] = ["/etc/modules-load.d", "/usr/lib/modules
 const CONF_D: &str = "/etc/conf.d/modules";
 /// Where RHEL's `loadmodules` looks for executable scripts.
 const SCRIPT_FOLDER: &str = "/etc/sysconfig/modules";
-
-/// Something that loads modules at boot.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
-#[serde(rename_all = "kebab-case")]
-pub enum Mechanism {
-    /// systemd-modules-load.service reads /etc/modules-load.d
-    SystemdModulesLoad,
-    /// OpenRC's modules service reads /etc/modules-load.d
-    Openrc,
-    /// RHEL 7's rhel-loadmodules.service runs /etc/sysconfig/modules/*.modules
-    #[value(skip)]
-    RhelLoadmodules,
-    /// RHEL 8's loadmodules.service does the same
-    #[value(skip)]
-    Loadmodules,
-    /// Debian's kmod script for sysvinit reads /etc/modules-load.d and /etc/modules
-    Sysvinit,
-    /// Another init reads /etc/modules-load.d: runit on Void, dinit on Chimera
-    #[serde(rename = "modules-load.d")]
-    #[value(name = "modules-load.d")]
-    ModulesLoadD,
-    /// Something runs /etc/sysconfig/modules/*.modules: rc.sysinit, rc.local
-    SysconfigModules,
-    /// Something else loads the mandatory modules at every boot: user-data, machine configuration
-    Other,
-}
-
-impl Mechanism {
-    /// What it is, and what it honours, in words.
-    pub fn describe(self) -> &'static str {
-        match self {
-            Self::SystemdModulesLoad => "systemd-modules-load reads /etc/modules-load.d",
-            Self::Openrc => "OpenRC's modules service reads /etc/modules-load.d",
-            Self::RhelLoadmodules => "rhel-loadmodules.service runs /etc/sysconfig/modules/*.modules",
-            Self::Loadmodules => "loadmodules.service runs /etc/sysconfig/modules/*.modules",
-            Self::Sysvinit => "sysvinit's kmod script reads /etc/modules-load.d",
-            Self::ModulesLoadD => "this host's init reads /etc/modules-load.d",
-            Self::SysconfigModules => "this host's init runs /etc/sysconfig/modules/*.modules",
-            Self::Other => "something else loads the modules",
-        }
-    }
-
-    fn runs_scripts(self) -> bool {
-        matches!(self, Self::RhelLoadmodules | Self::Loadmodules | Self::SysconfigModules)
-    }
-
-    /// How it reads modules-load.d, if it does.
-    fn grammar(self) -> Option<Grammar> {
-        match self {
-            Self::SystemdModulesLoad => Some(Grammar::Systemd),
-            Self::Openrc => Some(Grammar::Openrc),
-            Self::Sysvinit => Some(Grammar::Sysvinit),
-            Self::ModulesLoadD => Some(Grammar::WholeLine),
-            Self::RhelLoadmodules | Self::Loadmodules | Self::SysconfigModules | Self::Other => None,
-        }
-    }
-}
 
 /// A file that names modules to load at boot.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -183,7 +124,7 @@ fn doubt(path: &str, text: &str, modules: &BTreeSet<String>) -> Option<String> {
     }
     if has_extension(path, "modules") {
         let mentions = text.lines().any(|line| !line.trim_start().starts_with('#') && line.contains("ip_vs"));
-        let why = "it is not certain that it loads what it names: only plain modprobe lines count that nothing before them can keep from being run";
+        let why = "it is not certain that it loads what it names, so it does not count: only plain modprobe lines do, with nothing before them that may end the script or skip them";
         return (mentions && !modules.contains("ip_vs")).then(|| why.to_owned());
     }
     let is_name =
@@ -233,6 +174,7 @@ pub fn observe(root: &Root, host: &Host, mounts: &Mounts, vouched: Option<Mechan
 fn find_mechanisms(root: &Root, host: &Host, boot: &mut Boot) {
     let systemd_runs = root.is_dir("/run/systemd/system");
     let openrc = !systemd_runs
+        && first_process_may_be(root, &["init", "openrc-init"])
         && ["/sbin/openrc-run", "/usr/sbin/openrc-run", "/usr/bin/openrc-run"].iter().any(|path| root.exists(path));
     // A system that runs has that folder if systemd is its init (sd_booted(3)). An image has only the unit.
     let may_be_systemd = systemd_runs || host.release.is_none();
@@ -263,7 +205,9 @@ fn find_mechanisms(root: &Root, host: &Host, boot: &mut Boot) {
         }
         _ => {}
     }
-    if !openrc && !may_be_systemd && root.exists("/etc/init.d/kmod") && starts_in_rcs(root, "kmod") {
+    // Debian's kmod brings its script to every system, whatever is its init: sysvinit's own has an inittab.
+    let sysvinit = !openrc && !systemd_runs && root.exists("/etc/inittab") && first_process_may_be(root, &["init"]);
+    if sysvinit && root.exists("/etc/init.d/kmod") && starts_in_rcs(root, "kmod") {
         boot.mechanisms.push(Mechanism::Sysvinit);
     }
     let scripts =
@@ -296,6 +240,12 @@ fn why_none(root: &Root, host: &Host) -> (String, String) {
         None => "install systemd or OpenRC's modules service; or vouch for what loads modules here with --boot-mechanism (--help lists the values)".to_owned(),
     };
     (why.to_owned(), hint)
+}
+
+/// Whether the first process has one of these names, or none that can be seen, as in an image.
+fn first_process_may_be(root: &Root, names: &[&str]) -> bool {
+    let name = root.read("/proc/1/comm").ok().flatten();
+    name.is_none_or(|name| names.contains(&name.trim()))
 }
 
 /// `/etc/rcS.d/S05kmod`: what sysvinit starts first.

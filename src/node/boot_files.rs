@@ -6,11 +6,11 @@ use std::io;
 use anyhow::Context as _;
 use clap::ValueEnum as _;
 
-use super::boot::Mechanism;
 use super::boot_lists::is_module_name;
 use super::kernel::{Kernel, canonical};
-use super::modules::{Selection, Wish};
+use super::mechanism::Mechanism;
 use super::root::Root;
+use super::wish::{Selection, Wish};
 use crate::file_kind::{is_link, is_regular, mode_of};
 use crate::folder::is_absent;
 use crate::kubernetes_version::KubernetesVersion;

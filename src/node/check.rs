@@ -1,10 +1,12 @@
 //! `node check`: the observation of `node install`, changing nothing.
 
-use super::decide::{FileAction, boot_findings, decide};
+use super::boot_findings::boot_findings;
+use super::decide::{FileAction, decide};
 use super::facts::Facts;
-use super::modules::{State, Wish};
+use super::modules::State;
 use super::report::{NodeReport, Outcome, file_line};
 use super::root::Root;
+use super::wish::Wish;
 use crate::exit_code::Exit;
 use crate::node::boot_files;
 use crate::report::{Finding, Level};

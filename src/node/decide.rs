@@ -1,17 +1,15 @@
 //! From what was observed and what was asked for to what is to be done, and what stands against it. Pure.
 
-use std::collections::{BTreeMap, BTreeSet};
-
-use super::boot::{Boot, BootList, Mechanism};
-use super::boot_files::{self, BootFile, Existing, LIST, SCRIPT};
+use super::boot::{Boot, BootList};
+use super::boot_files::{self, BootFile, Existing, SCRIPT};
+use super::boot_findings::{boot_findings, declarative_finding, doubtful_findings, read_only_finding};
 use super::classic_script;
 use super::facts::Facts;
-use super::immutable::{UNKNOWN_WAY, own_way};
 use super::kernel::Kernel;
-use super::kernel_config::Setting;
-use super::modules::{BASIC_SCHEDULERS, LAST_WITH_LIST, Module, State, Wish};
+use super::module_findings::{config_findings, module_findings, unseen_finding, version_finding};
+use super::modules::{Module, State};
 use super::mounts::Lasting;
-use super::packages;
+use super::wish::Wish;
 use crate::report::{Finding, Level};
 
 /// What to do with one file.
@@ -69,12 +67,6 @@ impl Decision {
         self.modules.iter().filter(|m| m.state == State::Loadable).map(|m| m.name.as_str()).collect()
     }
 }
-
-/// The finding for a kernel whose IPVS knows IPv4 only.
-pub const WITHOUT_IPV6: &str = "ipvs-without-ipv6";
-
-/// The finding for modules that only some versions of kube-proxy ask for, where the version is not known.
-pub const KUBERNETES_VERSION: &str = "kubernetes-version";
 
 /// What is to be done so that the node is prepared. `force` replaces files that somebody else wrote.
 pub fn decide(facts: &Facts, wish: &Wish, force: bool) -> Decision {
@@ -136,137 +128,6 @@ pub fn decide(facts: &Facts, wish: &Wish, force: bool) -> Decision {
     decision
 }
 
-/// Missing and blocked modules, one finding for all that share a reason.
-fn module_findings(modules: &[Module]) -> Vec<Finding> {
-    /// Mandatory ones first; then by reason and hint.
-    type Group<'a> = (bool, Option<&'a str>, Option<&'a str>);
-    let mut groups: BTreeMap<Group<'_>, Vec<&Module>> = BTreeMap::new();
-    for module in modules.iter().filter(|m| matches!(m.state, State::Missing | State::Blocked | State::Unknown)) {
-        groups.entry((!module.mandatory, module.reason, module.hint.as_deref())).or_default().push(module);
-    }
-    let finding = |((optional, _, hint), group): (Group<'_>, Vec<&Module>)| {
-        let names: Vec<&str> = group.iter().map(|module| module.name.as_str()).collect();
-        let detail = group.first().and_then(|module| module.detail.as_deref()).unwrap_or_default();
-        Finding {
-            level: if optional { Level::Warning } else { Level::Error },
-            id: match group.first().map(|module| module.state) {
-                Some(State::Missing) => "module-missing",
-                Some(State::Unknown) => "module-unknown",
-                _ => "module-blocked",
-            },
-            message: format!("{}: {detail}", names.join(" ")),
-            hint: hint.map(str::to_owned),
-        }
-    };
-    // What holds for mandatory ones is said once.
-    let detail = |group: &[&Module]| group.first().and_then(|module| module.detail.clone());
-    let mandatory = groups.iter().filter(|((optional, _, _), _)| !optional);
-    let said: BTreeSet<_> = mandatory.map(|((_, _, hint), group)| (*hint, detail(group))).collect();
-    let news = |((optional, _, hint), group): &(&Group<'_>, &Vec<&Module>)| {
-        !optional || !said.contains(&(*hint, detail(group)))
-    };
-    groups.iter().filter(news).map(|(key, group)| finding((*key, group.clone()))).collect()
-}
-
-/// What kube-proxy of an unknown version may ask for, and would not find.
-fn version_finding(wish: &Wish, modules: &[Module]) -> Option<Finding> {
-    let is_lacking = |module: &&Module| !matches!(module.state, State::Loaded | State::BuiltIn | State::Loadable);
-    // No version can run ipvs without the mandatory ones.
-    if wish.minor.is_some() || modules.iter().filter(|module| module.mandatory).any(|module| is_lacking(&module)) {
-        return None;
-    }
-    let basic = modules.iter().filter(|module| BASIC_SCHEDULERS.contains(&module.name.as_str()));
-    let lacking: Vec<&str> = basic.filter(is_lacking).map(|module| module.name.as_str()).collect();
-    (!lacking.is_empty()).then(|| Finding {
-        level: Level::Warning,
-        id: KUBERNETES_VERSION,
-        message: format!(
-            "{} cannot be used, and the version of Kubernetes is not known: without them kube-proxy up to 1.25 silently runs iptables instead of ipvs, and 1.26 exits",
-            lacking.join(" ")
-        ),
-        hint: Some("give --kubernetes-version vX.Y: kube-proxy from 1.27 on does not need them".to_owned()),
-    })
-}
-
-/// Parts of the kernel that kube-proxy up to 1.26 does not see: it looks into `modules.builtin`, and then asks modprobe
-/// (pkg/proxy/ipvs/proxier.go, `GetModules`).
-fn unseen_finding(wish: &Wish, kernel: &Kernel, modules: &[Module]) -> Option<Finding> {
-    let unseen = modules.iter().filter(|module| module.state == State::BuiltIn && module.name.starts_with("ip_vs"));
-    let names: Vec<&str> = unseen.map(|module| module.name.as_str()).collect();
-    let looks = wish.minor.is_none_or(|minor| minor <= LAST_WITH_LIST);
-    (looks && !kernel.knows_builtin && !names.is_empty()).then(|| Finding {
-        level: if wish.minor.is_some() { Level::Error } else { Level::Warning },
-        id: "modules-builtin",
-        message: format!(
-            "{}: part of kernel {}, and no modules.builtin says so: kube-proxy up to 1.26 looks there, and takes them for missing",
-            names.join(" "),
-            kernel.release
-        ),
-        hint: Some(if wish.minor.is_some() {
-            format!("put that kernel's modules.builtin at /lib/modules/{}, or use Kubernetes 1.27 or newer", kernel.release)
-        } else {
-            "give --kubernetes-version vX.Y: kube-proxy from 1.27 on tries IPVS itself".to_owned()
-        }),
-    })
-}
-
-/// Options of the kernel's configuration without which kube-proxy's ipvs mode fails although all modules are there.
-fn config_findings(kernel: &Kernel) -> Vec<Finding> {
-    // Where IPVS itself is off, that is said already.
-    let Some(config) = kernel.config.as_ref().filter(|config| config.option("IP_VS") != Setting::Off) else {
-        return Vec::new();
-    };
-    // pkg/proxy/ipvs/proxier.go: NewProxier sets net.ipv4.vs.conntrack, and ends with an error where it cannot.
-    // The address families and protocols are those of net/netfilter/ipvs/Kconfig.
-    let options = [
-        (Level::Error, "IP_VS_NFCT", "kube-proxy cannot set net.ipv4.vs.conntrack, and exits"),
-        (Level::Error, "IP_VS_PROTO_TCP", "IPVS cannot balance TCP"),
-        (Level::Error, "IP_VS_PROTO_UDP", "IPVS cannot balance UDP, so cluster DNS fails"),
-        (
-            Level::Warning,
-            "IP_VS_IPV6",
-            "in a dual-stack or IPv6 cluster kube-proxy cannot serve IPv6 Services on this node",
-        ),
-    ];
-    let off = options.into_iter().filter(|(_, name, _)| config.option(name) == Setting::Off);
-    off.map(|(level, name, what)| Finding {
-        level,
-        id: if name == "IP_VS_IPV6" { WITHOUT_IPV6 } else { "kernel-config" },
-        message: format!("kernel {} was built without CONFIG_{name} ({}): {what}", kernel.release, config.place),
-        hint: Some(format!("boot a kernel that was built with CONFIG_{name}")),
-    })
-    .collect()
-}
-
-/// Systems that are built from a configuration may be set up to lose everything else at a boot, in ways that do not show.
-fn declarative_finding(facts: &Facts, files: &[FileDecision]) -> Option<Finding> {
-    let is_declarative = matches!(facts.host.distro.as_str(), "nixos" | "guix");
-    let writes = files.iter().any(|file| file.action.writes());
-    let lasts = facts.boot.lasting.is_empty();
-    (is_declarative && writes && lasts).then(|| Finding {
-        level: Level::Warning,
-        id: "not-in-configuration",
-        message:
-            "what kpx-prep writes is not part of this system's configuration: where that empties / at boot, it goes"
-                .to_owned(),
-        hint: own_way(&facts.host),
-    })
-}
-
-/// Whether a file that is to be written lies where nothing can be written.
-fn read_only_finding(facts: &Facts, files: &[FileDecision]) -> Option<Finding> {
-    files.iter().filter(|file| file.action.writes()).find_map(|file| {
-        let Some(Lasting::ReadOnly(why)) = facts.boot.lasting.get(file.file.path) else { return None };
-        let hint = own_way(&facts.host).unwrap_or_else(|| "remount it, or bake the files into the image".to_owned());
-        Some(Finding {
-            level: Level::Error,
-            id: "read-only",
-            message: format!("{} cannot be written: {why}", file.file.path),
-            hint: Some(hint),
-        })
-    })
-}
-
 /// Files that may say something about modules and could not be read.
 fn unreadable_findings(facts: &Facts) -> impl Iterator<Item = Finding> {
     let all = facts.config.unreadable.iter().chain(&facts.boot.unreadable);
@@ -276,16 +137,6 @@ fn unreadable_findings(facts: &Facts) -> impl Iterator<Item = Finding> {
         id: "unreadable-file",
         message: format!("{path} cannot be read: {why}; what it says about kernel modules is not known"),
         hint: Some("make it a regular file that can be read, or remove it".to_owned()),
-    })
-}
-
-/// Files whose author may think that they load something.
-fn doubtful_findings(boot: &Boot) -> impl Iterator<Item = Finding> {
-    boot.doubtful.iter().filter(|(path, _)| *path != LIST).map(|(path, why)| Finding {
-        level: Level::Warning,
-        id: "boot-file-doubtful",
-        message: format!("{path} does not count: {why}"),
-        hint: Some("kpx-prep node install writes a file that does".to_owned()),
     })
 }
 
@@ -318,94 +169,4 @@ fn boot_after(boot: &Boot, files: &[FileDecision]) -> Boot {
         }
     }
     after
-}
-
-/// Whether the mandatory modules come back at the next boot, of the running kernel or of another installed one.
-pub fn boot_findings(facts: &Facts, boot: &Boot, modules: &[Module]) -> Vec<Finding> {
-    let mut findings = Vec::new();
-    let needs_loading = |m: &&Module| m.mandatory && m.state != State::BuiltIn;
-    if boot.vouched {
-        let words: Vec<&str> = boot.mechanisms.iter().copied().map(Mechanism::describe).collect();
-        findings.push(Finding {
-            level: Level::Info,
-            id: "boot-mechanism",
-            message: format!("the operator vouches that {} at boot; that was not verified", words.join(" and ")),
-            hint: None,
-        });
-    }
-    if let Some((why, hint)) = &boot.why_none
-        && boot.mechanisms.is_empty()
-        && modules.iter().any(|m| needs_loading(&m))
-    {
-        findings.push(Finding {
-            level: Level::Error,
-            id: "boot-mechanism",
-            message: format!("{why}: the modules would not come back after a reboot"),
-            hint: Some(hint.clone()),
-        });
-        return findings;
-    }
-    let Some(kernel) = facts.kernel() else { return findings };
-    let mandatory: Vec<&str> = modules.iter().filter(|m| m.mandatory).map(|m| m.name.as_str()).collect();
-    let lacking = |other: &&Kernel| {
-        // Conntrack's name differs by kernel; what counts there is that one of the two exists.
-        let has = |name: &str| other.has(name) || (name.starts_with("nf_conntrack") && other.has("nf_conntrack"));
-        other.release != kernel.release && mandatory.iter().any(|name| !has(name))
-    };
-    for other in facts.kernels.values().filter(lacking) {
-        findings.push(Finding {
-            level: Level::Warning,
-            id: "kernel-lacks-modules",
-            message: format!(
-                "kernel {} is installed too and lacks mandatory modules: booted into it, this node could not run IPVS",
-                other.release
-            ),
-            hint: Some(format!("{}; or remove that kernel", packages::hint(&facts.host, &other.release))),
-        });
-    }
-    if boot.is_elsewhere() {
-        return findings;
-    }
-    let kernels_lack = findings.iter().any(|finding| finding.id == "kernel-lacks-modules");
-    let uncovered: BTreeSet<&str> = modules
-        .iter()
-        .filter(|m| m.mandatory && matches!(m.state, State::Loaded | State::Loadable))
-        .map(|m| m.name.as_str())
-        .filter(|name| boot.covered_by(name, Some(kernel)).is_none())
-        .collect();
-    if !uncovered.is_empty() {
-        let names = uncovered.into_iter().collect::<Vec<_>>().join(" ");
-        let ours = [(LIST, boot.reads_lists()), (SCRIPT, boot.runs_scripts())];
-        let lost =
-            ours.into_iter().filter(|(_, honoured)| *honoured).find_map(|(path, _)| match boot.lasting.get(path) {
-                Some(Lasting::No(why)) => Some((path, "does", why)),
-                Some(Lasting::Unknown(why)) => Some((path, "may", why)),
-                _ => None,
-            });
-        let gone = || boot.gone.first().map(|(path, why)| (path.as_str(), "may", why));
-        if let Some((path, may, why)) = lost.or_else(gone) {
-            let way = own_way(&facts.host).unwrap_or_else(|| UNKNOWN_WAY.to_owned());
-            findings.push(Finding {
-                level: Level::Error,
-                id: "boot-files-lost",
-                message: format!(
-                    "{names}: not loaded at the next boot, because {path} {may} not outlive this one: {why}"
-                ),
-                hint: Some(way),
-            });
-            return findings;
-        }
-        let mechanisms: Vec<&str> = boot.mechanisms.iter().copied().map(Mechanism::describe).collect();
-        findings.push(Finding {
-            level: Level::Error,
-            id: "boot-coverage",
-            message: format!("{names}: not loaded at the next boot ({})", mechanisms.join("; ")),
-            hint: Some(if kernels_lack {
-                "make every installed kernel have the modules, or remove the kernel that lacks them".to_owned()
-            } else {
-                "kpx-prep node install; with --force where it keeps a file of somebody else's".to_owned()
-            }),
-        });
-    }
-    findings
 }

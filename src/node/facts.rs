@@ -9,9 +9,10 @@ use super::host::{self, Host};
 use super::kernel::{self, Kernel};
 use super::kernel_config::KernelConfig;
 use super::modprobe_config::{self, ModprobeConfig};
-use super::modules::{Surroundings, Wish};
+use super::modules::Surroundings;
 use super::mounts::Mounts;
 use super::root::Root;
+use super::wish::Wish;
 
 /// A node as it was observed.
 #[derive(Clone, Debug, Default)]

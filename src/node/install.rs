@@ -10,12 +10,13 @@ use super::facts::Facts;
 use super::host;
 use super::lock::NodeLock;
 use super::modprobe::Modprobe;
-use super::modules::{State, Wish};
+use super::modules::State;
 use super::network_manager;
 use super::report::{FileLine, NOT_UNDONE, NodeReport, Outcome, file_line};
 use super::root::Root;
 use super::transaction::{Transaction, remove_temporary};
 use super::undo::Undone;
+use super::wish::Wish;
 use crate::exit_code::Exit;
 use crate::report::{Finding, Level};
 

@@ -6,6 +6,7 @@
 use nix::sys::stat::fstat;
 use nix::sys::statfs::{PROC_SUPER_MAGIC, fstatfs};
 
+use super::mount_table::{Mount, fstab, is_below, mountinfo};
 use super::root::Root;
 
 /// File systems in memory: `rootfs` is the initramfs itself, where nothing was mounted over it.
@@ -42,18 +43,6 @@ pub enum Lasting {
     ReadOnly(String),
     /// It cannot be told: why.
     Unknown(String),
-}
-
-#[derive(Clone, Debug, Default)]
-struct Mount {
-    id: String,
-    parent: String,
-    point: String,
-    options: Vec<String>,
-    kind: String,
-    source: String,
-    /// The file behind a loop device.
-    backing: Option<String>,
 }
 
 /// The mounts of a host; none where they are not known.
@@ -227,22 +216,6 @@ impl Mounts {
     }
 }
 
-impl Mount {
-    fn has(&self, option: &str) -> bool {
-        self.options.iter().any(|own| own == option)
-    }
-
-    /// Where a union keeps what is written: overlay's `upperdir=`, or the branch of another kind that may be written.
-    fn upper(&self) -> Option<String> {
-        let value = |key: &str| self.options.iter().find_map(|option| option.strip_prefix(key)?.strip_prefix('='));
-        if let Some(upper) = value("upperdir") {
-            return Some(upper.to_owned());
-        }
-        let branches = value("br").or_else(|| value("dirs"))?.to_owned();
-        branches.split(':').find_map(|branch| branch.strip_suffix("=rw").map(str::to_owned))
-    }
-}
-
 /// Whether the `/proc` below this root tells of the root itself.
 fn is_of_this_root(root: &Root) -> bool {
     if root.is_host() {
@@ -289,48 +262,6 @@ fn places(root: &Root, path: &str) -> Vec<String> {
     }
     places.push(if here.is_empty() { "/".to_owned() } else { here });
     places
-}
-
-fn is_below(path: &str, point: &str) -> bool {
-    point == "/" || path.strip_prefix(point).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-}
-
-/// `ID PARENT MAJOR:MINOR ROOT POINT OPTIONS [TAGS] - TYPE SOURCE SUPER-OPTIONS`
-fn mountinfo(line: &str) -> Option<Mount> {
-    let (before, after) = line.split_once(" - ")?;
-    let mut before = before.split(' ');
-    let (id, parent) = (before.next()?.to_owned(), before.next()?.to_owned());
-    let point = plain(before.nth(2)?);
-    let own = before.next()?;
-    let mut after = after.split(' ');
-    let (kind, source, all) = (after.next()?.to_owned(), plain(after.next()?), after.next().unwrap_or_default());
-    Some(Mount { id, parent, point, options: options(&[own, all]), kind, source, backing: None })
-}
-
-/// `SOURCE POINT TYPE OPTIONS 0 0`
-fn fstab(line: &str) -> Option<Mount> {
-    let mut fields = line.split(' ');
-    let (source, point, kind) = (plain(fields.next()?), plain(fields.next()?), fields.next()?.to_owned());
-    Some(Mount { point, kind, source, options: options(&[fields.next()?]), ..Mount::default() })
-}
-
-fn options(lists: &[&str]) -> Vec<String> {
-    lists.iter().flat_map(|list| list.split(',')).map(plain).collect()
-}
-
-/// Spaces and other characters are written as `\040`.
-fn plain(text: &str) -> String {
-    let mut plain = Vec::with_capacity(text.len());
-    let mut bytes = text.as_bytes();
-    while let Some((first, rest)) = bytes.split_first() {
-        let code = (*first == b'\\')
-            .then(|| rest.get(..3))
-            .flatten()
-            .and_then(|digits| std::str::from_utf8(digits).ok().and_then(|digits| u8::from_str_radix(digits, 8).ok()));
-        plain.push(code.unwrap_or(*first));
-        bytes = if code.is_some() { &rest[3..] } else { rest };
-    }
-    String::from_utf8_lossy(&plain).into_owned()
 }
 
 #[cfg(test)]

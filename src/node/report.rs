@@ -5,9 +5,10 @@ use std::fmt::Write as _;
 use comfy_table::{Table, presets};
 use serde::Serialize;
 
-use super::boot::Mechanism;
-use super::decide::{Decision, FileAction, KUBERNETES_VERSION};
+use super::decide::{Decision, FileAction};
 use super::facts::Facts;
+use super::mechanism::Mechanism;
+use super::module_findings::KUBERNETES_VERSION;
 use super::modules::{Module, State};
 use super::root::Root;
 use crate::report::{API_VERSION, Finding, Format, Level, serialize};

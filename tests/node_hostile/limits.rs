@@ -10,9 +10,9 @@ use std::process::Command;
 use kpx_prep::exit_code::Exit;
 use kpx_prep::node::install::{Options, install};
 use kpx_prep::node::modprobe::Modprobe;
-use kpx_prep::node::modules::Wish;
 use kpx_prep::node::remove::remove;
 use kpx_prep::node::root::Root;
+use kpx_prep::node::wish::Wish;
 use nix::mount::{MsFlags, mount};
 use nix::sys::resource::{Resource, setrlimit};
 

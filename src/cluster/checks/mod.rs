@@ -3,6 +3,7 @@
 //! An [`Level::Error`] stops the run unless its id is ignored, as with kubeadm's `--ignore-preflight-errors`.
 
 mod config;
+mod host_network;
 pub mod hosts;
 mod network;
 mod nodes;

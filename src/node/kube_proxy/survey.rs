@@ -19,10 +19,10 @@ use crate::node::conf_files::ConfFiles;
 use crate::node::host::Host;
 use crate::node::install::{Options, install};
 use crate::node::modprobe::HostModprobe;
-use crate::node::modules::Wish;
 use crate::node::netlink::ipvs::Ipvs;
 use crate::node::netlink::nftables;
 use crate::node::root::Root;
+use crate::node::wish::Wish;
 use crate::report::API_VERSION;
 
 /// The kernel's default, for one that does not tell.

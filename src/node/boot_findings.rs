@@ -1,0 +1,144 @@
+//! What keeps modules from being there after the next boot. Pure.
+
+use std::collections::BTreeSet;
+
+use super::boot::Boot;
+use super::boot_files::{LIST, SCRIPT};
+use super::decide::FileDecision;
+use super::facts::Facts;
+use super::immutable::{UNKNOWN_WAY, own_way};
+use super::kernel::Kernel;
+use super::mechanism::Mechanism;
+use super::modules::{Module, State};
+use super::mounts::Lasting;
+use super::packages;
+use crate::report::{Finding, Level};
+
+/// Whether the mandatory modules come back at the next boot, of the running kernel or of another installed one.
+pub fn boot_findings(facts: &Facts, boot: &Boot, modules: &[Module]) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    let needs_loading = |m: &&Module| m.mandatory && m.state != State::BuiltIn;
+    if boot.vouched {
+        let words: Vec<&str> = boot.mechanisms.iter().copied().map(Mechanism::describe).collect();
+        findings.push(Finding {
+            level: Level::Info,
+            id: "boot-mechanism",
+            message: format!("the operator vouches that {} at boot; that was not verified", words.join(" and ")),
+            hint: None,
+        });
+    }
+    if let Some((why, hint)) = &boot.why_none
+        && boot.mechanisms.is_empty()
+        && modules.iter().any(|m| needs_loading(&m))
+    {
+        findings.push(Finding {
+            level: Level::Error,
+            id: "boot-mechanism",
+            message: format!("{why}: the modules would not come back after a reboot"),
+            hint: Some(hint.clone()),
+        });
+        return findings;
+    }
+    let Some(kernel) = facts.kernel() else { return findings };
+    let mandatory: Vec<&str> = modules.iter().filter(|m| m.mandatory).map(|m| m.name.as_str()).collect();
+    let lacking = |other: &&Kernel| {
+        // Conntrack's name differs by kernel; what counts there is that one of the two exists.
+        let has = |name: &str| other.has(name) || (name.starts_with("nf_conntrack") && other.has("nf_conntrack"));
+        other.release != kernel.release && mandatory.iter().any(|name| !has(name))
+    };
+    for other in facts.kernels.values().filter(lacking) {
+        findings.push(Finding {
+            level: Level::Warning,
+            id: "kernel-lacks-modules",
+            message: format!(
+                "kernel {} is installed too and lacks mandatory modules: booted into it, this node could not run IPVS",
+                other.release
+            ),
+            hint: Some(format!("{}; or remove that kernel", packages::hint(&facts.host, &other.release))),
+        });
+    }
+    if boot.is_elsewhere() {
+        return findings;
+    }
+    let kernels_lack = findings.iter().any(|finding| finding.id == "kernel-lacks-modules");
+    let uncovered: BTreeSet<&str> = modules
+        .iter()
+        .filter(|m| m.mandatory && matches!(m.state, State::Loaded | State::Loadable))
+        .map(|m| m.name.as_str())
+        .filter(|name| boot.covered_by(name, Some(kernel)).is_none())
+        .collect();
+    if !uncovered.is_empty() {
+        let names = uncovered.into_iter().collect::<Vec<_>>().join(" ");
+        let ours = [(LIST, boot.reads_lists()), (SCRIPT, boot.runs_scripts())];
+        let lost =
+            ours.into_iter().filter(|(_, honoured)| *honoured).find_map(|(path, _)| match boot.lasting.get(path) {
+                Some(Lasting::No(why)) => Some((path, "does", why)),
+                Some(Lasting::Unknown(why)) => Some((path, "may", why)),
+                _ => None,
+            });
+        let gone = || boot.gone.first().map(|(path, why)| (path.as_str(), "may", why));
+        if let Some((path, may, why)) = lost.or_else(gone) {
+            let way = own_way(&facts.host).unwrap_or_else(|| UNKNOWN_WAY.to_owned());
+            findings.push(Finding {
+                level: Level::Error,
+                id: "boot-files-lost",
+                message: format!(
+                    "{names}: not loaded at the next boot, because {path} {may} not outlive this one: {why}"
+                ),
+                hint: Some(way),
+            });
+            return findings;
+        }
+        let mechanisms: Vec<&str> = boot.mechanisms.iter().copied().map(Mechanism::describe).collect();
+        findings.push(Finding {
+            level: Level::Error,
+            id: "boot-coverage",
+            message: format!("{names}: not loaded at the next boot ({})", mechanisms.join("; ")),
+            hint: Some(if kernels_lack {
+                "make every installed kernel have the modules, or remove the kernel that lacks them".to_owned()
+            } else {
+                "kpx-prep node install; with --force where it keeps a file of somebody else's".to_owned()
+            }),
+        });
+    }
+    findings
+}
+
+/// Systems that are built from a configuration may be set up to lose everything else at a boot, in ways that do not show.
+pub(super) fn declarative_finding(facts: &Facts, files: &[FileDecision]) -> Option<Finding> {
+    let is_declarative = matches!(facts.host.distro.as_str(), "nixos" | "guix");
+    let writes = files.iter().any(|file| file.action.writes());
+    let lasts = facts.boot.lasting.is_empty();
+    (is_declarative && writes && lasts).then(|| Finding {
+        level: Level::Warning,
+        id: "not-in-configuration",
+        message:
+            "what kpx-prep writes is not part of this system's configuration: where that empties / at boot, it goes"
+                .to_owned(),
+        hint: own_way(&facts.host),
+    })
+}
+
+/// Whether a file that is to be written lies where nothing can be written.
+pub(super) fn read_only_finding(facts: &Facts, files: &[FileDecision]) -> Option<Finding> {
+    files.iter().filter(|file| file.action.writes()).find_map(|file| {
+        let Some(Lasting::ReadOnly(why)) = facts.boot.lasting.get(file.file.path) else { return None };
+        let hint = own_way(&facts.host).unwrap_or_else(|| "remount it, or bake the files into the image".to_owned());
+        Some(Finding {
+            level: Level::Error,
+            id: "read-only",
+            message: format!("{} cannot be written: {why}", file.file.path),
+            hint: Some(hint),
+        })
+    })
+}
+
+/// Files whose author may think that they load something.
+pub(super) fn doubtful_findings(boot: &Boot) -> impl Iterator<Item = Finding> {
+    boot.doubtful.iter().filter(|(path, _)| *path != LIST).map(|(path, why)| Finding {
+        level: Level::Warning,
+        id: "boot-file-doubtful",
+        message: format!("{path}: {why}"),
+        hint: Some("kpx-prep node install writes a file that does".to_owned()),
+    })
+}
