@@ -21,7 +21,7 @@ fn with(line: &str) -> String {
     for (section, fields) in [
         ("", &["mode: iptables", "metricsBindAddress: 0.0.0.0:9000"][..]),
         ("ipvs", &["scheduler: lc", "strictARP: yes", "excludeCIDRs: [10.1.0.1/16]", "tcpTimeout: 2h"]),
-        ("featureGates", &["Some: true"]),
+        ("featureGates", &["AllAlpha: true"]),
     ] {
         if !section.is_empty() && line.starts_with(&format!("{section}:")) {
             continue;
@@ -82,7 +82,7 @@ fn everything_is_read_if_everything_is_right() {
         (config.exclude_cidrs.as_slice(), config.tcp_timeout.as_deref()),
         (&["10.1.0.1/16".to_owned()][..], Some("2h"))
     );
-    assert_eq!((config.gates.len(), config.has_gate("Some"), config.has_gate("Other")), (1, true, false));
+    assert_eq!((config.gates.len(), config.has_gate("AllAlpha"), config.has_gate("Other")), (1, true, false));
     assert_eq!(config.refused(30, ProxyMode::Ipvs), []);
     assert_eq!(config.unknown, [] as [&str; 0]);
 }
@@ -117,7 +117,7 @@ fn each_field_unreadable_in_turn() {
             ("ipvs.strictARP", config.strict_arp),
             ("ipvs.excludeCIDRs", config.exclude_cidrs.len() == 1),
             ("ipvs.tcpTimeout", config.tcp_timeout.is_some()),
-            ("featureGates", config.has_gate("Some")),
+            ("featureGates", config.has_gate("AllAlpha")),
         ];
         for (part, is_read) in parts {
             let concerns = part == path || part.split_once('.').is_some_and(|(section, _)| section == path);
