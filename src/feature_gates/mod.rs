@@ -1,9 +1,9 @@
 //! Which feature gates kube-proxy of a version takes. One that it does not have, or has locked to the other value, ends it at
 //! its start: `utilfeature.DefaultMutableFeatureGate.SetFromMap` returns an error, and so does `Options.Complete`
-//! (`component-base/featuregate/feature_gate.go`, `cmd/kube-proxy/app`), in the sources of every version from 1.15 to 1.37; see
-//! [`CERTAINLY_EXITS`] for what builds do.
+//! (`component-base/featuregate/feature_gate.go`, `cmd/kube-proxy/app`), in every release of Kubernetes from 1.15 to 1.37.
 //!
-//! The kube-proxy of `OpenShift` carries a patch that only warns of an unknown gate.
+//! Not so in every build: `OpenShift`'s tree carries a patch ("warn only about unknown feature gates"), and
+//! binaries of 1.32.13 and 1.36.2 that only logged an unknown gate came from there. A locked gate ends those too.
 
 pub mod in_config;
 
@@ -12,10 +12,9 @@ use std::fmt;
 /// The newest minor version whose gates were all read.
 pub const READ_UP_TO: u32 = 36;
 
-/// Up to this minor version a gate that kube-proxy does not have, or one that is locked to the other value, certainly ends it:
-/// tried with 1.20.2, 1.25.1, 1.27.1 and 1.29.1. Builds of 1.32.13 and 1.36.2 that were tried only log it, though the sources of
-/// Kubernetes still return an error there: so from here on it is a warning.
-pub const CERTAINLY_EXITS: u32 = 31;
+/// Up to this minor version a gate that kube-proxy does not have counts as its certain end: tried with 1.20.2, 1.25.1, 1.27.1 and
+/// 1.29.1. Of newer ones a build that only logs it was seen, so there it is a warning.
+const CERTAIN_UP_TO: u32 = 31;
 
 /// The gates; the file says how it was made.
 const TABLE: &str = include_str!("gates.txt");
@@ -45,6 +44,13 @@ pub enum Verdict {
     Refused(Refused),
     /// The version is newer than the table, and the gate is not in it.
     Unknown,
+}
+
+impl Refused {
+    /// Whether every known build of kube-proxy 1.`minor` exits; else those of Kubernetes' own releases do.
+    pub fn is_certain(&self, minor: u32) -> bool {
+        matches!(self, Self::Locked(_)) || minor <= CERTAIN_UP_TO
+    }
 }
 
 impl fmt::Display for Refused {

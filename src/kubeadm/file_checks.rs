@@ -7,7 +7,7 @@ use super::kinds::Kinds;
 use super::problem::Findings;
 use super::proxy::IPVS_FIELDS;
 use super::secret::EXAMPLE_TOKEN;
-use crate::feature_gates::{CERTAINLY_EXITS, READ_UP_TO, Verdict, in_config, verdict};
+use crate::feature_gates::{READ_UP_TO, Verdict, in_config, verdict};
 use crate::kubernetes_version::KubernetesVersion;
 use crate::report::foreign::foreign;
 use crate::yaml::Node;
@@ -88,11 +88,11 @@ fn check_gates(name: &str, root: &Node, version: &KubernetesVersion, findings: &
         };
         match verdict(gate.name, value, version.minor()) {
             Verdict::Taken => {}
-            Verdict::Refused(why) if version.minor() <= CERTAINLY_EXITS => {
+            Verdict::Refused(why) if why.is_certain(version.minor()) => {
                 findings.problem(place, format!("kube-proxy {version} exits with this gate: it {why}"));
             }
             Verdict::Refused(why) => {
-                findings.warn(format!("{place}: kube-proxy {version} may exit with this gate: it {why}; remove it"));
+                findings.warn(format!("{place}: kube-proxy {version} exits with this gate, but for builds that only log it: it {why}; remove it"));
             }
             Verdict::Unknown => findings.warn(format!(
                 "{place}: whether kube-proxy {version} has this gate is not known (checked up to 1.{READ_UP_TO}); it exits with one that it does not have"

@@ -47,6 +47,11 @@ const CASES: &[Case] = &[
         set_config(facts, &(text("") + "featureGates: {SupportIPVSProxyMode: true}\n"));
         "kube-proxy:v1.36.2".clone_into(&mut facts.kube_proxy.as_mut().unwrap().image);
     }),
+    // None was seen that takes another value than a gate is locked to.
+    ("feature-gates", "ipvs", Level::Error, |facts, _, _| {
+        set_config(facts, &(text("") + "featureGates: {NFTablesProxyMode: false}\n"));
+        "kube-proxy:v1.36.2".clone_into(&mut facts.kube_proxy.as_mut().unwrap().image);
+    }),
     // A pod that started with it shows that this build takes it.
     ("feature-gates", "ipvs", Level::Warning, |facts, _, _| {
         set_config(facts, &(text("") + "featureGates: {SupportIPVSProxyMode: true}\n"));

@@ -4,7 +4,7 @@ use super::Question;
 use crate::cluster::daemon_set::ConfigSource;
 use crate::cluster::drift::{few, finding, refused_fields};
 use crate::cluster::surroundings::Surroundings;
-use crate::feature_gates::{CERTAINLY_EXITS, Verdict, verdict};
+use crate::feature_gates::{Verdict, verdict};
 use crate::proxy_config::{self, ProxyConfig};
 use crate::report::foreign::foreign;
 use crate::report::{Finding, Level};
@@ -98,10 +98,10 @@ fn feature_gates(question: Question, place: &str, config: &ProxyConfig, findings
     let Question { facts, wish, .. } = question;
     let minor = facts.minor();
     let why = |(gate, on): &(String, bool)| match verdict(gate, *on, minor) {
-        Verdict::Refused(why) => Some(format!("{} {why}", foreign(gate))),
+        Verdict::Refused(why) => Some((format!("{} {why}", foreign(gate)), why.is_certain(minor))),
         Verdict::Taken | Verdict::Unknown => None,
     };
-    let refused: Vec<_> = config.gates.iter().filter_map(why).collect();
+    let (refused, certain): (Vec<_>, Vec<_>) = config.gates.iter().filter_map(why).unzip();
     if refused.is_empty() || minor == 0 {
         return;
     }
@@ -110,7 +110,7 @@ fn feature_gates(question: Question, place: &str, config: &ProxyConfig, findings
         let pod = node.pod.as_ref().filter(|pod| pod.ready && !pod.deleting && node.proof.mode.is_some());
         pod.zip(changed).is_some_and(|(pod, changed)| pod.created >= changed)
     });
-    let exits = minor <= CERTAINLY_EXITS;
+    let exits = certain.contains(&true);
     let level = if started || !exits || wish.is_restore() { Level::Warning } else { Level::Error };
     let message = format!(
         "{place}: kube-proxy 1.{minor} {} with these featureGates: {}",
