@@ -176,8 +176,9 @@ fn find_mechanisms(root: &Root, host: &Host, boot: &mut Boot) {
     let openrc = !systemd_runs
         && first_process_may_be(root, &["init", "openrc-init"])
         && ["/sbin/openrc-run", "/usr/sbin/openrc-run", "/usr/bin/openrc-run"].iter().any(|path| root.exists(path));
-    // A system that runs has that folder if systemd is its init (sd_booted(3)). An image has only the unit.
-    let may_be_systemd = systemd_runs || host.release.is_none();
+    // A system that runs has that folder if systemd is its init (sd_booted(3)). Where it is not there, systemd's files count
+    // unless another init shows: an image has no more than them.
+    let may_be_systemd = systemd_runs || !is_another_init(root);
     match unit(root, "systemd-modules-load.service") {
         _ if openrc => {
             // Before OpenRC 0.26, reading modules-load.d was a service of its own.
@@ -206,7 +207,7 @@ fn find_mechanisms(root: &Root, host: &Host, boot: &mut Boot) {
         _ => {}
     }
     // Debian's kmod brings its script to every system, whatever is its init: sysvinit's own has an inittab.
-    let sysvinit = !openrc && !systemd_runs && root.exists("/etc/inittab") && first_process_may_be(root, &["init"]);
+    let sysvinit = !openrc && !may_be_systemd && root.exists("/etc/inittab") && first_process_may_be(root, &["init"]);
     if sysvinit && root.exists("/etc/init.d/kmod") && starts_in_rcs(root, "kmod") {
         boot.mechanisms.push(Mechanism::Sysvinit);
     }
@@ -240,6 +241,14 @@ fn why_none(root: &Root, host: &Host) -> (String, String) {
         None => "install systemd or OpenRC's modules service; or vouch for what loads modules here with --boot-mechanism (--help lists the values)".to_owned(),
     };
     (why.to_owned(), hint)
+}
+
+/// Whether the system that runs was started by an init that is known and is not systemd.
+fn is_another_init(root: &Root) -> bool {
+    const KNOWN: [&str; 8] =
+        ["runit", "runit-init", "dinit", "s6-svscan", "openrc-init", "shepherd", "finit", "busybox"];
+    let name = root.read("/proc/1/comm").ok().flatten().unwrap_or_default();
+    KNOWN.contains(&name.trim()) || (name.trim() == "init" && root.exists("/etc/inittab"))
 }
 
 /// Whether the first process has one of these names, or none that can be seen, as in an image.
