@@ -40,6 +40,7 @@ pub mod progress;
 pub mod proof;
 mod proxy_command;
 mod proxy_env;
+mod rehearsal;
 pub mod remediate;
 pub mod remediation_report;
 mod rights;

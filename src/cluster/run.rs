@@ -4,9 +4,8 @@ use std::collections::BTreeMap;
 
 use anyhow::Context as _;
 use k8s_openapi::api::core::v1::ConfigMap;
-use kube::api::{Api, DeleteParams};
+use kube::api::Api;
 
-use super::api::plain;
 use super::backup;
 use super::client::Connection;
 use super::config_map::{WriteError, touch, write};
@@ -18,7 +17,6 @@ use super::helper::Helper;
 use super::helper::work::Cleaner;
 use super::interrupt::Interrupt;
 use super::lock::Lock;
-use super::objects;
 use super::on_nodes;
 use super::plan::Plan;
 use super::progress::Progress;
@@ -51,35 +49,6 @@ struct Written {
     kept: Option<String>,
     /// When the configuration was last changed, in seconds since 1970.
     changed: Option<i64>,
-}
-
-/// Every kind of write of a plan once, with `dryRun=All`.
-///
-/// # Errors
-/// What the API server would refuse.
-pub(super) async fn rehearse(connection: &Connection, facts: &Facts, plan: &Plan) -> anyhow::Result<()> {
-    let kube_proxy = facts.kube_proxy.as_ref().context("there is no kube-proxy")?;
-    let config = facts.config.as_ref().context("there is no kube-proxy ConfigMap")?;
-    let target = plan.target.as_ref().context("the plan has no target")?;
-    let client = &connection.client;
-    if plan.edits {
-        let maps = Api::namespaced(client.clone(), &kube_proxy.namespace);
-        backup::keep(&maps, config, &target.text, Guard::DryRun).await.context("dry run")?;
-        match write(&maps, config, &target.text, Guard::DryRun).await {
-            Ok(_) => {}
-            Err(WriteError::Conflict) => {
-                anyhow::bail!("dry run: ConfigMap {} was changed while planning; run again", config.name)
-            }
-            Err(WriteError::Failed(error)) => anyhow::bail!("dry run: changing ConfigMap {}: {error}", config.name),
-        }
-    }
-    let canary = facts.nodes.iter().find(|node| plan.canary.as_ref() == Some(&node.name));
-    if let Some(pod) = canary.and_then(|node| node.pod.as_ref()) {
-        let pods = Api::<objects::Pod>::namespaced_with(client.clone(), &kube_proxy.namespace, &objects::pods());
-        let delete = pods.delete(&pod.name, &DeleteParams::default().dry_run()).await;
-        delete.map_err(|error| anyhow::anyhow!("dry run: deleting pod {}: {}", pod.name, plain(&error)))?;
-    }
-    Ok(())
 }
 
 impl<'a> Run<'a> {
