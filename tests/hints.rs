@@ -18,7 +18,11 @@ const MODES: [ProxyMode; 3] = [ProxyMode::Iptables, ProxyMode::Ipvs, ProxyMode::
 /// A change of a cluster in which all is as configured.
 type Change = (&'static str, fn(&mut Facts));
 
-const CHANGES: [Change; 6] = [
+const CHANGES: [Change; 7] = [
+    ("stale-pods", |facts| {
+        facts.elsewhere.push("edge/kube-proxy".to_owned());
+        facts.nodes[1].pod.as_mut().unwrap().created = CHANGED - 1;
+    }),
     ("drift", |facts| {
         let other = MODES.into_iter().find(|mode| facts.nodes[1].proof.mode != Some(*mode));
         facts.nodes[1].proof.mode = other;
@@ -74,6 +78,8 @@ fn commands_in_hints_keep_the_configured_mode() {
             facts.kube_proxy.as_mut().unwrap().image = "kube-proxy:v1.36.0".to_owned();
             change(&mut facts);
             let status = StatusReport::new(&facts);
+            let named = facts.remediate().ends_with(" --namespace kube-system --daemonset kube-proxy");
+            assert_eq!(named, !facts.elsewhere.is_empty(), "{}", facts.remediate());
             let all = findings(&facts).into_iter().chain(kpx_prep::cluster::checks::hosts::of_status(&facts));
             for finding in all {
                 for mode in modes(&finding) {

@@ -202,10 +202,11 @@ impl Facts {
 
     /// The command that brings the cluster to its configured mode and to no other.
     pub fn remediate(&self) -> String {
-        match self.target() {
-            Ok(mode) => format!("kpx-prep remediate --mode {mode}"),
-            Err(_) => "kpx-prep remediate --mode MODE".to_owned(),
-        }
+        let mode = self.target().map_or("MODE", ProxyMode::name);
+        // Where there are several kube-proxies, the command has to say which.
+        let which = self.kube_proxy.as_ref().filter(|_| !self.elsewhere.is_empty());
+        let which = which.map(|set| format!(" --namespace {} --daemonset {}", set.namespace, set.name));
+        format!("kpx-prep remediate --mode {mode}{}", which.unwrap_or_default())
     }
 
     /// Nodes that should run kube-proxy on Linux.
