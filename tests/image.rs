@@ -40,6 +40,12 @@ fn followed<'a>(files: &'a BTreeMap<String, (u32, Vec<u8>)>, descriptor: &Value)
     bytes
 }
 
+fn unpacked(bytes: &[u8]) -> Vec<u8> {
+    let mut tar = Vec::new();
+    std::io::Read::read_to_end(&mut flate2::read::GzDecoder::new(bytes), &mut tar).unwrap();
+    tar
+}
+
 fn json(bytes: &[u8]) -> Value {
     serde_json::from_slice(bytes).unwrap()
 }
@@ -60,8 +66,10 @@ fn one_platform() {
     let [layer] = &manifest["layers"].as_array().unwrap()[..] else { panic!("{manifest}") };
     assert_eq!(config["config"]["Entrypoint"][0], "/kpx-prep");
     assert_eq!(config["config"]["Labels"]["org.opencontainers.image.version"], env!("CARGO_PKG_VERSION"));
-    assert_eq!(config["rootfs"]["diff_ids"][0], layer["digest"], "the layer is not compressed");
-    let content = self::files(followed(&files, layer));
+    assert_eq!(layer["mediaType"], "application/vnd.oci.image.layer.v1.tar+gzip");
+    let tar = unpacked(followed(&files, layer));
+    assert_eq!(config["rootfs"]["diff_ids"][0], format!("sha256:{}", hash(&tar)), "that of the layer without gzip");
+    let content = self::files(&tar);
     assert_eq!(content["kpx-prep"], (0o755, AMD64.bytes.to_vec()));
     assert!(content.contains_key("host/"), "the place for the node's own files: {:?}", content.keys());
     let of_docker = json(&files["manifest.json"].1);
@@ -85,7 +93,7 @@ fn two_platforms() {
         let manifest = json(followed(&files, descriptor));
         let config = json(followed(&files, &manifest["config"]));
         assert_eq!(config["architecture"], binary.platform);
-        assert_eq!(self::files(followed(&files, &manifest["layers"][0]))["kpx-prep"].1, binary.bytes);
+        assert_eq!(self::files(&unpacked(followed(&files, &manifest["layers"][0])))["kpx-prep"].1, binary.bytes);
     }
     assert_eq!(json(&files["manifest.json"].1).as_array().unwrap().len(), 1, "docker knows no index");
 }
