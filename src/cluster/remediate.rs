@@ -161,7 +161,7 @@ impl Job<'_> {
                 self.refuse_beside_a_run(facts.as_ref()).await?;
             }
             if plan.is_blocked() {
-                let message = "Nothing was changed: preflight says no. Mend what it names, or --ignore-preflight-errors=ID,… if you know better.";
+                let message = "Nothing was changed: preflight says no. Fix what it names, or --ignore-preflight-errors=ID,… if you know better.";
                 return Ok((RemediationReport::new(&plan, Outcome::Blocked, message), Exit::CheckSaysNo));
             }
             let facts = facts.context("a plan without an observed cluster is always blocked")?;

@@ -82,7 +82,7 @@ impl Rollback<'_> {
                     _ => format!("{node}: {}", detail.as_deref().unwrap_or("not there to be rolled back")),
                 });
                 if let Some(result) = results.iter_mut().find(|result| result.name == *node) {
-                    // Why it failed before stays: that is what the operator has to mend.
+                    // Why it failed before stays: that is what the operator has to fix.
                     result.detail = detail.or(result.detail.take());
                     result.mode = (outcome == NodeOutcome::RolledBack).then(|| mode.name());
                     result.outcome = outcome;

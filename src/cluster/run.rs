@@ -263,7 +263,7 @@ impl<'a> Run<'a> {
             count => format!(" {count} other node(s) were prepared, which does no harm."),
         };
         let message = format!(
-            "Failed to prepare nodes: {}. The configuration and all kube-proxies are as they were.{others} Mend the nodes and run again.",
+            "Failed to prepare nodes: {}. The configuration and all kube-proxies are as they were.{others} Fix the nodes and run again.",
             prepared.failed.join("; ")
         );
         Some(RemediationReport::new(self.plan, Outcome::Left, message))

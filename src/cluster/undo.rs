@@ -28,7 +28,7 @@ impl Run<'_> {
                 if self.wish.no_rollback { "--no-rollback leaves it as it is" } else { "there is nothing to undo" };
             report.outcome = Outcome::Left;
             report.message = format!(
-                "Failed: {why}; {because}. Mend the node and run again to go on, or kpx-prep remediate --rollback to go back."
+                "Failed: {why}; {because}. Fix the node and run again to go on, or kpx-prep remediate --rollback to go back."
             );
             events.warning("RemediationFailed", report.message.clone()).await;
             return if timed_out || self.wish.no_rollback { Exit::TimedOut } else { Exit::Failed };

@@ -22,9 +22,9 @@ pub(super) fn check(question: Question, findings: &mut Vec<Finding>) {
     let unhealthy = names(&|node| node.ready && node.pod.as_ref().is_none_or(|pod| !pod.ready && !pod.deleting));
     if !unhealthy.is_empty() {
         let message = format!("{}: the kube-proxy pod is not ready as it is", few(&unhealthy));
-        let hint = "mend it first, or nobody can tell what the change broke: kubectl describe pod, kubectl logs --previous; \
+        let hint = "fix it first, or nobody can tell what the change broke: kubectl describe pod, kubectl logs --previous; \
                     https://kubernetes.io/docs/tasks/debug/debug-application/debug-pods/";
-        // Going on or back is how a half-done change is mended.
+        // Going on or back is how a half-done change is fixed.
         let level = if edits && !wish.is_restore() { Level::Error } else { Level::Warning };
         findings.push(finding(level, "unhealthy-pods", message, hint));
     }
