@@ -74,7 +74,7 @@ fn runs_a_tool(commands: &[Vec<String>]) -> bool {
 }
 
 /// Whether a word is this program: its name, or a path to it. Options and folders for data may end alike.
-fn is_program(word: &str, name: &str) -> bool {
+pub(super) fn is_program(word: &str, name: &str) -> bool {
     const DATA: [&str; 4] = ["/var/", "/etc/", "/run/", "/tmp/"];
     let is_data = DATA.iter().any(|folder| word.starts_with(folder));
     word.rsplit('/').next() == Some(name) && !word.starts_with('-') && !word.contains('=') && !is_data
