@@ -142,3 +142,74 @@ fn what_is_merely_called_alike_is_not_kube_proxy() {
     assert_eq!(found.kube_proxy.unwrap().names(), ["kube-proxy-pool-a-v1.29.4", "kube-proxy-pool-b-v1.29.4"]);
     assert_eq!(found.elsewhere, [] as [&str; 0]);
 }
+
+/// `kubeadm-1.36` with other containers.
+fn with_containers(name: &str, containers: &str) -> DaemonSet {
+    let mut set = load("kubeadm-1.36");
+    set.metadata.name = Some(name.to_owned());
+    set.metadata.uid = Some(name.to_owned());
+    set.spec.template.spec.containers =
+        serde_yaml::from_str(containers).unwrap_or_else(|error| panic!("{name}: {error}"));
+    set
+}
+
+const MOUNTED: &str = "volumeMounts: [{name: kube-proxy, mountPath: /var/lib/kube-proxy}]";
+const CONFIG: &str = "--config=/var/lib/kube-proxy/config.conf";
+
+#[test]
+fn the_command_is_read_as_it_runs() {
+    let script = |text: &str| format!("[{{name: p, image: 'm/x:1', command: [sh, -c, {text:?}], {MOUNTED}}}]");
+    let run = |image: &str, command: &str| format!("[{{name: p, image: '{image}', command: {command}, {MOUNTED}}}]");
+    for containers in [
+        script(&format!("sysctl -w a=1; kube-proxy --v=2 {CONFIG}; sleep 10")),
+        script(&format!("trap 'pkill kube-proxy' EXIT\nkube-proxy {CONFIG} &\ninotifywait /x\npkill kube-proxy\n")),
+        script(&format!(
+            "# kube-proxy --config=/old\nif [ -f /x ]; then\n  kube-proxy \\\n   {CONFIG} --v=2\nfi\nsleep --config=/y 1\n"
+        )),
+        script(&format!("exec \"/usr/local/bin/kube-proxy\" {CONFIG} --hostname-override=\"$NODE_NAME\"")),
+        script(&format!("kube-proxy --hostname-override=$(hostname | tr A-Z a-z) {CONFIG} >>/x.log 2>&1")),
+        script(&format!("command -v kube-proxy && kube-proxy --cleanup; exec kube-proxy {CONFIG}")),
+        run("gcr.io/google-containers/hyperkube-amd64:v1.16.3", &format!("[/hyperkube, proxy, {CONFIG}]")),
+        run("m/k8s:v1.16.3", &format!("[/hyperkube, proxy, {CONFIG}]")),
+        run("kube-proxy", "[kube-proxy, --config, /var/lib/kube-proxy/config.conf]"),
+        run(
+            "kube-proxy",
+            "[kube-proxy, --config=$(FOLDER)/config.conf], env: [{name: FOLDER, value: /var/lib/kube-proxy}]",
+        ),
+    ] {
+        let found = find(&[with_containers("kube-proxy", &containers)], None, None).unwrap().kube_proxy;
+        let found = found.unwrap_or_else(|| panic!("not found: {containers}"));
+        assert_eq!(found.config, config_map("kube-proxy", "config.conf"), "{containers}");
+    }
+    let flags = "[{name: p, image: kube-proxy, args: [--proxy_mode=ipvs, --metrics_bind_address=0.0.0.0:9999]}]";
+    let found = find(&[with_containers("kube-proxy", flags)], None, None).unwrap().kube_proxy.unwrap();
+    assert_eq!((found.mode_flag.as_deref(), found.metrics_port_flag), (Some("ipvs"), Some(9999)));
+}
+
+/// Its image has tools that others want too, and the names of others begin like its own.
+#[test]
+fn its_image_alone_makes_no_second_kube_proxy() {
+    let proxy =
+        format!("{{name: kube-proxy, image: 'r/kube-proxy:v1.30.0', command: [kube-proxy, {CONFIG}], {MOUNTED}}}");
+    let helper = "{name: helper, image: 'r/kube-proxy:v1.30.0', command: [sh, -c, 'while true; do conntrack -L; sleep 60; done']}";
+    let set = with_containers("kube-proxy", &format!("[{helper}, {proxy}]"));
+    let found = find(std::slice::from_ref(&set), None, None).unwrap().kube_proxy.unwrap();
+    assert_eq!((found.container.as_str(), found.config), ("kube-proxy", config_map("kube-proxy", "config.conf")));
+    for other in [
+        helper,
+        "{name: e, image: 'r/kube-proxy-exporter:1.2', args: [--listen=:9100]}",
+        "{name: c, image: 'r/kube-proxy:v1.30.0', command: [kube-proxy, --cleanup]}",
+        "{name: s, image: 'r/kube-proxy:v1.30.0', command: [sleep, infinity]}",
+    ] {
+        let sets = [set.clone(), with_containers("other", &format!("[{other}]"))];
+        let found = find(&sets, None, None).unwrap_or_else(|error| panic!("{other}: {error}"));
+        assert_eq!(
+            (found.kube_proxy.unwrap().names(), found.elsewhere.len()),
+            (vec!["kube-proxy".to_owned()], 0),
+            "{other}"
+        );
+    }
+    // A script of somebody else's may well run it.
+    let script = "{name: w, image: 'r/mirrored-kube-proxy:v1.30.0', command: [sh, -c, '/scripts/run.sh now']}";
+    assert!(find(&[set, with_containers("other", &format!("[{script}]"))], None, None).is_err());
+}

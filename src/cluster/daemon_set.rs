@@ -7,7 +7,7 @@ use kube::core::Selector;
 
 use super::objects::{DaemonSet, Node, Pod};
 use super::pod_objects::{ConfigMapVolume, Container, PodSpec};
-use super::proxy_command::{flag, ignored, metrics_port, own_words, runs_kube_proxy};
+use super::proxy_command::{Sign, flag, ignored, metrics_port, own_words, sign};
 use super::scheduling::wants;
 use crate::report::foreign::foreign;
 
@@ -173,9 +173,10 @@ fn full_name(daemon_set: &DaemonSet) -> String {
     format!("{}/{}", daemon_set.namespace().unwrap_or_default(), daemon_set.name_any())
 }
 
-/// The container whose command or image is kube-proxy.
+/// The container whose command is kube-proxy's, or else its image.
 fn proxy_container(spec: &PodSpec) -> Option<&Container> {
-    spec.containers.iter().find(|container| runs_kube_proxy(container))
+    let with = |least: Sign| spec.containers.iter().find(|container| sign(container) >= least);
+    with(Sign::Command).or_else(|| with(Sign::Image))
 }
 
 fn is_windows(spec: &PodSpec) -> bool {

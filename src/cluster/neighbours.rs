@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 
 use super::pod_objects::Container;
+use super::proxy_command::is_program;
 
 /// A program that minds kube-proxy's mode.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -209,7 +210,7 @@ impl Signs {
         let mut programs = container.command.iter().flat_map(|word| word.split_whitespace());
         let starts = |word: &str| self.words.iter().any(|start| word.starts_with(start));
         self.containers.contains(&container.name.as_str())
-            || programs.any(|word| word.rsplit('/').next().is_some_and(|name| self.programs.contains(&name)))
+            || programs.any(|word| self.programs.iter().any(|name| is_program(word, name)))
             || words(container).any(|word| starts(&word))
             || self.images.iter().any(|sign| path.ends_with(sign))
     }
@@ -278,6 +279,7 @@ mod tests {
             ("rancher/mirrored-calico-node:v3.28", "c", &[], &[], &[], Some(Calico)),
             ("mirror/cni:1", "calico-node", &[], &[], &[], Some(Calico)),
             ("mirror/cni:1", "c", &[], &[("FELIX_BPFENABLED", "true")], &[], Some(Calico)),
+            ("busybox:1", "c", &["rm", "-rf", "/etc/keepalived", "/var/run/kube-router"], &[], &[], None),
             ("node:18-alpine", "web", &["node", "server.js"], &[], &[("app", "node")], None),
             ("example/node:1", "node", &[], &[], &[], None),
             ("quay.io/cilium/cilium-ci:latest", "c", &[], &[], &[], Some(Cilium)),

@@ -3,31 +3,119 @@
 use super::pod_objects::Container;
 use crate::report::foreign::foreign;
 
+/// How sure it is that a container runs kube-proxy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Sign {
+    /// It runs something else.
+    None,
+    /// Its image is kube-proxy's, and what it runs is not known.
+    Image,
+    /// Its command is.
+    Command,
+}
+
 /// Whether a container's command or image is kube-proxy.
 pub(super) fn runs_kube_proxy(container: &Container) -> bool {
-    let words = words(container);
-    let runs = |name: &str| words.iter().any(|word| is_program(word, name));
+    sign(container) > Sign::None
+}
+
+/// What says that a container runs kube-proxy. One that only cleans up after it, or has its image for the tools that are in
+/// there, does not.
+pub(super) fn sign(container: &Container) -> Sign {
+    let commands = commands(container);
     let repository = image_repository(&container.image);
-    runs("kube-proxy")
-        || repository.starts_with("kube-proxy")
-        || repository.ends_with("-kube-proxy")
-        || (repository == "hyperkube" && runs("proxy"))
+    let is_hyperkube = repository == "hyperkube" || repository.starts_with("hyperkube-");
+    let by_entry_point = is_hyperkube
+        && container.command.is_empty()
+        && matches!(container.args.first().map(String::as_str), Some("proxy" | "kube-proxy"));
+    if let Some((command, at)) = call(&commands) {
+        return if is_one_shot(&command[at..]) { Sign::None } else { Sign::Command };
+    }
+    if by_entry_point {
+        return Sign::Command;
+    }
+    if !is_image(repository) || runs_a_tool(&commands) { Sign::None } else { Sign::Image }
+}
+
+/// `kube-proxy`, `kube-proxy-arm64`, `mirrored-kube-proxy`; not `kube-proxy-exporter`.
+fn is_image(repository: &str) -> bool {
+    const BUILDS: [&str; 8] = ["amd64", "arm64", "arm", "ppc64le", "s390x", "riscv64", "386", "windows"];
+    let build = repository.strip_prefix("kube-proxy-").is_some_and(|rest| BUILDS.contains(&rest));
+    let before = repository.strip_suffix("kube-proxy");
+    build || before.is_some_and(|before| before.is_empty() || before.ends_with(|c: char| !c.is_ascii_alphanumeric()))
+}
+
+/// Whether this is a tool, or a script in the container's own arguments that starts no other script.
+fn runs_a_tool(commands: &[Vec<String>]) -> bool {
+    const TOOLS: [&str; 12] = [
+        "sleep",
+        "tail",
+        "ipvsadm",
+        "ipset",
+        "conntrack",
+        "iptables",
+        "iptables-save",
+        "nft",
+        "sysctl",
+        "modprobe",
+        "pause",
+        "true",
+    ];
+    let Some(first) = commands.first().and_then(|command| command.first()) else { return false };
+    let name = |word: &str| word.rsplit('/').next().unwrap_or(word).to_owned();
+    if TOOLS.contains(&name(first).as_str()) {
+        return true;
+    }
+    let is_shell = matches!(name(first).as_str(), "sh" | "bash" | "dash" | "ash");
+    let mut words = commands.iter().flatten();
+    let leads_on =
+        |word: &str| word.contains("kube-proxy") || word.contains(".sh") || word.contains("$@") || word == "exec";
+    is_shell && words.clone().any(|word| word == "-c") && !words.any(|word| leads_on(word))
 }
 
 /// Whether a word is this program: its name, or a path to it. Options and folders for data may end alike.
-fn is_program(word: &str, name: &str) -> bool {
+pub(super) fn is_program(word: &str, name: &str) -> bool {
     const DATA: [&str; 4] = ["/var/", "/etc/", "/run/", "/tmp/"];
     let is_data = DATA.iter().any(|folder| word.starts_with(folder));
     word.rsplit('/').next() == Some(name) && !word.starts_with('-') && !word.contains('=') && !is_data
 }
 
+/// The command that runs kube-proxy, and where its own arguments begin. Of several the last that stays.
+fn call(commands: &[Vec<String>]) -> Option<(&[String], usize)> {
+    /// Programs that take its name as an argument.
+    const OTHERS: [&str; 21] = [
+        "command", "pkill", "killall", "pgrep", "pidof", "kill", "echo", "printf", "which", "type", "grep", "cp", "mv",
+        "rm", "ls", "chmod", "ln", "cat", "trap", "test", "[",
+    ];
+    let calls: Vec<_> = commands
+        .iter()
+        .filter_map(|command| {
+            let program = command.iter().position(|word| is_program(word, "kube-proxy"));
+            let hyperkube = command.windows(2).position(|pair| is_program(&pair[0], "hyperkube") && pair[1] == "proxy");
+            let at = program.map(|at| at + 1).or(hyperkube.map(|at| at + 2))?;
+            let named = |word: &String| OTHERS.contains(&word.as_str());
+            (!command[..at].iter().any(named)).then_some((command.as_slice(), at))
+        })
+        .collect();
+    calls.iter().rfind(|(command, at)| !is_one_shot(&command[*at..])).or(calls.last()).copied()
+}
+
+/// Whether kube-proxy ends at once with these flags.
+fn is_one_shot(words: &[String]) -> bool {
+    ["cleanup", "init-only", "write-config-to", "version", "help"].iter().any(|name| {
+        let long = |word: &str| word.strip_prefix("--").is_some_and(|word| normal(word) == *name);
+        words.iter().any(|word| long(word))
+            || flag(words, name).is_some_and(|value| value == "true" || value.contains('/'))
+    })
+}
+
 /// The words of kube-proxy's own command line: what follows it, up to the shell's next command.
-pub(super) fn own_words(container: &Container) -> Vec<&str> {
-    let words = words(container);
-    let program = words.iter().rposition(|word| is_program(word, "kube-proxy"));
-    let own = &words[program.map_or(0, |at| at + 1)..];
-    let ends = |word: &&&str| matches!(**word, ";" | "|" | "||" | "&&" | "&");
-    own.iter().take_while(|word| !ends(word)).copied().collect()
+pub(super) fn own_words(container: &Container) -> Vec<String> {
+    let commands = commands(container);
+    match call(&commands) {
+        Some((command, at)) => command[at..].to_vec(),
+        None => commands.into_iter().next().unwrap_or_default(),
+    }
 }
 
 /// `kube-proxy-amd64` of `registry:5000/path/kube-proxy-amd64:v1.2.3@sha256:…`.
@@ -37,20 +125,86 @@ fn image_repository(image: &str) -> &str {
     last.split(':').next().unwrap_or(last)
 }
 
-/// Command and arguments, those of a shell's `-c` taken apart too.
-fn words(container: &Container) -> Vec<&str> {
-    container.command.iter().chain(&container.args).flat_map(|word| word.split_whitespace()).collect()
+/// A container's commands, each as its words: one, or those of a shell's script. `$(NAME)` is put in where its value is known, as
+/// the kubelet does.
+fn commands(container: &Container) -> Vec<Vec<String>> {
+    let mut commands = vec![Vec::new()];
+    for word in container.command.iter().chain(&container.args) {
+        let mut word = word.clone();
+        for (name, value) in container.env.iter().filter_map(|env| Some((&env.name, env.value.as_ref()?))) {
+            word = word.replace(&format!("$({name})"), value);
+        }
+        if word.contains(char::is_whitespace) {
+            take_apart(&word, &mut commands);
+        } else {
+            commands.extend(commands.is_empty().then(Vec::new));
+            if let Some(command) = commands.last_mut() {
+                command.push(word);
+            }
+        }
+    }
+    commands
+}
+
+/// Takes a shell's text apart. No shell: quotes go, what ends a command ends it, all else stays as it is.
+fn take_apart(text: &str, commands: &mut Vec<Vec<String>>) {
+    let mut word = String::new();
+    let mut chars = text.chars().peekable();
+    // Within `$( )`, where a command ends that is not ours.
+    let mut depth = 0_usize;
+    let mut before = ' ';
+    while let Some(c) = chars.next() {
+        let last = std::mem::replace(&mut before, c);
+        match c {
+            '\\' => match chars.next() {
+                // A line that goes on.
+                Some('\n') | None => before = last,
+                Some(next) => word.push(next),
+            },
+            '\'' | '"' => word.extend(chars.by_ref().take_while(|next| *next != c)),
+            '#' if last.is_whitespace() => while chars.next_if(|next| *next != '\n').is_some() {},
+            '(' if depth > 0 || last == '$' => {
+                depth += 1;
+                word.push(c);
+            }
+            ')' if depth > 0 => {
+                depth -= 1;
+                word.push(c);
+            }
+            // `2>&1` and `&>file` redirect.
+            '&' if last == '>' || chars.peek() == Some(&'>') => word.push(c),
+            _ if depth > 0 => word.push(c),
+            ';' | '&' | '|' | '(' | ')' | '\n' => {
+                end_word(&mut word, commands);
+                commands.push(Vec::new());
+            }
+            _ if c.is_whitespace() => end_word(&mut word, commands),
+            _ => word.push(c),
+        }
+    }
+    end_word(&mut word, commands);
+}
+
+fn end_word(word: &mut String, commands: &mut [Vec<String>]) {
+    if let (false, Some(command)) = (word.is_empty(), commands.last_mut()) {
+        command.push(std::mem::take(word));
+    }
+}
+
+/// A flag's name: `_` is `-` (`WordSepNormalizeFunc` of k8s.io/component-base/cli/flag).
+fn normal(name: &str) -> String {
+    name.replace('_', "-")
 }
 
 /// The value of `--name=value` or `--name value`; the last one counts, as for kube-proxy.
-pub(super) fn flag<'a>(words: &[&'a str], name: &str) -> Option<&'a str> {
+pub(super) fn flag<'a>(words: &'a [String], name: &str) -> Option<&'a str> {
     let mut value = None;
     for (index, word) in words.iter().enumerate() {
-        let Some(rest) = word.strip_prefix("--").and_then(|word| word.strip_prefix(name)) else { continue };
-        if let Some(given) = rest.strip_prefix('=') {
-            value = Some(given.trim_matches(['"', '\'']));
-        } else if rest.is_empty() {
-            value = words.get(index + 1).copied();
+        let Some(word) = word.strip_prefix("--") else { continue };
+        match word.split_once('=') {
+            Some((given, text)) if normal(given) == name => value = Some(text.trim_matches(['"', '\''])),
+            None if normal(word) == name => value = words.get(index + 1).map(String::as_str),
+            _ => {}
         }
     }
     value
@@ -63,9 +217,9 @@ const COUNT_BESIDE_CONFIG: [&str; 9] =
 const LOGGING: [&str; 8] =
     ["log", "alsologtostderr", "stderrthreshold", "skip-", "skip_", "one-output", "one_output", "add-dir-header"];
 
-pub(super) fn ignored(words: &[&str]) -> Vec<String> {
+pub(super) fn ignored(words: &[String]) -> Vec<String> {
     let names = words.iter().filter_map(|word| word.strip_prefix("--"));
-    let names = names.map(|word| word.split('=').next().unwrap_or(word).replace('_', "-"));
+    let names = names.map(|word| normal(word.split('=').next().unwrap_or(word)));
     let counts =
         |name: &str| COUNT_BESIDE_CONFIG.contains(&name) || LOGGING.iter().any(|start| name.starts_with(start));
     let mut ignored: Vec<_> =
@@ -75,7 +229,7 @@ pub(super) fn ignored(words: &[&str]) -> Vec<String> {
 }
 
 /// Where kube-proxy without `--config` tells its mode: `--metrics-port` completes an address without a port.
-pub(super) fn metrics_port(words: &[&str]) -> Option<u16> {
+pub(super) fn metrics_port(words: &[String]) -> Option<u16> {
     let address = flag(words, "metrics-bind-address").and_then(|address| address.rsplit_once(':')?.1.parse().ok());
     address.or_else(|| flag(words, "metrics-port")?.parse().ok()).filter(|port| *port > 0)
 }

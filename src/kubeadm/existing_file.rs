@@ -13,8 +13,9 @@ use super::render::proxy_configuration;
 use super::version_source;
 use crate::kubernetes_version::KubernetesVersion;
 use crate::mode::ProxyMode;
+use crate::proxy_config::refused;
 use crate::report::foreign::foreign;
-use crate::yaml::{Kind, Node, ScalarStyle, append_document, check_line_ends, parse, set};
+use crate::yaml::{Document, Kind, Node, ScalarStyle, append_document, check_line_ends, parse, set};
 
 /// The completed text; nothing if there are problems, which are then in `findings`.
 ///
@@ -37,6 +38,10 @@ pub fn complete(name: &str, text: &str, raw: &RawOptions, findings: &mut Finding
     let proxy = kinds.proxy.map(|index| (index, roots[index]));
     let wanted = RawSettings::from_options(raw);
     let mode = check_settings(name, proxy.map(|(_, root)| root), &wanted, version.as_ref(), findings);
+    if let (Some(index), Some(mode)) = (kinds.proxy, &mode) {
+        let minor = version.as_ref().map_or(34, KubernetesVersion::minor);
+        check_other_fields(name, &documents[index], &wanted, (mode, minor), findings);
+    }
     if !findings.problems.is_empty() {
         return None;
     }
@@ -157,6 +162,30 @@ fn check_settings(
         findings.warn(format!("{}: becomes true", place(name, node, &format!("featureGates.{gate}"))));
     }
     Some(mode)
+}
+
+/// Fields that kube-proxy ends at, of those that stay as they are and were not found wrong before.
+fn check_other_fields(
+    name: &str,
+    document: &Document,
+    wanted: &RawSettings,
+    (mode, minor): (&Mode, u32),
+    findings: &mut Findings,
+) {
+    let Ok(json) = document.resolve() else { return };
+    let written: Vec<String> = wanted.to_write(mode).iter().map(|(path, _)| path.join(".")).collect();
+    for problem in refused(&json, minor, mode.mode) {
+        let field = problem.field.as_str();
+        let is_known = |place: &str| {
+            let known = place.rsplit(": ").next().unwrap_or_default();
+            known.strip_prefix(field).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+        };
+        if written.iter().any(|path| path == field) || findings.problems.iter().any(|known| is_known(&known.place)) {
+            continue;
+        }
+        let node = document.root.get(&field.split('.').collect::<Vec<_>>()).unwrap_or(&document.root);
+        findings.problem(place(name, node, field), problem.message);
+    }
 }
 
 /// A list is replaced as a whole: what goes with it is said.

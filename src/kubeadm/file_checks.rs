@@ -32,6 +32,7 @@ pub(super) fn check_documents(
     if let Some(index) = kinds.init {
         warn_of_placeholders(name, roots[index], findings);
     }
+    warn_of_no_kube_proxy(name, kinds, roots, findings);
     for index in kinds.cluster.into_iter().chain(kinds.init) {
         find_misplaced(name, roots[index], findings);
     }
@@ -61,6 +62,22 @@ fn find_misplaced(name: &str, root: &Node, findings: &mut Findings) {
                 "is a gate of kube-proxy, and kubeadm refuses it here; remove it (kpx-prep sets in the KubeProxyConfiguration what a version needs)",
             );
         }
+    }
+}
+
+/// With `proxy.disabled` (v1beta4), or without its phase, kubeadm installs no kube-proxy
+/// (<https://kubernetes.io/docs/reference/config-api/kubeadm-config.v1beta4/>).
+fn warn_of_no_kube_proxy(name: &str, kinds: &Kinds, roots: &[&Node], findings: &mut Findings) {
+    let is_true = |node: &&Node| node.text().is_some_and(|text| text.eq_ignore_ascii_case("true"));
+    let disabled = kinds.cluster.and_then(|index| roots[index].get(&["proxy", "disabled"])).filter(is_true);
+    let phases = kinds.init.and_then(|index| roots[index].get(&["skipPhases"])).map(Node::items).unwrap_or_default();
+    let is_its_phase = |node: &&Node| matches!(node.text(), Some("addon" | "addon/kube-proxy"));
+    let found = disabled.map(|node| (node, "proxy.disabled")).into_iter();
+    for (node, field) in found.chain(phases.iter().filter(is_its_phase).map(|node| (node, "skipPhases"))) {
+        findings.warn(format!(
+            "{}: kubeadm installs no kube-proxy with this, so the mode has no effect; remove it if kube-proxy is to run",
+            place(name, node, field)
+        ));
     }
 }
 

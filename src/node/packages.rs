@@ -5,8 +5,12 @@
 
 use super::host::Host;
 
+/// The tool of systems whose /usr is an image of packages: no other can install there.
+const OSTREE: &str = "rpm-ostree";
+
 /// Tools for packages that are looked for on a host, the first that is there is the one to name.
-pub const TOOLS: [&str; 9] = ["tdnf", "dnf", "yum", "zypper", "apt-get", "apk", "pacman", "xbps-install", "emerge"];
+pub const TOOLS: [&str; 10] =
+    [OSTREE, "tdnf", "dnf", "yum", "zypper", "apt-get", "apk", "pacman", "xbps-install", "emerge"];
 
 /// What to install so that the kernel `release` has the IPVS modules.
 pub fn hint(host: &Host, release: &str) -> String {
@@ -31,7 +35,8 @@ pub fn hint(host: &Host, release: &str) -> String {
         // https://www.flatcar.org/docs/latest/setup/releases/update-strategies/
         "flatcar" => "Flatcar ships its modules with the system: update it (update_engine_client -update), then reboot"
             .to_owned(),
-        "bottlerocket" | "talos" | "cos" => {
+        // https://docs.openshift.com/container-platform/4.15/architecture/architecture-rhcos.html: its packages are the image's.
+        "bottlerocket" | "talos" | "cos" | "rhcos" | "scos" => {
             "this system ships its modules with its image: use a newer image, or another variant of it".to_owned()
         }
         "nixos" => "choose a kernel in boot.kernelPackages that is built with IPVS, then nixos-rebuild boot and reboot"
@@ -70,7 +75,8 @@ pub fn hint(host: &Host, release: &str) -> String {
 /// The distribution's own search for the package that has the file, by the tool that is there.
 fn search(host: &Host, release: &str) -> String {
     let by_family = || {
-        if host.distro == "photon" {
+        // https://github.com/microsoft/azurelinux (mariner is its name up to 2.0)
+        if matches!(host.distro.as_str(), "photon" | "azurelinux" | "mariner") {
             "tdnf"
         } else if is_suse(host) {
             "zypper"
@@ -94,7 +100,9 @@ fn search(host: &Host, release: &str) -> String {
             }
         }
     };
-    let command = match host.package_tools.first().copied().unwrap_or_else(by_family) {
+    // rpm-ostree cannot look for files.
+    let tool = host.package_tools.iter().copied().find(|tool| *tool != OSTREE);
+    let command = match tool.unwrap_or_else(by_family) {
         // Path patterns: dnf(8) provides, tdnf(8), yum(8) provides, zypper(8) search --file-list, apt-file(1), pacman(8) -F,
         // xbps-query(1) --ownedby.
         tool @ ("dnf" | "tdnf" | "yum") => format!("{tool} provides '*/{release}/*/ip_vs.ko*'"),
@@ -153,8 +161,11 @@ fn of_board(host: &Host, release: &str) -> Option<String> {
 
 fn ubuntu(host: &Host, release: &str) -> String {
     let flavour = release.rsplit('-').next().unwrap_or_default();
-    // Releases look like 5.15.0-100-generic; another kernel is none of Ubuntu's.
-    let is_own = release.split('-').count() >= 3 && flavour.starts_with(|c: char| c.is_ascii_lowercase());
+    // Releases look like 5.15.0-100-generic; another kernel is none of Ubuntu's: 6.8.12-x64v3-xanmod1, 6.8.0-12.1-liquorix-amd64,
+    // 6.9.1-060901-generic of its mainline archive, 6.9.3-76060903-generic of Pop!_OS.
+    let build = release.split('-').nth(1).unwrap_or_default();
+    let is_build = (1..=4).contains(&build.len()) && build.bytes().all(|byte| byte.is_ascii_digit());
+    let is_own = is_build && release.split('-').count() >= 3 && flavour.starts_with(|c: char| c.is_ascii_lowercase());
     if !is_own {
         return search(host, release);
     }
@@ -244,6 +255,10 @@ fn red_hat(host: &Host, release: &str) -> String {
     // A release of another's kernel, such as one of ELRepo's (kernel-ml) or a cloud's own, says so: .el9_4, .el8, .fc40.
     if !(release.contains(".el") || release.contains(".fc")) || release.contains(".elrepo") {
         return search(host, release);
+    }
+    // https://docs.fedoraproject.org/en-US/fedora-coreos/os-extensions/
+    if host.package_tools.contains(&OSTREE) {
+        return format!("rpm-ostree install kernel-modules-extra-{release}, then reboot");
     }
     match host.major() {
         ..8 if host.distro != "fedora" => format!("yum reinstall kernel-{release}"),
@@ -343,6 +358,13 @@ mod tests {
             ("arch", "", "", "6.7.4-arch1-1", "pacman -S linux"),
             ("linuxmint", "ubuntu debian", "21", "5.15.0-100-generic", "linux-modules-extra-5.15.0-100-generic"),
             ("unheard-of", "", "", "6.6.6", "6.6.6"),
+            ("azurelinux", "", "3.0", "6.6.51.1-5.azl3", "tdnf provides '*/6.6.51.1-5.azl3/*/ip_vs.ko*'"),
+            ("mariner", "", "2.0", "5.15.148.2-2.cm2", "tdnf provides"),
+            ("rhcos", "rhel fedora", "4.15", "5.14.0-284.52.1.el9_2.x86_64", "ships its modules with its image"),
+            ("ubuntu", "debian", "24.04", "6.8.12-x64v3-xanmod1", "apt-file"),
+            ("ubuntu", "debian", "22.04", "6.8.0-12.1-liquorix-amd64", "apt-file"),
+            ("ubuntu", "debian", "22.04", "6.9.1-060901-generic", "apt-file"),
+            ("pop", "ubuntu debian", "22.04", "6.9.3-76060903-generic", "apt-file"),
             ("alpine", "", "3.19.1", "6.6.14-0-lts", "apk fix linux-lts"),
         ];
         for (distro, like, version, release, package) in cases {
@@ -368,6 +390,11 @@ mod tests {
         for (host, release, part) in [
             (host("kylin", "yum", None), "4.19.90-24.4.v2101.ky10.x86_64", "yum provides"),
             (host("kylin", "apt-get", None), "5.4.18-85-generic", "apt-file"),
+            (
+                host("fedora", "rpm-ostree", None),
+                "6.8.9-300.fc40.x86_64",
+                "rpm-ostree install kernel-modules-extra-6.8.9",
+            ),
             (host("rancheros", "apk", None), "5.10.0", "pkgs.alpinelinux.org"),
             (host("debian", "apt-get", Some("armbian")), "6.6.30-current-rockchip64", "linux-image-current-rockchip64"),
             (host("debian", "apt-get", Some("armbian")), "6.6.30-mine", "apt-file"),

@@ -62,12 +62,7 @@ pub struct ProxyConfig {
 impl ProxyConfig {
     /// Every field that kube-proxy 1.`minor` refuses when it starts in `mode`, by its type or its value.
     pub fn refused(&self, minor: u32, mode: ProxyMode) -> Vec<Problem> {
-        let mut refused = fields::check(&self.json, minor);
-        // kube-proxy looks at the values once it has decoded them all.
-        if refused.is_empty() {
-            refused = values::check(&self.json, minor, mode);
-        }
-        refused
+        refused(&self.json, minor, mode)
     }
 
     /// Whether a feature gate is set to `true`.
@@ -117,6 +112,13 @@ pub fn read(text: &str) -> Result<ProxyConfig, String> {
         unknown,
         json,
     })
+}
+
+/// Every field of a `KubeProxyConfiguration` that kube-proxy 1.`minor` refuses when it starts in `mode`.
+pub fn refused(json: &Json, minor: u32, mode: ProxyMode) -> Vec<Problem> {
+    let refused = fields::check(json, minor);
+    // kube-proxy looks at the values once it has decoded them all.
+    if refused.is_empty() { values::check(json, minor, mode) } else { refused }
 }
 
 /// The text with these settings; every other byte as before, settings that are right already untouched.

@@ -195,3 +195,21 @@ fn what_is_sound_is_not_complained_about() {
     let wish = Wish { nodes_are_prepared: false, ..wish("iptables") };
     assert!(!plan(&cluster("ipvs", ProxyMode::Ipvs), &around, &wish).is_blocked());
 }
+
+#[test]
+fn kube_vip_wants_strict_arp_only_where_it_uses_arp() {
+    for (words, needed) in [
+        (&[][..], true),
+        (&["vip_arp=true"][..], true),
+        (&["vip_arp=true", "bgp_enable=true"][..], true),
+        (&["manager", "--arp", "--services"][..], true),
+        (&["vip_arp=false"][..], false),
+        (&["bgp_enable=true"][..], false),
+        (&["manager", "--bgp"][..], false),
+    ] {
+        let (mut around, facts) = (around(), cluster("", ProxyMode::Iptables));
+        seen(&mut around, Neighbour::KubeVip, "ghcr.io/kube-vip/kube-vip:v0.8", words);
+        let planned = plan(&facts, &around, &wish("ipvs"));
+        assert_eq!(planned.checks.iter().any(|check| check.id == "strict-arp"), needed, "{words:?}");
+    }
+}

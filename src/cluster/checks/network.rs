@@ -33,7 +33,12 @@ fn seen(around: &Surroundings, who: Neighbour) -> impl Iterator<Item = &SeenPod>
 /// Those that announce addresses by ARP, so that all nodes but theirs must not answer for them. `MetalLB`, `PureLB` and `OpenELB`
 /// ask for strictARP in their installation guides, kube-vip where it uses ARP.
 fn announcers(around: &Surroundings) -> impl Iterator<Item = &SeenPod> {
-    let by_arp = |pod: &&SeenPod| !pod.words.iter().any(|word| word.eq_ignore_ascii_case("vip_arp=false"));
+    // kube-vip announces by ARP only where it is told to; where nothing of it is seen, its settings are elsewhere.
+    let by_arp = |pod: &&SeenPod| {
+        let says = |words: &[&str]| pod.words.iter().any(|word| words.iter().any(|w| word.eq_ignore_ascii_case(w)));
+        says(&["vip_arp=true", "--arp", "--arp=true"])
+            || !says(&["vip_arp=false", "--arp=false", "bgp_enable=true", "--bgp", "--bgp=true"])
+    };
     let others = [Neighbour::MetalLb, Neighbour::PureLb, Neighbour::OpenElb];
     seen(around, Neighbour::KubeVip).filter(by_arp).chain(others.into_iter().flat_map(|who| seen(around, who)))
 }

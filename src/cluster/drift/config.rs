@@ -121,7 +121,7 @@ fn version_policy(facts: &Facts, parsed: &ProxyConfig, place: &str, findings: &m
                         Level::Info,
                         "version-policy",
                         IPVS_TIMELINE,
-                        "kpx-prep remediate --mode nftables",
+                        "kpx-prep remediate --mode nftables --dry-run shows the way out of it",
                     ));
                 }
             }
