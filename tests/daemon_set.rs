@@ -213,3 +213,14 @@ fn its_image_alone_makes_no_second_kube_proxy() {
     let script = "{name: w, image: 'r/mirrored-kube-proxy:v1.30.0', command: [sh, -c, '/scripts/run.sh now']}";
     assert!(find(&[set, with_containers("other", &format!("[{script}]"))], None, None).is_err());
 }
+
+/// Whoever writes the `DaemonSet` may write values that refer to themselves: each is put in once.
+#[test]
+fn values_are_put_in_once() {
+    let env: Vec<_> = (0..200).map(|_| "{name: A, value: '$(A)$(A)'}").collect();
+    let containers =
+        format!("[{{name: p, image: kube-proxy, command: [kube-proxy, '--config=$(A)'], env: [{}]}}]", env.join(", "));
+    let found = find(&[with_containers("kube-proxy", &containers)], None, None).unwrap().kube_proxy.unwrap();
+    let ConfigSource::Elsewhere(why) = found.config else { panic!("{:?}", found.config) };
+    assert!(why.contains("--config=$(A)$(A) is not"), "{why}");
+}

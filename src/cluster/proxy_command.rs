@@ -130,10 +130,7 @@ fn image_repository(image: &str) -> &str {
 fn commands(container: &Container) -> Vec<Vec<String>> {
     let mut commands = vec![Vec::new()];
     for word in container.command.iter().chain(&container.args) {
-        let mut word = word.clone();
-        for (name, value) in container.env.iter().filter_map(|env| Some((&env.name, env.value.as_ref()?))) {
-            word = word.replace(&format!("$({name})"), value);
-        }
+        let word = expanded(word, container);
         if word.contains(char::is_whitespace) {
             take_apart(&word, &mut commands);
         } else {
@@ -144,6 +141,22 @@ fn commands(container: &Container) -> Vec<Vec<String>> {
         }
     }
     commands
+}
+
+/// A word with `$(NAME)` put in once, as the kubelet does (`third_party/forked/golang/expansion`): what is put in is not looked
+/// through again. Nothing more is put in once it is larger than any command.
+fn expanded(word: &str, container: &Container) -> String {
+    const MOST: usize = 1 << 16;
+    let value_of = |name: &str| container.env.iter().rfind(|env| env.name == name)?.value.as_deref();
+    let (mut text, mut rest) = (String::new(), word);
+    while let Some((before, after)) = rest.split_once("$(").filter(|_| text.len() < MOST) {
+        text.push_str(before);
+        let known = after.split_once(')').and_then(|(name, after)| Some((value_of(name)?, after)));
+        let (value, after) = known.unwrap_or(("$(", after));
+        text.push_str(value);
+        rest = after;
+    }
+    text + rest
 }
 
 /// Takes a shell's text apart. No shell: quotes go, what ends a command ends it, all else stays as it is.

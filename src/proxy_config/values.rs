@@ -55,18 +55,56 @@ pub(super) fn check(json: &Value, minor: u32, mode: ProxyMode) -> Vec<Problem> {
     check.text("bindAddress", |text| if is_ip(text) { Ok(()) } else { Err(format!("{text:?} is not an IP address")) });
     check.text("metricsBindAddress", |text| port(text, METRICS_PORT).map(|_| ()));
     check.text("healthzBindAddress", |text| port(text, HEALTHZ_PORT).map(|_| ()));
-    check.text("clusterCIDR", |text| {
-        // Two ranges need dual-stack, which 1.20 has behind a gate: left to kube-proxy.
-        if text.split(',').count() > 2 {
-            return Err(format!("{text:?}: one range, or one IPv4 and one IPv6 range"));
-        }
-        text.split(',').try_for_each(cidr)
-    });
+    let dual_stack = minor >= 21 || minor == 0 || check.has_gate(&["IPv6DualStack", "AllAlpha"]);
+    check.text("clusterCIDR", |text| ranges(text, dual_stack));
+    check.text("portRange", port_range);
+    if minor > 0 {
+        // `ValidateShowHiddenMetricsVersion` of k8s.io/component-base/metrics.
+        check.text("showHiddenMetricsForVersion", |text| {
+            let previous = format!("1.{}", minor - 1);
+            if text == previous {
+                return Ok(());
+            }
+            Err(format!(
+                "{text:?}: kube-proxy 1.{minor} takes the version before its own only, {previous}; remove the field"
+            ))
+        });
+    }
+    if minor <= 25 {
+        check.not_negative("udpIdleTimeout");
+    }
     check.texts("nodePortAddresses", |text| {
         let keyword = minor >= PRIMARY && matches!(text, "primary" | "localhost" | "all");
         if keyword { Ok(()) } else { cidr(text) }
     });
     check.problems
+}
+
+/// One range, or one of IPv4 and one of IPv6; two only with dual-stack, which is behind a gate up to 1.20.
+fn ranges(text: &str, dual_stack: bool) -> Result<(), String> {
+    text.split(',').try_for_each(cidr)?;
+    let is_ipv6: Vec<bool> = text.split(',').map(|range| range.contains(':')).collect();
+    match is_ipv6.as_slice() {
+        [_] => Ok(()),
+        [first, second] if first != second && dual_stack => Ok(()),
+        [_, _] if !dual_stack => Err(format!("{text:?}: one range only without the gate IPv6DualStack")),
+        _ => Err(format!("{text:?}: one range, or one IPv4 and one IPv6 range")),
+    }
+}
+
+/// `80-90`, `80+10` or `80` (`ParsePortRange` in k8s.io/apimachinery/pkg/util/net).
+fn port_range(text: &str) -> Result<(), String> {
+    let number = |text: &str| text.parse::<u32>().ok().filter(|_| text.bytes().all(|byte| byte.is_ascii_digit()));
+    let parts = match (text.split_once('-'), text.split_once('+')) {
+        (Some(_), Some(_)) => None,
+        (Some((low, high)), None) => number(low).zip(number(high)),
+        (None, Some((low, more))) => {
+            number(low).zip(number(more)).and_then(|(low, more)| Some((low, low.checked_add(more)?)))
+        }
+        (None, None) => number(text).map(|port| (port, port)),
+    };
+    let good = parts.is_some_and(|(low, high)| low <= high && high <= 65535);
+    if good { Ok(()) } else { Err(format!("{text:?} is not a range of ports; write for example 30000-32767")) }
 }
 
 fn cidr(text: &str) -> Result<(), String> {
@@ -81,6 +119,11 @@ struct Check<'a> {
 impl<'a> Check<'a> {
     fn at(&self, field: &str) -> Option<&'a Value> {
         field.split('.').try_fold(self.json, |value, key| value.get(key))
+    }
+
+    fn has_gate(&self, names: &[&str]) -> bool {
+        let gates = self.at("featureGates");
+        names.iter().any(|name| gates.and_then(|gates| gates.get(*name)).and_then(Value::as_bool) == Some(true))
     }
 
     fn refuse(&mut self, field: &str, message: String) {
@@ -130,6 +173,48 @@ impl<'a> Check<'a> {
         let or = |given: Option<i128>, default| given.filter(|given| *given != 0).unwrap_or(default);
         if or(self.nanoseconds(&min_sync), least) > or(self.nanoseconds(&sync), SYNC_PERIOD) {
             self.refuse(&min_sync, "is longer than syncPeriod".to_owned());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    /// kube-proxy 1.20.2 was asked for each, by --write-config-to; of those of other versions the source says it.
+    #[test]
+    fn as_kube_proxy_takes_them() {
+        let gate = || json!({"IPv6DualStack": true});
+        for (config, minor, refused) in [
+            (json!({"portRange": "80-90"}), 20, None),
+            (json!({"portRange": "80+10"}), 20, None),
+            (json!({"portRange": "0-0"}), 20, None),
+            (json!({"portRange": ""}), 20, None),
+            (json!({"portRange": "abc"}), 20, Some("portRange")),
+            (json!({"portRange": "90-80"}), 20, Some("portRange")),
+            (json!({"portRange": "80 - 90"}), 20, Some("portRange")),
+            (json!({"portRange": "80-"}), 20, Some("portRange")),
+            (json!({"portRange": "1-70000"}), 20, Some("portRange")),
+            (json!({"portRange": "65535+1"}), 20, Some("portRange")),
+            (json!({"showHiddenMetricsForVersion": ""}), 20, None),
+            (json!({"showHiddenMetricsForVersion": "1.19"}), 20, None),
+            (json!({"showHiddenMetricsForVersion": "1.18"}), 20, Some("showHiddenMetricsForVersion")),
+            (json!({"showHiddenMetricsForVersion": "v1.19"}), 20, Some("showHiddenMetricsForVersion")),
+            (json!({"showHiddenMetricsForVersion": "1.19"}), 21, Some("showHiddenMetricsForVersion")),
+            (json!({"udpIdleTimeout": "0s"}), 20, None),
+            (json!({"udpIdleTimeout": "-1s"}), 20, Some("udpIdleTimeout")),
+            (json!({"udpIdleTimeout": "-1s"}), 26, None),
+            (json!({"clusterCIDR": "10.0.0.0/8,fd00::/64"}), 20, Some("clusterCIDR")),
+            (json!({"clusterCIDR": "10.0.0.0/8,fd00::/64", "featureGates": gate()}), 20, None),
+            (json!({"clusterCIDR": "10.0.0.0/8,11.0.0.0/8", "featureGates": gate()}), 20, Some("clusterCIDR")),
+            (json!({"clusterCIDR": "10.0.0.0/8", "featureGates": gate()}), 20, None),
+            (json!({"clusterCIDR": "10.0.0.0/8,fd00::/64"}), 23, None),
+            (json!({"clusterCIDR": "10.0.0.0/8,11.0.0.0/8"}), 23, Some("clusterCIDR")),
+        ] {
+            let found: Vec<_> = check(&config, minor, ProxyMode::Ipvs).into_iter().map(|one| one.field).collect();
+            assert_eq!(found, refused.into_iter().collect::<Vec<_>>(), "{config} in 1.{minor}");
         }
     }
 }
