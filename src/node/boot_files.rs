@@ -151,6 +151,21 @@ fn with_wish(template: &str, wish: &Wish) -> String {
     template.replace("@WISH@", &asked)
 }
 
+/// Whether two files of ours say the same, but that the second was asked for with a Kubernetes version and the first without:
+/// a node that was prepared before its version was known is prepared.
+pub fn does_the_same(there: &str, wanted: &str) -> bool {
+    let without_version = |line: &str| -> String {
+        let Some((asked, rest)) = line.split_once(" --kubernetes-version ").filter(|_| line.starts_with(ASKED_FOR))
+        else {
+            return line.to_owned();
+        };
+        let after = rest.split_once(' ').map(|(_, after)| format!(" {after}")).unwrap_or_default();
+        format!("{asked}{after}")
+    };
+    there == wanted
+        || there.lines().eq(wanted.lines().map(without_version)) && there.ends_with('\n') == wanted.ends_with('\n')
+}
+
 /// What the installed list or script says was asked for; `None` when there is none of ours.
 pub fn installed_wish(existing: &BTreeMap<&'static str, Existing>) -> Option<Wish> {
     [LIST, SCRIPT].iter().find_map(|path| match existing.get(path)? {
@@ -281,5 +296,22 @@ mod tests {
         assert_eq!(noted(&foreign, &[]).0, Vec::<String>::new());
         // A file may say what it likes: only folders on its own way are meant.
         assert_eq!(folders_made(SCRIPT, "# Folders made for it: / /home /etc/sysconfig ../..\n"), ["/etc/sysconfig"]);
+    }
+
+    #[test]
+    fn a_version_that_is_only_remembered_changes_nothing() {
+        let file = |asked: &str, rest: &str| format!("#!/bin/sh\n{ASKED_FOR}required --scheduler rr{asked}\n{rest}\n");
+        let plain = file("", "ip_vs");
+        assert!(does_the_same(&plain, &file(" --kubernetes-version 1.30", "ip_vs")));
+        assert!(does_the_same(
+            &file(" --boot-mechanism other", ""),
+            &file(" --kubernetes-version 1.30 --boot-mechanism other", "")
+        ));
+        assert!(!does_the_same(&plain, &file(" --kubernetes-version 1.30", "ip_vs_sh")));
+        assert!(!does_the_same(
+            &file(" --kubernetes-version 1.26", "ip_vs"),
+            &file(" --kubernetes-version 1.30", "ip_vs")
+        ));
+        assert!(!does_the_same(&plain, plain.trim_end()));
     }
 }

@@ -102,7 +102,11 @@ pub fn decide(facts: &Facts, wish: &Wish, force: bool) -> Decision {
         file.note_folders(existing, &facts.unfinished_folders);
         let action = match existing {
             Existing::Absent { .. } => FileAction::Create,
-            Existing::File { content, mode } if *content == file.content && *mode == file.mode => FileAction::Keep,
+            Existing::File { content, mode }
+                if boot_files::does_the_same(content, &file.content) && *mode == file.mode =>
+            {
+                FileAction::Keep
+            }
             Existing::File { .. } if existing.is_ours() => FileAction::Update,
             Existing::File { .. } if force => FileAction::ReplaceForeign,
             Existing::File { content, mode } => {
