@@ -87,6 +87,19 @@ fn everything_is_read_if_everything_is_right() {
     assert_eq!(config.unknown, [] as [&str; 0]);
 }
 
+/// What was kept when `written` replaced `original`.
+fn backup(original: &str, written: &str) -> Backup {
+    Backup {
+        name: "kpx-prep-backup-1".to_owned(),
+        of: "kube-proxy".to_owned(),
+        replaced_at: "1".to_owned(),
+        uid: String::new(),
+        resource_version: "1".to_owned(),
+        text: original.to_owned(),
+        written: Some(written.to_owned()),
+    }
+}
+
 /// A value that the kind does not take.
 fn wrong(kind: Kind) -> &'static str {
     match kind {
@@ -152,15 +165,7 @@ fn an_unreadable_field_stops_neither_the_other_checks_nor_the_way_back() {
         // The original that was replaced, whatever it says, goes back byte for byte.
         let now = with("").replace("iptables", "ipvs");
         let mut facts = self::facts(&now);
-        facts.backups = vec![Backup {
-            name: "kpx-prep-backup-1".to_owned(),
-            of: "kube-proxy".to_owned(),
-            replaced_at: "1".to_owned(),
-            uid: String::new(),
-            resource_version: "1".to_owned(),
-            text: text.clone(),
-            written: Some(now),
-        }];
+        facts.backups = vec![backup(&text, &now)];
         facts.nodes[1].pod.as_mut().unwrap().created = CHANGED + 5;
         facts.nodes[1].proof.mode = Some(ProxyMode::Ipvs);
         let back = planned(&facts, &Wish { goal: Goal::Restore { backup: None, force: false }, ..wish("ipvs") });
@@ -175,15 +180,7 @@ fn a_backup_that_no_kube_proxy_can_read_goes_back_all_the_same() {
     for original in ["mode: bogus\n", "", ": : :\n", "kind: [\n", "\u{0}"] {
         let original = if original.starts_with("mode") { text("bogus") } else { original.to_owned() };
         let mut facts = cluster("ipvs", ProxyMode::Ipvs);
-        facts.backups = vec![Backup {
-            name: "kpx-prep-backup-1".to_owned(),
-            of: "kube-proxy".to_owned(),
-            replaced_at: "1".to_owned(),
-            uid: String::new(),
-            resource_version: "1".to_owned(),
-            text: original.clone(),
-            written: Some(text("ipvs")),
-        }];
+        facts.backups = vec![backup(&original, &text("ipvs"))];
         let back = planned(&facts, &Wish { goal: Goal::Restore { backup: None, force: false }, ..wish("ipvs") });
         assert!(!back.is_blocked(), "{:?}", back.checks);
         assert_eq!((back.edits, back.canary, back.batches.len(), back.to), (true, None, 0, None));

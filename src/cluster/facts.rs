@@ -38,7 +38,7 @@ pub struct Facts {
     pub nodes: Vec<NodeFacts>,
     /// The kept originals, newest first.
     pub backups: Vec<Backup>,
-    /// The run that holds the lock, where somebody looked.
+    /// The run that holds the lock; nothing if the Lease was not read.
     pub other_run: Option<OtherRun>,
     /// All `DaemonSet`s: who else works on the nodes.
     pub daemon_sets: Vec<OtherSet>,

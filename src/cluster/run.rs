@@ -153,7 +153,7 @@ impl<'a> Run<'a> {
         Ok(Some((report, exit)))
     }
 
-    /// Keeps the original and writes the configuration, as far as the plan says so. Nothing if somebody else wrote it meanwhile.
+    /// Keeps the original and writes the configuration, as far as the plan says so. Nothing if it was changed since it was read.
     async fn write(&self, maps: &Api<ConfigMap>, guard: Guard<'_>) -> anyhow::Result<Option<Written>> {
         let (kube_proxy, config, target) = (self.kube_proxy()?, self.config()?, self.target()?);
         let mut kept = None;

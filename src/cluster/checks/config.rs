@@ -78,7 +78,7 @@ pub(super) fn check(question: Question, findings: &mut Vec<Finding>) {
     }
 }
 
-/// kube-proxy goes on without a port that somebody else has, and then its mode cannot be asked there.
+/// kube-proxy keeps running if its metrics port is in use, but then its mode cannot be read from that port.
 fn taken_port(around: &Surroundings, config: &ProxyConfig, findings: &mut Vec<Finding>) {
     let port = config.metrics_port;
     let by = around.host_network_ports.get(&i32::from(port)).map(|pod| format!("pod {pod}, in the nodes' network"));
