@@ -105,6 +105,13 @@ fn is_patch(text: &str) -> bool {
     number(&text[..digits]).is_some() && text[digits..].chars().all(|c| c.is_ascii_alphanumeric() || "-_.+".contains(c))
 }
 
+/// 20 of `v1.20.2`, `1.20+` and the like.
+pub fn minor_of(version: &str) -> Option<u32> {
+    let rest = version.strip_prefix('v').unwrap_or(version).strip_prefix("1.")?;
+    let digits = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
+    rest[..digits].parse().ok()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

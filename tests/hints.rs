@@ -4,11 +4,11 @@
 mod cluster_facts;
 
 use cluster_facts::{CHANGED, cluster, wish};
-use kpx_prep::cluster::drift::findings;
-use kpx_prep::cluster::facts::Facts;
+use kpx_prep::cluster::observe::facts::Facts;
+use kpx_prep::cluster::observe::surroundings::Surroundings;
+use kpx_prep::cluster::plan::drift::findings;
 use kpx_prep::cluster::plan::plan;
-use kpx_prep::cluster::status_report::StatusReport;
-use kpx_prep::cluster::surroundings::Surroundings;
+use kpx_prep::cluster::report::status::StatusReport;
 use kpx_prep::messages::{Leftover, LeftoverKind, Preparation, Survey};
 use kpx_prep::mode::ProxyMode;
 use kpx_prep::report::{Finding, Level};
@@ -80,7 +80,7 @@ fn commands_in_hints_keep_the_configured_mode() {
             let status = StatusReport::new(&facts);
             let named = facts.remediate().ends_with(" --namespace kube-system --daemonset kube-proxy");
             assert_eq!(named, !facts.elsewhere.is_empty(), "{}", facts.remediate());
-            let all = findings(&facts).into_iter().chain(kpx_prep::cluster::checks::hosts::of_status(&facts));
+            let all = findings(&facts).into_iter().chain(kpx_prep::cluster::plan::checks::hosts::of_status(&facts));
             for finding in all {
                 for mode in modes(&finding) {
                     let planned = plan(&facts, &Surroundings::default(), &wish(&mode));

@@ -4,11 +4,11 @@
 mod cluster_facts;
 
 use cluster_facts::{CHANGED, cluster, wish};
-use kpx_prep::cluster::checks::hosts::of_status;
-use kpx_prep::cluster::facts::Facts;
+use kpx_prep::cluster::observe::facts::Facts;
+use kpx_prep::cluster::observe::surroundings::Surroundings;
+use kpx_prep::cluster::plan::checks::hosts::of_status;
 use kpx_prep::cluster::plan::plan;
-use kpx_prep::cluster::surroundings::Surroundings;
-use kpx_prep::cluster::wish::Wish;
+use kpx_prep::cluster::plan::request::Wish;
 use kpx_prep::messages::{Leftover, LeftoverKind, Note, Preparation, Survey, VirtualServer};
 use kpx_prep::mode::ProxyMode;
 use kpx_prep::report::Level;

@@ -8,11 +8,11 @@ mod cluster_facts;
 use cluster_facts::{CHANGED, cluster, text, wish};
 
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
-use kpx_prep::cluster::backup::Backup;
-use kpx_prep::cluster::facts::Facts;
+use kpx_prep::cluster::kube_proxy::backup::Backup;
+use kpx_prep::cluster::observe::facts::Facts;
+use kpx_prep::cluster::observe::surroundings::Surroundings;
+use kpx_prep::cluster::plan::request::{Goal, Wish};
 use kpx_prep::cluster::plan::{Plan, plan};
-use kpx_prep::cluster::surroundings::Surroundings;
-use kpx_prep::cluster::wish::{Goal, Wish};
 use kpx_prep::mode::ProxyMode;
 use kpx_prep::proxy_config;
 use kpx_prep::report::Level;

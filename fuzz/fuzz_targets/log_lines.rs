@@ -1,7 +1,7 @@
 //! kube-proxy's log, of which others write parts: what comes after Services are heard of never tells the mode.
 #![no_main]
 
-use kpx_prep::cluster::log_lines::told;
+use kpx_prep::cluster::kube_proxy::log_lines::told;
 use libfuzzer_sys::fuzz_target;
 
 const STARTED: i64 = 1_790_000_000;

@@ -1,6 +1,7 @@
 //! Running a program whose output is not under our control: read as a stream, line by line, with a limit on its length and
 //! on the time it takes.
 
+pub mod limits;
 mod pipes;
 
 use std::io::{self, ErrorKind};
@@ -13,31 +14,7 @@ use nix::unistd::Pid;
 
 use self::pipes::{Ear, Pipes};
 use crate::boot_clock::BootInstant;
-
-/// How much a program may say, and how long it may take.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limits {
-    /// From its start to its end.
-    pub time: Duration,
-    /// Bytes on standard output and standard error together.
-    pub bytes: u64,
-}
-
-/// For a program that says little: a version, a complaint.
-pub const LITTLE: Limits = Limits { time: Duration::from_secs(30), bytes: 1 << 20 };
-/// For one that says little and may take its time: loading modules on a slow machine.
-pub const PATIENT: Limits = Limits { time: Duration::from_secs(150), bytes: 1 << 20 };
-
-impl Limits {
-    /// For what a host holds of so many Services: 30 s and 64 MiB at least, 10 minutes and 1 GiB at most, which 10,000 have.
-    pub fn for_services(services: usize) -> Self {
-        let services = u64::try_from(services).unwrap_or(u64::MAX).min(10_000);
-        Self {
-            time: Duration::from_millis(30_000 + services * 57),
-            bytes: (64 << 20) + services * (((1 << 30) - (64 << 20)) / 10_000),
-        }
-    }
-}
+use limits::Limits;
 
 /// How a program ended that ended within its limits.
 #[derive(Clone, Debug)]

@@ -8,7 +8,7 @@ use std::time::Duration;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-use super::Limits;
+use super::limits::Limits;
 
 /// No rule of a firewall is as long as that.
 const LONGEST_LINE: usize = 1 << 20;

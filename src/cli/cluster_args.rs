@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
-use crate::cluster::client::Access;
+use crate::cluster::api::connection::kubeconfig::Access;
 use crate::cluster::observe::Scope;
 use crate::report::Format;
 
@@ -72,6 +72,6 @@ impl ClusterFormat {
 
 /// Durations as Kubernetes writes them: `30s`, `1m30s`, `500ms`.
 pub(super) fn duration(text: &str) -> Result<Duration, String> {
-    let nanoseconds = crate::kubeadm::formats::duration(if text == "0" { "0s" } else { text })?;
+    let nanoseconds = crate::go_duration::duration(if text == "0" { "0s" } else { text })?;
     u64::try_from(nanoseconds).map(Duration::from_nanos).map_err(|_| "a duration cannot be negative".to_owned())
 }

@@ -4,7 +4,7 @@ use std::io::{BufRead as _, IsTerminal as _};
 
 use clap::Args;
 
-use crate::cluster::client::Connection;
+use crate::cluster::api::connection::client::Connection;
 use crate::cluster::helper::manifest::{CAPABILITIES, Image, NAME, Setup};
 use crate::exit_code::Refusal;
 use crate::report::say::say_part;

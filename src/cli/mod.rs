@@ -17,6 +17,7 @@ mod image;
 mod kubeadm_config;
 mod node;
 mod node_modes;
+mod node_root;
 mod remediate;
 mod status;
 

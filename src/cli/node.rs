@@ -1,9 +1,7 @@
 //! `kpx-prep node install | check | remove`: the kernel modules of one Linux host. Its other commands are in `node_modes`.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::Context as _;
 use clap::{Args, Subcommand};
 
 use super::cluster_args::duration;
@@ -11,6 +9,7 @@ use super::deferred::Deferred;
 use super::driven;
 use super::helper::HelperArgs;
 use super::node_modes::{CleanArgs, LeftoversArgs, SurveyArgs};
+use super::node_root::Where;
 use crate::exit_code::{Exit, Refusal};
 use crate::kubernetes_version::KubernetesVersion;
 use crate::node::check::check;
@@ -18,10 +17,8 @@ use crate::node::install::{Options, install};
 use crate::node::mechanism::Mechanism;
 use crate::node::modprobe::HostModprobe;
 use crate::node::remove::remove;
-use crate::node::report::NodeReport;
 use crate::node::root::Root;
 use crate::node::wish::Wish;
-use crate::report::{Format, print_rendered, serialize};
 
 /// Prepare this node for kube-proxy in IPVS mode: kernel modules now and at boot
 #[derive(Debug, Args)]
@@ -70,37 +67,6 @@ impl NodeArgs {
             NodeCommand::Leftovers(args) => args.0.run(),
             NodeCommand::Clean(args) => args.0.run(),
         }
-    }
-}
-
-#[derive(Debug, Args)]
-pub(super) struct Where {
-    /// Work on the file tree below DIR; other than `/` it implies --no-load where modules are to be loaded
-    #[arg(long, value_name = "DIR", default_value = "/")]
-    root: PathBuf,
-    /// How to write the report
-    #[arg(short, long, value_enum, default_value_t)]
-    output: Format,
-}
-
-impl Where {
-    pub(super) fn root(&self) -> anyhow::Result<Root> {
-        Root::new(&self.root)
-            .map_err(|error| Refusal::usage(format!("--root {}: {error}; nothing was changed", self.root.display())))
-    }
-
-    /// Writes a report in the format that was asked for.
-    pub(super) fn print(&self, report: &impl serde::Serialize, text: impl FnOnce() -> String) -> anyhow::Result<()> {
-        let rendered = if self.output == Format::Text { text() } else { serialize(report, self.output)? };
-        print_rendered(&rendered, self.output)
-            .context("the report could not be printed; run the command again to see the node's state")
-    }
-
-    fn tell(&self, result: anyhow::Result<(NodeReport, Exit)>) -> anyhow::Result<Exit> {
-        let (report, exit) = result?;
-        print_rendered(&report.render(self.output)?, self.output)
-            .context("the report could not be printed; run the command again to see the node's state")?;
-        Ok(exit)
     }
 }
 

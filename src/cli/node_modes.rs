@@ -9,7 +9,7 @@ use clap::Args;
 
 use super::cluster_args::duration;
 use super::driven;
-use super::node::Where;
+use super::node_root::Where;
 use crate::bounded::read_named_text;
 use crate::exit_code::{Exit, Refusal};
 use crate::kubernetes_version::KubernetesVersion;

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::path::Path;
 
 use super::endpoint::{Endpoint, check_alternative_name, check_dns_name};
-use super::formats::{check_ca_cert_hash, check_cri_socket, check_image_repository, duration, feature_gates};
+use super::formats::{check_ca_cert_hash, check_cri_socket, check_image_repository, feature_gates};
 use super::given_options::Scope;
 use super::options::{Cluster, Config, Join, Options, Purpose};
 use super::problem::Findings;
@@ -14,6 +14,7 @@ use super::raw_options::RawOptions;
 use super::secret::{
     CERTIFICATE_KEY_VARIABLE, EXAMPLE_TOKEN, Kind, Secret, TOKEN_VARIABLE, Unchecked, from_environment,
 };
+use crate::go_duration::duration;
 use crate::kubernetes_version::KubernetesVersion;
 
 /// Which secrets are in files on the node, and are filled in there.

@@ -5,10 +5,10 @@
 
 use std::net::IpAddr;
 
-use super::cidr::{Cidr, DEFAULT_SERVICE_CIDR, check_pod_range_for, check_service_range};
 use super::endpoint::{Endpoint, check_dns_name};
-use super::existing_file::place;
-use super::problem::Findings;
+use super::problem::{Findings, place};
+use super::ranges::{DEFAULT_SERVICE_CIDR, check_pod_range_for, check_service_range};
+use crate::cidr::Cidr;
 use crate::yaml::Node;
 
 /// Checks it for kubeadm 1.`minor`.

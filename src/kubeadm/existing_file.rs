@@ -1,16 +1,16 @@
 //! `--from`: completes a kubeadm file that someone else wrote. Its `KubeProxyConfiguration` is edited in place or
 //! added; every other document, and every other byte, stays.
 
-use super::cidr::Cidr;
 use super::file_checks::check_documents;
+use super::given::Given;
 use super::given_options::Scope;
 use super::kinds::Kinds;
-use super::parts;
-use super::problem::Findings;
-use super::proxy::{Given, Mode, RawSettings};
+use super::problem::{Findings, place};
+use super::proxy::{Mode, RawSettings};
 use super::raw_options::RawOptions;
 use super::render::proxy_configuration;
-use super::version_source;
+use super::{parts, version_source};
+use crate::cidr::Cidr;
 use crate::kubernetes_version::KubernetesVersion;
 use crate::mode::ProxyMode;
 use crate::proxy_config::refused;
@@ -231,11 +231,6 @@ fn given(name: &str, root: &Node, path: &[&str]) -> Option<Given> {
     let node = root.get(path).filter(|node| !node.is_null())?;
     let text = node.text().filter(|text| !text.is_empty())?;
     Some(Given { place: place(name, node, &path.join(".")), text: text.to_owned() })
-}
-
-/// `FILE:LINE: FIELD`
-pub(super) fn place(name: &str, node: &Node, field: &str) -> String {
-    format!("{name}:{}: {field}", node.line)
 }
 
 fn write(

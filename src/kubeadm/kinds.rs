@@ -4,8 +4,7 @@
 //! `util/config/initconfiguration.go`, `componentconfigs/configset.go`).
 
 use super::api_version::ApiVersion;
-use super::existing_file::place;
-use super::problem::Findings;
+use super::problem::{Findings, place};
 use super::proxy;
 use crate::report::foreign::foreign;
 use crate::yaml::Node;

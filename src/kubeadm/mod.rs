@@ -6,12 +6,12 @@
 
 pub mod api_version;
 pub mod check;
-pub mod cidr;
 mod cluster_document;
 pub mod endpoint;
 pub mod existing_file;
 mod file_checks;
 pub mod formats;
+pub mod given;
 pub mod given_options;
 mod kinds;
 pub mod options;

@@ -1,5 +1,7 @@
 //! What is wrong with an input, collected so that all of it is reported at once.
 
+use crate::yaml::Node;
+
 use std::fmt;
 
 /// One thing that is wrong.
@@ -58,4 +60,9 @@ impl Findings {
             many => Some(format!("nothing was written: {} problems{}", many.len(), many.concat())),
         }
     }
+}
+
+/// `FILE:LINE: FIELD`
+pub(super) fn place(name: &str, node: &Node, field: &str) -> String {
+    format!("{name}:{}: {field}", node.line)
 }

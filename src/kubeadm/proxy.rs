@@ -1,10 +1,11 @@
 //! kube-proxy's part of a config: which settings, whether they are right for the Kubernetes version, and as YAML.
 
-use super::cidr::Cidr;
-use super::formats::duration;
+use super::given::Given;
 use super::problem::Findings;
 use super::raw_options::RawOptions;
 use super::scheduler::check_scheduler;
+use crate::cidr::Cidr;
+use crate::go_duration::duration;
 use crate::mode::{ProxyMode, policy};
 use crate::yaml::Value;
 
@@ -25,21 +26,6 @@ pub const IPVS_FIELDS: [&str; 8] = [
 const DEFAULT_SYNC_PERIOD: i128 = 30_000_000_000;
 /// What kube-proxy takes for a `minSyncPeriod` that is not set, but in ipvs mode: 1 s.
 const DEFAULT_MIN_SYNC_PERIOD: i128 = 1_000_000_000;
-
-/// A text and where it comes from: an option, or a line and field of a file.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Given {
-    /// Where it comes from, for messages.
-    pub place: String,
-    /// The text.
-    pub text: String,
-}
-
-impl Given {
-    fn option(flag: &str, text: Option<&String>) -> Option<Self> {
-        text.map(|text| Self { place: flag.to_owned(), text: text.clone() })
-    }
-}
 
 /// The settings that are wanted or already there, as texts.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -2,8 +2,8 @@
 
 use std::net::IpAddr;
 
-use super::cidr::{Cidr, DEFAULT_SERVICE_CIDR, check_pod_range, check_service_range, parse_ranges};
 use super::problem::Findings;
+use crate::cidr::{Cidr, parse_ranges};
 
 /// The pods' and the services' ranges, each with the place it comes from.
 #[derive(Debug)]
@@ -66,5 +66,78 @@ impl Ranges<'_> {
             );
         }
         dual_stack
+    }
+}
+
+/// kubeadm's own service range where none is given.
+pub const DEFAULT_SERVICE_CIDR: &str = "10.96.0.0/12";
+
+/// kubeadm's limits for the pods' ranges: room for 10 addresses, and node ranges (/24 or /64) that fit in,
+/// at most 2^16 of them.
+///
+/// # Errors
+/// Which limit the range breaks.
+pub fn check_pod_range(range: Cidr) -> Result<(), String> {
+    check_pod_range_for(range, if range.is_ipv6() { 64 } else { 24 }, "kube-controller-manager's default")
+}
+
+/// The same with another size of the nodes' ranges, and whose that is.
+///
+/// # Errors
+/// Which limit the range breaks.
+pub fn check_pod_range_for(range: Cidr, node: u8, whose: &str) -> Result<(), String> {
+    if range.prefix() > node {
+        Err(format!("{range} is too small: every node gets a /{node} of it ({whose})"))
+    } else if node - range.prefix() > 16 {
+        Err(format!("{range} is too large: with a /{node} for every node, the prefix must be {} or longer", node - 16))
+    } else {
+        Ok(())
+    }
+}
+
+/// kubeadm's and the API server's limits for the services' ranges: 2^20 addresses at most, 10 at least.
+///
+/// # Errors
+/// Which limit the range breaks.
+pub fn check_service_range(range: Cidr) -> Result<(), String> {
+    match range.host_bits() {
+        21.. => Err(format!(
+            "{range} is too large: the API server takes at most 2^20 addresses, a prefix of {} or longer",
+            range.prefix() + range.host_bits() - 20
+        )),
+        ..4 => Err(format!("{range} is too small: kubeadm wants room for 10 addresses at least")),
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes() {
+        for (text, pods, services) in [
+            ("10.0.0.0/8", true, false),
+            ("0.0.0.0/0", false, false),
+            ("10.96.0.0/12", true, true),
+            ("10.0.0.0/24", true, true),
+            ("10.0.0.0/25", false, true),
+            ("10.0.0.0/28", false, true),
+            ("10.0.0.0/29", false, false),
+            ("fd00::/48", true, false),
+            ("fd00::/47", false, false),
+            ("fd00::/64", true, false),
+            ("fd00::/108", false, true),
+            ("fd00::/107", false, false),
+            ("fd00::/124", false, true),
+            ("fd00::/125", false, false),
+        ] {
+            let range = text.parse().unwrap();
+            assert_eq!(
+                (check_pod_range(range).is_ok(), check_service_range(range).is_ok()),
+                (pods, services),
+                "{text}"
+            );
+        }
     }
 }

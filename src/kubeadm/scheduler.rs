@@ -1,7 +1,7 @@
 //! IPVS schedulers: which names a Kubernetes version and Linux take.
 
+use super::given::Given;
 use super::problem::Findings;
-use super::proxy::Given;
 
 /// The schedulers that kube-proxy's validation accepts up to 1.26.
 const SCHEDULERS_TO_1_26: [&str; 10] = ["rr", "wrr", "lc", "wlc", "lblc", "lblcr", "sh", "dh", "sed", "nq"];

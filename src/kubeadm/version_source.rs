@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use super::problem::Findings;
-use crate::bounded_command::{self, LITTLE};
+use crate::bounded_command;
+use crate::bounded_command::limits::LITTLE;
 use crate::kubernetes_version::{KubernetesVersion, NEWEST_KNOWN_MINOR};
 
 /// Decides the version and says where it comes from; nothing if the one given is wrong.

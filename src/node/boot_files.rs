@@ -6,9 +6,9 @@ use std::io;
 use anyhow::Context as _;
 use clap::ValueEnum as _;
 
-use super::boot_lists::is_module_name;
-use super::kernel::{Kernel, canonical};
+use super::kernel::Kernel;
 use super::mechanism::Mechanism;
+use super::module_name::{canonical, is_module_name};
 use super::root::Root;
 use super::wish::{Selection, Wish};
 use crate::file_kind::{is_link, is_regular, mode_of};

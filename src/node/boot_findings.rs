@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use super::boot::Boot;
 use super::boot_files::{LIST, SCRIPT};
-use super::decide::FileDecision;
 use super::facts::Facts;
+use super::file_decision::FileDecision;
 use super::immutable::{UNKNOWN_WAY, own_way};
 use super::kernel::Kernel;
 use super::mechanism::Mechanism;

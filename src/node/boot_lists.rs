@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::kernel::canonical;
+use super::module_name::{canonical, is_module_name};
 
 /// Who reads a list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,13 +20,6 @@ pub enum Grammar {
     Sysvinit,
     /// Readers that hand each line as it is to modprobe, such as Void's `modules-load` (void-runit) and dinit's on Chimera.
     WholeLine,
-}
-
-/// Whether this can be a module's name, and nothing else.
-pub fn is_module_name(name: &str) -> bool {
-    !name.is_empty()
-        && !name.starts_with('-')
-        && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-')
 }
 
 /// The modules that a list certainly names.

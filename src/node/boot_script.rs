@@ -8,7 +8,7 @@
 use std::collections::BTreeSet;
 
 use super::boot_files;
-use super::kernel::canonical;
+use super::module_name::canonical;
 use super::shell_words::{Token, Word, tokens};
 
 /// Commands that change nothing for the lines after them.
@@ -225,7 +225,7 @@ fn modprobe_arguments(arguments: &[&Word]) -> BTreeSet<String> {
     }
     // Without -a, what follows the first name are the module's parameters.
     let count = if several { modules.len() } else { 1 };
-    let plain = |word: &&&Word| !word.varies && super::boot_lists::is_module_name(&word.text);
+    let plain = |word: &&&Word| !word.varies && super::module_name::is_module_name(&word.text);
     modules.iter().take(count).filter(plain).map(|word| canonical(&word.text)).collect()
 }
 

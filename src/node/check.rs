@@ -1,8 +1,9 @@
 //! `node check`: the observation of `node install`, changing nothing.
 
 use super::boot_findings::boot_findings;
-use super::decide::{FileAction, decide};
+use super::decide::decide;
 use super::facts::Facts;
+use super::file_decision::FileAction;
 use super::modules::State;
 use super::report::{NodeReport, Outcome, file_line};
 use super::root::Root;

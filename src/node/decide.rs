@@ -5,45 +5,13 @@ use super::boot_files::{self, BootFile, Existing, SCRIPT};
 use super::boot_findings::{boot_findings, declarative_finding, doubtful_findings, read_only_finding};
 use super::classic_script;
 use super::facts::Facts;
+use super::file_decision::{FileAction, FileDecision};
 use super::kernel::Kernel;
 use super::module_findings::{config_findings, module_findings, unseen_finding, version_finding};
 use super::modules::{Module, State};
 use super::mounts::Lasting;
 use super::wish::Wish;
 use crate::report::{Finding, Level};
-
-/// What to do with one file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum FileAction {
-    /// As wanted already.
-    Keep,
-    /// Not there.
-    Create,
-    /// Ours, with other content or mode.
-    Update,
-    /// Somebody else's: stays.
-    KeepForeign,
-    /// Somebody else's, to be replaced on request after copying it.
-    ReplaceForeign,
-    /// Can be neither replaced nor written through.
-    InTheWay,
-}
-
-impl FileAction {
-    /// Whether the file gets written.
-    pub fn writes(self) -> bool {
-        matches!(self, Self::Create | Self::Update | Self::ReplaceForeign)
-    }
-}
-
-/// One file with what is to happen to it.
-#[derive(Clone, Debug)]
-pub struct FileDecision {
-    /// As it is to be.
-    pub file: BootFile,
-    /// What to do.
-    pub action: FileAction,
-}
 
 /// What is to be done on a node.
 #[derive(Clone, Debug, Default)]

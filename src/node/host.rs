@@ -5,9 +5,12 @@ use std::collections::BTreeSet;
 use anyhow::Context as _;
 use etc_os_release::OsRelease;
 
-use super::kernel::canonical;
-use super::packages;
+use super::module_name::canonical;
 use super::root::Root;
+
+/// Tools for packages that are looked for on a host, the first that is there is the one to name.
+pub const PACKAGE_TOOLS: [&str; 10] =
+    ["rpm-ostree", "tdnf", "dnf", "yum", "zypper", "apt-get", "apk", "pacman", "xbps-install", "emerge"];
 
 /// What shows that a module is live, loaded or part of the kernel (`net/netfilter/ipvs/ip_vs_ctl.c`, `ip_vs_control_net_init`;
 /// `net/netfilter/nf_conntrack_standalone.c`).
@@ -88,11 +91,7 @@ pub fn observe(root: &Root) -> anyhow::Result<Host> {
         network_manager: ["/usr/sbin/NetworkManager", "/usr/bin/NetworkManager"].iter().any(|p| root.exists(p)),
         sees_network: root.is_dir("/proc/net") || root.is_dir("/proc/sys/net/ipv4"),
         board: BOARDS.iter().find(|(path, _)| root.exists(path)).map(|(_, board)| *board),
-        package_tools: packages::TOOLS
-            .iter()
-            .copied()
-            .filter(|tool| root.exists(&format!("/usr/bin/{tool}")))
-            .collect(),
+        package_tools: PACKAGE_TOOLS.iter().copied().filter(|tool| root.exists(&format!("/usr/bin/{tool}"))).collect(),
         ..Host::default()
     };
     host.live_built_in = live_built_in(root);

@@ -5,18 +5,18 @@ use std::collections::BTreeSet;
 use anyhow::anyhow;
 
 use super::boot_files::{self, NETWORK_MANAGER};
-use super::decide::{Decision, FileAction, decide};
+use super::decide::{Decision, decide};
 use super::facts::Facts;
-use super::host;
+use super::file_decision::FileAction;
 use super::lock::NodeLock;
 use super::modprobe::Modprobe;
 use super::modules::State;
-use super::network_manager;
 use super::report::{FileLine, NOT_UNDONE, NodeReport, Outcome, file_line};
 use super::root::Root;
 use super::transaction::{Transaction, remove_temporary};
 use super::undo::Undone;
 use super::wish::Wish;
+use super::{host, network_manager};
 use crate::exit_code::Exit;
 use crate::report::{Finding, Level};
 
@@ -142,7 +142,7 @@ fn write_files(
 }
 
 fn would_be(decision: &Decision) -> Vec<FileLine> {
-    let line = |file: &super::decide::FileDecision| {
+    let line = |file: &super::file_decision::FileDecision| {
         let state = match file.action {
             FileAction::Create => "would be written",
             FileAction::Update => "would be updated",

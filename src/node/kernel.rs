@@ -7,6 +7,7 @@ use std::io::{Read as _, Seek as _, SeekFrom};
 
 use super::conf_files::has_extension;
 use super::kernel_config::KernelConfig;
+use super::module_name::canonical;
 use super::root::Root;
 
 /// Below a kernel's folder: where its own, added and replaced modules lie (depmod.d(5), `search`).
@@ -26,11 +27,6 @@ const CONNTRACK_PLACES: [(&str, &str); 2] = [
     ("nf_conntrack", "kernel/net/netfilter/nf_conntrack"),
     ("nf_conntrack_ipv4", "kernel/net/ipv4/netfilter/nf_conntrack_ipv4"),
 ];
-
-/// A module's name as the kernel spells it: `-` and `_` are the same character to modprobe.
-pub fn canonical(name: &str) -> String {
-    name.replace('-', "_")
-}
 
 /// The module that a file holds: `.ko`, `.ko.gz`, `.ko.xz` and `.ko.zst` are module files, nothing else is.
 pub fn module_of_file(file: &str) -> Option<String> {

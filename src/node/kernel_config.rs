@@ -5,7 +5,7 @@ use std::io::Read as _;
 
 use flate2::read::MultiGzDecoder;
 
-use super::kernel::canonical;
+use super::module_name::canonical;
 use super::root::Root;
 use crate::bounded;
 

@@ -5,7 +5,8 @@ use std::process::Command;
 
 use super::chroot;
 use super::root::Root;
-use crate::bounded_command::{self, PATIENT};
+use crate::bounded_command;
+use crate::bounded_command::limits::PATIENT;
 
 /// Where modprobe is; on NixOS only in the last one (nixos/modules/system/boot/modprobe.nix adds kmod to the system's packages).
 const PLACES: [&str; 5] = [

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use super::conf_files::ConfFiles;
-use super::kernel::canonical;
+use super::module_name::canonical;
 use super::root::Root;
 
 /// Where modprobe reads its configuration, the strongest first; `modprobe.d` in [`Root::lib_folders`] comes last.

@@ -8,13 +8,11 @@ use super::kernel::Kernel;
 use super::kernel_config::Setting;
 use super::modprobe_config::{ModprobeConfig, Rule};
 use super::packages;
+use super::wish::NOT_SCHEDULERS;
 
 /// Schedulers that Linux has, in whichever version.
 const KNOWN_SCHEDULERS: [&str; 14] =
     ["rr", "wrr", "lc", "wlc", "fo", "ovf", "lblc", "lblcr", "dh", "sh", "mh", "sed", "nq", "twos"];
-
-/// Files beside the schedulers that are not schedulers.
-pub const NOT_SCHEDULERS: [&str; 2] = ["ftp", "pe_sip"];
 
 /// The state of a module on a host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]

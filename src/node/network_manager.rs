@@ -3,7 +3,8 @@
 use std::process::Command;
 
 use super::root::Root;
-use crate::bounded_command::{self, LITTLE};
+use crate::bounded_command;
+use crate::bounded_command::limits::LITTLE;
 use crate::report::{Finding, Level};
 
 /// Reloads NetworkManager's configuration where it runs. `None` when that worked or there is nothing to reload:

@@ -8,10 +8,6 @@ use super::host::Host;
 /// The tool of systems whose /usr is an image of packages: no other can install there.
 const OSTREE: &str = "rpm-ostree";
 
-/// Tools for packages that are looked for on a host, the first that is there is the one to name.
-pub const TOOLS: [&str; 10] =
-    [OSTREE, "tdnf", "dnf", "yum", "zypper", "apt-get", "apk", "pacman", "xbps-install", "emerge"];
-
 /// What to install so that the kernel `release` has the IPVS modules.
 pub fn hint(host: &Host, release: &str) -> String {
     let major = host.major();

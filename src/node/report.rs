@@ -5,8 +5,9 @@ use std::fmt::Write as _;
 use comfy_table::{Table, presets};
 use serde::Serialize;
 
-use super::decide::{Decision, FileAction};
+use super::decide::Decision;
 use super::facts::Facts;
+use super::file_decision::FileAction;
 use super::mechanism::Mechanism;
 use super::module_findings::KUBERNETES_VERSION;
 use super::modules::{Module, State};

@@ -2,9 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::kernel::{Kernel, canonical};
+use super::kernel::Kernel;
 use super::mechanism::Mechanism;
-use super::modules::NOT_SCHEDULERS;
+use super::module_name::canonical;
+
+/// Files beside the schedulers that are not schedulers.
+pub const NOT_SCHEDULERS: [&str; 2] = ["ftp", "pe_sip"];
 
 /// Connection tracking, by its name since Linux 4.19 and before. A kernel that has both gets both:
 /// kube-proxy up to 1.26 asks older kernels for the second one by name (pkg/util/ipvs/ipvs.go).

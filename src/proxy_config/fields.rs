@@ -6,7 +6,7 @@
 
 use serde_json::Value;
 
-use super::Problem;
+use super::problem::Problem;
 use super::values::duration;
 
 /// What a field must be in JSON; `null` is the default of each but where said.

@@ -6,33 +6,20 @@
 
 mod address;
 mod fields;
+pub mod problem;
 mod values;
 
 use serde_json::Value as Json;
 
 use crate::mode::ProxyMode;
 use crate::yaml::{Document, Value, parse, set};
+use problem::Problem;
 
 pub use address::{HEALTHZ_PORT, METRICS_PORT};
 pub use fields::{FIELDS, Field, Kind};
 
 /// The only version that there is, in every Kubernetes up to 1.37.
 const API_VERSION: &str = "kubeproxy.config.k8s.io/v1alpha1";
-
-/// A field that kube-proxy does not take: it exits at its next start.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Problem {
-    /// The field, such as `ipvs.strictARP`.
-    pub field: String,
-    /// What is wrong with it.
-    pub message: String,
-}
-
-impl std::fmt::Display for Problem {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}: {}", self.field, self.message)
-    }
-}
 
 /// What a `KubeProxyConfiguration` says, as far as kpx-prep asks.
 #[derive(Clone, Debug, PartialEq, Eq)]

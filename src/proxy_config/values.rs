@@ -2,9 +2,9 @@
 
 use serde_json::Value;
 
-use super::Problem;
 use super::address::{HEALTHZ_PORT, METRICS_PORT, is_ip, port};
-use crate::kubeadm::cidr::Cidr;
+use super::problem::Problem;
+use crate::cidr::Cidr;
 use crate::mode::ProxyMode;
 
 /// kube-proxy's periods where none is set (`SetDefaults_KubeProxyConfiguration`), in nanoseconds.
@@ -20,7 +20,7 @@ const PRIMARY: u32 = 27;
 /// # Errors
 /// That it is none.
 pub(super) fn duration(text: &str) -> Result<i128, String> {
-    crate::kubeadm::formats::duration(text)
+    crate::go_duration::duration(text)
 }
 
 /// What kube-proxy 1.`minor` in `mode` refuses of a document whose types are right.

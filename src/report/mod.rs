@@ -1,6 +1,7 @@
 //! What commands tell people and programs: findings, output formats, and printing that survives a closed pipe.
 
 pub mod foreign;
+pub mod progress;
 pub mod say;
 
 use std::fmt::Write as _;
@@ -49,6 +50,20 @@ pub struct Finding {
     /// What to do about it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hint: Option<String>,
+}
+
+/// A finding.
+pub fn finding(level: Level, id: &'static str, message: impl Into<String>, hint: &str) -> Finding {
+    Finding { level, id, message: message.into(), hint: (!hint.is_empty()).then(|| hint.to_owned()) }
+}
+
+/// Some names, and how many there are.
+pub fn few(names: &[String]) -> String {
+    const SHOWN: usize = 5;
+    if names.len() <= SHOWN {
+        return names.join(", ");
+    }
+    format!("{} and {} more", names[..SHOWN].join(", "), names.len() - SHOWN)
 }
 
 /// Renders a report for programs.

@@ -1,12 +1,12 @@
 //! Every check of a plan, on a cluster that is sound but for one thing.
 
-use kpx_prep::cluster::daemon_set::ConfigSource;
-use kpx_prep::cluster::facts::Facts;
-use kpx_prep::cluster::flavour::Flavour;
-use kpx_prep::cluster::neighbours::{Neighbour, SeenPod};
+use kpx_prep::cluster::kube_proxy::daemon_set::ConfigSource;
+use kpx_prep::cluster::observe::facts::Facts;
+use kpx_prep::cluster::observe::flavour::Flavour;
+use kpx_prep::cluster::observe::neighbours::{Neighbour, SeenPod};
+use kpx_prep::cluster::observe::surroundings::Surroundings;
 use kpx_prep::cluster::plan::plan;
-use kpx_prep::cluster::surroundings::Surroundings;
-use kpx_prep::cluster::wish::Wish;
+use kpx_prep::cluster::plan::request::Wish;
 use kpx_prep::mode::ProxyMode;
 use kpx_prep::report::Level;
 

@@ -3,13 +3,16 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use kpx_prep::cluster::daemon_set::{ConfigSource, KubeProxy};
-use kpx_prep::cluster::facts::{ConfigFacts, Facts, HashAnnotation, NodeFacts, PodFacts};
-use kpx_prep::cluster::flavour::Flavour;
-use kpx_prep::cluster::pod_objects::PodSpec;
-use kpx_prep::cluster::proof::{How, Proof};
-use kpx_prep::cluster::wish::{Goal, Wish};
-use kpx_prep::kubeadm::proxy::{Given, RawSettings};
+use kpx_prep::cluster::api::pod_objects::PodSpec;
+use kpx_prep::cluster::kube_proxy::config_map::{ConfigFacts, HashAnnotation};
+use kpx_prep::cluster::kube_proxy::daemon_set::{ConfigSource, KubeProxy};
+use kpx_prep::cluster::kube_proxy::pod::PodFacts;
+use kpx_prep::cluster::kube_proxy::proof::{How, Proof};
+use kpx_prep::cluster::observe::facts::{Facts, NodeFacts};
+use kpx_prep::cluster::observe::flavour::Flavour;
+use kpx_prep::cluster::plan::request::{Goal, Wish};
+use kpx_prep::kubeadm::given::Given;
+use kpx_prep::kubeadm::proxy::RawSettings;
 use kpx_prep::mode::ProxyMode;
 use kpx_prep::proxy_config;
 

@@ -18,13 +18,13 @@ use kube::api::{
 use serde_json::json;
 use tokio::sync::Semaphore;
 
-use super::api::{code, get, plain};
-use super::client::Connection;
-use super::facts::minor_of;
-use super::guard::Guard;
-use super::lock::Lock;
-use super::objects;
-use crate::kubernetes_version::OLDEST_MINOR;
+use super::api::calls::get;
+use super::api::connection::client::Connection;
+use super::api::errors::{code, plain};
+use super::api::lock::Lock;
+use super::api::lock::guard::Guard;
+use super::api::objects;
+use crate::kubernetes_version::{OLDEST_MINOR, minor_of};
 use crate::report::say::{patiently, say};
 use manifest::{KEPT, MANAGED_BY, NAME, SPEC_HASH, Setup, daemon_set};
 use pods::There;
@@ -178,7 +178,7 @@ impl Helper {
 pub async fn namespaces(client: &kube::Client) -> anyhow::Result<Vec<String>> {
     let api = Api::all_with(client.clone(), &objects::daemon_sets());
     let params = ListParams::default().labels(&format!("{}={}", MANAGED_BY.0, MANAGED_BY.1));
-    let found = super::api::list(&api, &params, |set: objects::DaemonSet| {
+    let found = super::api::calls::list(&api, &params, |set: objects::DaemonSet| {
         (set.name_any() == NAME).then(|| set.namespace().unwrap_or_default())
     });
     let found = found.await.map_err(|error| anyhow::anyhow!("listing the DaemonSets: {}", plain(&error)))?;

@@ -8,12 +8,12 @@ use kube::api::{Api, DeleteParams, ListParams, Preconditions};
 use tokio::time::Instant;
 
 use super::manifest::{Image, NAME, POD_LABEL};
-use crate::cluster::api::list;
-use crate::cluster::drift::few;
-use crate::cluster::guard::Guard;
-use crate::cluster::lock::Lock;
-use crate::cluster::objects::{self, Pod};
+use crate::cluster::api::calls::list;
+use crate::cluster::api::lock::Lock;
+use crate::cluster::api::lock::guard::Guard;
+use crate::cluster::api::objects::{self, Pod};
 use crate::exit_code::Refusal;
+use crate::report::few;
 
 /// How long a node may take to start the helper's container; also until a registry has answered.
 pub const PATIENCE: Duration = Duration::from_secs(120);

@@ -9,8 +9,8 @@ use futures::StreamExt as _;
 use serde::{Deserialize, Serialize};
 
 use super::{AT_A_TIME, Helper, Must};
-use crate::cluster::facts::PodFacts;
-use crate::cluster::services::Services;
+use crate::cluster::kube_proxy::pod::PodFacts;
+use crate::cluster::kube_proxy::services::Services;
 use crate::messages::{CleanOutcome, CleanReport, Preparation, Survey};
 use crate::report::Level;
 

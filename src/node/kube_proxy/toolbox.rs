@@ -9,7 +9,8 @@ use std::process::Command;
 
 use super::candidate::{Candidate, Verdict, judge};
 use super::process;
-use crate::bounded_command::{self, Ended, LITTLE, Limits};
+use crate::bounded_command::limits::{LITTLE, Limits};
+use crate::bounded_command::{self, Ended};
 use crate::messages::Note;
 use crate::node::chroot;
 use crate::node::root::Root;

@@ -1,10 +1,11 @@
 //! The root prefix that every path of a node goes through, `/proc` and `/sys` included.
 //!
-//! The root folder is held open, and whatever is below it is opened from there (see [`super::resolve`]): links are
+//! The root folder is held open, and whatever is below it is opened from there (see [`resolve`]): links are
 //! followed as a process that was chrooted into the root would, also while the tree's owner exchanges them. Paths are
 //! absolute, as the host sees them. What is opened is read only if it is a regular file (see [`crate::bounded`]).
 
 mod reading;
+pub mod resolve;
 
 use std::fs;
 use std::io;
@@ -16,7 +17,6 @@ use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, open, openat, readlinkat};
 use nix::sys::stat::{FileStat, Mode, fstat, fstatat, stat};
 use nix::sys::statfs::{PROC_SUPER_MAGIC, fstatfs};
 
-use super::resolve;
 use crate::file_kind::{is_folder, is_link, is_regular};
 use crate::folder::{Folder, unless_absent};
 

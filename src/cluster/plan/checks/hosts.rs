@@ -1,0 +1,239 @@
+//! Checks on the nodes' hosts, as the node helper saw them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use super::question::{Question, surveys};
+use crate::cidr::Cidr;
+use crate::cluster::observe::facts::{Facts, NodeFacts};
+use crate::messages::Survey;
+use crate::mode::ProxyMode;
+use crate::node::module_findings::WITHOUT_IPV6;
+use crate::proxy_config;
+use crate::report::{Finding, Level, few, finding};
+
+pub(super) fn check(question: Question, findings: &mut Vec<Finding>) {
+    let Question { facts, wish, target, .. } = question;
+    excluded(question, findings);
+    let included = |node: &&NodeFacts| !wish.exclude_nodes.contains(&node.name);
+    let asked: Vec<_> = facts.proxy_nodes().filter(|node| node.ready && node.host.is_some()).filter(included).collect();
+    let ipvs = target.mode == ProxyMode::Ipvs;
+    if asked.is_empty() {
+        if ipvs && !wish.is_restore() && !wish.nodes_are_prepared {
+            let message = "whether every node can run ipvs was not looked at: without the kernel modules kube-proxy exits \
+                           (1.26 and newer) or silently stays with iptables";
+            let hint = "--dry-run --nodes looks, as a run without --dry-run does before it changes anything; https://github.com/kubernetes/kubernetes/blob/master/pkg/proxy/ipvs/README.md";
+            findings.push(finding(Level::Warning, "nodes-prepared", message, hint));
+        }
+        return;
+    }
+    let switches = question.edits || facts.proxy_nodes().any(|node| node.proof.mode != Some(target.mode));
+    findings.extend(leftovers(facts, wish.clean));
+    if !switches {
+        return;
+    }
+    unreachable(&asked, ipvs && !wish.is_restore() && !wish.nodes_are_prepared, findings);
+    if ipvs && !wish.nodes_are_prepared {
+        unprepared(&asked, wish.is_restore(), findings);
+        without_ipv6(question, &asked, findings);
+    }
+    foreign_servers(question, &asked, findings);
+    super::host_network::check(question, &asked, findings);
+}
+
+/// What `status` tells of the hosts that the helper looked at.
+pub fn of_status(facts: &Facts) -> Vec<Finding> {
+    let asked: Vec<_> = facts.proxy_nodes().filter(|node| node.host.is_some()).collect();
+    let mut findings = Vec::new();
+    unreachable(&asked, false, &mut findings);
+    if facts.target() == Ok(ProxyMode::Ipvs) {
+        unprepared(&asked, true, &mut findings);
+        let not_yet = surveys(asked.iter().copied()).filter(|(_, survey)| survey.modules.outcome == "would-prepare");
+        let names: Vec<_> = not_yet.map(|(name, _)| name.to_owned()).collect();
+        if !names.is_empty() {
+            let message = format!("{}: not prepared for ipvs, now or at the next boot", few(&names));
+            let hint = format!(
+                "{} prepares them, on one host kpx-prep node install; https://github.com/kubernetes/kubernetes/blob/master/pkg/proxy/ipvs/README.md#prerequisite",
+                facts.remediate()
+            );
+            findings.push(finding(Level::Warning, "node-modules", message, &hint));
+        }
+    }
+    findings.extend(leftovers(facts, false));
+    findings
+}
+
+/// What the helper found left behind on nodes of other modes, and what it found suspicious.
+fn leftovers(facts: &Facts, cleaned: bool) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    let with = |wanted: fn(&Survey) -> usize| -> Vec<String> {
+        let counted = surveys(facts.proxy_nodes()).map(|(node, survey)| (node, wanted(survey)));
+        counted.filter(|(_, count)| *count > 0).map(|(node, count)| format!("{node} ({count})")).collect()
+    };
+    let left = with(|survey| survey.leftovers.len());
+    if !left.is_empty() {
+        let message = format!(
+            "{}: rules, sets, virtual servers or links of a mode that kube-proxy no longer runs there{}",
+            few(&left),
+            if cleaned { "; they are removed" } else { "" }
+        );
+        let hint = format!(
+            "{} removes them, on one host kpx-prep node clean; stale rules reject traffic: https://github.com/kubernetes/kubernetes/issues/102314",
+            facts.remediate()
+        );
+        findings.push(finding(if cleaned { Level::Info } else { Level::Warning }, "leftovers", message, &hint));
+    }
+    let suspicious = with(|survey| survey.suspicious.len());
+    if !suspicious.is_empty() {
+        let message =
+            format!("{}: what looks like kube-proxy's and is not, or is used by others; left alone", few(&suspicious));
+        let hint = "kpx-prep node leftovers on the host names it; https://kubernetes.io/docs/reference/networking/virtual-ips/";
+        findings.push(finding(Level::Info, "suspicious-rules", message, hint));
+    }
+    findings
+}
+
+fn excluded(question: Question, findings: &mut Vec<Finding>) {
+    let Question { facts, wish, target, .. } = question;
+    if wish.exclude_nodes.is_empty() {
+        return;
+    }
+    let unknown: Vec<_> =
+        wish.exclude_nodes.iter().filter(|name| !facts.nodes.iter().any(|node| node.name == **name)).cloned().collect();
+    if !unknown.is_empty() {
+        let message = format!("--exclude-nodes: no such node: {}", few(&unknown));
+        findings.push(finding(Level::Error, "exclude-nodes", message, "kpx-prep status lists the nodes"));
+    }
+    // Nodes that read another configuration, or none, lose nothing.
+    let reads = |name: &&String| facts.proxy_nodes().any(|node| node.name == **name);
+    let names: Vec<_> = wish.exclude_nodes.iter().filter(reads).cloned().collect();
+    if names.is_empty() {
+        return;
+    }
+    let names = few(&names);
+    let link = "https://github.com/kubernetes/kubernetes/blob/master/pkg/proxy/ipvs/README.md";
+    let (level, message) = if target.mode != ProxyMode::Ipvs {
+        (Level::Warning, format!("{names}: not switched now; their kube-proxy runs {} once it restarts", target.mode))
+    } else if facts.minor() <= 25 {
+        (
+            Level::Warning,
+            format!(
+                "{names}: not prepared and not switched; one ConfigMap serves all nodes, so their kube-proxy tries ipvs once it restarts, and falls back to iptables without a word where the modules are missing"
+            ),
+        )
+    } else {
+        (
+            Level::Error,
+            format!(
+                "{names}: one ConfigMap serves all nodes; a kube-proxy of 1.26 or newer that restarts on a node that cannot run ipvs exits"
+            ),
+        )
+    };
+    findings.push(finding(level, "exclude-nodes", message, link));
+}
+
+fn unreachable(nodes: &[&NodeFacts], needed: bool, findings: &mut Vec<Finding>) {
+    let mut by_reason: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+    for node in nodes {
+        if let Some(Err(why)) = &node.host {
+            by_reason.entry(why).or_default().push(node.name.clone());
+        }
+    }
+    let level = if needed { Level::Error } else { Level::Warning };
+    for (why, names) in by_reason {
+        let message = format!("{}: the node helper could not look: {why}", few(&names));
+        let hint = "kubectl -n kube-system describe pods -l app.kubernetes.io/name=kpx-prep-node; or run kpx-prep node install there by hand; https://kubernetes.io/docs/tasks/debug/debug-application/debug-running-pod/";
+        findings.push(finding(level, "node-helper", message, hint));
+    }
+}
+
+/// Nodes that cannot be prepared, by what is in the way.
+fn unprepared(nodes: &[&NodeFacts], restores: bool, findings: &mut Vec<Finding>) {
+    let mut by_reason: BTreeMap<(String, String), Vec<String>> = BTreeMap::new();
+    for (name, survey) in surveys(nodes.iter().copied()).filter(|(_, survey)| survey.modules.outcome == "not-prepared")
+    {
+        let errors = survey.modules.findings.iter().filter(|note| note.level == Level::Error);
+        let (messages, hints): (Vec<_>, BTreeSet<_>) =
+            errors.map(|note| (note.message.as_str(), note.hint.as_deref().unwrap_or_default())).unzip();
+        let message = if messages.is_empty() { survey.modules.summary.clone() } else { messages.join("; ") };
+        let link = "https://github.com/kubernetes/kubernetes/blob/master/pkg/proxy/ipvs/README.md#prerequisite";
+        let hints = hints.into_iter().filter(|hint| !hint.is_empty()).chain([link]).collect::<Vec<_>>().join("; ");
+        by_reason.entry((message, hints)).or_default().push(name.to_owned());
+    }
+    let level = if restores { Level::Warning } else { Level::Error };
+    for ((message, hint), names) in by_reason {
+        findings.push(finding(level, "node-modules", format!("{}: {message}", few(&names)), &hint));
+    }
+}
+
+/// Nodes whose IPVS has no IPv6, where there are Services that need it.
+fn without_ipv6(question: Question, nodes: &[&NodeFacts], findings: &mut Vec<Finding>) {
+    if !question.around.services.addresses.iter().any(IpAddr::is_ipv6) {
+        return;
+    }
+    let lacks = |survey: &Survey| survey.modules.findings.iter().any(|note| note.id == WITHOUT_IPV6);
+    let names: Vec<_> =
+        surveys(nodes.iter().copied()).filter(|(_, survey)| lacks(survey)).map(|(name, _)| name.to_owned()).collect();
+    if !names.is_empty() {
+        let message =
+            format!("{}: the kernel's IPVS has no IPv6, and there are Services with IPv6 addresses", few(&names));
+        let hint = "boot kernels that were built with CONFIG_IP_VS_IPV6, or exclude these nodes (--exclude-nodes); https://kubernetes.io/docs/concepts/services-networking/dual-stack/";
+        let level = if question.wish.is_restore() { Level::Warning } else { Level::Error };
+        findings.push(finding(level, WITHOUT_IPV6, message, hint));
+    }
+}
+
+fn foreign_servers(question: Question, nodes: &[&NodeFacts], findings: &mut Vec<Finding>) {
+    let Question { around, target, .. } = question;
+    if target.mode == ProxyMode::Iptables {
+        return;
+    }
+    let config = proxy_config::read(&target.text).ok();
+    let given: Vec<String> = config.map(|config| config.exclude_cidrs).unwrap_or_default();
+    let ranges: Vec<Cidr> = given.iter().filter_map(|cidr| Some(Cidr::around(cidr).ok()?.0)).collect();
+    let protects = target.mode == ProxyMode::Ipvs;
+    let (mut on, mut servers, mut cidrs) = (Vec::new(), BTreeSet::new(), BTreeSet::new());
+    for (name, survey) in surveys(nodes.iter().copied()) {
+        let foreign: Vec<_> =
+            survey.virtual_servers.iter().filter(|server| around.services.is_foreign(server)).collect();
+        let mut destroyed = false;
+        for server in foreign {
+            let own = format!("{}/{}", server.address, if server.address.is_ipv6() { 128 } else { 32 });
+            let covered = own.parse::<Cidr>().is_ok_and(|own| ranges.iter().any(|range| range.overlaps(own)));
+            // kube-proxy looks at addresses only; one that goes by a mark has none.
+            if protects && (covered || server.protocol == "FWM") {
+                continue;
+            }
+            destroyed = true;
+            servers.insert(format!("{} {}:{}", server.protocol, server.address, server.port));
+            cidrs.insert(own);
+        }
+        if destroyed {
+            on.push(name.to_owned());
+        }
+    }
+    if on.is_empty() {
+        return;
+    }
+    let list = few(&servers.into_iter().collect::<Vec<_>>());
+    let (message, hint) = if protects {
+        let all: Vec<String> = given.into_iter().chain(cidrs).collect();
+        (
+            format!("{}: virtual servers of somebody else ({list}), which kube-proxy in ipvs mode deletes", few(&on)),
+            format!(
+                "--exclude-cidrs {} makes it leave them alone; https://github.com/kubernetes/kubernetes/issues/59507",
+                all.join(",")
+            ),
+        )
+    } else {
+        (
+            format!(
+                "{}: virtual servers of somebody else ({list}); kube-proxy in nftables mode empties all of IPVS at every start",
+                few(&on)
+            ),
+            "they cannot live on one node: move them away first; https://github.com/kubernetes/kubernetes/issues/55857"
+                .to_owned(),
+        )
+    };
+    findings.push(finding(Level::Error, "foreign-virtual-servers", message, &hint));
+}

@@ -1,0 +1,42 @@
+//! Preflight: named checks on what was observed, before anything is changed. Pure.
+//!
+//! An [`Level::Error`] stops the run unless its id is ignored, as with kubeadm's `--ignore-preflight-errors`.
+
+mod config;
+mod host_network;
+pub mod hosts;
+mod network;
+mod nodes;
+pub mod question;
+
+use question::Question;
+
+use crate::cluster::plan::request::Wish;
+use crate::report::{Finding, Level, finding};
+
+/// What all checks say; those that are ignored as warnings.
+pub fn run(question: Question) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    config::check(question, &mut findings);
+    nodes::check(question, &mut findings);
+    network::check(question, &mut findings);
+    hosts::check(question, &mut findings);
+    findings.extend(question.target.warnings.iter().map(|warning| {
+        finding(
+            Level::Warning,
+            "version-policy",
+            warning.clone(),
+            "https://github.com/kubernetes/enhancements/issues/5495",
+        )
+    }));
+    soften(&mut findings, question.wish);
+    findings
+}
+
+/// Ignored checks warn only.
+pub fn soften(findings: &mut [Finding], wish: &Wish) {
+    for finding in findings.iter_mut().filter(|finding| finding.level == Level::Error && wish.ignores(finding.id)) {
+        finding.level = Level::Warning;
+        finding.message.push_str(" (ignored)");
+    }
+}

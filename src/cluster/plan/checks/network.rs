@@ -1,0 +1,223 @@
+//! Checks on what else works on the nodes' network, and on Services that a mode treats differently.
+
+use super::question::Question;
+use crate::cluster::observe::neighbours::{Neighbour, SeenPod};
+use crate::cluster::observe::surroundings::Surroundings;
+use crate::mode::ProxyMode;
+use crate::proxy_config::{self, ProxyConfig};
+use crate::report::{Finding, Level, few, finding};
+
+pub(super) fn check(question: Question, findings: &mut Vec<Finding>) {
+    let Question { facts, around, target, .. } = question;
+    // What is there already is no news.
+    if !question.edits
+        || facts.target() == Ok(target.mode) && facts.proxy_nodes().all(|n| n.proof.mode == Some(target.mode))
+    {
+        return;
+    }
+    let Ok(config) = proxy_config::read(&target.text) else { return };
+    match target.mode {
+        ProxyMode::Ipvs => ipvs(around, &config, findings),
+        ProxyMode::Nftables => nftables(around, findings),
+        ProxyMode::Iptables => {}
+    }
+    cni(around, target.mode, findings);
+}
+
+/// A kind of pods that matter, as they were seen.
+fn seen(around: &Surroundings, who: Neighbour) -> impl Iterator<Item = &SeenPod> {
+    around.neighbours.get(&who).into_iter().flatten()
+}
+
+/// Those that announce addresses by ARP, so that all nodes but theirs must not answer for them. `MetalLB`, `PureLB` and `OpenELB`
+/// ask for strictARP in their installation guides, kube-vip where it uses ARP.
+fn announcers(around: &Surroundings) -> impl Iterator<Item = &SeenPod> {
+    // kube-vip announces by ARP only where it is told to; where nothing of it is seen, its settings are elsewhere.
+    let by_arp = |pod: &&SeenPod| {
+        let says = |words: &[&str]| pod.words.iter().any(|word| words.iter().any(|w| word.eq_ignore_ascii_case(w)));
+        says(&["vip_arp=true", "--arp", "--arp=true"])
+            || !says(&["vip_arp=false", "--arp=false", "bgp_enable=true", "--bgp", "--bgp=true"])
+    };
+    let others = [Neighbour::MetalLb, Neighbour::PureLb, Neighbour::OpenElb];
+    seen(around, Neighbour::KubeVip).filter(by_arp).chain(others.into_iter().flat_map(|who| seen(around, who)))
+}
+
+fn ipvs(around: &Surroundings, config: &ProxyConfig, findings: &mut Vec<Finding>) {
+    if let Some(cache) = seen(around, Neighbour::NodeLocalDns).find(|cache| !listens_on_link_local_only(cache)) {
+        let message =
+            format!("NodeLocal DNSCache ({}) binds the DNS Service's address, which ipvs mode takes", cache.name);
+        let hint = "let it listen on 169.254.20.10 only and set that as the kubelets' clusterDNS; \
+                    https://kubernetes.io/docs/tasks/administer-cluster/nodelocaldns/";
+        findings.push(finding(Level::Error, "node-local-dns", message, hint));
+    }
+    for pod in announcers(around).filter(|_| !config.strict_arp) {
+        let message = format!(
+            "{} ({}) needs ipvs.strictARP: true, else every node answers ARP for its addresses",
+            pod.name, pod.image
+        );
+        let hint = "--strict-arp; https://metallb.io/installation/#preparation";
+        findings.push(finding(Level::Error, "strict-arp", message, hint));
+    }
+    if let Some(antrea) = seen(around, Neighbour::Antrea).next().filter(|_| config.strict_arp) {
+        let message = format!("Antrea ({}): its Egress does not work with strictARP", antrea.name);
+        findings.push(finding(Level::Warning, "strict-arp", message, "https://github.com/antrea-io/antrea/pull/3816"));
+    }
+    for pod in ipvs_users(around) {
+        let protected = !config.exclude_cidrs.is_empty();
+        let level = if protected { Level::Warning } else { Level::Error };
+        let message = format!(
+            "{} ({}) keeps virtual servers of its own: kube-proxy in ipvs mode deletes those outside excludeCIDRs ({})",
+            pod.name,
+            pod.image,
+            if protected { config.exclude_cidrs.join(", ") } else { "none set".to_owned() }
+        );
+        let hint =
+            "--exclude-cidrs with the addresses that it serves; https://github.com/kubernetes/kubernetes/issues/59507";
+        findings.push(finding(level, "foreign-ipvs", message, hint));
+    }
+    if !around.load_balancers.is_empty() {
+        let message = format!(
+            "Services with a load balancer's IP address: {}: every node takes that address, so health checks and proxy protocol from inside end at the node",
+            few(&around.load_balancers)
+        );
+        let hint = "https://github.com/kubernetes/kubernetes/issues/66607";
+        findings.push(finding(Level::Warning, "load-balancer-ip", message, hint));
+    }
+    let clashes: Vec<_> = around
+        .host_ports
+        .iter()
+        .filter(|(port, _)| around.service_ports.contains(port))
+        .map(|((port, protocol), pod)| format!("{pod} ({port}/{protocol})"))
+        .collect();
+    if !clashes.is_empty() {
+        let message = format!(
+            "pods with a hostPort that is also a Service's port: {}: such a Service may end at that pod",
+            few(&clashes)
+        );
+        let hint = "https://github.com/kubernetes/kubernetes/issues/66103";
+        findings.push(finding(Level::Warning, "host-port", message, hint));
+    }
+    if around.node_ports > 0 {
+        let message = format!(
+            "{} Service(s) with node ports: 127.0.0.1:<nodePort> does not work in ipvs mode",
+            around.node_ports
+        );
+        findings.push(finding(
+            Level::Info,
+            "node-port",
+            message,
+            "https://github.com/kubernetes/kubernetes/issues/67730",
+        ));
+    }
+    if config.tcp_timeout.is_none() {
+        let message =
+            "idle TCP connections through a Service end after 900 s, the kernel's ipvs timeout; conntrack's was 5 days";
+        let hint = "use TCP keepalive, or set ipvs.tcpTimeout: https://github.com/kubernetes/kubernetes/issues/84041";
+        findings.push(finding(Level::Warning, "idle-timeout", message, hint));
+    }
+}
+
+fn nftables(around: &Surroundings, findings: &mut Vec<Finding>) {
+    for pod in ipvs_users(around) {
+        let message = format!(
+            "{} ({}) keeps virtual servers of its own: kube-proxy in nftables mode empties IPVS at every start",
+            pod.name, pod.image
+        );
+        let hint = "the two cannot share a node: https://github.com/kubernetes/kubernetes/issues/55857";
+        findings.push(finding(Level::Error, "foreign-ipvs", message, hint));
+    }
+    if around.node_ports > 0 {
+        let message = format!(
+            "{} Service(s) with node ports: nftables mode serves them on the nodes' primary addresses only",
+            around.node_ports
+        );
+        let hint = "nodePortAddresses widens it: https://kubernetes.io/docs/reference/networking/virtual-ips/#proxy-mode-nftables";
+        findings.push(finding(Level::Warning, "node-port", message, hint));
+    }
+}
+
+/// Those that keep virtual servers of their own: kube-vip and kube-router only where they are told to, or not told not to.
+fn ipvs_users(around: &Surroundings) -> impl Iterator<Item = &SeenPod> {
+    let says = |pod: &SeenPod, words: &[&str]| pod.words.iter().any(|word| words.contains(&word.as_str()));
+    let balances =
+        move |pod: &&SeenPod| says(pod, &["lb_enable=true", "--enableLoadBalancer", "--enableLoadBalancer=true"]);
+    let serves = move |pod: &&SeenPod| !says(pod, &["--run-service-proxy=false"]);
+    let others = [Neighbour::Keepalived, Neighbour::LvsCare];
+    seen(around, Neighbour::KubeVip)
+        .filter(balances)
+        .chain(seen(around, Neighbour::KubeRouter).filter(serves))
+        .chain(others.into_iter().flat_map(|who| seen(around, who)))
+}
+
+/// Whether Felix reads a setting's text as true (`BoolParam` in `felix/config/param_types.go`).
+fn felix_says(pod: &SeenPod, name: &str) -> bool {
+    let value =
+        pod.words.iter().find_map(|word| word.split_once('=').filter(|(key, _)| key.eq_ignore_ascii_case(name)));
+    value.is_some_and(|(_, value)| matches!(value.to_ascii_lowercase().as_str(), "true" | "1" | "yes" | "y" | "t"))
+}
+
+fn cni(around: &Surroundings, mode: ProxyMode, findings: &mut Vec<Finding>) {
+    let calico = || seen(around, Neighbour::Calico);
+    let runs_bpf = |pod: &&SeenPod| around.calico.bpf || felix_says(pod, "FELIX_BPFENABLED");
+    if let Some(calico) = calico().find(runs_bpf) {
+        let message =
+            format!("Calico ({}) runs its eBPF data plane, which serves Services without kube-proxy", calico.name);
+        let hint =
+            "kube-proxy's mode has no effect there: https://docs.tigera.io/calico/latest/operations/ebpf/enabling-ebpf";
+        findings.push(finding(Level::Error, "cni-mode", message, hint));
+    } else if let Some(calico) = calico().next() {
+        let enabled =
+            |pod: &&SeenPod| pod.words.iter().any(|word| word.eq_ignore_ascii_case("FELIX_NFTABLESMODE=Enabled"));
+        let (level, message, hint) = match mode {
+            ProxyMode::Nftables => (
+                Level::Warning,
+                format!("Calico ({}, {}) must run in nftables mode too, from 3.29 on", calico.name, calico.image),
+                "https://github.com/projectcalico/calico/issues/8025",
+            ),
+            _ if around.calico.nftables || self::seen(around, Neighbour::Calico).any(|pod| enabled(&pod)) => (
+                Level::Warning,
+                format!(
+                    "Calico ({}) runs in nftables mode (FELIX_NFTABLESMODE), which needs kube-proxy's nftables mode",
+                    calico.name
+                ),
+                "set nftablesMode to Auto or Disabled with this change; https://docs.tigera.io/calico/latest/getting-started/kubernetes/nftables",
+            ),
+            _ => (
+                Level::Info,
+                format!(
+                    "Calico ({}) infers ipvs from the link kube-ipvs0: restart calico-node if it misses the change",
+                    calico.name
+                ),
+                "https://github.com/projectcalico/calico/issues/8929",
+            ),
+        };
+        findings.push(finding(level, "cni-mode", message, hint));
+    }
+    if let Some(cilium) = seen(around, Neighbour::Cilium).next() {
+        let message = format!(
+            "Cilium ({}) may serve Services itself (kubeProxyReplacement); then kube-proxy's mode matters little",
+            cilium.name
+        );
+        let hint = "cilium status | grep KubeProxyReplacement; https://docs.cilium.io/en/stable/network/kubernetes/kubeproxy-free/";
+        findings.push(finding(Level::Warning, "cni-mode", message, hint));
+    }
+}
+
+/// Whether all addresses of `-localip` are link-local.
+fn listens_on_link_local_only(cache: &SeenPod) -> bool {
+    let mut words = cache.words.iter();
+    let mut addresses = None;
+    while let Some(word) = words.next() {
+        let bare = word.trim_start_matches('-');
+        if bare == "localip" {
+            addresses = words.next().cloned();
+        } else if let Some(value) = bare.strip_prefix("localip=") {
+            addresses = Some(value.to_owned());
+        }
+    }
+    addresses.is_some_and(|list| {
+        let mut all = list.split(',').map(str::trim).filter(|address| !address.is_empty()).peekable();
+        all.peek().is_some()
+            && all.all(|address| address.starts_with("169.254.") || address.to_lowercase().starts_with("fe80:"))
+    })
+}

@@ -1,0 +1,130 @@
+//! What the configuration says, and what is wrong with it.
+
+use crate::cluster::kube_proxy::config_map::HashAnnotation;
+use crate::cluster::kube_proxy::daemon_set::ConfigSource;
+use crate::cluster::observe::facts::Facts;
+use crate::mode::{IPVS_TIMELINE, ProxyMode, policy};
+use crate::proxy_config::ProxyConfig;
+use crate::report::{Finding, Level, few, finding};
+
+pub(super) fn check(facts: &Facts, findings: &mut Vec<Finding>) {
+    let Some(kube_proxy) = &facts.kube_proxy else { return };
+    match &kube_proxy.config {
+        ConfigSource::Flags => {
+            let message =
+                format!("DaemonSet {}/{} configures kube-proxy by flags only", kube_proxy.namespace, kube_proxy.name);
+            let hint = "kpx-prep edits the ConfigMap behind --config; change --proxy-mode in the DaemonSet, or move to --config: https://kubernetes.io/docs/reference/config-api/kube-proxy-config.v1alpha1/";
+            findings.push(finding(Level::Error, "flag-only-config", message, hint));
+            return;
+        }
+        ConfigSource::Elsewhere(why) => {
+            findings.push(finding(
+                Level::Error,
+                "config-unreadable",
+                why.clone(),
+                "kpx-prep edits a ConfigMap only; https://kubernetes.io/docs/concepts/configuration/configmap/",
+            ));
+            return;
+        }
+        ConfigSource::ConfigMap { .. } => {}
+    }
+    let Some(config) = &facts.config else {
+        let ConfigSource::ConfigMap { name, key } = &kube_proxy.config else { return };
+        let message =
+            format!("ConfigMap {}/{name} with key {key}, which kube-proxy reads, is not there", kube_proxy.namespace);
+        findings.push(finding(
+            Level::Error,
+            "config-unreadable",
+            message,
+            "kubeadm init phase addon kube-proxy makes it anew; https://kubernetes.io/docs/reference/setup-tools/kubeadm/kubeadm-init-phase/",
+        ));
+        return;
+    };
+    let place = format!("ConfigMap {}/{}, key {}", kube_proxy.namespace, config.name, config.key);
+    let parsed = match &config.parsed {
+        Err(why) => {
+            let hint = "fix it by kubectl edit configmap; a new kube-proxy may not start with it; https://kubernetes.io/docs/reference/config-api/kube-proxy-config.v1alpha1/";
+            findings.push(finding(Level::Error, "config-unreadable", format!("{place}: {why}"), hint));
+            return;
+        }
+        Ok(parsed) => parsed,
+    };
+    if let Err(why) = facts.target() {
+        let hint = "the next kube-proxy that starts will exit; kpx-prep remediate --mode MODE sets a mode that works";
+        findings.push(finding(Level::Error, "mode-invalid", format!("{place}: {why}"), hint));
+    }
+    findings.extend(refused_fields(
+        &place,
+        parsed,
+        facts.minor(),
+        facts.target().unwrap_or(ProxyMode::Iptables),
+        Level::Error,
+    ));
+    if !parsed.unknown.is_empty() {
+        let message = format!("{place}: kube-proxy ignores what it does not know: {}", few(&parsed.unknown));
+        let hint = "https://kubernetes.io/docs/reference/config-api/kube-proxy-config.v1alpha1/";
+        findings.push(finding(Level::Info, "config-unknown-field", message, hint));
+    }
+    if parsed.mode.is_empty() {
+        let message = format!("{place}: mode is empty, which means iptables up to 1.39 and nftables from 1.40 on");
+        findings.push(finding(
+            Level::Info,
+            "mode-empty",
+            message,
+            &format!("an explicit mode survives upgrades: {}", facts.remediate()),
+        ));
+    }
+    version_policy(facts, parsed, &place, findings);
+    match config.hash {
+        HashAnnotation::Matches => {}
+        HashAnnotation::Differs => {
+            let message = format!("{place}: changed since kubeadm generated it; kubeadm upgrade keeps it");
+            findings.push(finding(Level::Info, "config-hash", message, ""));
+        }
+        HashAnnotation::Absent => {
+            let message = format!("{place}: no kubeadm hash; kubeadm takes it as the user's and keeps it");
+            findings.push(finding(Level::Info, "config-hash", message, ""));
+        }
+    }
+}
+
+/// Fields that kube-proxy refuses when it starts in a mode.
+pub fn refused_fields(place: &str, config: &ProxyConfig, minor: u32, mode: ProxyMode, level: Level) -> Option<Finding> {
+    let refused: Vec<_> = config.refused(minor, mode).iter().map(ToString::to_string).collect();
+    let message = format!("{place}: kube-proxy exits with it at its next start: {}", few(&refused));
+    let hint =
+        "fix it by kubectl edit configmap; https://kubernetes.io/docs/reference/config-api/kube-proxy-config.v1alpha1/";
+    (!refused.is_empty()).then(|| finding(level, "config-field", message, hint))
+}
+
+/// Whether this version runs the configured mode, and for how long.
+fn version_policy(facts: &Facts, parsed: &ProxyConfig, place: &str, findings: &mut Vec<Finding>) {
+    if let Ok(target) = facts.target() {
+        let minor = facts.minor();
+        match policy(target, minor) {
+            Err(refused) => {
+                findings.push(finding(
+                    Level::Error,
+                    "version-policy",
+                    refused.to_string(),
+                    "kpx-prep remediate --mode nftables",
+                ));
+            }
+            Ok(policy) => {
+                if let Some(gate) = policy.gate.filter(|gate| !parsed.has_gate(gate)) {
+                    let message =
+                        format!("{place}: Kubernetes 1.{minor} runs {target} only with featureGates: {{{gate}: true}}");
+                    let hint = format!("{} sets the gate", facts.remediate());
+                    findings.push(finding(Level::Error, "version-policy", message, &hint));
+                } else if target == ProxyMode::Ipvs && minor >= 35 {
+                    findings.push(finding(
+                        Level::Info,
+                        "version-policy",
+                        IPVS_TIMELINE,
+                        "kpx-prep remediate --mode nftables --dry-run shows the way out of it",
+                    ));
+                }
+            }
+        }
+    }
+}

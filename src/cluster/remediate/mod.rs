@@ -1,0 +1,301 @@
+//! `remediate` from start to end: observe, look at the nodes, plan, show, confirm, lock, prepare, keep the original,
+//! write, roll, clean; or go back.
+
+mod access_review;
+pub mod events;
+pub mod interrupt;
+pub mod on_nodes;
+pub mod permissions;
+pub mod pod_watch;
+mod rehearsal;
+pub mod roll;
+pub mod rollback;
+mod run;
+pub mod switch;
+mod undo;
+
+use std::time::Duration;
+
+use anyhow::Context as _;
+use futures::future::BoxFuture;
+
+use super::api::connection::client::Connection;
+use super::api::lock::other_run::OtherRun;
+use super::api::lock::{Lock, Lost};
+use super::helper::manifest::Setup;
+use super::helper::{self, Helper, Must};
+use super::observe::facts::Facts;
+use super::observe::surroundings::{Surroundings, look};
+use super::observe::{Scope, look_at_hosts, observe};
+use super::plan::request::Wish;
+use super::plan::{Plan, plan as make_plan};
+use super::report::remediation::{Outcome, RemediationReport};
+use crate::exit_code::{Exit, Refusal};
+use crate::mode::ProxyMode;
+use crate::proxy_config;
+use crate::report::say::say;
+use crate::report::{Finding, Level};
+use access_review::{names, rights};
+use interrupt::Interrupt;
+use rehearsal::rehearse;
+use run::Run;
+
+/// How often the plan is made anew because somebody wrote in between.
+const ATTEMPTS: usize = 4;
+
+/// How `remediate` deals with the person in front of it.
+pub trait Operator {
+    /// Shows a plan before anything is touched.
+    ///
+    /// # Errors
+    /// If it cannot be shown.
+    fn show(&mut self, facts: Option<&Facts>, plan: &Plan) -> anyhow::Result<()>;
+
+    /// Whether the node helper may be started on these nodes, to look at their hosts.
+    ///
+    /// # Errors
+    /// If nobody can be asked.
+    fn confirm_helper<'a>(
+        &'a mut self,
+        setup: &'a Setup,
+        cluster: &'a Connection,
+        nodes: usize,
+    ) -> BoxFuture<'a, anyhow::Result<bool>>;
+
+    /// Whether to go on.
+    ///
+    /// # Errors
+    /// If nobody can be asked.
+    fn confirm<'a>(&'a mut self, plan: &'a Plan, cluster: &'a Connection) -> BoxFuture<'a, anyhow::Result<bool>>;
+}
+
+/// How to run.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Only plan, and let the API server try each write without keeping it.
+    pub dry_run: bool,
+    /// How long the lock lasts without being renewed.
+    pub lease: Duration,
+    /// The node helper; nothing if the nodes' hosts are not to be looked at or touched.
+    pub helper: Option<Setup>,
+    /// Leave the helper running at the end.
+    pub keep_helper: bool,
+}
+
+/// What was observed, if the rights for it were there, and what is to be done.
+type Planned = (Option<Facts>, Surroundings, Plan);
+
+/// How a run ended: what it tells, and its exit status.
+type Ended = (RemediationReport, Exit);
+
+/// Runs it all.
+///
+/// # Errors
+/// What failed before anything was changed; later failures are in the report.
+pub async fn remediate(
+    connection: &Connection,
+    scope: &Scope,
+    wish: &Wish,
+    options: Options,
+    operator: &mut dyn Operator,
+) -> anyhow::Result<Ended> {
+    let interrupt = Interrupt::listen().context("listening for signals; nothing was changed")?;
+    let (mut helper, mut lock) = (None, None);
+    let (held, ran) = (&mut lock, &mut helper);
+    let mut job = Job { connection, scope, wish, options: &options, interrupt: &interrupt, helper: ran, lock: held };
+    let result = Box::pin(job.run(operator)).await;
+    match &helper {
+        Some(helper) if !options.keep_helper => helper.end().await,
+        Some(helper) => keep(helper, &result).await,
+        None => {}
+    }
+    let Some(lock) = lock else { return result };
+    let lost = lock.lost().cloned();
+    lock.release().await;
+    match lost {
+        Some(lost) => Ok(without_lock(result, &lost)),
+        None => result,
+    }
+}
+
+/// How a run ends that lost the lock, however far it got: another run goes on from what it observes.
+fn without_lock(result: anyhow::Result<Ended>, lost: &Lost) -> Ended {
+    let until_then = match &result {
+        Ok((report, _)) => report.message.clone(),
+        Err(error) => format!("{error:#}"),
+    };
+    let mut report =
+        result.map_or_else(|_| RemediationReport::new(&Plan::unknown(), Outcome::Left, ""), |(report, _)| report);
+    report.outcome = Outcome::Left;
+    report.message = format!(
+        "Stopped: {lost}. This run changed nothing more after that: no rollback, no clean-up. See kpx-prep status; if no other run is in progress, run the same command again. ({until_then})"
+    );
+    (report, Exit::TimedOut)
+}
+
+/// Leaves the helper running; where all run ipvs now, it prepares those that join.
+async fn keep(helper: &Helper, result: &anyhow::Result<Ended>) {
+    let done = result.as_ref().ok().filter(|(_, exit)| *exit == Exit::Done);
+    let target = done.and_then(|(report, _)| report.plan.target.as_ref());
+    let ipvs = target.filter(|target| target.mode == ProxyMode::Ipvs);
+    let config = ipvs.and_then(|target| proxy_config::read(&target.text).ok());
+    let scheduler = config.map(|config| config.scheduler.unwrap_or_else(|| "rr".to_owned()));
+    if let Err(error) = helper.keep(scheduler.as_deref()).await {
+        say(&format!("warning: {error:#}"));
+    }
+}
+
+struct Job<'a> {
+    connection: &'a Connection,
+    scope: &'a Scope,
+    wish: &'a Wish,
+    options: &'a Options,
+    interrupt: &'a Interrupt,
+    helper: &'a mut Option<Helper>,
+    /// Taken before anything is written.
+    lock: &'a mut Option<Lock>,
+}
+
+/// Someone asked to stop before anything was touched.
+fn interrupted(plan: &Plan) -> Ended {
+    (RemediationReport::new(plan, Outcome::Interrupted, "Interrupted: nothing was changed."), Exit::Interrupted)
+}
+
+impl Job<'_> {
+    async fn run(&mut self, operator: &mut dyn Operator) -> anyhow::Result<Ended> {
+        let (connection, wish, interrupt) = (self.connection, self.wish, self.interrupt);
+        for _ in 0..ATTEMPTS {
+            let Some((facts, around, plan)) = self.prepare(operator).await? else {
+                return Ok(interrupted(&Plan::unknown()));
+            };
+            operator.show(facts.as_ref(), &plan)?;
+            // Without the lock, what was seen may be half of what another run does.
+            if self.lock.is_none() {
+                self.refuse_beside_a_run(facts.as_ref()).await?;
+            }
+            if plan.is_blocked() {
+                let message = "Nothing was changed: preflight says no. Fix what it names, or --ignore-preflight-errors=ID,… if you know better.";
+                return Ok((RemediationReport::new(&plan, Outcome::Blocked, message), Exit::CheckSaysNo));
+            }
+            let facts = facts.context("a plan without an observed cluster is always blocked")?;
+            if plan.is_empty() {
+                return Ok((RemediationReport::new(&plan, Outcome::NothingToDo, "Nothing to do."), Exit::Done));
+            }
+            if self.options.dry_run {
+                rehearse(connection, &facts, &plan).await?;
+                if let (Some(setup), Some(kube_proxy)) = (&self.options.helper, &facts.kube_proxy) {
+                    helper::rehearse(connection, &kube_proxy.namespace, setup).await?;
+                }
+                let message = "Dry run: nothing was changed. The API server would accept every write.";
+                return Ok((RemediationReport::new(&plan, Outcome::DryRun, message), Exit::Done));
+            }
+            let confirmed = tokio::select! {
+                confirmed = operator.confirm(&plan, connection) => confirmed?,
+                () = interrupt.asked() => false,
+            };
+            if !confirmed {
+                let message = "Nothing was changed.";
+                return Ok((RemediationReport::new(&plan, Outcome::Interrupted, message), Exit::Interrupted));
+            }
+            let lock = self.lock.as_ref().context("what is to be changed is planned under the lock")?;
+            let helper = self.helper.as_ref();
+            let run = Run { connection, facts: &facts, around: &around, plan: &plan, wish, helper, lock };
+            match run.execute(interrupt).await? {
+                Some(done) => return Ok(done),
+                None => say("the ConfigMap changed while planning; re-planning"),
+            }
+        }
+        anyhow::bail!(
+            "the ConfigMap was changed by somebody else {ATTEMPTS} times in a row; nothing was changed by this run; find out who and run again"
+        )
+    }
+
+    /// Refuses a plan that is made in the middle of another run.
+    async fn refuse_beside_a_run(&self, facts: Option<&Facts>) -> anyhow::Result<()> {
+        let Some(kube_proxy) = facts.and_then(|facts| facts.kube_proxy.as_ref()) else { return Ok(()) };
+        match OtherRun::observe(&self.connection.client, &kube_proxy.namespace).await? {
+            Some(run) if run.alive => Err(Refusal::check(format!(
+                "another kpx-prep run is in progress ({}): a plan made now does not hold when it has finished. Nothing was changed; wait for it to finish",
+                run.words()
+            ))),
+            _ => Ok(()),
+        }
+    }
+
+    /// Observes and plans, with the nodes' hosts; without the rights for it, the plan says only which are missing. Nothing if
+    /// someone asked to stop.
+    async fn prepare(&mut self, operator: &mut dyn Operator) -> anyhow::Result<Option<Planned>> {
+        let interrupt = self.interrupt;
+        let (rights, observed) = tokio::select! {
+            observed = self.observe() => observed?,
+            () = interrupt.asked() => return Ok(None),
+        };
+        let Some((mut facts, around)) = observed else {
+            let plan = Plan { checks: rights, ..Plan::unknown() };
+            return Ok(Some((None, Surroundings::default(), plan)));
+        };
+        let mut plan = make_plan(&facts, &around, self.wish);
+        // What is refused anyway needs neither the lock nor the helper.
+        if !plan.is_blocked() && (!self.options.dry_run || self.wish.look_at_nodes) && self.take_lock(&facts).await? {
+            return Box::pin(self.prepare(operator)).await;
+        }
+        let prepares = plan.mode() == Some(ProxyMode::Ipvs) && !self.wish.nodes_are_prepared;
+        let looks = !plan.is_blocked()
+            && (!self.options.dry_run || self.wish.look_at_nodes)
+            && (self.wish.clean && plan.mode().is_some() || prepares);
+        if let (Some(setup), true, Some(target), Some(kube_proxy), Some(lock)) =
+            (&self.options.helper, looks, &plan.target, &facts.kube_proxy, &*self.lock)
+        {
+            if self.helper.is_none() {
+                let nodes = facts.proxy_nodes().filter(|node| node.ready).count();
+                let confirmed = tokio::select! {
+                    confirmed = operator.confirm_helper(setup, self.connection, nodes) => confirmed?,
+                    () = interrupt.asked() => false,
+                };
+                if !confirmed {
+                    return Ok(None);
+                }
+            }
+            let helper = match &mut *self.helper {
+                Some(helper) => helper,
+                // Never broken off: what the API server had made by then would stay.
+                none => none.insert(Helper::start(self.connection, &kube_proxy.namespace, setup, lock).await?),
+            };
+            let questions = around.services.questions();
+            tokio::select! {
+                looked = look_at_hosts(helper, &mut facts, Must::RunOnAll, &target.text, &questions) => looked?,
+                () = interrupt.asked() => return Ok(None),
+            }
+            plan = make_plan(&facts, &around, self.wish);
+        }
+        plan.checks.extend(rights);
+        Ok(Some((Some(facts), around, plan)))
+    }
+
+    /// Takes the lock, if this run does not hold it yet. Whether another run held it, so that what was observed may be out
+    /// of date.
+    async fn take_lock(&mut self, facts: &Facts) -> anyhow::Result<bool> {
+        let (None, Some(kube_proxy)) = (&*self.lock, &facts.kube_proxy) else { return Ok(false) };
+        let lock = tokio::select! {
+            lock = Lock::take(&self.connection.client, &kube_proxy.namespace, self.options.lease) => lock?,
+            () = self.interrupt.asked() => return Err(Refusal::interrupted("interrupted while waiting for the lock; nothing was changed")),
+        };
+        Ok(self.lock.insert(lock).was_contended())
+    }
+
+    /// What the rights say, and the cluster if they suffice to look at it.
+    async fn observe(&self) -> anyhow::Result<(Vec<Finding>, Option<(Facts, Surroundings)>)> {
+        let client = &self.connection.client;
+        let names = names(self.connection, self.scope).await?;
+        let rights = rights(client, &names, self.options.helper.is_some(), self.wish).await?;
+        if rights.iter().any(|check| check.level == Level::Error) {
+            return Ok((rights, None));
+        }
+        let facts = observe(self.connection, self.scope).await?;
+        let around = match &facts.kube_proxy {
+            Some(kube_proxy) => look(client, kube_proxy).await?,
+            None => Surroundings::default(),
+        };
+        Ok((rights, Some((facts, around))))
+    }
+}

@@ -1,0 +1,287 @@
+//! The roll: the canary, then batch after batch, each node proved before the next; then whoever came meanwhile.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use futures::future::{join_all, try_join_all};
+use k8s_openapi::api::core::v1::ConfigMap;
+use kube::ResourceExt as _;
+use kube::api::Api;
+
+use super::events::Events;
+use super::interrupt::Interrupt;
+use super::switch::{End, Switcher};
+use crate::cluster::api::calls::get;
+use crate::cluster::api::connection::client::Connection;
+use crate::cluster::api::errors::plain;
+use crate::cluster::api::lock::Lock;
+use crate::cluster::api::objects::{self, DaemonSet};
+use crate::cluster::helper::work::{Cleaned, Cleaner};
+use crate::cluster::kube_proxy::daemon_set::KubeProxy;
+use crate::cluster::kube_proxy::pod::PodFacts;
+use crate::cluster::observe::facts::NodeFacts;
+use crate::cluster::observe::{list_nodes, list_pods, node_facts, place_pods};
+use crate::cluster::report::remediation::{NodeOutcome, NodeResult};
+use crate::messages::CleanOutcome;
+use crate::mode::ProxyMode;
+use crate::report::progress::Progress;
+
+/// How often the roll looks whether nodes came meanwhile, before it leaves them to the next run.
+const SWEEPS: usize = 5;
+
+/// What a roll works with.
+pub struct Roll<'a> {
+    /// The API server.
+    pub connection: &'a Connection,
+    /// kube-proxy.
+    pub kube_proxy: &'a KubeProxy,
+    /// The `ConfigMap` and key, and the text that must stay there meanwhile.
+    pub config: (&'a str, &'a str, &'a str),
+    /// The pods as they were when the plan was made.
+    pub pods: BTreeMap<String, PodFacts>,
+    /// How many nodes there are to switch.
+    pub total: usize,
+    /// The wanted mode.
+    pub mode: ProxyMode,
+    /// When the configuration was written, in seconds since 1970; pods before it read another one.
+    pub written: Option<i64>,
+    /// How many nodes at a time, after the canary.
+    pub batch_size: usize,
+    /// How long the canary must keep its mode.
+    pub settle: Duration,
+    /// Whether to stop after the canary.
+    pub pause: bool,
+    /// Nodes that are not switched.
+    pub excluded: &'a [String],
+    /// Replaces and proves.
+    pub switcher: &'a Switcher,
+    /// Removes what the old mode left on a node whose new one is proved.
+    pub cleaner: Option<&'a Cleaner<'a>>,
+    /// The lock that must be held.
+    pub lock: &'a Lock,
+    /// Whether someone asked to stop.
+    pub interrupt: &'a Interrupt,
+    /// Who is told.
+    pub progress: &'a Progress,
+    /// Who else is told.
+    pub events: &'a Events,
+}
+
+/// How a roll ended.
+#[derive(Debug)]
+pub enum RollEnd {
+    /// All nodes that could be switched are.
+    Done,
+    /// After the canary, as asked.
+    Paused,
+    /// Someone asked to stop.
+    Interrupted,
+    /// A node was not proved; whether only its time ran out.
+    Failed(String, bool),
+    /// Somebody else interfered, or the API server failed; nothing is undone for that.
+    Stopped(String),
+}
+
+impl Roll<'_> {
+    /// Switches these nodes in this order, the first alone. What became of each is added to `results`.
+    pub async fn run(&self, nodes: Vec<String>, results: &mut Vec<NodeResult>) -> RollEnd {
+        let mut queue: VecDeque<String> = nodes.into();
+        let mut canary_proved = false;
+        while !queue.is_empty() {
+            if let Some(end) = self.stop().await {
+                return end;
+            }
+            let size = if canary_proved { self.batch_size } else { 1 };
+            let batch: Vec<String> = queue.drain(..size.min(queue.len())).collect();
+            match self.batch(&batch, canary_proved, results).await {
+                Ok(proved) => canary_proved |= proved,
+                Err(end) => return end,
+            }
+            if canary_proved && self.pause && !queue.is_empty() {
+                return RollEnd::Paused;
+            }
+        }
+        for _ in 0..SWEEPS {
+            match self.newcomers(results).await {
+                Ok(newcomers) if newcomers.is_empty() => break,
+                Ok(newcomers) => {
+                    for (node, pod) in newcomers {
+                        if let Some(end) = self.stop().await {
+                            return end;
+                        }
+                        self.progress.event(&format!("{node}: came meanwhile"));
+                        if let Some(cleaner) = self.cleaner
+                            && let Err(why) = cleaner.welcome(&node).await
+                        {
+                            self.progress.event(&format!("{node}: not prepared: {why}"));
+                        }
+                        let old = self.outdated(pod).await;
+                        let end = self.switcher.switch(&node, old.as_ref(), self.mode).await;
+                        let (end, cleaned) = self.clean(&node, end).await;
+                        if let Err(end) = self.record(&node, end, cleaned, results) {
+                            return end;
+                        }
+                    }
+                }
+                Err(error) => return RollEnd::Stopped(format!("{error:#}")),
+            }
+        }
+        RollEnd::Done
+    }
+
+    /// One batch; whether a node of it was proved.
+    async fn batch(&self, batch: &[String], settled: bool, results: &mut Vec<NodeResult>) -> Result<bool, RollEnd> {
+        let canary = if settled { "" } else { "canary " };
+        self.progress.event(&format!("{canary}{}: replacing kube-proxy", batch.join(", ")));
+        let ends = join_all(batch.iter().map(|node| async move {
+            let mut end = self.switcher.switch(node, self.pods.get(node), self.mode).await;
+            if let (Ok(End::Proved(pod, how)), false) = (&end, settled) {
+                self.progress.event(&format!("{node}: {} proved; watching it for {:?}", self.mode, self.settle));
+                let later = self.switcher.settles(pod, self.mode, self.settle).await;
+                end = later
+                    .map(|later| if matches!(later, End::Proved(..)) { End::Proved(pod.clone(), *how) } else { later });
+            }
+            self.clean(node, end).await
+        }))
+        .await;
+        let mut proved = false;
+        let mut failure = None;
+        for (node, (end, cleaned)) in batch.iter().zip(ends) {
+            proved |= matches!(end, Ok(End::Proved(..)));
+            if let Err(end) = self.record(node, end, cleaned, results) {
+                failure.get_or_insert(end);
+            }
+        }
+        if let Some(failure) = failure {
+            return Err(failure);
+        }
+        let note = format!("kube-proxy runs {} on {}", self.mode, batch.join(", "));
+        if proved {
+            self.events.normal("NodesSwitched", note).await;
+        }
+        Ok(proved)
+    }
+
+    /// After a proof: waits for the new proxier's sync, asks whether Services still answer, removes what the old one left.
+    /// That it does not sync, or that nothing answers any more, is a failed switch; that something could not be removed is
+    /// not.
+    async fn clean(&self, node: &str, end: anyhow::Result<End>) -> (anyhow::Result<End>, Option<Cleaned>) {
+        let (Ok(End::Proved(pod, _)), Some(cleaner)) = (&end, self.cleaner) else { return (end, None) };
+        let done = cleaner.clean(node, Some(pod)).await;
+        self.progress.event(&format!("{node}: {}", done.words()));
+        let why = done.detail.clone().unwrap_or_default();
+        match done.outcome {
+            CleanOutcome::NotServing => (Ok(End::Failed(why)), Some(done)),
+            CleanOutcome::NotSynced => (Ok(End::TimedOut(why)), Some(done)),
+            _ => (end, Some(done)),
+        }
+    }
+
+    fn record(
+        &self,
+        node: &str,
+        end: anyhow::Result<End>,
+        cleaned: Option<Cleaned>,
+        results: &mut Vec<NodeResult>,
+    ) -> Result<(), RollEnd> {
+        let (outcome, detail, failure) = match end {
+            Ok(End::Proved(_, how)) => {
+                let by = serde_json::to_value(how).ok().and_then(|how| Some(format!("by {}", how.as_str()?)));
+                (NodeOutcome::Proved, by, None)
+            }
+            Ok(End::Gone) => (NodeOutcome::Gone, None, None),
+            Ok(End::NotReady) => (NodeOutcome::NotReady, None, None),
+            Ok(End::Failed(why)) => {
+                (NodeOutcome::Failed, Some(why.clone()), Some(RollEnd::Failed(format!("{node}: {why}"), false)))
+            }
+            Ok(End::TimedOut(why)) => {
+                (NodeOutcome::Failed, Some(why.clone()), Some(RollEnd::Failed(format!("{node}: {why}"), true)))
+            }
+            Err(error) => {
+                let why = format!("{error:#}");
+                (NodeOutcome::Failed, Some(why.clone()), Some(RollEnd::Stopped(why)))
+            }
+        };
+        let mode = (outcome == NodeOutcome::Proved).then(|| self.mode.name());
+        let word = match outcome {
+            NodeOutcome::Proved => format!("{} proved", self.mode),
+            NodeOutcome::Gone => "gone meanwhile".to_owned(),
+            NodeOutcome::NotReady => "not ready; left as it is".to_owned(),
+            _ => format!("FAILED: {}", detail.as_deref().unwrap_or_default()),
+        };
+        self.progress.event(&format!("{node}: {word}"));
+        self.progress.node_done();
+        let result = NodeResult { mode, detail, cleaned, ..NodeResult::new(node, outcome) };
+        match results.iter_mut().find(|result| result.name == node) {
+            Some(there) => *there = result,
+            None => results.push(result),
+        }
+        // Nodes that were right already or down are among the results from the start.
+        let done =
+            results.iter().filter(|result| !matches!(result.outcome, NodeOutcome::Already | NodeOutcome::NotReady));
+        self.lock.tell_progress(format!("node {} of {}", done.count().min(self.total), self.total));
+        failure.map_or(Ok(()), Err)
+    }
+
+    /// Whether to stop before the next batch.
+    async fn stop(&self) -> Option<RollEnd> {
+        if self.interrupt.is_asked() {
+            return Some(RollEnd::Interrupted);
+        }
+        if let Err(lost) = self.lock.ask().await {
+            return Some(RollEnd::Stopped(lost.to_string()));
+        }
+        match self.interference().await {
+            Ok(None) => None,
+            Ok(Some(what)) => Some(RollEnd::Stopped(what)),
+            Err(error) => Some(RollEnd::Stopped(plain(&error))),
+        }
+    }
+
+    /// What somebody else changed under our feet.
+    async fn interference(&self) -> kube::Result<Option<String>> {
+        let (name, key, text) = self.config;
+        let namespace = &self.kube_proxy.namespace;
+        let maps = Api::<ConfigMap>::namespaced(self.connection.client.clone(), namespace);
+        let sets =
+            Api::<DaemonSet>::namespaced_with(self.connection.client.clone(), namespace, &objects::daemon_sets());
+        let present = try_join_all(self.kube_proxy.sets().map(|set| get(&sets, &set.name)));
+        let (map, present) = futures::try_join!(get(&maps, name), present)?;
+        let now = map.and_then(|map| map.data).and_then(|mut data| data.remove(key));
+        if now.as_deref() != Some(text) {
+            return Ok(Some(format!("somebody changed ConfigMap {namespace}/{name} meanwhile")));
+        }
+        let is_same = |known: &KubeProxy, set: &Option<DaemonSet>| {
+            set.as_ref().is_some_and(|set| {
+                set.uid().as_deref() == Some(&known.uid) && set.metadata.generation == Some(known.generation)
+            })
+        };
+        let changed = self.kube_proxy.sets().zip(&present).find(|(known, set)| !is_same(known, set));
+        Ok(changed.map(|(known, _)| format!("somebody changed DaemonSet {namespace}/{} meanwhile", known.name)))
+    }
+
+    /// Ready nodes that still have to be switched, or whose kube-proxy nobody has asked yet.
+    async fn newcomers(&self, results: &[NodeResult]) -> anyhow::Result<Vec<(String, Option<PodFacts>)>> {
+        let client = &self.connection.client;
+        let mut nodes = list_nodes(client, |node| node_facts(node, self.kube_proxy.wants(node))).await?;
+        nodes.sort_by(|a, b| a.name.cmp(&b.name));
+        place_pods(&mut nodes, list_pods(client, self.kube_proxy).await?);
+        let settled = |node: &NodeFacts| {
+            let right = [NodeOutcome::Proved, NodeOutcome::Already];
+            results.iter().any(|result| result.name == node.name && right.contains(&result.outcome))
+        };
+        let excluded = |node: &NodeFacts| self.excluded.contains(&node.name);
+        nodes.retain(|node| node.ready && node.wanted && !node.windows && !settled(node) && !excluded(node));
+        Ok(nodes.into_iter().map(|node| (node.name, node.pod)).collect())
+    }
+
+    /// The pod, if it has to be replaced. One that was made after the write has read it, and only has to prove it; within
+    /// the second of the write, its mode tells.
+    async fn outdated(&self, pod: Option<PodFacts>) -> Option<PodFacts> {
+        let pod = pod?;
+        let known = self.pods.get(&pod.node).is_some_and(|known| known.uid == pod.uid);
+        let older = self.written.is_some_and(|written| pod.created < written);
+        let other_mode = || async { self.switcher.ask(&pod.name).await.is_ok_and(|mode| mode != self.mode) };
+        (known || older || other_mode().await).then_some(pod)
+    }
+}
