@@ -4,7 +4,7 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
-/// kubeadm's own service range where none is given.
+/// kubeadm's default service range.
 pub const DEFAULT_SERVICE_CIDR: &str = "10.96.0.0/12";
 
 /// A range of addresses.
@@ -20,12 +20,12 @@ impl Cidr {
         self.address.is_ipv6()
     }
 
-    /// The number of bits before the part that varies.
+    /// The prefix length.
     pub fn prefix(self) -> u8 {
         self.prefix
     }
 
-    /// The number of bits that vary.
+    /// The number of host bits.
     pub fn host_bits(self) -> u8 {
         (if self.is_ipv6() { 128 } else { 32 }) - self.prefix
     }
@@ -36,10 +36,11 @@ impl Cidr {
         self.is_ipv6() == other.is_ipv6() && masked(self.address, wider) == masked(other.address, wider)
     }
 
-    /// The range that an address with a prefix is in, and the address: Go's `net.ParseCIDR`, which kubeadm and kube-proxy use.
+    /// Parses an address with a prefix: the range it is in, and the address. As Go's `net.ParseCIDR`, which kubeadm and
+    /// kube-proxy use.
     ///
     /// # Errors
-    /// Not an address with a prefix.
+    /// If it is not an address with a prefix.
     pub fn around(text: &str) -> Result<(Self, IpAddr), String> {
         let not_a_cidr = || format!("{text:?} is not a CIDR; write for example 10.244.0.0/16 or fd00:10:244::/56");
         let (address, prefix) = text.split_once('/').ok_or_else(not_a_cidr)?;
@@ -52,7 +53,7 @@ impl Cidr {
             .parse()
             .ok()
             .filter(|prefix| *prefix <= most)
-            .ok_or_else(|| format!("{text:?}: the prefix length of an {family} range is 0 to {most}"))?;
+            .ok_or_else(|| format!("{text:?}: the prefix length of an {family} range must be 0 to {most}"))?;
         Ok((Self { address: masked(address, prefix), prefix }, address))
     }
 }
@@ -69,7 +70,7 @@ impl FromStr for Cidr {
     fn from_str(text: &str) -> Result<Self, String> {
         let (range, address) = Self::around(text)?;
         if range.address != address {
-            return Err(format!("{text:?} has bits set behind its prefix; did you mean {range}?"));
+            return Err(format!("{text:?} has host bits set; did you mean {range}?"));
         }
         Ok(range)
     }
@@ -88,53 +89,52 @@ fn masked(address: IpAddr, prefix: u8) -> IpAddr {
     }
 }
 
-/// One range, or one of each family, separated by a comma as kubeadm takes them.
+/// One range, or one of each family separated by a comma, as in kubeadm.
 ///
 /// # Errors
-/// Not a range, more than two, or two of one family.
+/// If it is not a range, or there are more than two, or two of one family.
 pub fn parse_ranges(text: &str) -> Result<Vec<Cidr>, String> {
     let ranges = text.split(',').map(str::parse).collect::<Result<Vec<Cidr>, _>>()?;
     match ranges.as_slice() {
         [_] => Ok(ranges),
         [a, b] if a.is_ipv6() != b.is_ipv6() => Ok(ranges),
-        _ => Err(format!("{text:?}: one range, or one IPv4 and one IPv6 range for dual-stack")),
+        _ => Err(format!("{text:?} must be one range, or one IPv4 and one IPv6 range for dual-stack")),
     }
 }
 
-/// kubeadm's limits for the pods' ranges: room for 10 addresses, and node ranges (/24 or /64) that fit in,
-/// at most 2^16 of them.
+/// kubeadm's limits for pod ranges: at least 10 addresses, and room for 1 to 2^16 node ranges (/24 or /64).
 ///
 /// # Errors
-/// Which limit the range breaks.
+/// Which limit the range exceeds.
 pub fn check_pod_range(range: Cidr) -> Result<(), String> {
     check_pod_range_for(range, if range.is_ipv6() { 64 } else { 24 }, "kube-controller-manager's default")
 }
 
-/// The same with another size of the nodes' ranges, and whose that is.
+/// Like [`check_pod_range`], for another size of the node ranges; `whose` names its origin.
 ///
 /// # Errors
-/// Which limit the range breaks.
+/// Which limit the range exceeds.
 pub fn check_pod_range_for(range: Cidr, node: u8, whose: &str) -> Result<(), String> {
     if range.prefix > node {
-        Err(format!("{range} is too small: every node gets a /{node} of it ({whose})"))
+        Err(format!("{range} is too small: each node gets a /{node} from it ({whose})"))
     } else if node - range.prefix > 16 {
-        Err(format!("{range} is too large: with a /{node} for every node, the prefix must be {} or longer", node - 16))
+        Err(format!("{range} is too large: with a /{node} per node, the prefix must be {} or longer", node - 16))
     } else {
         Ok(())
     }
 }
 
-/// kubeadm's and the API server's limits for the services' ranges: 2^20 addresses at most, 10 at least.
+/// kubeadm's and the API server's limits for service ranges: from 10 to 2^20 addresses.
 ///
 /// # Errors
-/// Which limit the range breaks.
+/// Which limit the range exceeds.
 pub fn check_service_range(range: Cidr) -> Result<(), String> {
     match range.host_bits() {
         21.. => Err(format!(
-            "{range} is too large: the API server takes at most 2^20 addresses, a prefix of {} or longer",
+            "{range} is too large: the API server allows at most 2^20 addresses, a prefix of {} or longer",
             range.prefix + range.host_bits() - 20
         )),
-        ..4 => Err(format!("{range} is too small: kubeadm wants room for 10 addresses at least")),
+        ..4 => Err(format!("{range} is too small: kubeadm requires at least 10 addresses")),
         _ => Ok(()),
     }
 }

@@ -1,22 +1,22 @@
-//! The pods' and the services' ranges against each other and against the API server's address.
+//! Checks pod and service ranges against each other and against the API server's address.
 
 use std::net::IpAddr;
 
 use super::cidr::{Cidr, DEFAULT_SERVICE_CIDR, check_pod_range, check_service_range, parse_ranges};
 use super::problem::Findings;
 
-/// The pods' and the services' ranges, each with the place it comes from.
+/// The pod and service ranges, each with its origin.
 #[derive(Debug)]
 pub struct Ranges<'a> {
-    /// The pods'.
+    /// Pod ranges.
     pub pods: Option<(String, &'a str)>,
-    /// The services'; kubeadm's default if not given.
+    /// Service ranges; kubeadm's default if not given.
     pub services: Option<(String, &'a str)>,
 }
 
 impl Ranges<'_> {
-    /// Checks the ranges, each by itself and against each other and the API server's address.
-    /// Gives the place of a dual-stack pair if there is one.
+    /// Checks each range, and the ranges against each other and the API server's address.
+    /// Returns the place of a dual-stack pair if there is one.
     pub fn check(&self, advertise_address: Option<&str>, findings: &mut Findings) -> Option<String> {
         let parse = |given: &Option<(String, &str)>, limit: fn(Cidr) -> Result<(), String>, findings: &mut Findings| {
             let (place, text) = given.as_ref()?;
@@ -43,14 +43,14 @@ impl Ranges<'_> {
         if let (Some((place, _)), Some(pods), Some(services)) = (&self.pods, &pods, &services) {
             for (pod, service) in pods.iter().flat_map(|pod| services.iter().map(move |service| (pod, service))) {
                 if pod.overlaps(*service) {
-                    findings.problem(place, format!("{pod} overlaps {whose} {service}; they must be apart"));
+                    findings.problem(place, format!("{pod} overlaps {whose} {service}; use separate ranges"));
                 }
             }
             if pods[0].is_ipv6() != services[0].is_ipv6() {
                 findings.problem(
                     place,
                     format!(
-                        "begins with {}, but {whose} with {}: the families must come in the same order",
+                        "starts with {}, but {whose} with {}; use the same order of address families",
                         family(&pods[0]),
                         family(&services[0])
                     ),
@@ -62,7 +62,7 @@ impl Ranges<'_> {
         {
             findings.problem(
                 "--apiserver-advertise-address",
-                format!("{address} must be of the family that {whose} begins with: {}", family(&services[0])),
+                format!("{address} must be of the first address family of {whose}: {}", family(&services[0])),
             );
         }
         dual_stack
