@@ -17,12 +17,12 @@ impl Cidr {
         self.address.is_ipv6()
     }
 
-    /// The number of bits before the part that varies.
+    /// The prefix length.
     pub fn prefix(self) -> u8 {
         self.prefix
     }
 
-    /// The number of bits that vary.
+    /// The number of host bits.
     pub fn host_bits(self) -> u8 {
         (if self.is_ipv6() { 128 } else { 32 }) - self.prefix
     }
@@ -33,10 +33,11 @@ impl Cidr {
         self.is_ipv6() == other.is_ipv6() && masked(self.address, wider) == masked(other.address, wider)
     }
 
-    /// The range that an address with a prefix is in, and the address: Go's `net.ParseCIDR`, which kubeadm and kube-proxy use.
+    /// Parses an address with a prefix: the range it is in, and the address. As Go's `net.ParseCIDR`, which kubeadm and
+    /// kube-proxy use.
     ///
     /// # Errors
-    /// Not an address with a prefix.
+    /// If it is not an address with a prefix.
     pub fn around(text: &str) -> Result<(Self, IpAddr), String> {
         let not_a_cidr = || format!("{text:?} is not a CIDR; write for example 10.244.0.0/16 or fd00:10:244::/56");
         let (address, prefix) = text.split_once('/').ok_or_else(not_a_cidr)?;
@@ -49,7 +50,7 @@ impl Cidr {
             .parse()
             .ok()
             .filter(|prefix| *prefix <= most)
-            .ok_or_else(|| format!("{text:?}: the prefix length of an {family} range is 0 to {most}"))?;
+            .ok_or_else(|| format!("{text:?}: the prefix length of an {family} range must be 0 to {most}"))?;
         Ok((Self { address: masked(address, prefix), prefix }, address))
     }
 }
@@ -66,7 +67,7 @@ impl FromStr for Cidr {
     fn from_str(text: &str) -> Result<Self, String> {
         let (range, address) = Self::around(text)?;
         if range.address != address {
-            return Err(format!("{text:?} has bits set behind its prefix; did you mean {range}?"));
+            return Err(format!("{text:?} has host bits set; did you mean {range}?"));
         }
         Ok(range)
     }
@@ -85,16 +86,16 @@ fn masked(address: IpAddr, prefix: u8) -> IpAddr {
     }
 }
 
-/// One range, or one of each family, separated by a comma as kubeadm takes them.
+/// One range, or one of each family separated by a comma, as in kubeadm.
 ///
 /// # Errors
-/// Not a range, more than two, or two of one family.
+/// If it is not a range, or there are more than two, or two of one family.
 pub fn parse_ranges(text: &str) -> Result<Vec<Cidr>, String> {
     let ranges = text.split(',').map(str::parse).collect::<Result<Vec<Cidr>, _>>()?;
     match ranges.as_slice() {
         [_] => Ok(ranges),
         [a, b] if a.is_ipv6() != b.is_ipv6() => Ok(ranges),
-        _ => Err(format!("{text:?}: one range, or one IPv4 and one IPv6 range for dual-stack")),
+        _ => Err(format!("{text:?} must be one range, or one IPv4 and one IPv6 range for dual-stack")),
     }
 }
 

@@ -3,9 +3,9 @@
 /// A Go duration (`metav1.Duration` in a config) in nanoseconds: `30s`, `1h30m`, `1.5s`, `0`.
 ///
 /// # Errors
-/// What a duration looks like.
+/// If it is not a duration.
 pub fn duration(text: &str) -> Result<i128, String> {
-    let not_a_duration = || format!("{text:?} is not a duration; write for example 30s, 15m or 1h30m");
+    let not_a_duration = || format!("{text:?} is not a duration; use for example 30s, 15m or 1h30m");
     let (negative, mut rest) = match text.strip_prefix('-') {
         Some(rest) => (true, rest),
         None => (false, text.strip_prefix('+').unwrap_or(text)),

@@ -1,6 +1,6 @@
-//! kube-proxy's modes, and what each Kubernetes version makes of them. Pure: no host, no cluster.
+//! kube-proxy's modes, and how each Kubernetes version supports them. Pure: no host, no cluster.
 //!
-//! The facts behind it: ipvs is deprecated since 1.35 (kubernetes/kubernetes pull request 134539), behind the
+//! Sources: ipvs is deprecated since 1.35 (kubernetes/kubernetes pull request 134539), behind the
 //! gate `KubeProxyIPVS` since 1.37 (pull request 139397), off by default from 1.40 and gone from 1.43 (KEP-5495).
 //! nftables is alpha in 1.29 and 1.30, beta from 1.31, stable from 1.33 (KEP-3866), the default from 1.40 (KEP-5343).
 
@@ -19,7 +19,7 @@ pub enum ProxyMode {
 }
 
 impl ProxyMode {
-    /// Every mode that can be asked for.
+    /// Every mode that can be requested.
     pub const ALL: [Self; 3] = [Self::Iptables, Self::Ipvs, Self::Nftables];
 
     /// The mode's name as kube-proxy spells it: always lower case.
@@ -38,11 +38,11 @@ impl fmt::Display for ProxyMode {
     }
 }
 
-/// Why a text is no mode; the message says what was probably meant.
+/// Why a text is not a mode; the message suggests what was probably meant.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ModeError {
-    /// Right but for its case; kube-proxy compares byte by byte and would not start.
-    #[error("{text:?} is not a mode: kube-proxy takes modes in lower case only; did you mean {meant}?")]
+    /// Correct except for its case; kube-proxy compares case-sensitively and would not start.
+    #[error("{text:?} is not a proxy mode: kube-proxy accepts modes in lower case only; did you mean {meant}?")]
     WrongCase {
         /// What was written.
         text: String,
@@ -50,13 +50,13 @@ pub enum ModeError {
         meant: ProxyMode,
     },
     /// `userspace`, which kube-proxy had until 1.25.
-    #[error("userspace is a mode of the past: kube-proxy dropped it in 1.26; choose ipvs, iptables or nftables")]
+    #[error("userspace mode was removed in kube-proxy 1.26; choose ipvs, iptables or nftables")]
     Userspace,
     /// `kernelspace`, the mode of Windows nodes.
     #[error("kernelspace is for Windows nodes only; choose ipvs, iptables or nftables")]
     Kernelspace,
     /// Something else.
-    #[error("{0:?} is not a mode; choose ipvs, iptables or nftables")]
+    #[error("{0:?} is not a proxy mode; choose ipvs, iptables or nftables")]
     Unknown(String),
 }
 
@@ -75,20 +75,20 @@ impl FromStr for ProxyMode {
     }
 }
 
-/// What a Kubernetes version makes of a mode that it can run.
+/// How a Kubernetes version supports a mode that it can run.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Policy {
-    /// The feature gate that kube-proxy's config must set to `true`, or it refuses to start.
+    /// The feature gate that must be `true` in kube-proxy's config; without it kube-proxy does not start.
     pub gate: Option<&'static str>,
-    /// What the operator should know before choosing this.
+    /// A warning for the operator who chooses this mode.
     pub warning: Option<String>,
 }
 
-/// A mode that a Kubernetes version cannot run, with the way out.
+/// A mode that a Kubernetes version cannot run, with the alternative.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("Kubernetes 1.{minor} has no {mode} mode: {reason}; {way_out}")]
 pub struct ModeRefused {
-    /// The mode that was asked for.
+    /// The requested mode.
     pub mode: ProxyMode,
     /// The minor version that does not have it.
     pub minor: u32,
@@ -100,9 +100,9 @@ pub struct ModeRefused {
 
 /// The ipvs timeline in one sentence, for warnings.
 pub const IPVS_TIMELINE: &str = "ipvs is deprecated since 1.35, needs a feature gate from 1.40 and is removed in 1.43; \
-     nftables (stable since 1.33, kernel 5.13 or newer) is what follows it";
+     nftables (stable since 1.33, needs kernel 5.13 or newer) is its successor";
 
-/// What Kubernetes 1.`minor` makes of `mode`.
+/// How Kubernetes 1.`minor` supports `mode`.
 ///
 /// # Errors
 /// When that version cannot run the mode at all.
@@ -124,7 +124,7 @@ pub fn policy(mode: ProxyMode, minor: u32) -> Result<Policy, ModeRefused> {
         (ProxyMode::Nftables, ..29) => Err(ModeRefused {
             mode,
             minor,
-            reason: "it came with 1.29",
+            reason: "it was added in 1.29",
             way_out: "use --mode ipvs or --mode iptables, or a newer Kubernetes",
         }),
         (ProxyMode::Nftables, 29..33) => Ok(Policy {
@@ -143,7 +143,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_each_version_makes_of_each_mode() {
+    fn support_of_each_mode_by_version() {
         use ProxyMode::{Iptables, Ipvs, Nftables};
         // mode, first and last minor version, gate, warned, refused
         for (mode, versions, gate, warned, refused) in [
@@ -169,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn messages_name_the_way_on() {
+    fn messages_name_the_next_step() {
         let refused = policy(ProxyMode::Ipvs, 43).unwrap_err().to_string();
         assert!(refused.contains("--mode nftables"), "{refused}");
         let warning = policy(ProxyMode::Ipvs, 36).unwrap().warning.unwrap();
@@ -179,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn names_are_lower_case_and_slips_are_recognised() {
+    fn names_are_lower_case_and_near_misses_get_a_suggestion() {
         for mode in ProxyMode::ALL {
             assert_eq!(mode.name().parse(), Ok(mode));
         }

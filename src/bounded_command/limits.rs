@@ -1,23 +1,23 @@
-//! How much a program may say, and how long it may take.
+//! Output limits and timeouts of programs.
 
 use std::time::Duration;
 
-/// How much a program may say, and how long it may take.
+/// Output limit and timeout of a program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// From its start to its end.
+    /// Timeout from start to exit.
     pub time: Duration,
-    /// Bytes on standard output and standard error together.
+    /// Limit for standard output and standard error together, in bytes.
     pub bytes: u64,
 }
 
-/// For a program that says little: a version, a complaint.
+/// For a program with little output: a version, an error message.
 pub const LITTLE: Limits = Limits { time: Duration::from_secs(30), bytes: 1 << 20 };
-/// For one that says little and may take its time: loading modules on a slow machine.
+/// For a program with little output that may be slow: loading modules on a slow machine.
 pub const PATIENT: Limits = Limits { time: Duration::from_secs(150), bytes: 1 << 20 };
 
 impl Limits {
-    /// For what a host holds of so many Services: 30 s and 64 MiB at least, 10 minutes and 1 GiB at most, which 10,000 have.
+    /// For reading a host's rules for this many Services: from 30 s and 64 MiB up to 10 minutes and 1 GiB (at 10,000).
     pub fn for_services(services: usize) -> Self {
         let services = u64::try_from(services).unwrap_or(u64::MAX).min(10_000);
         Self {

@@ -14,15 +14,15 @@ use crate::kubeadm::version_source;
 
 /// Render cloud-init user-data that prepares a node and then runs kubeadm
 ///
-/// Takes the options of kubeadm-config besides its own. On a joining node, --mode and --scheduler say what
-/// its cluster runs, so that the node is prepared for it. Secrets that are given here stand in the user-data;
-/// with --node-token-file and --node-certificate-key-file they stay on the node.
+/// Accepts all options of kubeadm-config. For a joining node, set --mode and --scheduler to what its cluster runs,
+/// so that the node is prepared for it. Secrets passed here are embedded in the user-data; with --node-token-file
+/// and --node-certificate-key-file they stay on the node.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct CloudInitArgs {
     #[command(flatten)]
     node: RawNodeOptions,
-    /// Write to this file, as a whole or not at all, with mode 0600
+    /// Write to this file (atomically, with mode 0600) instead of stdout
     #[arg(long, value_name = "FILE")]
     output_file: Option<PathBuf>,
     #[command(flatten)]

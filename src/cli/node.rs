@@ -1,4 +1,4 @@
-//! `kpx-prep node install | check | remove`: the kernel modules of one Linux host. Its other commands are in `node_modes`.
+//! `kpx-prep node install | check | remove`: the kernel modules of one Linux host. The other commands are in `node_modes`.
 
 use std::time::Duration;
 
@@ -24,10 +24,10 @@ use crate::node::wish::Wish;
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  kpx-prep node install && kpx-prep node check -o json")]
 pub(super) struct NodeArgs {
-    /// Driven through a connection: say this often on standard error that the command runs, and end when standard input does
+    /// For remote runs: write a heartbeat to stderr at this interval, and exit when stdin is closed
     #[arg(long, hide = true, value_name = "DURATION", value_parser = duration, requires = "lease")]
     heartbeat: Option<Duration>,
-    /// Driven through a connection: end after this time, unless standard input gives more
+    /// For remote runs: exit after this time unless it is extended on stdin
     #[arg(long, hide = true, value_name = "DURATION", value_parser = duration, requires = "heartbeat")]
     lease: Option<Duration>,
     #[command(subcommand)]
@@ -36,20 +36,20 @@ pub(super) struct NodeArgs {
 
 #[derive(Debug, Subcommand)]
 enum NodeCommand {
-    /// Write the boot files, load the modules, prove it
+    /// Install the module configuration, load the modules, and verify them
     Install(Deferred<InstallArgs>),
-    /// Look whether this node is prepared; changes nothing
+    /// Check whether this node is prepared (read-only)
     Check(Deferred<CheckArgs>),
-    /// Take away what install wrote
+    /// Undo `node install`
     Remove(Deferred<RemoveArgs>),
-    /// Wait to be used by kpx-prep remediate: what the node helper's container runs
+    /// Run in the node helper's container and wait for kpx-prep remediate
     #[command(hide = true)]
     Helper(Deferred<HelperArgs>),
-    /// Look at everything on this host that matters to kube-proxy's mode; changes nothing
+    /// Report everything on this host that affects kube-proxy's mode (read-only)
     Survey(Deferred<SurveyArgs>),
-    /// Show what modes other than the running one left behind; changes nothing
+    /// Show what other proxy modes left on this host (read-only)
     Leftovers(Deferred<LeftoversArgs>),
-    /// Remove what modes other than the running one left behind
+    /// Remove what other proxy modes left on this host
     Clean(Deferred<CleanArgs>),
 }
 
@@ -72,10 +72,10 @@ impl NodeArgs {
 
 #[derive(Debug, Args)]
 struct Loading {
-    /// Load the modules (below another root than `/`: with that root's modprobe, in a chroot)
+    /// Load the modules now (with --root DIR: by the modprobe of DIR, in a chroot)
     #[arg(long, conflicts_with = "no_load")]
     load: bool,
-    /// Leave loading to the next boot
+    /// Do not load the modules now; the next boot loads them
     #[arg(long)]
     no_load: bool,
 }
@@ -86,13 +86,14 @@ impl Loading {
     }
 }
 
-/// What the modules have to fit.
+/// What decides which modules are needed and how they are loaded at boot.
 #[derive(Debug, Args)]
 struct Fit {
-    /// The cluster's version of Kubernetes: kube-proxy up to 1.26 needs more modules than later ones [default: as given before]
+    /// Kubernetes version of the cluster; kube-proxy up to 1.26 needs more modules [default: as given before]
     #[arg(long, value_name = "VERSION")]
     kubernetes_version: Option<KubernetesVersion>,
-    /// What loads modules at boot on this host, where it is not detected: you vouch for it [default: detected, or as given before]
+    /// Mechanism that loads modules at boot, if detection fails; you guarantee that it works on this host [default: detected,
+    /// or as given before]
     #[arg(long, value_name = "NAME")]
     boot_mechanism: Option<Mechanism>,
 }
@@ -103,28 +104,29 @@ impl Fit {
     }
 }
 
-const MODULES_HELP: &str = "Which modules: `all` of the kernel's ipvs folder, `required` by kube-proxy, or names";
+const MODULES_HELP: &str =
+    "Modules to prepare: `all` in the kernel's ipvs directory, those `required` by kube-proxy, or names";
 
-/// Write the boot files, load the modules, prove it
+/// Install the module configuration, load the modules, and verify them
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   kpx-prep node install
   kpx-prep node install --modules required --scheduler wlc --dry-run
-  kpx-prep node install --root /mnt/image        (an image that is being built)")]
+  kpx-prep node install --root /mnt/image    # while building an OS image")]
 struct InstallArgs {
     #[arg(long, value_name = "all|required|NAME,...", default_value = "all", help = MODULES_HELP)]
     modules: String,
-    /// The IPVS scheduler that kube-proxy will use
+    /// IPVS scheduler that kube-proxy will use
     #[arg(long, value_name = "NAME", default_value = "rr")]
     scheduler: String,
     #[command(flatten)]
     fit: Fit,
     #[command(flatten)]
     loading: Loading,
-    /// Say what would be done and change nothing
+    /// Print what would be done without changing anything
     #[arg(long)]
     dry_run: bool,
-    /// Replace files that kpx-prep did not write, keeping a copy beside each
+    /// Replace files that kpx-prep did not write; a backup of each is kept next to it
     #[arg(long)]
     force: bool,
     #[command(flatten)]
@@ -141,13 +143,13 @@ impl InstallArgs {
     }
 }
 
-/// Look whether this node is prepared; changes nothing
+/// Check whether this node is prepared (read-only)
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  kpx-prep node check -o json")]
 struct CheckArgs {
     #[arg(long, value_name = "all|required|NAME,...", help = MODULES_HELP)]
     modules: Option<String>,
-    /// The IPVS scheduler that kube-proxy will use
+    /// IPVS scheduler that kube-proxy will use
     #[arg(long, value_name = "NAME")]
     scheduler: Option<String>,
     #[command(flatten)]
@@ -160,7 +162,7 @@ struct CheckArgs {
 
 impl CheckArgs {
     fn run(self) -> anyhow::Result<Exit> {
-        // Without either option, the installed files say what was asked for.
+        // Without either option, the installed files record what was requested.
         let wish = if self.modules.is_some() || self.scheduler.is_some() {
             let (modules, scheduler) = (self.modules.as_deref(), self.scheduler.as_deref());
             Some(Wish::parse(modules.unwrap_or("all"), scheduler.unwrap_or("rr")).map_err(Refusal::usage)?)
@@ -177,11 +179,11 @@ impl CheckArgs {
     }
 }
 
-/// Take away what install wrote
+/// Undo `node install`
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  kpx-prep node remove --unload")]
 struct RemoveArgs {
-    /// Also unload the modules that nothing uses
+    /// Also unload modules that are not in use
     #[arg(long)]
     unload: bool,
     #[command(flatten)]

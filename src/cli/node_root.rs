@@ -12,10 +12,10 @@ use crate::report::{Format, print_rendered, serialize};
 
 #[derive(Debug, Args)]
 pub(super) struct Where {
-    /// Work on the file tree below DIR; other than `/` it implies --no-load where modules are to be loaded
+    /// Use the file tree below DIR; any DIR but `/` implies --no-load unless --load is given
     #[arg(long, value_name = "DIR", default_value = "/")]
     root: PathBuf,
-    /// How to write the report
+    /// Output format
     #[arg(short, long, value_enum, default_value_t)]
     output: Format,
 }
@@ -26,7 +26,7 @@ impl Where {
             .map_err(|error| Refusal::usage(format!("--root {}: {error}; nothing was changed", self.root.display())))
     }
 
-    /// Writes a report in the format that was asked for.
+    /// Prints a report in the requested format.
     pub(super) fn print(&self, report: &impl serde::Serialize, text: impl FnOnce() -> String) -> anyhow::Result<()> {
         let rendered = if self.output == Format::Text { text() } else { serialize(report, self.output)? };
         print_rendered(&rendered, self.output)

@@ -1,9 +1,9 @@
 //! The smaller formats: durations, feature gates, image repositories, sockets, certificate hashes.
 
-/// kubeadm's `--feature-gates`: `Name=true,Other=false`, with Go's spellings of a boolean.
+/// kubeadm's `--feature-gates`: `Name=true,Other=false`, with Go's boolean spellings.
 ///
 /// # Errors
-/// Which part is not of that form.
+/// If a part does not have that form.
 pub fn feature_gates(text: &str) -> Result<Vec<(String, bool)>, String> {
     let mut gates: Vec<(String, bool)> = Vec::new();
     for part in text.split(',') {
@@ -12,18 +12,18 @@ pub fn feature_gates(text: &str) -> Result<Vec<(String, bool)>, String> {
         let value = match value {
             "1" | "t" | "T" | "true" | "TRUE" | "True" => true,
             "0" | "f" | "F" | "false" | "FALSE" | "False" => false,
-            _ => return Err(format!("{name}: {value:?} is neither true nor false")),
+            _ => return Err(format!("{name}: {value:?} must be true or false")),
         };
         if !name.starts_with(|c: char| c.is_ascii_uppercase()) || !name.bytes().all(|b| b.is_ascii_alphanumeric()) {
-            return Err(format!("{name:?} is not a gate's name (such as PublicKeysECDSA)"));
+            return Err(format!("{name:?} is not a feature gate name (such as PublicKeysECDSA)"));
         }
         if ["KubeProxyIPVS", "NFTablesProxyMode"].contains(&name) {
             return Err(format!(
-                "{name} is a gate of kube-proxy, and kubeadm refuses it here; kpx-prep sets it where the Kubernetes version needs it"
+                "{name} is a gate of kube-proxy, and kubeadm refuses it here; kpx-prep sets it if the Kubernetes version needs it"
             ));
         }
         if gates.iter().any(|(known, _)| known == name) {
-            return Err(format!("{name} is there twice"));
+            return Err(format!("{name} is given twice"));
         }
         gates.push((name.to_owned(), value));
     }
@@ -57,12 +57,12 @@ pub fn check_image_repository(text: &str) -> Result<(), String> {
         Ok(())
     } else {
         Err(format!(
-            "{text:?} is not an image repository; write for example registry.k8s.io or registry.example.com:5000/k8s"
+            "{text:?} is not an image repository; use for example registry.k8s.io or registry.example.com:5000/k8s"
         ))
     }
 }
 
-/// The container runtime's socket: an absolute path, alone or behind `unix://`.
+/// The container runtime's socket: an absolute path, with or without `unix://`.
 ///
 /// # Errors
 /// What is wrong with it.
@@ -71,21 +71,21 @@ pub fn check_cri_socket(text: &str) -> Result<(), String> {
     if path.starts_with('/') && path.len() > 1 && !path.contains(|c: char| c.is_control() || c.is_whitespace()) {
         Ok(())
     } else {
-        Err(format!("{text:?} is not a socket; write for example unix:///run/containerd/containerd.sock"))
+        Err(format!("{text:?} is not a socket; use for example unix:///run/containerd/containerd.sock"))
     }
 }
 
 /// The hash of a cluster's CA certificate: `sha256:` and 64 hexadecimal digits.
 ///
 /// # Errors
-/// What it looks like and where to get it.
+/// If it does not have that form; the message names a command that prints it.
 pub fn check_ca_cert_hash(text: &str) -> Result<(), String> {
     let digits = text.strip_prefix("sha256:").unwrap_or_default();
     if digits.len() == 64 && digits.bytes().all(|b| b.is_ascii_hexdigit()) {
         Ok(())
     } else {
         Err(format!(
-            "{text:?} is not sha256: and 64 hexadecimal digits (kubeadm token create --print-join-command shows it)"
+            "{text:?} must be sha256: and 64 hexadecimal digits (kubeadm token create --print-join-command prints it)"
         ))
     }
 }

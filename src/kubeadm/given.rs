@@ -1,9 +1,9 @@
 //! A text and the place that it was given at.
 
-/// A text and where it comes from: an option, or a line and field of a file.
+/// A text and its origin: an option, or a line and field of a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Given {
-    /// Where it comes from, for messages.
+    /// The origin, for messages.
     pub place: String,
     /// The text.
     pub text: String,

@@ -1,15 +1,15 @@
-//! What is wrong with an input, collected so that all of it is reported at once.
+//! Problems of an input, collected so that all are reported together.
 
 use crate::yaml::Node;
 
 use std::fmt;
 
-/// One thing that is wrong.
+/// A problem of the input.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
-    /// Where: an option (`--pod-network-cidr`), or file, line and field (`config.yaml:12: ipvs.scheduler`).
+    /// Its place: an option (`--pod-network-cidr`), or file, line and field (`config.yaml:12: ipvs.scheduler`).
     pub place: String,
-    /// What is wrong there and what would be right. Never holds a token or key.
+    /// What is wrong and how to fix it. Never contains a token or key.
     pub message: String,
 }
 
@@ -19,14 +19,14 @@ impl fmt::Display for Problem {
     }
 }
 
-/// Problems, which stop a command, and remarks, which do not.
+/// Problems, which stop a command, and warnings and notes, which do not.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Findings {
-    /// What stops the command.
+    /// Stop the command.
     pub problems: Vec<Problem>,
-    /// What the operator should look at.
+    /// The operator should review these.
     pub warnings: Vec<String>,
-    /// What was decided without being asked for.
+    /// Decisions that no option requested.
     pub notes: Vec<String>,
 }
 
@@ -36,7 +36,7 @@ impl Findings {
         self.problems.push(Problem { place: place.into(), message: message.to_string() });
     }
 
-    /// Adds a remark.
+    /// Adds a warning.
     pub fn warn(&mut self, message: impl fmt::Display) {
         self.warnings.push(message.to_string());
     }
@@ -46,12 +46,12 @@ impl Findings {
         self.notes.push(message.to_string());
     }
 
-    /// The value, or a problem at this place.
+    /// Returns the value, or adds a problem at this place.
     pub fn accept<T, E: fmt::Display>(&mut self, place: &str, result: Result<T, E>) -> Option<T> {
         result.map_err(|error| self.problem(place, error)).ok()
     }
 
-    /// All problems as one message; none if there are none.
+    /// All problems as one message; `None` if there are none.
     pub fn refusal(&self) -> Option<String> {
         let lines: Vec<_> = self.problems.iter().map(|problem| format!("\n  {problem}")).collect();
         match lines.as_slice() {

@@ -1,4 +1,4 @@
-//! kube-proxy's part of a config: which settings, whether they are right for the Kubernetes version, and as YAML.
+//! kube-proxy's part of a config: its settings, their checks for the Kubernetes version, and their YAML.
 
 use super::given::Given;
 use super::problem::Findings;
@@ -22,12 +22,12 @@ pub const IPVS_FIELDS: [&str; 8] = [
     "tcpTimeout",
     "udpTimeout",
 ];
-/// What kube-proxy takes for a `syncPeriod` that is not set: 30 s, in nanoseconds.
+/// kube-proxy's default `syncPeriod`: 30 s, in nanoseconds.
 const DEFAULT_SYNC_PERIOD: i128 = 30_000_000_000;
-/// What kube-proxy takes for a `minSyncPeriod` that is not set, but in ipvs mode: 1 s.
+/// kube-proxy's default `minSyncPeriod` outside ipvs mode: 1 s.
 const DEFAULT_MIN_SYNC_PERIOD: i128 = 1_000_000_000;
 
-/// The settings that are wanted or already there, as texts.
+/// The requested or existing settings, as texts.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RawSettings {
     /// The mode; ipvs if not given.
@@ -51,7 +51,7 @@ pub struct RawSettings {
 }
 
 impl RawSettings {
-    /// The settings that the options ask for.
+    /// The settings from the options.
     pub fn from_options(raw: &RawOptions) -> Self {
         Self {
             mode: Given::option("--mode", raw.mode.as_ref()),
@@ -70,12 +70,12 @@ impl RawSettings {
         }
     }
 
-    /// Checks everything that can be checked; the mode and its gate if they are right.
+    /// Checks all settings; returns the mode and its gate if they are valid.
     pub fn check(&self, minor: u32, findings: &mut Findings) -> Option<Mode> {
         let mode = self.check_mode(minor, findings);
         for given in [&self.tcp_timeout, &self.tcp_fin_timeout, &self.udp_timeout].into_iter().flatten() {
             if not_negative(given, findings).is_some() && minor < 18 {
-                findings.problem(&given.place, format!("Kubernetes 1.{minor} does not know it; it came with 1.18"));
+                findings.problem(&given.place, format!("not supported by Kubernetes 1.{minor}; it was added in 1.18"));
             }
         }
         for cidr in &self.exclude_cidrs {
@@ -96,7 +96,7 @@ impl RawSettings {
                 findings.problem(
                     place,
                     format!(
-                        "the shortest time between two refreshes ({}s) is longer than the sync period ({}s)",
+                        "minSyncPeriod ({}s) must not be longer than syncPeriod ({}s)",
                         seconds(min_sync),
                         seconds(sync)
                     ),
@@ -118,7 +118,7 @@ impl RawSettings {
         Some(Mode { mode, gate: policy.gate })
     }
 
-    /// The settings as paths and values, to be written; checked before.
+    /// The checked settings as paths and values to write.
     pub fn to_write(&self, mode: &Mode) -> Vec<(Vec<&'static str>, Value)> {
         let section = mode.mode.name();
         let mut settings = vec![(vec!["mode"], Value::from(section))];
@@ -146,14 +146,14 @@ impl RawSettings {
         settings
     }
 
-    /// Options that only ipvs has are refused with another mode, rather than written where nobody reads them.
+    /// Refuses ipvs-only options with another mode, in which they would have no effect.
     pub fn refuse_ipvs_only(&self, mode: &Mode, findings: &mut Findings) {
         if mode.mode == ProxyMode::Ipvs {
             return;
         }
         let single = [&self.scheduler, &self.strict_arp, &self.tcp_timeout, &self.tcp_fin_timeout, &self.udp_timeout];
         for given in single.into_iter().flatten().chain(self.exclude_cidrs.first()) {
-            findings.problem(&given.place, format!("only ipvs mode has it, and the mode is {}", mode.mode));
+            findings.problem(&given.place, format!("is for ipvs mode only, but the mode is {}", mode.mode));
         }
     }
 }
@@ -170,7 +170,7 @@ pub struct Mode {
 fn not_negative(given: &Given, findings: &mut Findings) -> Option<i128> {
     let nanoseconds = findings.accept(&given.place, duration(&given.text))?;
     if nanoseconds < 0 {
-        findings.problem(&given.place, format!("{:?}: a time cannot be negative", given.text));
+        findings.problem(&given.place, format!("{:?}: a duration cannot be negative", given.text));
         return None;
     }
     Some(nanoseconds)

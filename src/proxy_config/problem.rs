@@ -1,6 +1,6 @@
 //! What is wrong with a field.
 
-/// A field that kube-proxy does not take: it exits at its next start.
+/// A field that kube-proxy does not accept: it exits at its next start.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
     /// The field, such as `ipvs.strictARP`.

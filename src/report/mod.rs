@@ -1,4 +1,4 @@
-//! What commands tell people and programs: findings, output formats, and printing that survives a closed pipe.
+//! Output of commands: findings, formats, and printing that survives a closed pipe.
 
 pub mod foreign;
 pub mod progress;
@@ -14,40 +14,40 @@ use serde::{Deserialize, Serialize};
 /// The version that every JSON or YAML report carries in `apiVersion`.
 pub const API_VERSION: &str = "kpx-prep/v1";
 
-/// How a command's result is written to stdout.
+/// Output format of a command's result.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum Format {
-    /// For people; its wording may change.
+    /// Human-readable; the wording may change between releases.
     #[default]
     Text,
-    /// For programs; versioned by `apiVersion`.
+    /// JSON for programs; versioned by `apiVersion`.
     Json,
-    /// The same as JSON, as YAML.
+    /// The same document as YAML.
     Yaml,
 }
 
-/// How much a finding matters.
+/// Severity of a finding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Level {
-    /// Worth knowing; nothing to do.
+    /// For information; no action needed.
     Info,
-    /// Works, but someone should look at it.
+    /// It works, but should be reviewed.
     Warning,
-    /// Stops the command or makes a check say no.
+    /// Stops the command or fails the check.
     Error,
 }
 
-/// Something a check found, with the way out.
+/// The result of a check, with the next step.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Finding {
-    /// How much it matters.
+    /// Its severity.
     pub level: Level,
     /// Stable name of the check, for scripts.
     pub id: &'static str,
-    /// What is so, naming the object or path.
+    /// What was found, with the object or path.
     pub message: String,
-    /// What to do about it.
+    /// What to do next.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hint: Option<String>,
 }
@@ -69,7 +69,7 @@ pub fn few(names: &[String]) -> String {
 /// Renders a report for programs.
 ///
 /// # Errors
-/// When `report` cannot be serialized, or `format` is [`Format::Text`].
+/// If `report` cannot be serialized, or `format` is [`Format::Text`].
 pub fn serialize(report: &impl Serialize, format: Format) -> anyhow::Result<String> {
     match format {
         Format::Json => Ok(foreign::visible_json(&serde_json::to_string_pretty(report)?).into_owned() + "\n"),
@@ -78,7 +78,7 @@ pub fn serialize(report: &impl Serialize, format: Format) -> anyhow::Result<Stri
     }
 }
 
-/// Writes a result for people to stdout: what a terminal would obey is shown as escapes, and levels have their colour.
+/// Prints a text result: terminal control characters are shown as escapes, and levels are coloured.
 ///
 /// # Errors
 /// As [`print()`].
@@ -86,7 +86,7 @@ pub fn print_text(text: &str) -> anyhow::Result<()> {
     print(&levels(&foreign::visible(text)))
 }
 
-/// Writes a report to stdout that was rendered in this format.
+/// Prints a report that was rendered in this format.
 ///
 /// # Errors
 /// As [`print()`].
@@ -94,7 +94,7 @@ pub fn print_rendered(report: &str, format: Format) -> anyhow::Result<()> {
     if format == Format::Text { print_text(report) } else { print(report) }
 }
 
-/// Gives the levels of findings, at the beginning of a line, their colour.
+/// Colours the levels of findings at the start of a line.
 fn levels(text: &str) -> String {
     const COLOURS: [(&str, anstyle::AnsiColor); 3] = [
         ("error", anstyle::AnsiColor::Red),
@@ -115,10 +115,10 @@ fn levels(text: &str) -> String {
     coloured
 }
 
-/// Writes a result to stdout. A reader that went away (`| head`) is no error.
+/// Writes a result to stdout. A closed pipe (`| head`) is not an error.
 ///
 /// # Errors
-/// When stdout cannot be written, for example because the disk behind it is full.
+/// If stdout cannot be written, for example because the disk is full.
 pub fn print(text: &str) -> anyhow::Result<()> {
     let mut stdout = anstream::stdout().lock();
     match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
