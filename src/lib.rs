@@ -5,7 +5,7 @@
 //!
 //! | theme | modules |
 //! |---|---|
-//! | commands | [`cli`] (arguments), [`exit_code`], [`report`] (findings, formats, foreign text, progress) |
+//! | commands | [`cli`] (arguments), [`exit_code`], [`checks`] (their table), [`report`] (findings, formats, foreign text, progress) |
 //! | one host | [`node`] (modules, boot files, what kube-proxy left), [`messages`] (what a node tells a run) |
 //! | a new cluster | [`kubeadm`] (kubeadm's config), [`cloud_init`] (user-data), [`image`] (the helper's image) |
 //! | a running cluster | [`cluster`] (observe, plan, switch, verify, roll back) |
@@ -17,6 +17,7 @@ pub mod atomic_file;
 pub mod boot_clock;
 pub mod bounded;
 pub mod bounded_command;
+pub mod checks;
 pub mod cidr;
 pub mod cli;
 pub mod cloud_init;

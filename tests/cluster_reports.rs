@@ -5,10 +5,10 @@ mod cluster_facts;
 
 use std::path::Path;
 
-use cluster_facts::{CHANGED, cluster, node, text, wish};
+use cluster_facts::{CHANGED, cluster, node, request, text};
 use kpx_prep::cluster::kube_proxy::backup::Backup;
 use kpx_prep::cluster::kube_proxy::proof::Proof;
-use kpx_prep::cluster::observe::facts::Facts;
+use kpx_prep::cluster::observe::facts::ClusterFacts;
 use kpx_prep::cluster::observe::surroundings::Surroundings;
 use kpx_prep::cluster::plan::{Plan, plan};
 use kpx_prep::cluster::report::remediation::{NodeOutcome, NodeResult, Outcome, RemediationReport, plan_text};
@@ -29,7 +29,7 @@ fn golden(name: &str, text: &str) {
 }
 
 /// A roll that stopped half-way, with one of each kind of node.
-fn half_way() -> Facts {
+fn half_way() -> ClusterFacts {
     let mut facts = cluster("ipvs", ProxyMode::Iptables);
     facts.nodes[1].proof.mode = Some(ProxyMode::Ipvs);
     facts.nodes[1].pod.as_mut().unwrap().created = CHANGED + 5;
@@ -54,8 +54,8 @@ fn half_way() -> Facts {
     facts
 }
 
-fn planned(facts: &Facts) -> Plan {
-    plan(facts, &Surroundings::default(), &wish("ipvs"))
+fn planned(facts: &ClusterFacts) -> Plan {
+    plan(facts, &Surroundings::default(), &request("ipvs"))
 }
 
 #[test]

@@ -3,8 +3,8 @@
 #[path = "support/cluster_facts.rs"]
 mod cluster_facts;
 
-use cluster_facts::{CHANGED, cluster, wish};
-use kpx_prep::cluster::observe::facts::Facts;
+use cluster_facts::{CHANGED, cluster, request};
+use kpx_prep::cluster::observe::facts::ClusterFacts;
 use kpx_prep::cluster::observe::surroundings::Surroundings;
 use kpx_prep::cluster::plan::drift::findings;
 use kpx_prep::cluster::plan::plan;
@@ -16,7 +16,7 @@ use kpx_prep::report::{Finding, Level};
 const MODES: [ProxyMode; 3] = [ProxyMode::Iptables, ProxyMode::Ipvs, ProxyMode::Nftables];
 
 /// A change of a cluster in which all is as configured.
-type Change = (&'static str, fn(&mut Facts));
+type Change = (&'static str, fn(&mut ClusterFacts));
 
 const CHANGES: [Change; 7] = [
     ("stale-pods", |facts| {
@@ -83,7 +83,7 @@ fn commands_in_hints_keep_the_configured_mode() {
             let all = findings(&facts).into_iter().chain(kpx_prep::cluster::plan::checks::hosts::of_status(&facts));
             for finding in all {
                 for mode in modes(&finding) {
-                    let planned = plan(&facts, &Surroundings::default(), &wish(&mode));
+                    let planned = plan(&facts, &Surroundings::default(), &request(&mode));
                     // The way out of ipvs leads elsewhere on purpose; where ipvs still runs, it is only shown.
                     let must_leave = finding.level == Level::Error;
                     let shown = finding.hint.as_deref().is_some_and(|hint| hint.contains("--mode nftables --dry-run"));

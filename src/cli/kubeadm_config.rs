@@ -77,11 +77,8 @@ impl KubeadmConfigArgs {
 
 /// Prints notes and warnings, and writes the result if there is no problem.
 pub(super) fn deliver(result: Option<&str>, file: Option<&Path>, findings: &Findings) -> anyhow::Result<()> {
-    for note in &findings.notes {
-        say(&format!("note: {note}"));
-    }
-    for warning in &findings.warnings {
-        say(&format!("warning: {warning}"));
+    for finding in findings.all() {
+        say(finding.text().trim_end());
     }
     if let Some(refusal) = findings.refusal() {
         return Err(Refusal::usage(refusal));
@@ -99,7 +96,7 @@ pub(super) fn deliver(result: Option<&str>, file: Option<&Path>, findings: &Find
     }
     atomic_file::replace(file, text.as_bytes(), 0o600)
         .with_context(|| format!("writing {}; the existing file was not changed", file.display()))?;
-    say(&format!("note: wrote {} (mode 0600)", file.display()));
+    say(&format!("wrote {} (mode 0600)", file.display()));
     Ok(())
 }
 

@@ -6,6 +6,7 @@ use crate::exit_code::{self, Exit};
 use crate::report::say::Log;
 use deferred::Deferred;
 
+mod checks;
 mod cloud_init;
 mod cluster_args;
 mod completions;
@@ -79,6 +80,8 @@ enum Command {
     /// Switch a running cluster's kube-proxy to IPVS, node by node; verifies each node and rolls back on
     /// failure
     Remediate(Deferred<remediate::RemediateArgs>),
+    /// List all checks: what each means, and how to fix what it finds
+    Checks(Deferred<checks::ChecksArgs>),
     /// Write the node helper's image as an OCI archive, which every container runtime can load
     Image(Deferred<image::ImageArgs>),
     /// Print a shell completion script
@@ -99,6 +102,7 @@ pub fn run(cli: Cli) -> anyhow::Result<Exit> {
         Command::CloudInit(args) => args.0.run(),
         Command::Status(args) => args.0.run(),
         Command::Remediate(args) => args.0.run(),
+        Command::Checks(args) => args.0.run(),
         Command::Image(args) => args.0.run(),
         Command::Completions(args) => args.0.run(),
         Command::Man(args) => args.0.run(),

@@ -8,14 +8,15 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use super::cluster_args::{ClusterArgs, duration};
 use super::helper_setup::{HelperSetup, ask, can_confirm, question};
+use crate::checks::ignorable;
 use crate::cluster::api::connection::client::Connection;
 use crate::cluster::api::lock::Lock;
 use crate::cluster::helper;
 use crate::cluster::helper::manifest::Setup;
-use crate::cluster::observe::facts::Facts;
+use crate::cluster::observe::facts::ClusterFacts;
 use crate::cluster::plan::Plan;
-use crate::cluster::plan::request::{Goal, Wish};
-use crate::cluster::remediate::{Operator, Options, remediate};
+use crate::cluster::plan::request::{Goal, Request};
+use crate::cluster::remediate::{Ended, Operator, RunOptions, remediate};
 use crate::cluster::report::remediation::plan_text;
 use crate::exit_code::{Exit, Refusal};
 use crate::kubeadm::proxy::RawSettings;
@@ -54,7 +55,7 @@ pub(super) struct RemediateArgs {
     #[arg(long, requires = "dry_run")]
     nodes: bool,
     /// Preflight checks to downgrade to warnings: check IDs, or `all`
-    #[arg(long, value_name = "ID,…", value_delimiter = ',')]
+    #[arg(long, value_name = "ID,…", value_delimiter = ',', value_parser = check_id)]
     ignore_preflight_errors: Vec<String>,
     /// Skip the confirmation prompt
     #[arg(short, long)]
@@ -120,6 +121,11 @@ pub(super) struct RemediateArgs {
     cluster: ClusterArgs,
 }
 
+/// As kubeadm does, without regard to case.
+fn check_id(text: &str) -> Result<String, String> {
+    ignorable(&text.trim().to_lowercase())
+}
+
 impl RemediateArgs {
     pub(super) fn run(self) -> anyhow::Result<Exit> {
         if self.remove_helper {
@@ -130,8 +136,8 @@ impl RemediateArgs {
         if !self.dry_run || self.nodes {
             can_confirm(self.yes)?;
         }
-        let wish = self.wish();
-        let options = Options {
+        let request = self.request();
+        let options = RunOptions {
             dry_run: self.dry_run,
             lease: self.lease_duration,
             // Without preparation and clean-up, nothing runs on the nodes.
@@ -139,9 +145,9 @@ impl RemediateArgs {
             keep_helper: self.keep_helper,
         };
         let scope = self.cluster.scope(Vec::new());
-        let (report, exit) = crate::cluster::run(async {
+        let Ended { report, exit } = crate::cluster::run(async {
             let connection = self.cluster.access().connect().await?;
-            Box::pin(remediate(&connection, &scope, &wish, options, &mut operator)).await
+            Box::pin(remediate(&connection, &scope, &request, options, &mut operator)).await
         })?;
         match self.output {
             Format::Text => print_text(&report.summary())?,
@@ -156,7 +162,7 @@ impl RemediateArgs {
         prepares || !self.no_clean
     }
 
-    fn wish(&self) -> Wish {
+    fn request(&self) -> Request {
         let goal = if self.rollback {
             Goal::Restore { backup: self.to.clone(), force: self.force }
         } else {
@@ -169,13 +175,13 @@ impl RemediateArgs {
             });
             Goal::Settings(Box::new(settings))
         };
-        Wish {
+        Request {
             goal,
             canary: self.canary.clone(),
             max_unavailable: self.max_unavailable.clone(),
             timeout: self.timeout,
             settle: self.settle_time,
-            ignored_checks: self.ignore_preflight_errors.iter().map(|id| id.trim().to_lowercase()).collect(),
+            ignored_checks: self.ignore_preflight_errors.clone(),
             nodes_are_prepared: self.assume_nodes_prepared,
             exclude_nodes: self.exclude_nodes.clone(),
             look_at_nodes: self.nodes,
@@ -216,7 +222,7 @@ struct Terminal {
 }
 
 impl Operator for Terminal {
-    fn show(&mut self, facts: Option<&Facts>, plan: &Plan) -> anyhow::Result<()> {
+    fn show(&mut self, facts: Option<&ClusterFacts>, plan: &Plan) -> anyhow::Result<()> {
         let text = plan_text(facts, plan);
         match self.output {
             Format::Text => print_text(&text),

@@ -11,12 +11,13 @@ use super::helper_setup::{HelperSetup, ask, can_confirm, question};
 use crate::cluster::api::connection::client::Connection;
 use crate::cluster::api::lock::Lock;
 use crate::cluster::api::lock::other_run::OtherRun;
-use crate::cluster::helper::{Helper, Must};
-use crate::cluster::observe::facts::Facts;
+use crate::cluster::helper::{Coverage, Helper};
+use crate::cluster::observe::facts::ClusterFacts;
 use crate::cluster::observe::{Scope, look_at_hosts, observe};
 use crate::cluster::remediate::interrupt::{Interrupt, Signals};
 use crate::cluster::report::status::StatusReport;
 use crate::exit_code::{Exit, Refusal};
+use crate::proxy_config::{DEFAULT_SCHEDULER, ProxyConfig};
 use crate::report::say::say;
 use crate::report::{Format, print, print_rendered};
 
@@ -80,8 +81,9 @@ impl StatusArgs {
         report.render(self.output.format(), self.output == ClusterFormat::Wide)
     }
 
-    async fn look_at_nodes(&self, connection: &Connection, facts: &mut Facts) -> anyhow::Result<()> {
+    async fn look_at_nodes(&self, connection: &Connection, facts: &mut ClusterFacts) -> anyhow::Result<()> {
         let (Some(kube_proxy), Some(config)) = (facts.kube_proxy.clone(), facts.config.clone()) else { return Ok(()) };
+        let scheduler = config.parsed.as_ref().map_or(DEFAULT_SCHEDULER, ProxyConfig::scheduler).to_owned();
         let setup = self.helper.setup();
         let interrupt = Interrupt::listen().context("listening for signals; nothing was changed")?;
         let nodes = facts.proxy_nodes().filter(|node| node.ready).count();
@@ -103,7 +105,7 @@ impl StatusArgs {
             Err(error) => Err(error),
             Ok(helper) => {
                 let looked = tokio::select! {
-                    looked = look_at_hosts(&helper, facts, Must::RunOnOne, &config.text, &[]) => looked,
+                    looked = look_at_hosts(&helper, facts, Coverage::AnyNode, &scheduler, &[]) => looked,
                     () = interrupt.asked() => Err(Refusal::interrupted("interrupted; the node helper was removed")),
                 };
                 helper.end().await;
@@ -148,7 +150,7 @@ impl StatusArgs {
 }
 
 /// The cluster, and whether a run is in progress.
-async fn observe_all(connection: &Connection, scope: &Scope) -> anyhow::Result<Facts> {
+async fn observe_all(connection: &Connection, scope: &Scope) -> anyhow::Result<ClusterFacts> {
     let mut facts = observe(connection, scope).await?;
     if let Some(kube_proxy) = &facts.kube_proxy {
         match OtherRun::observe(&connection.client, &kube_proxy.namespace).await {

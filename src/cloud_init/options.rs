@@ -149,9 +149,15 @@ pub fn check_all(
     };
     let needs_binary = mode.mode == ProxyMode::Ipvs || on_node.any();
     if !needs_binary {
-        findings.note(format!("in {} mode the node needs no preparation; the user-data only runs kubeadm", mode.mode));
+        findings.note(
+            "node-preparation",
+            format!("in {} mode the node needs no preparation; the user-data only runs kubeadm", mode.mode),
+        );
     } else if node.binary_url.is_none() && node.binary_path.is_none() {
-        findings.note(format!("kpx-prep must exist on the node at {DEFAULT_BINARY}; to download it, set --binary-url"));
+        findings.note(
+            "binary-path",
+            format!("kpx-prep must exist on the node at {DEFAULT_BINARY}; to download it, set --binary-url"),
+        );
     }
     Some(NodeOptions {
         role: node.role,
@@ -233,7 +239,7 @@ fn warn_of_secrets(options: &Options, findings: &mut Findings) {
         (&options.certificate_key, "certificate key", "--node-certificate-key-file"),
     ] {
         if secret.is_some() {
-            findings.warn(format!(
+            findings.warn("secret-in-user-data", format!(
                 "the {what} is embedded in the user-data, which pods on the node can read from the metadata service; to keep it in a file on the node, use {option}"
             ));
         }

@@ -82,7 +82,10 @@ pub fn check(
         check_join(raw, purpose, findings).map(Config::Join)
     };
     if purpose == Purpose::JoinControlPlane && certificate_key.is_none() && !on_node.certificate_key {
-        findings.warn("no certificate key given; the control-plane certificates must be on the node before it joins");
+        findings.warn(
+            "certificate-key",
+            "no certificate key given; the control-plane certificates must be on the node before it joins",
+        );
     }
     let (version, kind) = (version?, kind?);
     findings.problems.is_empty().then(|| Options {
@@ -137,6 +140,7 @@ fn check_node(raw: &RawOptions, findings: &mut Findings) {
     if let Some(address) = &raw.apiserver_advertise_address {
         if address == "1.2.3.4" {
             findings.warn(
+                "placeholder",
                 "--apiserver-advertise-address: 1.2.3.4 is the placeholder from kubeadm config print init-defaults",
             );
         }
@@ -227,7 +231,7 @@ fn check_join(raw: &RawOptions, purpose: Purpose, findings: &mut Findings) -> Op
             "--discovery-token-unsafe-skip-ca-verification",
             "contradicts --discovery-token-ca-cert-hash; remove one of them",
         ),
-        (true, true) => findings.warn("the cluster's CA certificate is not verified (insecure: vulnerable to man-in-the-middle)"),
+        (true, true) => findings.warn("unverified-ca", "the cluster's CA certificate is not verified (insecure: vulnerable to man-in-the-middle)"),
         (false, false) => {}
     }
     let Some(endpoint) = &raw.control_plane_endpoint else {

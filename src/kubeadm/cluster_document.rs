@@ -48,7 +48,7 @@ pub(super) fn check(name: &str, root: &Node, minor: u32, findings: &mut Findings
     }
     if let Some((place, domain)) = given(&["networking", "dnsDomain"]) {
         if domain.parse::<IpAddr>().is_ok_and(|address| address.is_ipv4()) {
-            findings.warn(format!(
+            findings.warn("dns-domain", format!(
                 "{place}: {domain} is an IP address; names such as kubernetes.default.svc.{domain} are probably not intended"
             ));
         } else {
@@ -123,7 +123,9 @@ fn check_pods(
     match (allocates, minor) {
         (false, 31..) => {}
         // Unknown since which version kubeadm reads that argument.
-        (false, 21..31) => findings.warn(format!("{place_of_pods}: {why}; kubeadm of some versions refuses it")),
+        (false, 21..31) => {
+            findings.warn("address-ranges", format!("{place_of_pods}: {why}; kubeadm of some versions refuses it"))
+        }
         _ => findings.problem(place_of_pods, why),
     }
 }
@@ -140,14 +142,20 @@ fn extra_argument<'a>(root: &'a Node, argument: &str) -> Option<&'a Node> {
 fn together(place: &str, pods: &[Cidr], services: &[Cidr], findings: &mut Findings) {
     for (pod, service) in pods.iter().flat_map(|pod| services.iter().map(move |service| (pod, service))) {
         if pod.overlaps(*service) {
-            findings.warn(format!(
-                "{place}: {pod} overlaps the service range {service}; pods and Services may get the same address"
-            ));
+            findings.warn(
+                "address-ranges",
+                format!(
+                    "{place}: {pod} overlaps the service range {service}; pods and Services may get the same address"
+                ),
+            );
         }
     }
     if let (Some(pod), Some(service)) = (pods.first(), services.first())
         && pod.is_ipv6() != service.is_ipv6()
     {
-        findings.warn(format!("{place}: starts with a different address family than the service range {service}"));
+        findings.warn(
+            "address-ranges",
+            format!("{place}: starts with a different address family than the service range {service}"),
+        );
     }
 }

@@ -77,7 +77,7 @@ fn version(
             findings.problem(&place, format!("kubeadm does not accept {text:?}; use {}", version.for_kubeadm()));
         }
         version_source::remark(&version, findings);
-        findings.note(format!("Kubernetes {version}, from {name}"));
+        findings.note("version-chosen", format!("Kubernetes {version}, from {name}"));
         return Some(version);
     };
     let version = version_source::choose(Some(given), findings)?;
@@ -131,7 +131,10 @@ fn check_settings(
                         if let Ok((range, address)) = Cidr::around(text)
                             && range.to_string() != format!("{address}/{}", range.prefix())
                         {
-                            findings.warn(format!("{place}: {text} has host bits set; kube-proxy reads it as {range}"));
+                            findings.warn(
+                                "exclude-cidrs",
+                                format!("{place}: {text} has host bits set; kube-proxy reads it as {range}"),
+                            );
                             return None;
                         }
                         Some(Given { place, text: text.to_owned() })
@@ -146,7 +149,7 @@ fn check_settings(
     wanted.refuse_ipvs_only(&mode, findings);
     if let Some(old) = file_mode.filter(|_| valid_mode.is_some_and(|valid| valid != mode.mode)) {
         let why = if wanted.mode.is_some() { "--mode" } else { "the default of --mode" };
-        findings.warn(format!("{}: changed from {} to {} ({why})", old.place, old.text, mode.mode));
+        findings.warn("value-changed", format!("{}: changed from {} to {} ({why})", old.place, old.text, mode.mode));
     }
     if let Some(root) = proxy {
         warn_of_replaced(name, root, wanted, findings);
@@ -155,7 +158,8 @@ fn check_settings(
         && let Some(node) = root.get(&["featureGates", gate])
         && !matches!(&node.kind, Kind::Scalar(text, ScalarStyle::Plain) if text == "true")
     {
-        findings.warn(format!("{}: changed to true", place(name, node, &format!("featureGates.{gate}"))));
+        findings
+            .warn("value-changed", format!("{}: changed to true", place(name, node, &format!("featureGates.{gate}"))));
     }
     Some(mode)
 }
@@ -191,11 +195,14 @@ fn warn_of_replaced(name: &str, root: &Node, wanted: &RawSettings, findings: &mu
     let gone: Vec<&str> = node.items().iter().filter_map(Node::text).filter(|text| !stays(text)).collect();
     if !gone.is_empty() {
         let gone = gone.join(",");
-        findings.warn(format!(
-            "{}: the list is replaced and {} dropped; to keep them, add --exclude-cidrs {1}",
-            place(name, node, "ipvs.excludeCIDRs"),
-            foreign(&gone)
-        ));
+        findings.warn(
+            "exclude-cidrs",
+            format!(
+                "{}: the list is replaced and {} dropped; to keep them, add --exclude-cidrs {1}",
+                place(name, node, "ipvs.excludeCIDRs"),
+                foreign(&gone)
+            ),
+        );
     }
 }
 
@@ -238,7 +245,7 @@ fn write(
     findings: &mut Findings,
 ) -> Option<String> {
     let Some(index) = proxy else {
-        findings.note(format!("{name} has no KubeProxyConfiguration; one was added at the end"));
+        findings.note("document-added", format!("{name} has no KubeProxyConfiguration; one was added at the end"));
         return findings.accept(name, append_document(text, &proxy_configuration(wanted, mode)));
     };
     wanted

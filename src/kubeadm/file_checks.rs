@@ -48,10 +48,13 @@ pub(super) fn check_documents(
 fn find_misplaced(name: &str, root: &Node, findings: &mut Findings) {
     for field in ["mode", "ipvs", "kubeProxy"] {
         if let Some(node) = root.get(&[field]) {
-            findings.warn(format!(
-                "{}: has no effect here; move kube-proxy's settings to a KubeProxyConfiguration document",
-                place(name, node, field)
-            ));
+            findings.warn(
+                "no-effect",
+                format!(
+                    "{}: has no effect here; move kube-proxy's settings to a KubeProxyConfiguration document",
+                    place(name, node, field)
+                ),
+            );
         }
     }
     for gate in ["KubeProxyIPVS", "NFTablesProxyMode", "SupportIPVSProxyMode"] {
@@ -73,7 +76,7 @@ fn warn_of_no_kube_proxy(name: &str, kinds: &Kinds, roots: &[&Node], findings: &
     let is_its_phase = |node: &&Node| matches!(node.text(), Some("addon" | "addon/kube-proxy"));
     let found = disabled.map(|node| (node, "proxy.disabled")).into_iter();
     for (node, field) in found.chain(phases.iter().filter(is_its_phase).map(|node| (node, "skipPhases"))) {
-        findings.warn(format!(
+        findings.warn("kube-proxy-not-installed", format!(
             "{}: with this kubeadm does not install kube-proxy, so the mode has no effect; remove it if kube-proxy should run",
             place(name, node, field)
         ));
@@ -86,10 +89,10 @@ fn warn_of_proxy_fields(name: &str, root: &Node, findings: &mut Findings) {
         if !IPVS_FIELDS.contains(&field) {
             let meant = IPVS_FIELDS.into_iter().find(|known| known.eq_ignore_ascii_case(field));
             let meant = meant.map_or(String::new(), |known| format!("; did you mean {known}?"));
-            findings.warn(format!(
-                "{}: unknown field, ignored by kube-proxy{meant}",
-                place(name, key, &format!("ipvs.{field}"))
-            ));
+            findings.warn(
+                "config-unknown-field",
+                format!("{}: unknown field, ignored by kube-proxy{meant}", place(name, key, &format!("ipvs.{field}"))),
+            );
         }
     }
 }
@@ -108,9 +111,9 @@ fn check_gates(name: &str, root: &Node, version: &KubernetesVersion, findings: &
                 findings.problem(place, format!("kube-proxy {version} exits with this gate, which {why}; remove it"));
             }
             Verdict::Refused(why) => {
-                findings.warn(format!("{place}: kube-proxy {version} exits with this gate, which {why} (some builds only log it); remove it"));
+                findings.warn("feature-gates", format!("{place}: kube-proxy {version} exits with this gate, which {why} (some builds only log it); remove it"));
             }
-            Verdict::Unknown => findings.warn(format!(
+            Verdict::Unknown => findings.warn("feature-gates", format!(
                 "{place}: cannot check whether kube-proxy {version} has this gate (known up to 1.{READ_UP_TO}); it exits with an unknown gate"
             )),
         }
@@ -134,7 +137,7 @@ fn check_api_version(place: &str, kind: &str, api: ApiVersion, version: &Kuberne
         if matches!(kind, "InitConfiguration" | "ClusterConfiguration") {
             findings.problem(place, message);
         } else {
-            findings.warn(format!("{place}: {message}"));
+            findings.warn("api-version", format!("{place}: {message}"));
         }
     }
 }
@@ -151,10 +154,10 @@ fn warn_of_placeholders(name: &str, root: &Node, findings: &mut Findings) {
     ];
     for (node, field, placeholder) in nodes {
         if let Some(node) = node.filter(|node| node.text() == Some(placeholder)) {
-            findings.warn(format!(
-                "{}: is the placeholder from kubeadm config print init-defaults",
-                place(name, node, field)
-            ));
+            findings.warn(
+                "placeholder",
+                format!("{}: is the placeholder from kubeadm config print init-defaults", place(name, node, field)),
+            );
         }
     }
 }

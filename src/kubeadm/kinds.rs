@@ -75,13 +75,16 @@ impl Kinds {
             } else if api.contains('/') {
                 let meant =
                     KUBEADM_KINDS.contains(&kind).then(|| format!(" ({kind} belongs to the group kubeadm.k8s.io)"));
-                findings.warn(format!(
-                    "{}: kubeadm ignores {} of {}{}",
-                    place(name, kind_node, "kind"),
-                    foreign(kind),
-                    foreign(api),
-                    meant.unwrap_or_default()
-                ));
+                findings.warn(
+                    "ignored-document",
+                    format!(
+                        "{}: kubeadm ignores {} of {}{}",
+                        place(name, kind_node, "kind"),
+                        foreign(kind),
+                        foreign(api),
+                        meant.unwrap_or_default()
+                    ),
+                );
             } else {
                 findings.problem(
                     place(name, api_node, "apiVersion"),
@@ -130,7 +133,10 @@ impl Kinds {
             let meant = KUBEADM_KINDS.into_iter().find(|known| known.eq_ignore_ascii_case(kind));
             let meant = meant.map_or(String::new(), |known| format!("; did you mean {known}?"));
             let place = place(name, kind_node, "kind");
-            findings.warn(format!("{place}: kubeadm does not have the kind {:?} and ignores it{meant}", foreign(kind)));
+            findings.warn(
+                "ignored-document",
+                format!("{place}: kubeadm does not have the kind {:?} and ignores it{meant}", foreign(kind)),
+            );
             return;
         };
         let place = place(name, api_node, "apiVersion");
@@ -160,7 +166,7 @@ impl Kinds {
                     ),
                 );
             }
-            None => findings.warn(format!(
+            None => findings.warn("ignored-document", format!(
                 "{place}: {:?} ({known}) is unknown to kpx-prep; kubeadm init does not read it",
                 foreign(api)
             )),

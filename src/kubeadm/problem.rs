@@ -1,8 +1,9 @@
 //! Problems of an input, collected so that all are reported together.
 
-use crate::yaml::Node;
-
 use std::fmt;
+
+use crate::report::{Finding, Level, finding};
+use crate::yaml::Node;
 
 /// A problem of the input.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,15 +20,13 @@ impl fmt::Display for Problem {
     }
 }
 
-/// Problems, which stop a command, and warnings and notes, which do not.
+/// Problems, which stop a command, and remarks, which do not.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Findings {
     /// Stop the command.
     pub problems: Vec<Problem>,
-    /// The operator should review these.
-    pub warnings: Vec<String>,
-    /// Decisions that no option requested.
-    pub notes: Vec<String>,
+    /// The operator should review these: warnings, and decisions that no option requested.
+    pub remarks: Vec<Finding>,
 }
 
 impl Findings {
@@ -36,14 +35,14 @@ impl Findings {
         self.problems.push(Problem { place: place.into(), message: message.to_string() });
     }
 
-    /// Adds a warning.
-    pub fn warn(&mut self, message: impl fmt::Display) {
-        self.warnings.push(message.to_string());
+    /// Adds a warning of the check `id`.
+    pub fn warn(&mut self, id: &'static str, message: impl fmt::Display) {
+        self.remarks.push(finding(Level::Warning, id, message.to_string(), ""));
     }
 
-    /// Adds a note.
-    pub fn note(&mut self, message: impl fmt::Display) {
-        self.notes.push(message.to_string());
+    /// Adds a decision that no option requested.
+    pub fn note(&mut self, id: &'static str, message: impl fmt::Display) {
+        self.remarks.push(finding(Level::Info, id, message.to_string(), ""));
     }
 
     /// Returns the value, or adds a problem at this place.
@@ -51,13 +50,20 @@ impl Findings {
         result.map_err(|error| self.problem(place, error)).ok()
     }
 
-    /// All problems as one message; `None` if there are none.
+    /// All as findings: remarks by severity, then the problems.
+    pub fn all(&self) -> Vec<Finding> {
+        let mut all = self.remarks.clone();
+        all.sort_by_key(|finding| finding.level);
+        all.extend(self.problems.iter().map(|problem| finding(Level::Error, "invalid-input", problem.to_string(), "")));
+        all
+    }
+
+    /// That nothing was written, if there are problems.
     pub fn refusal(&self) -> Option<String> {
-        let lines: Vec<_> = self.problems.iter().map(|problem| format!("\n  {problem}")).collect();
-        match lines.as_slice() {
-            [] => None,
-            [one] => Some(format!("nothing was written: {}", one.trim_start())),
-            many => Some(format!("nothing was written: {} problems{}", many.len(), many.concat())),
+        match self.problems.len() {
+            0 => None,
+            1 => Some("nothing was written; fix the error above".to_owned()),
+            many => Some(format!("nothing was written; fix the {many} errors above")),
         }
     }
 }

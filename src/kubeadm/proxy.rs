@@ -7,6 +7,7 @@ use super::scheduler::check_scheduler;
 use crate::cidr::Cidr;
 use crate::go_duration::duration;
 use crate::mode::{ProxyMode, policy};
+use crate::report::{Level, finding};
 use crate::yaml::Value;
 
 /// The `apiVersion` of a `KubeProxyConfiguration`, in every Kubernetes version.
@@ -113,7 +114,8 @@ impl RawSettings {
         };
         let policy = findings.accept(place, policy(mode, minor))?;
         if let Some(warning) = policy.warning {
-            findings.warn(warning);
+            let link = "https://github.com/kubernetes/enhancements/issues/5495";
+            findings.remarks.push(finding(Level::Warning, "version-policy", warning, link));
         }
         Some(Mode { mode, gate: policy.gate })
     }

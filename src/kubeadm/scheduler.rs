@@ -15,7 +15,7 @@ pub(super) fn check_scheduler(given: &Given, minor: u32, findings: &mut Findings
     let known: &[&str] = if minor < 27 { &SCHEDULERS_TO_1_26 } else { &SCHEDULERS_OF_LINUX };
     if known.contains(&name) {
         if name == "twos" {
-            findings.warn(format!("{}: twos needs Linux 6.12 or newer on every node", given.place));
+            findings.warn("scheduler", format!("{}: twos needs Linux 6.12 or newer on every node", given.place));
         }
         return;
     }

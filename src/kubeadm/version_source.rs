@@ -22,7 +22,7 @@ pub fn choose(given: Option<&str>, findings: &mut Findings) -> Option<Kubernetes
 /// Warns of a version that is newer than kpx-prep was tested with.
 pub fn remark(version: &KubernetesVersion, findings: &mut Findings) {
     if version.minor() > NEWEST_KNOWN_MINOR {
-        findings.warn(format!(
+        findings.warn("version-untested", format!(
             "Kubernetes {version} is newer than the versions known to this kpx-prep (up to 1.{NEWEST_KNOWN_MINOR}); its behaviour is taken from the published KEPs and is not tested"
         ));
     }
@@ -32,20 +32,23 @@ fn without_option(findings: &mut Findings) -> KubernetesVersion {
     let newest = KubernetesVersion::newest_known();
     match local_kubeadm() {
         Some(Ok(version)) => {
-            findings.note(format!(
-                "using Kubernetes {}, the version of the local kubeadm; to use another, set --kubernetes-version",
-                version.for_kubeadm()
-            ));
+            findings.note(
+                "version-chosen",
+                format!(
+                    "using Kubernetes {}, the version of the local kubeadm; to use another, set --kubernetes-version",
+                    version.for_kubeadm()
+                ),
+            );
             version
         }
         Some(Err(why)) => {
-            findings.warn(format!(
+            findings.warn("version-chosen", format!(
                 "cannot get the version of the local kubeadm ({why}); using Kubernetes {newest}, the newest known version"
             ));
             newest
         }
         None => {
-            findings.note(format!("using Kubernetes {newest}, the newest known version, because kubeadm was not found; to use another, set --kubernetes-version"));
+            findings.note("version-chosen", format!("using Kubernetes {newest}, the newest known version, because kubeadm was not found; to use another, set --kubernetes-version"));
             newest
         }
     }

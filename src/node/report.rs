@@ -171,7 +171,7 @@ impl NodeReport {
         }
         let _ = writeln!(text, "{}", self.summary);
         for finding in &self.findings {
-            push_finding(&mut text, finding.level, finding.id, &finding.message, finding.hint.as_deref());
+            text.push_str(&finding.text());
         }
         text
     }
@@ -217,18 +217,5 @@ pub(super) fn push_table(text: &mut String, table: &Table) {
         for line in table.lines() {
             let _ = writeln!(text, "{}", line.trim());
         }
-    }
-}
-
-/// Appends a finding with its hint.
-pub(super) fn push_finding(text: &mut String, level: Level, id: &str, message: &str, hint: Option<&str>) {
-    let word = match level {
-        Level::Error => "error",
-        Level::Warning => "warning",
-        Level::Info => "info",
-    };
-    let _ = writeln!(text, "{word} [{id}] {message}");
-    if let Some(hint) = hint {
-        let _ = writeln!(text, "  hint: {hint}");
     }
 }

@@ -21,6 +21,9 @@ pub use fields::{FIELDS, Field, Kind};
 /// The only version, in every Kubernetes up to 1.37.
 const API_VERSION: &str = "kubeproxy.config.k8s.io/v1alpha1";
 
+/// kube-proxy's IPVS scheduler where none is configured (`DefaultScheduler`, pkg/proxy/ipvs/proxier.go).
+pub const DEFAULT_SCHEDULER: &str = "rr";
+
 /// The fields of a `KubeProxyConfiguration` that kpx-prep needs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProxyConfig {
@@ -32,8 +35,8 @@ pub struct ProxyConfig {
     pub healthz_port: u16,
     /// `ipvs.strictARP`
     pub strict_arp: bool,
-    /// `ipvs.scheduler`, if any.
-    pub scheduler: Option<String>,
+    /// `ipvs.scheduler`, if any; [`Self::scheduler`] has the default.
+    pub written_scheduler: Option<String>,
     /// `ipvs.excludeCIDRs`
     pub exclude_cidrs: Vec<String>,
     /// `ipvs.tcpTimeout`, if it is greater than zero.
@@ -50,6 +53,11 @@ impl ProxyConfig {
     /// Every field whose type or value kube-proxy 1.`minor` refuses when it starts in `mode`.
     pub fn refused(&self, minor: u32, mode: ProxyMode) -> Vec<Problem> {
         refused(&self.json, minor, mode)
+    }
+
+    /// The IPVS scheduler that kube-proxy uses with it.
+    pub fn scheduler(&self) -> &str {
+        self.written_scheduler.as_deref().unwrap_or(DEFAULT_SCHEDULER)
     }
 
     /// Whether a feature gate is set to `true`.
@@ -91,7 +99,7 @@ pub fn read(text: &str) -> Result<ProxyConfig, String> {
         metrics_port: port("metricsBindAddress", METRICS_PORT),
         healthz_port: port("healthzBindAddress", HEALTHZ_PORT),
         strict_arp: at(&["ipvs", "strictARP"]).and_then(Json::as_bool).unwrap_or_default(),
-        scheduler: text(&["ipvs", "scheduler"]),
+        written_scheduler: text(&["ipvs", "scheduler"]),
         exclude_cidrs: cidrs.filter_map(|cidr| cidr.as_str().map(ToOwned::to_owned)).collect(),
         tcp_timeout: text(&["ipvs", "tcpTimeout"])
             .filter(|timeout| values::duration(timeout).is_ok_and(|nanoseconds| nanoseconds > 0)),

@@ -1,5 +1,6 @@
 //! Output of commands: findings, formats, and printing that survives a closed pipe.
 
+pub mod finding;
 pub mod foreign;
 pub mod progress;
 pub mod say;
@@ -9,7 +10,9 @@ use std::io::Write as _;
 
 use anyhow::Context as _;
 use clap::ValueEnum;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
+
+pub use finding::{Finding, Level, finding};
 
 /// The version that every JSON or YAML report carries in `apiVersion`.
 pub const API_VERSION: &str = "kpx-prep/v1";
@@ -24,37 +27,6 @@ pub enum Format {
     Json,
     /// The same document as YAML.
     Yaml,
-}
-
-/// Severity of a finding.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Level {
-    /// For information; no action needed.
-    Info,
-    /// It works, but should be reviewed.
-    Warning,
-    /// Stops the command or fails the check.
-    Error,
-}
-
-/// The result of a check, with the next step.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Finding {
-    /// Its severity.
-    pub level: Level,
-    /// Stable name of the check, for scripts.
-    pub id: &'static str,
-    /// What was found, with the object or path.
-    pub message: String,
-    /// What to do next.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub hint: Option<String>,
-}
-
-/// A finding.
-pub fn finding(level: Level, id: &'static str, message: impl Into<String>, hint: &str) -> Finding {
-    Finding { level, id, message: message.into(), hint: (!hint.is_empty()).then(|| hint.to_owned()) }
 }
 
 /// Some names, and how many there are.

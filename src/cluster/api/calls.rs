@@ -10,7 +10,7 @@ use kube::core::{Object, Request};
 use serde::de::DeserializeOwned;
 
 use super::errors::{code, is_transient, plain};
-use super::lean::Lean;
+use super::listed::Listed;
 use crate::boot_clock::BootInstant;
 use crate::report::say::still_waiting;
 
@@ -131,7 +131,7 @@ where
         page.continue_token.clone_from(&token);
         let get = || async {
             let request = Request::new(api.resource_url()).list(&page).map_err(kube::Error::BuildRequest)?;
-            api.clone().into_client().request::<Page<Lean<P, U>>>(request).await
+            api.clone().into_client().request::<Page<Listed<P, U>>>(request).await
         };
         match retried(get).await {
             Ok(list) => {

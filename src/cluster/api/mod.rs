@@ -3,7 +3,7 @@
 pub mod calls;
 pub mod connection;
 pub mod errors;
-pub mod lean;
+pub mod listed;
 pub mod lock;
 pub mod objects;
 pub mod pod_objects;

@@ -56,10 +56,10 @@ impl Helper {
         patience: Duration,
     ) -> Result<T, String> {
         let pod = {
-            let there = self.there();
+            let pods = self.pods();
             let why =
-                || there.missing.get(node).cloned().unwrap_or_else(|| "the node helper does not run there".to_owned());
-            there.ready.get(node).cloned().ok_or_else(why)?
+                || pods.missing.get(node).cloned().unwrap_or_else(|| "the node helper does not run there".to_owned());
+            pods.ready.get(node).cloned().ok_or_else(why)?
         };
         let _turn = self.turns.acquire().await.map_err(|_| "the run is over".to_owned())?;
         let heartbeat = format!("{}ms", self.heartbeat.as_millis().max(1));

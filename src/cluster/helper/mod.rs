@@ -27,7 +27,7 @@ use super::api::objects;
 use crate::kubernetes_version::{OLDEST_MINOR, minor_of};
 use crate::report::say::{patiently, say};
 use manifest::{KEPT, MANAGED_BY, NAME, SPEC_HASH, Setup, daemon_set};
-use pods::There;
+use pods::HelperPods;
 
 /// How many nodes are spoken to at a time.
 pub const AT_A_TIME: usize = 64;
@@ -40,11 +40,11 @@ const GONE_WITHIN: Duration = Duration::from_secs(60);
 
 /// Where the helper has to run for the rest to make sense.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Must {
+pub enum Coverage {
     /// On every node: for a change.
-    RunOnAll,
+    EveryNode,
     /// On one at least: to tell what can be told.
-    RunOnOne,
+    AnyNode,
 }
 
 /// The helper, running on nodes.
@@ -55,7 +55,7 @@ pub struct Helper {
     uid: String,
     setup: Setup,
     lock: Lock,
-    there: Mutex<There>,
+    pods: Mutex<HelperPods>,
     /// Whether an earlier run left it to stay.
     kept: bool,
     turns: Semaphore,
@@ -85,7 +85,7 @@ impl Helper {
             uid,
             setup: setup.clone(),
             lock: lock.clone(),
-            there: Mutex::default(),
+            pods: Mutex::default(),
             kept,
             turns: Semaphore::new(AT_A_TIME),
             kube_proxy: OnceLock::new(),
@@ -109,7 +109,7 @@ impl Helper {
     ///
     /// # Errors
     /// If nodes that must have it do not have the image, or the API server fails; nothing but the helper was changed then.
-    pub async fn wait(&self, nodes: &[String], must: Must) -> anyhow::Result<()> {
+    pub async fn wait(&self, nodes: &[String], must: Coverage) -> anyhow::Result<()> {
         let what = format!("the node helper's pods on {} node(s)", nodes.len());
         let waited = pods::wait(&self.client, &self.namespace, &self.uid, nodes);
         let mut found = patiently(&what, Some(pods::PATIENCE), waited).await.map_err(|error| {
@@ -121,19 +121,19 @@ impl Helper {
         })?;
         let without = pods::without_image(&found.missing);
         let refused = match must {
-            Must::RunOnAll => !without.is_empty(),
-            Must::RunOnOne => !without.is_empty() && without.len() == nodes.len(),
+            Coverage::EveryNode => !without.is_empty(),
+            Coverage::AnyNode => !without.is_empty() && without.len() == nodes.len(),
         };
         if refused {
             return Err(pods::refusal(&without, &self.setup.image));
         }
         found.missing.values_mut().for_each(|why| *why = pods::reason(why, &self.setup.image));
-        self.there().add(found);
+        self.pods().add(found);
         Ok(())
     }
 
-    fn there(&self) -> std::sync::MutexGuard<'_, There> {
-        self.there.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    fn pods(&self) -> std::sync::MutexGuard<'_, HelperPods> {
+        self.pods.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
     pub(super) fn client(&self) -> &kube::Client {

@@ -35,14 +35,14 @@ const TRIED_AGAIN: [&str; 6] = [
 
 /// Where the helper runs.
 #[derive(Debug, Default)]
-pub struct There {
+pub struct HelperPods {
     /// Its pods, by node.
     pub ready: BTreeMap<String, String>,
     /// Why other nodes have none.
     pub missing: BTreeMap<String, String>,
 }
 
-impl There {
+impl HelperPods {
     /// What was found about some nodes takes the place of what was known of them.
     pub fn add(&mut self, found: Self) {
         let nodes = || found.ready.keys().chain(found.missing.keys());
@@ -56,12 +56,12 @@ impl There {
 ///
 /// # Errors
 /// What the API server says.
-pub async fn wait(client: &kube::Client, namespace: &str, uid: &str, nodes: &[String]) -> kube::Result<There> {
+pub async fn wait(client: &kube::Client, namespace: &str, uid: &str, nodes: &[String]) -> kube::Result<HelperPods> {
     let api = Api::namespaced_with(client.clone(), namespace, &objects::pods());
     let params = ListParams::default().labels(&format!("{}={}", POD_LABEL.0, POD_LABEL.1));
     let from = Instant::now();
     loop {
-        let mut there = There::default();
+        let mut there = HelperPods::default();
         let mut pending = Vec::new();
         let pods = list(&api, &params, |pod: Pod| {
             let ours = pod.owner_references().iter().any(|owner| owner.uid == uid);

@@ -8,7 +8,7 @@ use std::time::Duration;
 use futures::StreamExt as _;
 use serde::{Deserialize, Serialize};
 
-use super::{AT_A_TIME, Helper, Must};
+use super::{AT_A_TIME, Coverage, Helper};
 use crate::cluster::kube_proxy::pod::PodFacts;
 use crate::cluster::kube_proxy::services::Services;
 use crate::messages::{CleanOutcome, CleanReport, Preparation, Survey};
@@ -201,7 +201,7 @@ impl Cleaner<'_> {
     /// Why it could not be reached or prepared.
     pub async fn welcome(&self, node: &str) -> Result<(), String> {
         let node = [node.to_owned()];
-        self.helper.wait(&node, Must::RunOnAll).await.map_err(|error| format!("{error:#}"))?;
+        self.helper.wait(&node, Coverage::EveryNode).await.map_err(|error| format!("{error:#}"))?;
         let Some(scheduler) = &self.prepares else { return Ok(()) };
         for (_, answer) in self.helper.install(&node, scheduler).await {
             let prepared = answer?;

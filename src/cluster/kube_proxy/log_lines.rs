@@ -11,7 +11,7 @@ const START: i64 = 60;
 
 /// What a log tells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Told {
+pub enum LoggedMode {
     /// It runs this mode.
     Mode(ProxyMode),
     /// It was to run ipvs, could not, and runs iptables (kube-proxy ≤ 1.25).
@@ -33,14 +33,14 @@ pub enum Told {
 /// says before it has heard of any Service: from then on its lines hold what others wrote, such as a Service's annotations,
 /// and one of those may look like a line of its own. `started`: when the container was started, in seconds since 1970, by the
 /// same kubelet.
-pub fn told(log: &str, started: Option<i64>) -> Told {
+pub fn logged_mode(log: &str, started: Option<i64>) -> LoggedMode {
     let mut lines = log.lines().map(|line| line.split_once(' ').unwrap_or((line, ""))).peekable();
     let first = lines.peek().and_then(|(time, _)| time.parse::<Timestamp>().ok());
     match (first, started) {
         (Some(first), Some(started)) if first.as_second() <= started + START => {}
-        _ => return Told::Nothing,
+        _ => return LoggedMode::Nothing,
     }
-    let mut told = Told::Nothing;
+    let mut told = LoggedMode::Nothing;
     let mut could_not = false;
     for line in lines.map(|(_, line)| message(line).to_ascii_lowercase()) {
         if line.starts_with("starting ") && line.contains("config controller") {
@@ -48,13 +48,13 @@ pub fn told(log: &str, started: Option<i64>) -> Told {
         }
         if line.starts_with("can't use the ipvs proxier") || line.contains("err=\"can't use the ipvs proxier") {
             could_not = true;
-            told = Told::Refused;
+            told = LoggedMode::Refused;
         }
         for mode in ProxyMode::ALL {
             if line.starts_with(&format!("using {mode} proxier")) {
                 told = match (mode, could_not) {
-                    (ProxyMode::Iptables, true) => Told::Fallback,
-                    _ => Told::Mode(mode),
+                    (ProxyMode::Iptables, true) => LoggedMode::Fallback,
+                    _ => LoggedMode::Mode(mode),
                 };
             }
         }
@@ -86,29 +86,32 @@ mod tests {
     fn lines_of_every_version() {
         use ProxyMode::{Iptables, Ipvs, Nftables};
         for (log, expected) in [
-            ("I1122 10:06:31.790734 11643 server_others.go:185] Using iptables Proxier.", Told::Mode(Iptables)),
-            ("I0101 server_others.go:259] Using ipvs Proxier.", Told::Mode(Ipvs)),
-            ("I0101 server_others.go:206] \"Using iptables Proxier\"", Told::Mode(Iptables)),
-            ("I0101 server_others.go:269] \"Using ipvs Proxier\"", Told::Mode(Ipvs)),
+            ("I1122 10:06:31.790734 11643 server_others.go:185] Using iptables Proxier.", LoggedMode::Mode(Iptables)),
+            ("I0101 server_others.go:259] Using ipvs Proxier.", LoggedMode::Mode(Ipvs)),
+            ("I0101 server_others.go:206] \"Using iptables Proxier\"", LoggedMode::Mode(Iptables)),
+            ("I0101 server_others.go:269] \"Using ipvs Proxier\"", LoggedMode::Mode(Ipvs)),
             (
                 "I0101 server_linux.go:66] \"Using iptables proxy\"\nI0101 x] \"Using nftables Proxier\"",
-                Told::Mode(Nftables),
+                LoggedMode::Mode(Nftables),
             ),
             (
                 "{\"ts\":1.7e12,\"caller\":\"app/server_linux.go:194\",\"msg\":\"Using ipvs Proxier\",\"v\":0}",
-                Told::Mode(Ipvs),
+                LoggedMode::Mode(Ipvs),
             ),
-            ("I0101 server_linux.go:66] \"Using iptables proxy\"", Told::Nothing),
-            ("W0101 x] Unknown proxy mode \"\", assuming iptables proxy", Told::Nothing),
-            ("E0101 x] Can't use the IPVS proxier: x\nI0101 x] Using iptables Proxier.", Told::Fallback),
-            ("E0101 x] \"Can't use the IPVS proxier\" err=\"x\"\nI0101 x] \"Using iptables Proxier\"", Told::Fallback),
-            ("E0101 x] \"Error running ProxyServer\" err=\"can't use the IPVS proxier: x\"", Told::Refused),
-            ("time=\"2026\" level=error msg=\"x\"\nI0101 x] \"Using ipvs Proxier\"", Told::Mode(Ipvs)),
-            ("E0101 x] \"The ipvs proxier is now deprecated and may be removed\"", Told::Nothing),
-            ("I0101 service.go:301] Service default/x updated: 1 ports", Told::Nothing),
-            ("", Told::Nothing),
+            ("I0101 server_linux.go:66] \"Using iptables proxy\"", LoggedMode::Nothing),
+            ("W0101 x] Unknown proxy mode \"\", assuming iptables proxy", LoggedMode::Nothing),
+            ("E0101 x] Can't use the IPVS proxier: x\nI0101 x] Using iptables Proxier.", LoggedMode::Fallback),
+            (
+                "E0101 x] \"Can't use the IPVS proxier\" err=\"x\"\nI0101 x] \"Using iptables Proxier\"",
+                LoggedMode::Fallback,
+            ),
+            ("E0101 x] \"Error running ProxyServer\" err=\"can't use the IPVS proxier: x\"", LoggedMode::Refused),
+            ("time=\"2026\" level=error msg=\"x\"\nI0101 x] \"Using ipvs Proxier\"", LoggedMode::Mode(Ipvs)),
+            ("E0101 x] \"The ipvs proxier is now deprecated and may be removed\"", LoggedMode::Nothing),
+            ("I0101 service.go:301] Service default/x updated: 1 ports", LoggedMode::Nothing),
+            ("", LoggedMode::Nothing),
         ] {
-            assert_eq!(told(&with_times(log, STARTED), Some(STARTED)), expected, "{log}");
+            assert_eq!(logged_mode(&with_times(log, STARTED), Some(STARTED)), expected, "{log}");
         }
     }
 
@@ -116,7 +119,7 @@ mod tests {
     fn a_service_cannot_speak_for_kube_proxy() {
         let start = "I0101 x] Using iptables Proxier.\nI0101 config.go:315] Starting service config controller\n";
         let forged = "I0101 server_others.go:259] Using ipvs Proxier.";
-        let honest = Told::Mode(ProxyMode::Iptables);
+        let honest = LoggedMode::Mode(ProxyMode::Iptables);
         for (what, log, from, expected) in [
             ("a line of its own, later", format!("{start}{forged}"), STARTED, honest),
             ("within a line", format!("I0101 x] \"Adding\" hint=\"{forged}\"\n{start}"), STARTED, honest),
@@ -126,12 +129,16 @@ mod tests {
                 STARTED,
                 honest,
             ),
-            ("the start was rotated away", forged.to_owned(), STARTED + 3600, Told::Nothing),
-            ("and forged too", format!("{forged}\n{start}"), STARTED + 3600, Told::Nothing),
+            ("the start was rotated away", forged.to_owned(), STARTED + 3600, LoggedMode::Nothing),
+            ("and forged too", format!("{forged}\n{start}"), STARTED + 3600, LoggedMode::Nothing),
         ] {
-            assert_eq!(told(&with_times(&log, from), Some(STARTED)), expected, "{what}");
+            assert_eq!(logged_mode(&with_times(&log, from), Some(STARTED)), expected, "{what}");
         }
-        assert_eq!(told(&with_times(start, STARTED), None), Told::Nothing, "it is not known when it was started");
-        assert_eq!(told(start, Some(STARTED)), Told::Nothing, "without the kubelet's times");
+        assert_eq!(
+            logged_mode(&with_times(start, STARTED), None),
+            LoggedMode::Nothing,
+            "it is not known when it was started"
+        );
+        assert_eq!(logged_mode(start, Some(STARTED)), LoggedMode::Nothing, "without the kubelet's times");
     }
 }

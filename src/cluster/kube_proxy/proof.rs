@@ -11,7 +11,7 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::api::{Api, LogParams};
 use serde::Serialize;
 
-use super::log_lines::{Told, told};
+use super::log_lines::{LoggedMode, logged_mode};
 use super::pod::PodFacts;
 use crate::cluster::api::errors::{is_transient, plain};
 use crate::mode::ProxyMode;
@@ -166,11 +166,11 @@ impl Prover {
         };
         let log = tokio::time::timeout(PATIENCE, read);
         let log = log.await.map_err(|_| "log: no answer".to_owned())?.map_err(|e| format!("log: {}", plain(&e)))?;
-        match told(&log, pod.started) {
-            Told::Mode(mode) => Ok(Proof::by(mode, How::Log)),
-            Told::Fallback => Ok(Proof { fallback: true, ..Proof::by(ProxyMode::Iptables, How::Log) }),
-            Told::Refused => Err("log: kube-proxy could not run ipvs and exits".to_owned()),
-            Told::Nothing => Err("log: mode not found (pod just started, or log rotated)".to_owned()),
+        match logged_mode(&log, pod.started) {
+            LoggedMode::Mode(mode) => Ok(Proof::by(mode, How::Log)),
+            LoggedMode::Fallback => Ok(Proof { fallback: true, ..Proof::by(ProxyMode::Iptables, How::Log) }),
+            LoggedMode::Refused => Err("log: kube-proxy could not run ipvs and exits".to_owned()),
+            LoggedMode::Nothing => Err("log: mode not found (pod just started, or log rotated)".to_owned()),
         }
     }
 }

@@ -14,7 +14,7 @@ use crate::proxy_config::{METRICS_PORT, target};
 
 /// A cluster as it was observed.
 #[derive(Clone, Debug)]
-pub struct Facts {
+pub struct ClusterFacts {
     /// The API server's address.
     pub server: String,
     /// The kubeconfig's context that led there; nothing for a pod's service account.
@@ -69,7 +69,7 @@ impl NodeFacts {
     }
 }
 
-impl Facts {
+impl ClusterFacts {
     /// kube-proxy's minor version: its image's, else the API server's.
     pub fn minor(&self) -> u32 {
         self.proxy_version().as_deref().and_then(minor_of).or_else(|| minor_of(&self.version)).unwrap_or(0)

@@ -15,10 +15,10 @@ use kube::api::{Api, ListParams};
 use super::api::calls;
 use super::api::connection::client::Connection;
 use super::api::errors::{code, plain};
-use super::api::lean::CONFIG_HASH;
+use super::api::listed::CONFIG_HASH;
 use super::api::objects::{self, DaemonSet, Node, Service};
 use super::helper::work::Surveyed;
-use super::helper::{Helper, Must};
+use super::helper::{Coverage, Helper};
 use super::kube_proxy::backup;
 use super::kube_proxy::config_map::{self, ConfigFacts};
 use super::kube_proxy::daemon_set::{ConfigSource, KubeProxy, find};
@@ -28,7 +28,7 @@ use crate::exit_code::Refusal;
 use crate::mode::ProxyMode;
 use crate::proxy_config;
 use crate::report::foreign::foreign;
-use facts::{Facts, NodeFacts};
+use facts::{ClusterFacts, NodeFacts};
 use flavour::{Flavour, OtherSet};
 use neighbours::recognise;
 
@@ -50,7 +50,7 @@ pub struct Scope {
 ///
 /// # Errors
 /// Which list or object could not be read, and why. An object that is missing is no error but a fact.
-pub async fn observe(connection: &Connection, scope: &Scope) -> anyhow::Result<Facts> {
+pub async fn observe(connection: &Connection, scope: &Scope) -> anyhow::Result<ClusterFacts> {
     let client = &connection.client;
     let sets = list_daemon_sets(client).await?;
     let found = find(&sets, scope.namespace.as_deref(), scope.daemon_set.as_deref()).map_err(Refusal::usage)?;
@@ -73,7 +73,7 @@ pub async fn observe(connection: &Connection, scope: &Scope) -> anyhow::Result<F
         Err(error) if code(&error) == Some(403) => true,
         Err(error) => return Err(failed("reading ConfigMap kube-system/kubeadm-config", &error)),
     };
-    let mut facts = Facts {
+    let mut facts = ClusterFacts {
         server: connection.server.clone(),
         context: connection.context.clone(),
         flavour: Flavour::recognise(&connection.version, &labels, has_kubeadm_config),
@@ -222,28 +222,26 @@ pub fn place_pods(nodes: &mut [NodeFacts], mut pods: Vec<PodFacts>) {
     }
 }
 
-/// Has the helper look at every ready node of kube-proxy. `text` is the configuration that is to be; its scheduler's
-/// module matters too.
+/// Has the helper look at every ready node of kube-proxy. `scheduler` is that of the configuration
+/// that is to be; its module matters too.
 ///
 /// # Errors
 /// If the helper's image is not where it must be, or the API server fails.
 pub async fn look_at_hosts(
     helper: &Helper,
-    facts: &mut Facts,
-    must: Must,
-    text: &str,
+    facts: &mut ClusterFacts,
+    coverage: Coverage,
+    scheduler: &str,
     questions: &[SocketAddr],
 ) -> anyhow::Result<()> {
-    let parsed = |text: &str| proxy_config::read(text).ok();
     let port = facts.metrics_port();
-    let scheduler = parsed(text).and_then(|config| config.scheduler).unwrap_or_else(|| "rr".to_owned());
     let ready = || facts.proxy_nodes().filter(|node| node.ready);
     let nodes: Vec<String> = ready().map(|node| node.name.clone()).collect();
     let pods = ready().filter_map(|node| Some((node.name.clone(), node.pod.as_ref()?.cgroup.clone()))).collect();
     let services = count_services(helper.client()).await;
     helper.serve(facts.minor());
-    helper.wait(&nodes, must).await?;
-    let about = Surveyed { scheduler: &scheduler, port, questions, pods, services };
+    helper.wait(&nodes, coverage).await?;
+    let about = Surveyed { scheduler, port, questions, pods, services };
     let mut answers = helper.survey(&nodes, &about).await;
     for node in &mut facts.nodes {
         node.host = answers.remove(&node.name);
@@ -262,7 +260,7 @@ async fn count_services(client: &kube::Client) -> usize {
     if more && rest == 0 { MANY } else { first.items.len() + usize::try_from(rest).unwrap_or(MANY) }
 }
 
-async fn prove_nodes(client: &kube::Client, facts: &mut Facts) {
+async fn prove_nodes(client: &kube::Client, facts: &mut ClusterFacts) {
     let Some(kube_proxy) = &facts.kube_proxy else { return };
     let port = facts.metrics_port();
     let prover = Prover::new(client.clone(), &kube_proxy.namespace, port);

@@ -9,14 +9,14 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use serde::Serialize;
 
 use super::kube_proxy::daemon_set::KubeProxy;
-use super::observe::facts::{Facts, NodeFacts};
+use super::observe::facts::{ClusterFacts, NodeFacts};
 use super::observe::surroundings::Surroundings;
 use crate::mode::ProxyMode;
 use crate::report::{Finding, Level, finding};
 use checks::question::Question;
 use checks::{run, soften};
 use drift::findings;
-use request::{Target, Wish};
+use request::{Request, Target};
 
 /// Why a node that is down is left.
 pub const NOT_READY: &str = "not ready";
@@ -44,7 +44,7 @@ pub struct Plan {
     /// How many nodes a batch has at most.
     pub batch_size: usize,
     /// Nodes that are left as they are, and why.
-    pub left_alone: Vec<Left>,
+    pub left_alone: Vec<SkippedNode>,
     /// Nodes that run what is wanted already.
     pub already_right: Vec<String>,
     /// Those of them where other modes left something that is to be removed.
@@ -65,7 +65,7 @@ pub struct Plan {
 
 /// A node that is left as it is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Left {
+pub struct SkippedNode {
     /// The node.
     pub node: String,
     /// Why.
@@ -110,10 +110,13 @@ impl Plan {
 }
 
 /// Makes the plan.
-pub fn plan(facts: &Facts, around: &Surroundings, wish: &Wish) -> Plan {
-    let mut plan =
-        Plan { from: facts.target().ok().map(ProxyMode::name), batch_size: batch_size(facts, wish), ..Plan::unknown() };
-    let target = match wish.target(facts) {
+pub fn plan(facts: &ClusterFacts, surroundings: &Surroundings, request: &Request) -> Plan {
+    let mut plan = Plan {
+        from: facts.target().ok().map(ProxyMode::name),
+        batch_size: batch_size(facts, request),
+        ..Plan::unknown()
+    };
+    let target = match request.target(facts) {
         Ok(target) => target,
         Err(refused) => {
             let of_wish = refused.iter().map(|r| finding(Level::Error, r.id, r.message.clone(), r.hint));
@@ -123,7 +126,7 @@ pub fn plan(facts: &Facts, around: &Surroundings, wish: &Wish) -> Plan {
             let mut of_cluster = findings(facts);
             of_cluster.retain(|f| unfit.contains(&f.id) && !plan.checks.iter().any(|check| check.id == f.id));
             plan.checks.extend(of_cluster.into_iter().map(|f| Finding { level: Level::Error, ..f }));
-            soften(&mut plan.checks, wish);
+            soften(&mut plan.checks, request);
             // Without a target there is nothing to go on with.
             if !plan.is_blocked()
                 && let Some(check) = plan.checks.first_mut()
@@ -137,22 +140,22 @@ pub fn plan(facts: &Facts, around: &Surroundings, wish: &Wish) -> Plan {
     let Some(config) = &facts.config else { return plan };
     plan.to = target.unfit.is_none().then_some(target.mode.name());
     plan.edits = target.text != config.text;
-    plan.cleans = wish.clean;
+    plan.cleans = request.clean;
     if plan.edits {
         plan.diff = diff::diff(&config.key, &config.text, &target.text);
     }
-    order(facts, wish, &target, &mut plan);
-    if target.mode == ProxyMode::Ipvs && target.unfit.is_none() && !wish.nodes_are_prepared && !plan.is_empty() {
+    order(facts, request, &target, &mut plan);
+    if target.mode == ProxyMode::Ipvs && target.unfit.is_none() && !request.nodes_are_prepared && !plan.is_empty() {
         let wanting = |node: &&NodeFacts| {
             let prepared = node.survey().is_none_or(|host| host.modules.outcome == "already-prepared");
-            node.ready && !prepared && !wish.exclude_nodes.contains(&node.name)
+            node.ready && !prepared && !request.exclude_nodes.contains(&node.name)
         };
         plan.to_prepare = facts.proxy_nodes().filter(wanting).map(|node| node.name.clone()).collect();
     }
     if !plan.is_empty() {
-        plan.checks = run(Question { facts, around, wish, target: &target, edits: plan.edits });
+        plan.checks = run(Question { facts, surroundings, request, target: &target, edits: plan.edits });
     }
-    if let Some(canary) = &wish.canary
+    if let Some(canary) = &request.canary
         && !plan.is_empty()
         && plan.canary.as_ref() != Some(canary)
         && !plan.already_right.contains(canary)
@@ -164,26 +167,26 @@ pub fn plan(facts: &Facts, around: &Surroundings, wish: &Wish) -> Plan {
     plan
 }
 
-fn order(facts: &Facts, wish: &Wish, target: &Target, plan: &mut Plan) {
+fn order(facts: &ClusterFacts, request: &Request, target: &Target, plan: &mut Plan) {
     let mut todo: Vec<&NodeFacts> = Vec::new();
     for node in facts.proxy_nodes() {
         if target.unfit.is_some() {
-            plan.left_alone.push(Left { node: node.name.clone(), reason: UNFIT.to_owned() });
-        } else if is_right(facts, node, wish, target, plan.edits) {
+            plan.left_alone.push(SkippedNode { node: node.name.clone(), reason: UNFIT.to_owned() });
+        } else if is_right(facts, node, request, target, plan.edits) {
             plan.already_right.push(node.name.clone());
-            if wish.clean && node.ready && node.survey().is_some_and(|host| !host.leftovers.is_empty()) {
+            if request.clean && node.ready && node.survey().is_some_and(|host| !host.leftovers.is_empty()) {
                 plan.to_clean.push(node.name.clone());
             }
-        } else if wish.exclude_nodes.contains(&node.name) {
-            plan.left_alone.push(Left { node: node.name.clone(), reason: EXCLUDED.to_owned() });
+        } else if request.exclude_nodes.contains(&node.name) {
+            plan.left_alone.push(SkippedNode { node: node.name.clone(), reason: EXCLUDED.to_owned() });
         } else if node.ready {
             todo.push(node);
         } else {
-            plan.left_alone.push(Left { node: node.name.clone(), reason: NOT_READY.to_owned() });
+            plan.left_alone.push(SkippedNode { node: node.name.clone(), reason: NOT_READY.to_owned() });
         }
     }
     let others = facts.nodes.iter().filter(|node| !node.wanted || node.windows);
-    plan.left_alone.extend(others.map(|node| Left {
+    plan.left_alone.extend(others.map(|node| SkippedNode {
         node: node.name.clone(),
         reason: if node.windows { "runs Windows" } else { "runs no kube-proxy" }.to_owned(),
     }));
@@ -191,7 +194,7 @@ fn order(facts: &Facts, wish: &Wish, target: &Target, plan: &mut Plan) {
     todo.sort_by_key(|node| node.control_plane);
     let healthy = |node: &&NodeFacts| node.pod.as_ref().is_some_and(|pod| pod.ready && !pod.deleting);
     // The same command again, after a run that was killed: its canary is done, and another node goes first.
-    let asked = wish.canary.as_ref().filter(|name| !plan.already_right.contains(name));
+    let asked = request.canary.as_ref().filter(|name| !plan.already_right.contains(name));
     let canary = match asked {
         Some(name) => todo.iter().position(|node| node.name == *name),
         None => todo.iter().position(|node| !node.control_plane && healthy(node)).or((!todo.is_empty()).then_some(0)),
@@ -204,13 +207,13 @@ fn order(facts: &Facts, wish: &Wish, target: &Target, plan: &mut Plan) {
 }
 
 /// Whether a node's kube-proxy runs what is wanted: the effective mode proves the mode, its age the rest.
-fn is_right(facts: &Facts, node: &NodeFacts, wish: &Wish, target: &Target, edits: bool) -> bool {
+fn is_right(facts: &ClusterFacts, node: &NodeFacts, request: &Request, target: &Target, edits: bool) -> bool {
     let Some(pod) = &node.pod else { return false };
     if node.proof.mode != Some(target.mode) || pod.deleting {
         return false;
     }
     let stale = facts.is_stale(pod);
-    match (wish.is_restore(), edits) {
+    match (request.is_restore(), edits) {
         (false, true) => false,
         (false, false) => !stale,
         // What is older than the last change, or runs another mode than it says, still runs what is to be restored.
@@ -221,7 +224,7 @@ fn is_right(facts: &Facts, node: &NodeFacts, wish: &Wish, target: &Target, edits
 
 /// How many nodes at a time: as asked, else as the `DaemonSet` says, the strictest of several; at least one. Percentages round up, as the
 /// `DaemonSet` controller's do.
-pub fn batch_size(facts: &Facts, wish: &Wish) -> usize {
+pub fn batch_size(facts: &ClusterFacts, request: &Request) -> usize {
     let nodes = facts.proxy_nodes().count();
     let size = |given: Option<&IntOrString>| match given {
         Some(IntOrString::Int(number)) => usize::try_from(*number).unwrap_or(0),
@@ -235,6 +238,6 @@ pub fn batch_size(facts: &Facts, wish: &Wish) -> usize {
         let sets = facts.kube_proxy.iter().flat_map(KubeProxy::sets);
         sets.map(|set| size(set.max_unavailable.as_ref())).min()
     };
-    let asked = wish.max_unavailable.as_ref().map(|asked| size(Some(asked)));
+    let asked = request.max_unavailable.as_ref().map(|asked| size(Some(asked)));
     asked.or_else(of_sets).unwrap_or(1).max(1)
 }

@@ -5,11 +5,12 @@ use std::time::Duration;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use crate::cluster::kube_proxy::backup::Backup;
-use crate::cluster::observe::facts::Facts;
+use crate::cluster::observe::facts::ClusterFacts;
 use crate::kubeadm::problem::Findings;
 use crate::kubeadm::proxy::RawSettings;
 use crate::mode::ProxyMode;
-use crate::proxy_config::{self, target};
+use crate::proxy_config::{self, DEFAULT_SCHEDULER, METRICS_PORT, ProxyConfig, target};
+use crate::report::Finding;
 use crate::yaml::Value;
 
 /// A setting: its path in the `KubeProxyConfiguration`, and its value.
@@ -32,7 +33,7 @@ pub enum Goal {
 
 /// What the operator asked for.
 #[derive(Clone, Debug)]
-pub struct Wish {
+pub struct Request {
     /// Which configuration.
     pub goal: Goal,
     /// Which node goes first.
@@ -68,12 +69,14 @@ pub struct Target {
     pub mode: ProxyMode,
     /// The text under the `ConfigMap`'s key.
     pub text: String,
+    /// What the text says; none if kube-proxy cannot read it, which only a restored one may be.
+    pub config: Option<ProxyConfig>,
     /// Whether it restores exactly what stood before the last change.
     pub undoes_last: bool,
     /// Why no kube-proxy can start with it, though it is the original: it is put back, and no pod is replaced.
     pub unfit: Option<String>,
     /// What the operator should know about it.
-    pub warnings: Vec<String>,
+    pub warnings: Vec<Finding>,
 }
 
 /// Why a wish cannot be fulfilled.
@@ -87,7 +90,19 @@ pub struct Refused {
     pub hint: &'static str,
 }
 
-impl Wish {
+impl Target {
+    /// The IPVS scheduler that it amounts to.
+    pub fn scheduler(&self) -> &str {
+        self.config.as_ref().map_or(DEFAULT_SCHEDULER, ProxyConfig::scheduler)
+    }
+
+    /// The port that kube-proxy tells its mode at.
+    pub fn metrics_port(&self) -> u16 {
+        self.config.as_ref().map_or(METRICS_PORT, |config| config.metrics_port)
+    }
+}
+
+impl Request {
     /// Whether a check is to be ignored.
     pub fn ignores(&self, id: &str) -> bool {
         self.ignored_checks.iter().any(|ignored| ignored == id || ignored == "all")
@@ -102,7 +117,7 @@ impl Wish {
     ///
     /// # Errors
     /// Everything that is in the way.
-    pub fn target(&self, facts: &Facts) -> Result<Target, Vec<Refused>> {
+    pub fn target(&self, facts: &ClusterFacts) -> Result<Target, Vec<Refused>> {
         match &self.goal {
             Goal::Settings(settings) => edited(settings, facts),
             Goal::Restore { backup, force } => {
@@ -112,7 +127,7 @@ impl Wish {
     }
 }
 
-fn edited(settings: &RawSettings, facts: &Facts) -> Result<Target, Vec<Refused>> {
+fn edited(settings: &RawSettings, facts: &ClusterFacts) -> Result<Target, Vec<Refused>> {
     let Some(config) = &facts.config else { return Err(Vec::new()) };
     let mut findings = Findings::default();
     let mode = settings.check(facts.minor(), &mut findings);
@@ -135,10 +150,11 @@ fn edited(settings: &RawSettings, facts: &Facts) -> Result<Target, Vec<Refused>>
             hint: "kpx-prep changes only what it can change exactly; fix it by kubectl edit configmap; https://kubernetes.io/docs/reference/config-api/kube-proxy-config.v1alpha1/",
         }]
     })?;
-    Ok(Target { mode: mode.mode, text, undoes_last: false, unfit: None, warnings: findings.warnings })
+    let config = proxy_config::read(&text).ok();
+    Ok(Target { mode: mode.mode, text, config, undoes_last: false, unfit: None, warnings: findings.remarks })
 }
 
-fn restored(name: Option<&str>, force: bool, facts: &Facts) -> Result<Target, Refused> {
+fn restored(name: Option<&str>, force: bool, facts: &ClusterFacts) -> Result<Target, Refused> {
     let refuse = |id, message: String, hint| Refused { id, message, hint };
     let Some(config) = &facts.config else {
         return Err(refuse("config-unreadable", "there is no kube-proxy ConfigMap to restore".to_owned(), ""));
@@ -171,10 +187,12 @@ fn restored(name: Option<&str>, force: bool, facts: &Facts) -> Result<Target, Re
         ));
     }
     // Whatever the original says, it is the operator's: it goes back byte for byte.
-    let mode = proxy_config::read(&backup.text).and_then(|parsed| target(&parsed.mode, facts.minor()));
+    let read = proxy_config::read(&backup.text);
+    let mode = read.as_ref().map_err(Clone::clone).and_then(|config| target(&config.mode, facts.minor()));
     Ok(Target {
         mode: mode.as_ref().copied().unwrap_or_else(|_| facts.target().unwrap_or(ProxyMode::Iptables)),
         text: backup.text.clone(),
+        config: read.ok(),
         undoes_last: backup.written.as_ref() == Some(&config.text),
         unfit: mode.err(),
         warnings: Vec::new(),

@@ -12,7 +12,7 @@ use crate::cluster::api::objects::{self, DaemonSet};
 use crate::cluster::kube_proxy::daemon_set::find;
 use crate::cluster::observe::Scope;
 use crate::cluster::plan::checks::soften;
-use crate::cluster::plan::request::Wish;
+use crate::cluster::plan::request::Request;
 use crate::report::{Finding, Level, finding};
 
 /// What kube-proxy is called, as far as the rights to look go.
@@ -48,7 +48,7 @@ pub(super) async fn rights(
     client: &Client,
     names: &Names,
     with_helper: bool,
-    wish: &Wish,
+    request: &Request,
 ) -> anyhow::Result<Vec<Finding>> {
     let missing = permissions::missing(client, names, with_helper).await.map_err(|error| {
         anyhow::anyhow!("asking which rights this user has: {}; nothing was changed", plain(&error))
@@ -62,6 +62,6 @@ pub(super) async fn rights(
         let hint = "the node helper uses the host's network, files and modules, as kube-proxy does: label the namespace pod-security.kubernetes.io/enforce=privileged; https://kubernetes.io/docs/concepts/security/pod-security-admission/";
         checks.push(finding(Level::Error, "pod-security", forbids, hint));
     }
-    soften(&mut checks, wish);
+    soften(&mut checks, request);
     Ok(checks)
 }

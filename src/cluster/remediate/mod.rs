@@ -23,16 +23,15 @@ use super::api::connection::client::Connection;
 use super::api::lock::other_run::OtherRun;
 use super::api::lock::{Lock, Lost};
 use super::helper::manifest::Setup;
-use super::helper::{self, Helper, Must};
-use super::observe::facts::Facts;
+use super::helper::{self, Coverage, Helper};
+use super::observe::facts::ClusterFacts;
 use super::observe::surroundings::{Surroundings, look};
 use super::observe::{Scope, look_at_hosts, observe};
-use super::plan::request::Wish;
+use super::plan::request::{Request, Target};
 use super::plan::{Plan, plan as make_plan};
 use super::report::remediation::{Outcome, RemediationReport};
 use crate::exit_code::{Exit, Refusal};
 use crate::mode::ProxyMode;
-use crate::proxy_config;
 use crate::report::say::say;
 use crate::report::{Finding, Level};
 use access_review::{names, rights};
@@ -49,7 +48,7 @@ pub trait Operator {
     ///
     /// # Errors
     /// If it cannot be shown.
-    fn show(&mut self, facts: Option<&Facts>, plan: &Plan) -> anyhow::Result<()>;
+    fn show(&mut self, facts: Option<&ClusterFacts>, plan: &Plan) -> anyhow::Result<()>;
 
     /// Whether the node helper may be started on these nodes, to look at their hosts.
     ///
@@ -71,7 +70,7 @@ pub trait Operator {
 
 /// How to run.
 #[derive(Clone, Debug)]
-pub struct Options {
+pub struct RunOptions {
     /// Only plan, and let the API server try each write without keeping it.
     pub dry_run: bool,
     /// How long the lock lasts without being renewed.
@@ -82,11 +81,28 @@ pub struct Options {
     pub keep_helper: bool,
 }
 
-/// What was observed, if the rights for it were there, and what is to be done.
-type Planned = (Option<Facts>, Surroundings, Plan);
+/// What was observed, and what is to be done.
+struct Planned {
+    /// The cluster, if the rights to observe it were there.
+    facts: Option<ClusterFacts>,
+    surroundings: Surroundings,
+    plan: Plan,
+}
 
-/// How a run ended: what it tells, and its exit status.
-type Ended = (RemediationReport, Exit);
+/// How a run ended.
+#[derive(Debug)]
+pub struct Ended {
+    /// What it reports.
+    pub report: RemediationReport,
+    /// Its exit status.
+    pub exit: Exit,
+}
+
+impl Ended {
+    fn new(plan: &Plan, outcome: Outcome, message: impl Into<String>, exit: Exit) -> Self {
+        Self { report: RemediationReport::new(plan, outcome, message), exit }
+    }
+}
 
 /// Runs it all.
 ///
@@ -95,14 +111,14 @@ type Ended = (RemediationReport, Exit);
 pub async fn remediate(
     connection: &Connection,
     scope: &Scope,
-    wish: &Wish,
-    options: Options,
+    request: &Request,
+    options: RunOptions,
     operator: &mut dyn Operator,
 ) -> anyhow::Result<Ended> {
     let interrupt = Interrupt::listen().context("listening for signals; nothing was changed")?;
     let (mut helper, mut lock) = (None, None);
     let (held, ran) = (&mut lock, &mut helper);
-    let mut job = Job { connection, scope, wish, options: &options, interrupt: &interrupt, helper: ran, lock: held };
+    let mut job = Job { connection, scope, request, options: &options, interrupt: &interrupt, helper: ran, lock: held };
     let result = Box::pin(job.run(operator)).await;
     match &helper {
         Some(helper) if !options.keep_helper => helper.end().await,
@@ -121,26 +137,24 @@ pub async fn remediate(
 /// How a run ends that lost the lock, however far it got: another run goes on from what it observes.
 fn without_lock(result: anyhow::Result<Ended>, lost: &Lost) -> Ended {
     let until_then = match &result {
-        Ok((report, _)) => report.message.clone(),
+        Ok(ended) => ended.report.message.clone(),
         Err(error) => format!("{error:#}"),
     };
     let mut report =
-        result.map_or_else(|_| RemediationReport::new(&Plan::unknown(), Outcome::Left, ""), |(report, _)| report);
+        result.map_or_else(|_| RemediationReport::new(&Plan::unknown(), Outcome::Left, ""), |ended| ended.report);
     report.outcome = Outcome::Left;
     report.message = format!(
         "Stopped: {lost}. This run changed nothing more after that: no rollback, no clean-up. See kpx-prep status; if no other run is in progress, run the same command again. ({until_then})"
     );
-    (report, Exit::TimedOut)
+    Ended { report, exit: Exit::TimedOut }
 }
 
 /// Leaves the helper running; where all run ipvs now, it prepares those that join.
 async fn keep(helper: &Helper, result: &anyhow::Result<Ended>) {
-    let done = result.as_ref().ok().filter(|(_, exit)| *exit == Exit::Done);
-    let target = done.and_then(|(report, _)| report.plan.target.as_ref());
+    let done = result.as_ref().ok().filter(|ended| ended.exit == Exit::Done);
+    let target = done.and_then(|ended| ended.report.plan.target.as_ref());
     let ipvs = target.filter(|target| target.mode == ProxyMode::Ipvs);
-    let config = ipvs.and_then(|target| proxy_config::read(&target.text).ok());
-    let scheduler = config.map(|config| config.scheduler.unwrap_or_else(|| "rr".to_owned()));
-    if let Err(error) = helper.keep(scheduler.as_deref()).await {
+    if let Err(error) = helper.keep(ipvs.map(Target::scheduler)).await {
         say(&format!("warning: {error:#}"));
     }
 }
@@ -148,8 +162,8 @@ async fn keep(helper: &Helper, result: &anyhow::Result<Ended>) {
 struct Job<'a> {
     connection: &'a Connection,
     scope: &'a Scope,
-    wish: &'a Wish,
-    options: &'a Options,
+    request: &'a Request,
+    options: &'a RunOptions,
     interrupt: &'a Interrupt,
     helper: &'a mut Option<Helper>,
     /// Taken before anything is written.
@@ -158,14 +172,14 @@ struct Job<'a> {
 
 /// Someone asked to stop before anything was touched.
 fn interrupted(plan: &Plan) -> Ended {
-    (RemediationReport::new(plan, Outcome::Interrupted, "Interrupted: nothing was changed."), Exit::Interrupted)
+    Ended::new(plan, Outcome::Interrupted, "Interrupted: nothing was changed.", Exit::Interrupted)
 }
 
 impl Job<'_> {
     async fn run(&mut self, operator: &mut dyn Operator) -> anyhow::Result<Ended> {
-        let (connection, wish, interrupt) = (self.connection, self.wish, self.interrupt);
+        let (connection, request, interrupt) = (self.connection, self.request, self.interrupt);
         for _ in 0..ATTEMPTS {
-            let Some((facts, around, plan)) = self.prepare(operator).await? else {
+            let Some(Planned { facts, surroundings, plan }) = self.prepare(operator).await? else {
                 return Ok(interrupted(&Plan::unknown()));
             };
             operator.show(facts.as_ref(), &plan)?;
@@ -175,11 +189,11 @@ impl Job<'_> {
             }
             if plan.is_blocked() {
                 let message = "Nothing was changed: preflight says no. Fix what it names, or --ignore-preflight-errors=ID,… if you know better.";
-                return Ok((RemediationReport::new(&plan, Outcome::Blocked, message), Exit::CheckSaysNo));
+                return Ok(Ended::new(&plan, Outcome::Blocked, message, Exit::CheckSaysNo));
             }
             let facts = facts.context("a plan without an observed cluster is always blocked")?;
             if plan.is_empty() {
-                return Ok((RemediationReport::new(&plan, Outcome::NothingToDo, "Nothing to do."), Exit::Done));
+                return Ok(Ended::new(&plan, Outcome::NothingToDo, "Nothing to do.", Exit::Done));
             }
             if self.options.dry_run {
                 rehearse(connection, &facts, &plan).await?;
@@ -187,19 +201,19 @@ impl Job<'_> {
                     helper::rehearse(connection, &kube_proxy.namespace, setup).await?;
                 }
                 let message = "Dry run: nothing was changed. The API server would accept every write.";
-                return Ok((RemediationReport::new(&plan, Outcome::DryRun, message), Exit::Done));
+                return Ok(Ended::new(&plan, Outcome::DryRun, message, Exit::Done));
             }
             let confirmed = tokio::select! {
                 confirmed = operator.confirm(&plan, connection) => confirmed?,
                 () = interrupt.asked() => false,
             };
             if !confirmed {
-                let message = "Nothing was changed.";
-                return Ok((RemediationReport::new(&plan, Outcome::Interrupted, message), Exit::Interrupted));
+                return Ok(Ended::new(&plan, Outcome::Interrupted, "Nothing was changed.", Exit::Interrupted));
             }
             let lock = self.lock.as_ref().context("what is to be changed is planned under the lock")?;
             let helper = self.helper.as_ref();
-            let run = Run { connection, facts: &facts, around: &around, plan: &plan, wish, helper, lock };
+            let run =
+                Run { connection, facts: &facts, surroundings: &surroundings, plan: &plan, request, helper, lock };
             match run.execute(interrupt).await? {
                 Some(done) => return Ok(done),
                 None => say("the ConfigMap changed while planning; re-planning"),
@@ -211,7 +225,7 @@ impl Job<'_> {
     }
 
     /// Refuses a plan that is made in the middle of another run.
-    async fn refuse_beside_a_run(&self, facts: Option<&Facts>) -> anyhow::Result<()> {
+    async fn refuse_beside_a_run(&self, facts: Option<&ClusterFacts>) -> anyhow::Result<()> {
         let Some(kube_proxy) = facts.and_then(|facts| facts.kube_proxy.as_ref()) else { return Ok(()) };
         match OtherRun::observe(&self.connection.client, &kube_proxy.namespace).await? {
             Some(run) if run.alive => Err(Refusal::check(format!(
@@ -230,19 +244,20 @@ impl Job<'_> {
             observed = self.observe() => observed?,
             () = interrupt.asked() => return Ok(None),
         };
-        let Some((mut facts, around)) = observed else {
+        let Some((mut facts, surroundings)) = observed else {
             let plan = Plan { checks: rights, ..Plan::unknown() };
-            return Ok(Some((None, Surroundings::default(), plan)));
+            return Ok(Some(Planned { facts: None, surroundings: Surroundings::default(), plan }));
         };
-        let mut plan = make_plan(&facts, &around, self.wish);
+        let mut plan = make_plan(&facts, &surroundings, self.request);
         // What is refused anyway needs neither the lock nor the helper.
-        if !plan.is_blocked() && (!self.options.dry_run || self.wish.look_at_nodes) && self.take_lock(&facts).await? {
+        if !plan.is_blocked() && (!self.options.dry_run || self.request.look_at_nodes) && self.take_lock(&facts).await?
+        {
             return Box::pin(self.prepare(operator)).await;
         }
-        let prepares = plan.mode() == Some(ProxyMode::Ipvs) && !self.wish.nodes_are_prepared;
+        let prepares = plan.mode() == Some(ProxyMode::Ipvs) && !self.request.nodes_are_prepared;
         let looks = !plan.is_blocked()
-            && (!self.options.dry_run || self.wish.look_at_nodes)
-            && (self.wish.clean && plan.mode().is_some() || prepares);
+            && (!self.options.dry_run || self.request.look_at_nodes)
+            && (self.request.clean && plan.mode().is_some() || prepares);
         if let (Some(setup), true, Some(target), Some(kube_proxy), Some(lock)) =
             (&self.options.helper, looks, &plan.target, &facts.kube_proxy, &*self.lock)
         {
@@ -261,20 +276,20 @@ impl Job<'_> {
                 // Never broken off: what the API server had made by then would stay.
                 none => none.insert(Helper::start(self.connection, &kube_proxy.namespace, setup, lock).await?),
             };
-            let questions = around.services.questions();
+            let questions = surroundings.services.questions();
             tokio::select! {
-                looked = look_at_hosts(helper, &mut facts, Must::RunOnAll, &target.text, &questions) => looked?,
+                looked = look_at_hosts(helper, &mut facts, Coverage::EveryNode, target.scheduler(), &questions) => looked?,
                 () = interrupt.asked() => return Ok(None),
             }
-            plan = make_plan(&facts, &around, self.wish);
+            plan = make_plan(&facts, &surroundings, self.request);
         }
         plan.checks.extend(rights);
-        Ok(Some((Some(facts), around, plan)))
+        Ok(Some(Planned { facts: Some(facts), surroundings, plan }))
     }
 
     /// Takes the lock, if this run does not hold it yet. Whether another run held it, so that what was observed may be out
     /// of date.
-    async fn take_lock(&mut self, facts: &Facts) -> anyhow::Result<bool> {
+    async fn take_lock(&mut self, facts: &ClusterFacts) -> anyhow::Result<bool> {
         let (None, Some(kube_proxy)) = (&*self.lock, &facts.kube_proxy) else { return Ok(false) };
         let lock = tokio::select! {
             lock = Lock::take(&self.connection.client, &kube_proxy.namespace, self.options.lease) => lock?,
@@ -284,18 +299,18 @@ impl Job<'_> {
     }
 
     /// What the rights say, and the cluster if they suffice to look at it.
-    async fn observe(&self) -> anyhow::Result<(Vec<Finding>, Option<(Facts, Surroundings)>)> {
+    async fn observe(&self) -> anyhow::Result<(Vec<Finding>, Option<(ClusterFacts, Surroundings)>)> {
         let client = &self.connection.client;
         let names = names(self.connection, self.scope).await?;
-        let rights = rights(client, &names, self.options.helper.is_some(), self.wish).await?;
+        let rights = rights(client, &names, self.options.helper.is_some(), self.request).await?;
         if rights.iter().any(|check| check.level == Level::Error) {
             return Ok((rights, None));
         }
         let facts = observe(self.connection, self.scope).await?;
-        let around = match &facts.kube_proxy {
+        let surroundings = match &facts.kube_proxy {
             Some(kube_proxy) => look(client, kube_proxy).await?,
             None => Surroundings::default(),
         };
-        Ok((rights, Some((facts, around))))
+        Ok((rights, Some((facts, surroundings))))
     }
 }

@@ -9,14 +9,14 @@ use crate::cluster::api::lock::guard::Guard;
 use crate::cluster::api::objects;
 use crate::cluster::kube_proxy::backup;
 use crate::cluster::kube_proxy::config_map::{WriteError, write};
-use crate::cluster::observe::facts::Facts;
+use crate::cluster::observe::facts::ClusterFacts;
 use crate::cluster::plan::Plan;
 
 /// Every kind of write of a plan once, with `dryRun=All`.
 ///
 /// # Errors
 /// What the API server would refuse.
-pub(super) async fn rehearse(connection: &Connection, facts: &Facts, plan: &Plan) -> anyhow::Result<()> {
+pub(super) async fn rehearse(connection: &Connection, facts: &ClusterFacts, plan: &Plan) -> anyhow::Result<()> {
     let kube_proxy = facts.kube_proxy.as_ref().context("there is no kube-proxy")?;
     let config = facts.config.as_ref().context("there is no kube-proxy ConfigMap")?;
     let target = plan.target.as_ref().context("the plan has no target")?;

@@ -10,7 +10,7 @@ use kube::api::Api;
 
 use super::events::Events;
 use super::interrupt::Interrupt;
-use super::switch::{End, Switcher};
+use super::switch::{SwitchEnd, Switcher};
 use crate::cluster::api::calls::get;
 use crate::cluster::api::connection::client::Connection;
 use crate::cluster::api::errors::plain;
@@ -29,42 +29,76 @@ use crate::report::progress::Progress;
 /// How often the roll looks whether nodes came meanwhile, before it leaves them to the next run.
 const SWEEPS: usize = 5;
 
+/// The configuration that the run wrote, and that must stay there until it ends.
+#[derive(Clone, Copy, Debug)]
+pub struct WrittenConfig<'a> {
+    /// The `ConfigMap`.
+    pub name: &'a str,
+    /// Its key.
+    pub key: &'a str,
+    /// The text under the key.
+    pub text: &'a str,
+    /// When it was written, in seconds since 1970; pods created before it read another one.
+    pub at: Option<i64>,
+}
+
+/// How fast a roll goes.
+#[derive(Clone, Copy, Debug)]
+pub struct Pace {
+    /// How many nodes at a time, after the canary.
+    pub batch_size: usize,
+    /// How long the canary must keep its mode.
+    pub settle: Duration,
+    /// Whether to stop after the canary.
+    pub pause_after_canary: bool,
+}
+
+/// What acts on the nodes, and what reports it.
+#[derive(Clone, Copy)]
+pub struct Tools<'a> {
+    /// Replaces pods and verifies the new ones.
+    pub switcher: &'a Switcher,
+    /// Removes what the old mode left on a node whose new mode is verified.
+    pub cleaner: Option<&'a Cleaner<'a>>,
+    /// The lock that must be held.
+    pub lock: &'a Lock,
+    /// Progress output.
+    pub progress: &'a Progress,
+    /// Kubernetes events.
+    pub events: &'a Events,
+}
+
 /// What a roll works with.
 pub struct Roll<'a> {
     /// The API server.
     pub connection: &'a Connection,
     /// kube-proxy.
     pub kube_proxy: &'a KubeProxy,
-    /// The `ConfigMap` and key, and the text that must stay there meanwhile.
-    pub config: (&'a str, &'a str, &'a str),
-    /// The pods as they were when the plan was made.
+    /// The configuration that new pods read.
+    pub config: WrittenConfig<'a>,
+    /// The wanted mode.
+    pub mode: ProxyMode,
+    /// The pods as they were when the plan was made, by node.
     pub pods: BTreeMap<String, PodFacts>,
     /// How many nodes there are to switch.
     pub total: usize,
-    /// The wanted mode.
-    pub mode: ProxyMode,
-    /// When the configuration was written, in seconds since 1970; pods before it read another one.
-    pub written: Option<i64>,
-    /// How many nodes at a time, after the canary.
-    pub batch_size: usize,
-    /// How long the canary must keep its mode.
-    pub settle: Duration,
-    /// Whether to stop after the canary.
-    pub pause: bool,
+    /// How fast.
+    pub pace: Pace,
     /// Nodes that are not switched.
     pub excluded: &'a [String],
-    /// Replaces and proves.
-    pub switcher: &'a Switcher,
-    /// Removes what the old mode left on a node whose new one is proved.
-    pub cleaner: Option<&'a Cleaner<'a>>,
-    /// The lock that must be held.
-    pub lock: &'a Lock,
-    /// Whether someone asked to stop.
+    /// Whether the operator asked to stop.
     pub interrupt: &'a Interrupt,
-    /// Who is told.
-    pub progress: &'a Progress,
-    /// Who else is told.
-    pub events: &'a Events,
+    /// What acts and reports.
+    pub tools: Tools<'a>,
+}
+
+/// Why a roll failed.
+#[derive(Clone, Debug)]
+pub struct Failure {
+    /// The node, and what happened there.
+    pub why: String,
+    /// Whether only its time ran out.
+    pub timed_out: bool,
 }
 
 /// How a roll ended.
@@ -72,13 +106,13 @@ pub struct Roll<'a> {
 pub enum RollEnd {
     /// All nodes that could be switched are.
     Done,
-    /// After the canary, as asked.
+    /// After the canary, as requested.
     Paused,
-    /// Someone asked to stop.
+    /// The operator asked to stop.
     Interrupted,
-    /// A node was not proved; whether only its time ran out.
-    Failed(String, bool),
-    /// Somebody else interfered, or the API server failed; nothing is undone for that.
+    /// A node was not verified.
+    Failed(Failure),
+    /// Another writer interfered, or the API server failed; nothing is undone for that.
     Stopped(String),
 }
 
@@ -91,13 +125,13 @@ impl Roll<'_> {
             if let Some(end) = self.stop().await {
                 return end;
             }
-            let size = if canary_proved { self.batch_size } else { 1 };
+            let size = if canary_proved { self.pace.batch_size } else { 1 };
             let batch: Vec<String> = queue.drain(..size.min(queue.len())).collect();
             match self.batch(&batch, canary_proved, results).await {
                 Ok(proved) => canary_proved |= proved,
                 Err(end) => return end,
             }
-            if canary_proved && self.pause && !queue.is_empty() {
+            if canary_proved && self.pace.pause_after_canary && !queue.is_empty() {
                 return RollEnd::Paused;
             }
         }
@@ -109,14 +143,14 @@ impl Roll<'_> {
                         if let Some(end) = self.stop().await {
                             return end;
                         }
-                        self.progress.event(&format!("{node}: came meanwhile"));
-                        if let Some(cleaner) = self.cleaner
+                        self.tools.progress.event(&format!("{node}: came meanwhile"));
+                        if let Some(cleaner) = self.tools.cleaner
                             && let Err(why) = cleaner.welcome(&node).await
                         {
-                            self.progress.event(&format!("{node}: not prepared: {why}"));
+                            self.tools.progress.event(&format!("{node}: not prepared: {why}"));
                         }
                         let old = self.outdated(pod).await;
-                        let end = self.switcher.switch(&node, old.as_ref(), self.mode).await;
+                        let end = self.tools.switcher.switch(&node, old.as_ref(), self.mode).await;
                         let (end, cleaned) = self.clean(&node, end).await;
                         if let Err(end) = self.record(&node, end, cleaned, results) {
                             return end;
@@ -132,14 +166,17 @@ impl Roll<'_> {
     /// One batch; whether a node of it was proved.
     async fn batch(&self, batch: &[String], settled: bool, results: &mut Vec<NodeResult>) -> Result<bool, RollEnd> {
         let canary = if settled { "" } else { "canary " };
-        self.progress.event(&format!("{canary}{}: replacing kube-proxy", batch.join(", ")));
+        self.tools.progress.event(&format!("{canary}{}: replacing kube-proxy", batch.join(", ")));
         let ends = join_all(batch.iter().map(|node| async move {
-            let mut end = self.switcher.switch(node, self.pods.get(node), self.mode).await;
-            if let (Ok(End::Proved(pod, how)), false) = (&end, settled) {
-                self.progress.event(&format!("{node}: {} proved; watching it for {:?}", self.mode, self.settle));
-                let later = self.switcher.settles(pod, self.mode, self.settle).await;
-                end = later
-                    .map(|later| if matches!(later, End::Proved(..)) { End::Proved(pod.clone(), *how) } else { later });
+            let mut end = self.tools.switcher.switch(node, self.pods.get(node), self.mode).await;
+            if let (Ok(SwitchEnd::Proved(pod, how)), false) = (&end, settled) {
+                self.tools
+                    .progress
+                    .event(&format!("{node}: {} proved; watching it for {:?}", self.mode, self.pace.settle));
+                let later = self.tools.switcher.settles(pod, self.mode, self.pace.settle).await;
+                end = later.map(|later| {
+                    if matches!(later, SwitchEnd::Proved(..)) { SwitchEnd::Proved(pod.clone(), *how) } else { later }
+                });
             }
             self.clean(node, end).await
         }))
@@ -147,7 +184,7 @@ impl Roll<'_> {
         let mut proved = false;
         let mut failure = None;
         for (node, (end, cleaned)) in batch.iter().zip(ends) {
-            proved |= matches!(end, Ok(End::Proved(..)));
+            proved |= matches!(end, Ok(SwitchEnd::Proved(..)));
             if let Err(end) = self.record(node, end, cleaned, results) {
                 failure.get_or_insert(end);
             }
@@ -157,7 +194,7 @@ impl Roll<'_> {
         }
         let note = format!("kube-proxy runs {} on {}", self.mode, batch.join(", "));
         if proved {
-            self.events.normal("NodesSwitched", note).await;
+            self.tools.events.normal("NodesSwitched", note).await;
         }
         Ok(proved)
     }
@@ -165,14 +202,14 @@ impl Roll<'_> {
     /// After a proof: waits for the new proxier's sync, asks whether Services still answer, removes what the old one left.
     /// That it does not sync, or that nothing answers any more, is a failed switch; that something could not be removed is
     /// not.
-    async fn clean(&self, node: &str, end: anyhow::Result<End>) -> (anyhow::Result<End>, Option<Cleaned>) {
-        let (Ok(End::Proved(pod, _)), Some(cleaner)) = (&end, self.cleaner) else { return (end, None) };
+    async fn clean(&self, node: &str, end: anyhow::Result<SwitchEnd>) -> (anyhow::Result<SwitchEnd>, Option<Cleaned>) {
+        let (Ok(SwitchEnd::Proved(pod, _)), Some(cleaner)) = (&end, self.tools.cleaner) else { return (end, None) };
         let done = cleaner.clean(node, Some(pod)).await;
-        self.progress.event(&format!("{node}: {}", done.words()));
+        self.tools.progress.event(&format!("{node}: {}", done.words()));
         let why = done.detail.clone().unwrap_or_default();
         match done.outcome {
-            CleanOutcome::NotServing => (Ok(End::Failed(why)), Some(done)),
-            CleanOutcome::NotSynced => (Ok(End::TimedOut(why)), Some(done)),
+            CleanOutcome::NotServing => (Ok(SwitchEnd::Failed(why)), Some(done)),
+            CleanOutcome::NotSynced => (Ok(SwitchEnd::TimedOut(why)), Some(done)),
             _ => (end, Some(done)),
         }
     }
@@ -180,22 +217,25 @@ impl Roll<'_> {
     fn record(
         &self,
         node: &str,
-        end: anyhow::Result<End>,
+        end: anyhow::Result<SwitchEnd>,
         cleaned: Option<Cleaned>,
         results: &mut Vec<NodeResult>,
     ) -> Result<(), RollEnd> {
+        let failed = |why: &str, timed_out| RollEnd::Failed(Failure { why: format!("{node}: {why}"), timed_out });
         let (outcome, detail, failure) = match end {
-            Ok(End::Proved(_, how)) => {
+            Ok(SwitchEnd::Proved(_, how)) => {
                 let by = serde_json::to_value(how).ok().and_then(|how| Some(format!("by {}", how.as_str()?)));
                 (NodeOutcome::Proved, by, None)
             }
-            Ok(End::Gone) => (NodeOutcome::Gone, None, None),
-            Ok(End::NotReady) => (NodeOutcome::NotReady, None, None),
-            Ok(End::Failed(why)) => {
-                (NodeOutcome::Failed, Some(why.clone()), Some(RollEnd::Failed(format!("{node}: {why}"), false)))
+            Ok(SwitchEnd::Gone) => (NodeOutcome::Gone, None, None),
+            Ok(SwitchEnd::NotReady) => (NodeOutcome::NotReady, None, None),
+            Ok(SwitchEnd::Failed(why)) => {
+                let end = failed(&why, false);
+                (NodeOutcome::Failed, Some(why), Some(end))
             }
-            Ok(End::TimedOut(why)) => {
-                (NodeOutcome::Failed, Some(why.clone()), Some(RollEnd::Failed(format!("{node}: {why}"), true)))
+            Ok(SwitchEnd::TimedOut(why)) => {
+                let end = failed(&why, true);
+                (NodeOutcome::Failed, Some(why), Some(end))
             }
             Err(error) => {
                 let why = format!("{error:#}");
@@ -209,8 +249,8 @@ impl Roll<'_> {
             NodeOutcome::NotReady => "not ready; left as it is".to_owned(),
             _ => format!("FAILED: {}", detail.as_deref().unwrap_or_default()),
         };
-        self.progress.event(&format!("{node}: {word}"));
-        self.progress.node_done();
+        self.tools.progress.event(&format!("{node}: {word}"));
+        self.tools.progress.node_done();
         let result = NodeResult { mode, detail, cleaned, ..NodeResult::new(node, outcome) };
         match results.iter_mut().find(|result| result.name == node) {
             Some(there) => *there = result,
@@ -219,7 +259,7 @@ impl Roll<'_> {
         // Nodes that were right already or down are among the results from the start.
         let done =
             results.iter().filter(|result| !matches!(result.outcome, NodeOutcome::Already | NodeOutcome::NotReady));
-        self.lock.tell_progress(format!("node {} of {}", done.count().min(self.total), self.total));
+        self.tools.lock.tell_progress(format!("node {} of {}", done.count().min(self.total), self.total));
         failure.map_or(Ok(()), Err)
     }
 
@@ -228,7 +268,7 @@ impl Roll<'_> {
         if self.interrupt.is_asked() {
             return Some(RollEnd::Interrupted);
         }
-        if let Err(lost) = self.lock.ask().await {
+        if let Err(lost) = self.tools.lock.ask().await {
             return Some(RollEnd::Stopped(lost.to_string()));
         }
         match self.interference().await {
@@ -240,7 +280,7 @@ impl Roll<'_> {
 
     /// What somebody else changed under our feet.
     async fn interference(&self) -> kube::Result<Option<String>> {
-        let (name, key, text) = self.config;
+        let WrittenConfig { name, key, text, .. } = self.config;
         let namespace = &self.kube_proxy.namespace;
         let maps = Api::<ConfigMap>::namespaced(self.connection.client.clone(), namespace);
         let sets =
@@ -280,8 +320,8 @@ impl Roll<'_> {
     async fn outdated(&self, pod: Option<PodFacts>) -> Option<PodFacts> {
         let pod = pod?;
         let known = self.pods.get(&pod.node).is_some_and(|known| known.uid == pod.uid);
-        let older = self.written.is_some_and(|written| pod.created < written);
-        let other_mode = || async { self.switcher.ask(&pod.name).await.is_ok_and(|mode| mode != self.mode) };
+        let older = self.config.at.is_some_and(|written| pod.created < written);
+        let other_mode = || async { self.tools.switcher.ask(&pod.name).await.is_ok_and(|mode| mode != self.mode) };
         (known || older || other_mode().await).then_some(pod)
     }
 }

@@ -4,20 +4,18 @@ use futures::future::join_all;
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::api::Api;
 
-use super::switch::{End, Switcher};
+use super::roll::{Tools, WrittenConfig};
+use super::switch::SwitchEnd;
 use crate::cluster::api::calls::get;
 use crate::cluster::api::connection::client::Connection;
 use crate::cluster::api::errors::plain;
-use crate::cluster::api::lock::Lock;
 use crate::cluster::api::lock::guard::Guard;
-use crate::cluster::helper::work::Cleaner;
 use crate::cluster::kube_proxy::config_map::{WriteError, read, write};
 use crate::cluster::kube_proxy::daemon_set::KubeProxy;
 use crate::cluster::kube_proxy::pod::PodFacts;
 use crate::cluster::observe::list_pods;
 use crate::cluster::report::remediation::{NodeOutcome, NodeResult};
 use crate::mode::ProxyMode;
-use crate::report::progress::Progress;
 
 /// What goes back to what.
 pub struct Rollback<'a> {
@@ -25,22 +23,14 @@ pub struct Rollback<'a> {
     pub connection: &'a Connection,
     /// kube-proxy.
     pub kube_proxy: &'a KubeProxy,
-    /// The `ConfigMap` and key.
-    pub config: (&'a str, &'a str),
-    /// The text that is there.
-    pub written: &'a str,
-    /// The text that stood there before.
+    /// The configuration that this run wrote.
+    pub config: WrittenConfig<'a>,
+    /// The text that was there before.
     pub original: &'a str,
     /// How many nodes at a time.
     pub batch_size: usize,
-    /// Replaces and proves.
-    pub switcher: &'a Switcher,
-    /// Removes what the failed mode left on a node whose old one is proved again.
-    pub cleaner: Option<&'a Cleaner<'a>>,
-    /// Asked before the original is put back.
-    pub lock: &'a Lock,
-    /// Who is told.
-    pub progress: &'a Progress,
+    /// What acts and reports.
+    pub tools: Tools<'a>,
 }
 
 impl Rollback<'_> {
@@ -50,7 +40,7 @@ impl Rollback<'_> {
     /// What could not be put back, and what stands now.
     pub async fn run(&self, nodes: &[(String, ProxyMode)], results: &mut [NodeResult]) -> anyhow::Result<()> {
         self.restore().await?;
-        self.progress.event("the original configuration is back");
+        self.tools.progress.event("the original configuration is back");
         let pods = list_pods(&self.connection.client, self.kube_proxy).await?;
         let present = |node: &str| -> Option<&PodFacts> {
             pods.iter().filter(|pod| pod.node == node && !pod.deleting).max_by_key(|pod| pod.created)
@@ -58,27 +48,27 @@ impl Rollback<'_> {
         let mut failures = Vec::new();
         for batch in nodes.chunks(self.batch_size) {
             let names: Vec<_> = batch.iter().map(|(node, _)| node.as_str()).collect();
-            self.progress.event(&format!("{}: rolling back", names.join(", ")));
+            self.tools.progress.event(&format!("{}: rolling back", names.join(", ")));
             let ends = batch.iter().map(|(node, mode)| async {
-                let end = self.switcher.switch(node, present(node), *mode).await;
-                let cleaned = match (&end, self.cleaner) {
-                    (Ok(End::Proved(pod, _)), Some(cleaner)) => Some(cleaner.clean(node, Some(pod)).await),
+                let end = self.tools.switcher.switch(node, present(node), *mode).await;
+                let cleaned = match (&end, self.tools.cleaner) {
+                    (Ok(SwitchEnd::Proved(pod, _)), Some(cleaner)) => Some(cleaner.clean(node, Some(pod)).await),
                     _ => None,
                 };
                 (end, cleaned)
             });
             for ((node, mode), (end, cleaned)) in batch.iter().zip(join_all(ends).await) {
                 let (outcome, detail) = match end {
-                    Ok(End::Proved(..)) => (NodeOutcome::RolledBack, None),
-                    Ok(End::Gone) => (NodeOutcome::Gone, None),
-                    Ok(End::NotReady) => (NodeOutcome::NotReady, None),
-                    Ok(End::Failed(why) | End::TimedOut(why)) => (NodeOutcome::Failed, Some(why)),
+                    Ok(SwitchEnd::Proved(..)) => (NodeOutcome::RolledBack, None),
+                    Ok(SwitchEnd::Gone) => (NodeOutcome::Gone, None),
+                    Ok(SwitchEnd::NotReady) => (NodeOutcome::NotReady, None),
+                    Ok(SwitchEnd::Failed(why) | SwitchEnd::TimedOut(why)) => (NodeOutcome::Failed, Some(why)),
                     Err(error) => (NodeOutcome::Failed, Some(format!("{error:#}"))),
                 };
                 if let (NodeOutcome::Failed, Some(why)) = (outcome, &detail) {
                     failures.push(format!("{node}: {why}"));
                 }
-                self.progress.event(&match outcome {
+                self.tools.progress.event(&match outcome {
                     NodeOutcome::RolledBack => format!("{node}: {mode} proved again"),
                     _ => format!("{node}: {}", detail.as_deref().unwrap_or("not there to be rolled back")),
                 });
@@ -100,7 +90,7 @@ impl Rollback<'_> {
     }
 
     async fn restore(&self) -> anyhow::Result<()> {
-        let (name, key) = self.config;
+        let WrittenConfig { name, key, .. } = self.config;
         let place = format!("ConfigMap {}/{name}", self.kube_proxy.namespace);
         let api = Api::<ConfigMap>::namespaced(self.connection.client.clone(), &self.kube_proxy.namespace);
         for _ in 0..3 {
@@ -114,10 +104,10 @@ impl Rollback<'_> {
                 return Ok(());
             }
             anyhow::ensure!(
-                now.text == self.written,
+                now.text == self.config.text,
                 "{place} was edited by somebody else meanwhile: it is left as it is, and the original stays in the backup"
             );
-            match write(&api, &now, self.original, Guard::Lock(self.lock)).await {
+            match write(&api, &now, self.original, Guard::Lock(self.tools.lock)).await {
                 Ok(_) => return Ok(()),
                 // Something else of it was changed, such as a label: look again.
                 Err(WriteError::Conflict) => {}

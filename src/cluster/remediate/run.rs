@@ -6,10 +6,11 @@ use anyhow::Context as _;
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::api::Api;
 
+use super::Ended;
 use super::events::Events;
 use super::interrupt::Interrupt;
 use super::on_nodes;
-use super::roll::{Roll, RollEnd};
+use super::roll::{Pace, Roll, RollEnd, Tools, WrittenConfig};
 use super::switch::Switcher;
 use crate::cluster::api::connection::client::Connection;
 use crate::cluster::api::lock::Lock;
@@ -18,14 +19,14 @@ use crate::cluster::helper::Helper;
 use crate::cluster::helper::work::Cleaner;
 use crate::cluster::kube_proxy::backup;
 use crate::cluster::kube_proxy::config_map::{ConfigFacts, WriteError, touch, write};
-use crate::cluster::observe::facts::{Facts, NodeFacts};
+use crate::cluster::kube_proxy::daemon_set::KubeProxy;
+use crate::cluster::observe::facts::{ClusterFacts, NodeFacts};
 use crate::cluster::observe::surroundings::Surroundings;
 use crate::cluster::plan::Plan;
-use crate::cluster::plan::request::Wish;
+use crate::cluster::plan::request::{Request, Target};
 use crate::cluster::report::remediation::{NodeOutcome, NodeResult, Outcome, RemediationReport};
 use crate::exit_code::Exit;
 use crate::mode::ProxyMode;
-use crate::proxy_config::{METRICS_PORT, read};
 use crate::report::few;
 use crate::report::progress::Progress;
 use crate::report::say::say;
@@ -33,10 +34,10 @@ use crate::report::say::say;
 /// A plan that is carried out.
 pub(super) struct Run<'a> {
     pub(super) connection: &'a Connection,
-    pub(super) facts: &'a Facts,
-    pub(super) around: &'a Surroundings,
+    pub(super) facts: &'a ClusterFacts,
+    pub(super) surroundings: &'a Surroundings,
     pub(super) plan: &'a Plan,
-    pub(super) wish: &'a Wish,
+    pub(super) request: &'a Request,
     /// Runs kpx-prep on the nodes, unless nothing is to be done there.
     pub(super) helper: Option<&'a Helper>,
     /// Asked before every write.
@@ -52,7 +53,7 @@ struct Written {
 }
 
 impl<'a> Run<'a> {
-    pub(super) fn kube_proxy(&self) -> anyhow::Result<&'a crate::cluster::kube_proxy::daemon_set::KubeProxy> {
+    pub(super) fn kube_proxy(&self) -> anyhow::Result<&'a KubeProxy> {
         self.facts.kube_proxy.as_ref().context("there is no kube-proxy")
     }
 
@@ -64,7 +65,7 @@ impl<'a> Run<'a> {
         Ok(Api::namespaced(self.connection.client.clone(), &self.kube_proxy()?.namespace))
     }
 
-    pub(super) fn target(&self) -> anyhow::Result<&'a crate::cluster::plan::request::Target> {
+    pub(super) fn target(&self) -> anyhow::Result<&'a Target> {
         self.plan.target.as_ref().context("the plan has no target")
     }
 
@@ -72,55 +73,81 @@ impl<'a> Run<'a> {
         self.facts.nodes.iter().find(|node| node.name == name)
     }
 
-    /// Acts. Nothing if the configuration was changed by somebody else before it was written.
-    pub(super) async fn execute(&self, interrupt: &Interrupt) -> anyhow::Result<Option<(RemediationReport, Exit)>> {
-        let (kube_proxy, config, target) = (self.kube_proxy()?, self.config()?, self.target()?);
+    /// Carries the plan out, step by step. `None` if the configuration was changed by another writer before it was written.
+    pub(super) async fn execute(&self, interrupt: &Interrupt) -> anyhow::Result<Option<Ended>> {
         if interrupt.is_asked() {
-            let report = RemediationReport::new(self.plan, Outcome::Interrupted, "Interrupted: nothing was changed.");
-            return Ok(Some((report, Exit::Interrupted)));
+            return Ok(Some(self.interrupted("Interrupted: nothing was changed.")));
         }
-        let events = Events::new(self.connection.client.clone(), kube_proxy, self.lock);
-        let guard = Guard::Lock(self.lock);
-        let parsed = read(&target.text).ok();
-        if let Some(report) = self.prepare_nodes(parsed.as_ref().and_then(|parsed| parsed.scheduler.as_deref())).await {
-            return Ok(Some((report, Exit::Failed)));
+        if let Some(failed) = self.prepare_nodes().await? {
+            return Ok(Some(failed));
         }
         if interrupt.is_asked() {
-            let message = "Interrupted: nodes were prepared, and nothing else was changed.";
-            return Ok(Some((RemediationReport::new(self.plan, Outcome::Interrupted, message), Exit::Interrupted)));
+            return Ok(Some(self.interrupted("Interrupted: nodes were prepared, and nothing else was changed.")));
         }
-        let maps = self.maps()?;
-        let Some(Written { kept, changed }) = self.write(&maps, guard).await? else { return Ok(None) };
-        let nodes: Vec<String> = self.plan.canary.iter().chain(self.plan.batches.iter().flatten()).cloned().collect();
-        events
-            .normal("RemediationStarted", format!("switching kube-proxy to {} on {} node(s)", target.mode, nodes.len()))
-            .await;
-        let (port, scheduler) = parsed.map_or((METRICS_PORT, None), |parsed| (parsed.metrics_port, parsed.scheduler));
-        let cleaner = self.cleaner(port, scheduler);
-        let switcher = Switcher::new(self.connection, kube_proxy, port, self.wish.timeout, self.lock);
+        let Some(written) = self.write().await? else { return Ok(None) };
+        let (target, nodes) = (self.target()?, self.nodes_to_switch());
+        let events = Events::new(self.connection.client.clone(), self.kube_proxy()?, self.lock);
+        let started = format!("switching kube-proxy to {} on {} node(s)", target.mode, nodes.len());
+        events.normal("RemediationStarted", started).await;
+        let cleaner = self.cleaner(target);
+        let port = target.metrics_port();
+        let switcher = Switcher::new(self.connection, self.kube_proxy()?, port, self.request.timeout, self.lock);
         let progress = Progress::new(nodes.len());
-        let pods = self.facts.nodes.iter().filter_map(|node| Some((node.name.clone(), node.pod.clone()?))).collect();
-        let roll = Roll {
-            connection: self.connection,
-            kube_proxy,
-            config: (&config.name, &config.key, &target.text),
-            pods,
-            total: nodes.len(),
-            mode: target.mode,
-            written: changed,
-            batch_size: self.plan.batch_size,
-            settle: self.wish.settle,
-            pause: self.wish.pause_after_canary,
-            excluded: &self.wish.exclude_nodes,
+        let tools = Tools {
             switcher: &switcher,
             cleaner: cleaner.as_ref(),
             lock: self.lock,
-            interrupt,
             progress: &progress,
             events: &events,
         };
+        let (mut report, end) = self.roll(nodes, &written, tools, interrupt).await?;
+        let exit = self.finish(&mut report, end, tools, interrupt).await;
+        progress.finish();
+        if exit == Exit::Done && self.plan.edits {
+            let (maps, config) = (self.maps()?, self.config()?);
+            let guard = Guard::Lock(self.lock);
+            backup::prune(&maps, &config.name, &config.key, report.backup.as_deref(), guard).await;
+        }
+        Ok(Some(Ended { report, exit }))
+    }
+
+    fn interrupted(&self, message: &str) -> Ended {
+        Ended::new(self.plan, Outcome::Interrupted, message, Exit::Interrupted)
+    }
+
+    /// The canary first, then batch by batch.
+    fn nodes_to_switch(&self) -> Vec<String> {
+        self.plan.canary.iter().chain(self.plan.batches.iter().flatten()).cloned().collect()
+    }
+
+    /// Switches the nodes; the report says what became of each.
+    async fn roll(
+        &self,
+        nodes: Vec<String>,
+        written: &Written,
+        tools: Tools<'_>,
+        interrupt: &Interrupt,
+    ) -> anyhow::Result<(RemediationReport, RollEnd)> {
+        let (config, target) = (self.config()?, self.target()?);
+        let pods = self.facts.nodes.iter().filter_map(|node| Some((node.name.clone(), node.pod.clone()?))).collect();
+        let roll = Roll {
+            connection: self.connection,
+            kube_proxy: self.kube_proxy()?,
+            config: WrittenConfig { name: &config.name, key: &config.key, text: &target.text, at: written.changed },
+            mode: target.mode,
+            pods,
+            total: nodes.len(),
+            pace: Pace {
+                batch_size: self.plan.batch_size,
+                settle: self.request.settle,
+                pause_after_canary: self.request.pause_after_canary,
+            },
+            excluded: &self.request.exclude_nodes,
+            interrupt,
+            tools,
+        };
         let mut report = RemediationReport::new(self.plan, Outcome::Done, "");
-        report.backup = kept;
+        report.backup.clone_from(&written.kept);
         // No pod is replaced for what no kube-proxy can start with.
         let end = match target.unfit {
             Some(_) => RollEnd::Done,
@@ -131,31 +158,33 @@ impl<'a> Run<'a> {
                 report.nodes.push(NodeResult::new(name, NodeOutcome::NotReached));
             }
         }
-        if let (RollEnd::Done, Some(cleaner)) = (&end, &cleaner) {
-            on_nodes::clean(cleaner, &self.plan.to_clean, &mut report, &progress).await;
-            on_nodes::drain(cleaner, &mut report.nodes, interrupt, &progress).await;
+        Ok((report, end))
+    }
+
+    /// Cleans and drains after a roll that is done, rolls one back that failed, and says how it ended.
+    async fn finish(
+        &self,
+        report: &mut RemediationReport,
+        end: RollEnd,
+        tools: Tools<'_>,
+        interrupt: &Interrupt,
+    ) -> Exit {
+        if let (RollEnd::Done, Some(cleaner)) = (&end, tools.cleaner) {
+            on_nodes::clean(cleaner, &self.plan.to_clean, report, tools.progress).await;
+            on_nodes::drain(cleaner, &mut report.nodes, interrupt, tools.progress).await;
         }
-        let exit = match end {
-            RollEnd::Failed(why, timed_out) => {
-                let with = (&switcher, cleaner.as_ref(), &progress);
-                let exit = self.failed(&mut report, why, timed_out, with, &events).await;
-                if let Some(cleaner) = &cleaner {
-                    on_nodes::drain(cleaner, &mut report.nodes, interrupt, &progress).await;
-                }
-                exit
-            }
-            end => self.ended(&mut report, end, &events).await,
-        };
-        progress.finish();
-        if exit == Exit::Done && self.plan.edits {
-            backup::prune(&maps, &config.name, &config.key, report.backup.as_deref(), guard).await;
+        let RollEnd::Failed(failure) = end else { return self.ended(report, end, tools.events).await };
+        let exit = self.failed(report, failure, tools).await;
+        if let Some(cleaner) = tools.cleaner {
+            on_nodes::drain(cleaner, &mut report.nodes, interrupt, tools.progress).await;
         }
-        Ok(Some((report, exit)))
+        exit
     }
 
     /// Keeps the original and writes the configuration, as far as the plan says so. Nothing if it was changed since it was read.
-    async fn write(&self, maps: &Api<ConfigMap>, guard: Guard<'_>) -> anyhow::Result<Option<Written>> {
+    async fn write(&self) -> anyhow::Result<Option<Written>> {
         let (kube_proxy, config, target) = (self.kube_proxy()?, self.config()?, self.target()?);
+        let (maps, guard) = (&self.maps()?, Guard::Lock(self.lock));
         let mut kept = None;
         let mut changed = config.changed;
         if self.lock.was_contended() && !self.plan.edits {
@@ -205,7 +234,7 @@ impl<'a> Run<'a> {
                 events.normal("RemediationDone", message.clone()).await;
                 (Outcome::Done, message, Exit::Done)
             }
-            RollEnd::Done | RollEnd::Failed(..) => {
+            RollEnd::Done | RollEnd::Failed(_) => {
                 let down = count(NodeOutcome::NotReady);
                 let rest = if down > 0 {
                     format!("; {down} node(s) are not ready: run again when they are back")
@@ -216,7 +245,7 @@ impl<'a> Run<'a> {
                 events.normal("RemediationDone", message.clone()).await;
                 let unclean = |node: &&NodeResult| node.cleaned.as_ref().is_some_and(|cleaned| !cleaned.is_clean());
                 let dirty: Vec<_> = report.nodes.iter().filter(unclean).map(|node| node.name.clone()).collect();
-                if dirty.is_empty() || !self.wish.clean {
+                if dirty.is_empty() || !self.request.clean {
                     (Outcome::Done, message, Exit::Done)
                 } else {
                     let left = format!(
@@ -249,14 +278,15 @@ impl<'a> Run<'a> {
         exit
     }
 
-    /// Prepares the nodes for ipvs; a report if that was impossible somewhere.
-    async fn prepare_nodes(&self, scheduler: Option<&str>) -> Option<RemediationReport> {
-        let helper = self.helper?;
+    /// Prepares the nodes for ipvs; how the run ended if that was impossible somewhere.
+    async fn prepare_nodes(&self) -> anyhow::Result<Option<Ended>> {
+        let Some(helper) = self.helper else { return Ok(None) };
         let progress = Progress::new(0);
-        let prepared = on_nodes::prepare(helper, &self.plan.to_prepare, scheduler.unwrap_or("rr"), &progress).await;
+        let scheduler = self.target()?.scheduler();
+        let prepared = on_nodes::prepare(helper, &self.plan.to_prepare, scheduler, &progress).await;
         progress.finish();
         if prepared.failed.is_empty() {
-            return None;
+            return Ok(None);
         }
         let others = match prepared.now.len() {
             0 => String::new(),
@@ -266,22 +296,22 @@ impl<'a> Run<'a> {
             "Failed to prepare nodes: {}. The configuration and all kube-proxies are as they were.{others} Fix the nodes and run again.",
             prepared.failed.join("; ")
         );
-        Some(RemediationReport::new(self.plan, Outcome::Left, message))
+        Ok(Some(Ended::new(self.plan, Outcome::Left, message, Exit::Failed)))
     }
 
-    fn cleaner(&self, metrics_port: u16, scheduler: Option<String>) -> Option<Cleaner<'a>> {
+    fn cleaner(&self, target: &Target) -> Option<Cleaner<'a>> {
         let pod = |node: &NodeFacts| Some((node.name.clone(), node.pod.as_ref()?.cgroup.clone()));
         let answering = |node: &NodeFacts| Some((node.name.clone(), node.survey()?.answering.clone()));
         Some(Cleaner {
             helper: self.helper?,
-            metrics_port,
-            services: &self.around.services,
+            metrics_port: target.metrics_port(),
+            services: &self.surroundings.services,
             answered: self.facts.nodes.iter().filter_map(answering).collect(),
-            wait: self.wish.timeout,
-            prepares: (self.plan.mode() == Some(ProxyMode::Ipvs) && !self.wish.nodes_are_prepared)
-                .then(|| scheduler.unwrap_or_else(|| "rr".to_owned())),
-            removes: self.wish.clean,
-            drain: self.wish.drain,
+            wait: self.request.timeout,
+            prepares: (self.plan.mode() == Some(ProxyMode::Ipvs) && !self.request.nodes_are_prepared)
+                .then(|| target.scheduler().to_owned()),
+            removes: self.request.clean,
+            drain: self.request.drain,
             pods: self.facts.nodes.iter().filter_map(pod).collect::<BTreeMap<_, _>>().into(),
         })
     }

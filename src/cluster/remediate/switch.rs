@@ -32,7 +32,7 @@ const LOG_AFTER: Duration = Duration::from_secs(2);
 
 /// What became of a node.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum End {
+pub enum SwitchEnd {
     /// The new pod runs the mode.
     Proved(Box<PodFacts>, How),
     /// The node was deleted meanwhile.
@@ -76,7 +76,7 @@ impl Switcher {
     ///
     /// # Errors
     /// If the pod cannot be deleted, or the node not be read.
-    pub async fn switch(&self, node: &str, old: Option<&PodFacts>, mode: ProxyMode) -> anyhow::Result<End> {
+    pub async fn switch(&self, node: &str, old: Option<&PodFacts>, mode: ProxyMode) -> anyhow::Result<SwitchEnd> {
         if let Some(end) = self.look_at(node).await? {
             return Ok(end);
         }
@@ -107,18 +107,18 @@ impl Switcher {
         }
     }
 
-    async fn look_at(&self, node: &str) -> anyhow::Result<Option<End>> {
+    async fn look_at(&self, node: &str) -> anyhow::Result<Option<SwitchEnd>> {
         let found = get(&self.nodes, node).await;
         let found = found.map_err(|error| anyhow::anyhow!("reading node {node}: {}", plain(&error)))?;
         Ok(match found {
-            None => Some(End::Gone),
-            Some(found) if found.metadata.deletion_timestamp.is_some() => Some(End::Gone),
-            Some(found) if !node_facts(&found, true).ready => Some(End::NotReady),
+            None => Some(SwitchEnd::Gone),
+            Some(found) if found.metadata.deletion_timestamp.is_some() => Some(SwitchEnd::Gone),
+            Some(found) if !node_facts(&found, true).ready => Some(SwitchEnd::NotReady),
             Some(_) => None,
         })
     }
 
-    async fn wait(&self, node: &str, old: Option<&str>, mode: ProxyMode) -> anyhow::Result<End> {
+    async fn wait(&self, node: &str, old: Option<&str>, mode: ProxyMode) -> anyhow::Result<SwitchEnd> {
         let deadline = Instant::now() + self.timeout;
         let mut looked = Instant::now();
         let mut asked: Option<Instant> = None;
@@ -126,7 +126,7 @@ impl Switcher {
         loop {
             if let Some(pod) = self.watch.successor(node, old) {
                 if let Some(trouble) = self.trouble(&pod).await {
-                    return Ok(End::Failed(trouble));
+                    return Ok(SwitchEnd::Failed(trouble));
                 }
                 last = match (&pod.waiting, pod.ready) {
                     (Some(reason), _) => format!("pod {} waits: {reason}", pod.name),
@@ -145,7 +145,7 @@ impl Switcher {
                 // A node that went down meanwhile explains it.
                 let end = self.look_at(node).await?;
                 return Ok(
-                    end.unwrap_or_else(|| End::TimedOut(format!("not proved within {:?}: {last}", self.timeout)))
+                    end.unwrap_or_else(|| SwitchEnd::TimedOut(format!("not proved within {:?}: {last}", self.timeout)))
                 );
             }
             if looked.elapsed() >= LOOK_AT_NODE_EVERY {
@@ -202,12 +202,12 @@ impl Switcher {
     ///
     /// # Errors
     /// If the node cannot be read.
-    pub async fn settles(&self, proved: &PodFacts, mode: ProxyMode, settle: Duration) -> anyhow::Result<End> {
+    pub async fn settles(&self, proved: &PodFacts, mode: ProxyMode, settle: Duration) -> anyhow::Result<SwitchEnd> {
         let what = format!("the canary {} to keep its mode", proved.node);
         patiently(&what, Some(settle), self.keeps(proved, mode, settle)).await
     }
 
-    async fn keeps(&self, proved: &PodFacts, mode: ProxyMode, settle: Duration) -> anyhow::Result<End> {
+    async fn keeps(&self, proved: &PodFacts, mode: ProxyMode, settle: Duration) -> anyhow::Result<SwitchEnd> {
         let deadline = Instant::now() + settle;
         while Instant::now() < deadline {
             tokio::select! {
@@ -223,7 +223,7 @@ impl Switcher {
             return Ok(end);
         }
         Ok(judge(proved, &proof, mode).unwrap_or_else(|| {
-            End::Failed(format!(
+            SwitchEnd::Failed(format!(
                 "pod {} does not tell its mode any more: {}",
                 proved.name,
                 proof.reason.unwrap_or_default()
@@ -231,33 +231,33 @@ impl Switcher {
         }))
     }
 
-    async fn changed(&self, proved: &PodFacts) -> Option<End> {
+    async fn changed(&self, proved: &PodFacts) -> Option<SwitchEnd> {
         let now = self.watch.successor(&proved.node, None);
         match now {
             Some(now) if now.uid == proved.uid && now.restarts == proved.restarts && now.ready => None,
             Some(now) if now.uid == proved.uid => {
                 let words = self.last_words(&now).await.map(|words| format!(": {words}")).unwrap_or_default();
-                Some(End::Failed(format!(
+                Some(SwitchEnd::Failed(format!(
                     "kube-proxy did not last in pod {} ({} restarts){words}",
                     now.name, now.restarts
                 )))
             }
             _ => match self.look_at(&proved.node).await {
                 Ok(Some(end)) => Some(end),
-                _ => Some(End::Failed(format!("pod {} was replaced by someone else", proved.name))),
+                _ => Some(SwitchEnd::Failed(format!("pod {} was replaced by someone else", proved.name))),
             },
         }
     }
 }
 
 /// What a proof means for a node; nothing while there is none.
-fn judge(pod: &PodFacts, proof: &Proof, mode: ProxyMode) -> Option<End> {
+fn judge(pod: &PodFacts, proof: &Proof, mode: ProxyMode) -> Option<SwitchEnd> {
     match (proof.mode, proof.how) {
-        (Some(runs), Some(how)) if runs == mode => Some(End::Proved(Box::new(pod.clone()), how)),
+        (Some(runs), Some(how)) if runs == mode => Some(SwitchEnd::Proved(Box::new(pod.clone()), how)),
         (Some(runs), Some(_)) => {
             let silent =
                 if mode == ProxyMode::Ipvs { " (kube-proxy up to 1.25 falls back without a word)" } else { "" };
-            Some(End::Failed(format!("pod {} runs {runs}, not {mode}{silent}", pod.name)))
+            Some(SwitchEnd::Failed(format!("pod {} runs {runs}, not {mode}{silent}", pod.name)))
         }
         _ => None,
     }

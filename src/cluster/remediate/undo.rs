@@ -1,37 +1,29 @@
 //! A switch that failed: whether and how a run goes back to what stood before, and what it says then.
 
-use super::events::Events;
+use super::roll::{Failure, Tools, WrittenConfig};
 use super::rollback::Rollback;
 use super::run::Run;
-use super::switch::Switcher;
-use crate::cluster::helper::work::Cleaner;
 use crate::cluster::plan::drift::{State, state};
 use crate::cluster::report::remediation::{NodeOutcome, Outcome, RemediationReport};
 use crate::exit_code::Exit;
 use crate::mode::ProxyMode;
 use crate::proxy_config::{read, target};
-use crate::report::progress::Progress;
 
 impl Run<'_> {
-    /// A node was not proved: back to what stood before, where there is such a thing.
-    pub(super) async fn failed(
-        &self,
-        report: &mut RemediationReport,
-        why: String,
-        timed_out: bool,
-        (switcher, cleaner, progress): (&Switcher, Option<&Cleaner<'_>>, &Progress),
-        events: &Events,
-    ) -> Exit {
+    /// A node was not verified: roll back to what was configured before, where there is such a thing.
+    pub(super) async fn failed(&self, report: &mut RemediationReport, failure: Failure, tools: Tools<'_>) -> Exit {
+        let Failure { why, timed_out } = failure;
+        let (progress, events) = (tools.progress, tools.events);
         let original = self.original();
-        let (Some(original), false) = (original, self.wish.no_rollback) else {
+        let (Some(original), false) = (original, self.request.no_rollback) else {
             let because =
-                if self.wish.no_rollback { "--no-rollback leaves it as it is" } else { "there is nothing to undo" };
+                if self.request.no_rollback { "--no-rollback leaves it as it is" } else { "there is nothing to undo" };
             report.outcome = Outcome::Left;
             report.message = format!(
                 "Failed: {why}; {because}. Fix the node and run again to go on, or kpx-prep remediate --rollback to go back."
             );
             events.warning("RemediationFailed", report.message.clone()).await;
-            return if timed_out || self.wish.no_rollback { Exit::TimedOut } else { Exit::Failed };
+            return if timed_out || self.request.no_rollback { Exit::TimedOut } else { Exit::Failed };
         };
         progress.event(&format!("{why}: rolling back"));
         // The original goes back whatever it says; pods are replaced only where kube-proxy can start with it.
@@ -42,14 +34,10 @@ impl Run<'_> {
                 let rollback = Rollback {
                     connection: self.connection,
                     kube_proxy,
-                    config: (&config.name, &config.key),
-                    written: &target.text,
+                    config: WrittenConfig { name: &config.name, key: &config.key, text: &target.text, at: None },
                     original: &original,
                     batch_size: self.plan.batch_size,
-                    switcher,
-                    cleaner,
-                    lock: self.lock,
-                    progress,
+                    tools,
                 };
                 rollback.run(&nodes, &mut report.nodes).await
             }

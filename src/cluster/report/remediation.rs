@@ -2,10 +2,9 @@
 
 use serde::Serialize;
 
-use super::status::line;
 use crate::cluster::api::connection::client::place;
 use crate::cluster::helper::work::Cleaned;
-use crate::cluster::observe::facts::Facts;
+use crate::cluster::observe::facts::ClusterFacts;
 use crate::cluster::plan::{NOT_READY, Plan};
 use crate::report::{API_VERSION, Finding, few};
 
@@ -154,7 +153,7 @@ impl NodeResult {
 }
 
 /// The plan, for people.
-pub fn plan_text(facts: Option<&Facts>, plan: &Plan) -> String {
+pub fn plan_text(facts: Option<&ClusterFacts>, plan: &Plan) -> String {
     let mut text = String::new();
     let (from, to) = (plan.from.unwrap_or("an unreadable configuration"), plan.to.unwrap_or("the original"));
     if let Some((facts, kube_proxy, config)) =
@@ -171,7 +170,7 @@ pub fn plan_text(facts: Option<&Facts>, plan: &Plan) -> String {
         ));
     }
     for check in &plan.checks {
-        text.push_str(&line(check));
+        text.push_str(&check.text());
     }
     if plan.target.is_none() {
         return text;

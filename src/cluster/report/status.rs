@@ -7,7 +7,7 @@ use super::status_nodes::{NodeLine, table};
 use crate::cluster::api::connection::client::place;
 use crate::cluster::api::lock::other_run::OtherRun;
 use crate::cluster::kube_proxy::config_map::HashAnnotation;
-use crate::cluster::observe::facts::Facts;
+use crate::cluster::observe::facts::ClusterFacts;
 use crate::cluster::observe::flavour::Flavour;
 use crate::cluster::plan::checks;
 use crate::cluster::plan::drift::{State, findings};
@@ -85,7 +85,7 @@ struct BackupLine {
 
 impl StatusReport {
     /// The report on these facts.
-    pub fn new(facts: &Facts) -> Self {
+    pub fn new(facts: &ClusterFacts) -> Self {
         let nodes: Vec<_> = facts.proxy_nodes().map(|node| NodeLine::new(facts, node)).collect();
         let count = |wanted: &[State]| nodes.iter().filter(|node| wanted.contains(&node.state)).count();
         let windows = facts.nodes.iter().filter(|node| node.windows).count();
@@ -152,7 +152,7 @@ impl StatusReport {
         }
         text.push_str(&self.summary());
         for finding in &self.findings {
-            text.push_str(&line(finding));
+            text.push_str(&finding.text());
         }
         if !self.backups.is_empty() {
             text.push_str("\nOriginals kept (kpx-prep remediate --rollback --to NAME):\n");
@@ -194,17 +194,6 @@ impl StatusReport {
     }
 }
 
-/// One line for a finding, and one for its hint.
-pub fn line(finding: &Finding) -> String {
-    let level = match finding.level {
-        Level::Info => "note",
-        Level::Warning => "warning",
-        Level::Error => "error",
-    };
-    let hint = finding.hint.as_ref().map(|hint| format!("    → {hint}\n")).unwrap_or_default();
-    format!("{level}: [{}] {}\n{hint}", finding.id, finding.message)
-}
-
 impl Proxy {
     fn render(&self) -> String {
         let version = self.version.as_deref().unwrap_or("of unknown version");
@@ -227,7 +216,7 @@ impl Proxy {
     }
 }
 
-fn proxy(facts: &Facts) -> Option<Proxy> {
+fn proxy(facts: &ClusterFacts) -> Option<Proxy> {
     let kube_proxy = facts.kube_proxy.as_ref()?;
     let config = facts.config.as_ref();
     let parsed = config.and_then(|config| config.parsed.as_ref().ok());

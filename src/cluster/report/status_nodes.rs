@@ -4,7 +4,7 @@ use comfy_table::{Table, presets};
 use serde::Serialize;
 
 use crate::cluster::kube_proxy::proof::How;
-use crate::cluster::observe::facts::{Facts, NodeFacts};
+use crate::cluster::observe::facts::{ClusterFacts, NodeFacts};
 use crate::cluster::plan::drift::{State, state};
 use crate::messages::{Leftover, Survey};
 use crate::mode::ProxyMode;
@@ -48,7 +48,7 @@ struct HostLine {
 
 impl NodeLine {
     /// What is told of a node.
-    pub(super) fn new(facts: &Facts, node: &NodeFacts) -> Self {
+    pub(super) fn new(facts: &ClusterFacts, node: &NodeFacts) -> Self {
         let pod = node.pod.as_ref();
         let state = state(node, facts);
         Self {

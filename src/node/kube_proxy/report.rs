@@ -12,9 +12,9 @@ use super::toolbox::{Known, Toolbox};
 use crate::exit_code::Exit;
 use crate::messages::{CleanReport, Leftover, LeftoverKind, Note, Survey};
 use crate::mode::ProxyMode;
-use crate::node::report::{plain_table, push_finding, push_table};
+use crate::node::report::{plain_table, push_table};
 use crate::node::root::Root;
-use crate::report::{API_VERSION, Level};
+use crate::report::{API_VERSION, Level, finding};
 
 /// What `node leftovers` answers.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -169,6 +169,6 @@ fn push_rest(text: &mut String, suspicious: &[String], findings: &[Note]) {
         let _ = writeln!(text, "not touched: {suspicious}");
     }
     for note in findings {
-        push_finding(text, note.level, &note.id, &note.message, note.hint.as_deref());
+        text.push_str(&finding::text(note.level, &note.id, &note.message, note.hint.as_deref()));
     }
 }

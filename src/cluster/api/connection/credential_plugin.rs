@@ -76,7 +76,7 @@ struct Status {
 /// What the plugin is told in `KUBERNETES_EXEC_INFO`.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Told<'a> {
+struct ExecInfo<'a> {
     kind: &'static str,
     api_version: Option<&'a str>,
     spec: Spec<'a>,
@@ -170,7 +170,7 @@ fn printed(exec: &ExecConfig, asks: bool, limits: Limits) -> Result<SecretString
     }
     let cluster = exec.cluster.as_ref().filter(|_| exec.provide_cluster_info);
     let spec = Spec { cluster, interactive: asks };
-    let told = Told { kind: "ExecCredential", api_version: exec.api_version.as_deref(), spec };
+    let told = ExecInfo { kind: "ExecCredential", api_version: exec.api_version.as_deref(), spec };
     let told = serde_json::to_string(&told).map_err(|error| format!("cannot be told about the cluster: {error}"))?;
     command.env("KUBERNETES_EXEC_INFO", told);
     for name in VARIABLES {

@@ -5,12 +5,12 @@ use crate::cluster::kube_proxy::daemon_set::ConfigSource;
 use crate::cluster::observe::surroundings::Surroundings;
 use crate::cluster::plan::drift::refused_fields;
 use crate::feature_gates::{Verdict, verdict};
-use crate::proxy_config::{self, ProxyConfig};
+use crate::proxy_config::ProxyConfig;
 use crate::report::foreign::foreign;
 use crate::report::{Finding, Level, few, finding};
 
 pub(super) fn check(question: Question, findings: &mut Vec<Finding>) {
-    let Question { facts, around, wish, target, edits } = question;
+    let Question { facts, surroundings, request, target, edits } = question;
     let (Some(kube_proxy), Some(config)) = (&facts.kube_proxy, &facts.config) else { return };
     let place = format!("ConfigMap {}/{}", kube_proxy.namespace, config.name);
     if let Some(advice) = facts.flavour.advice() {
@@ -23,12 +23,12 @@ pub(super) fn check(question: Question, findings: &mut Vec<Finding>) {
             facts.flavour.link(),
         ));
     }
-    if let Ok(parsed) = proxy_config::read(&target.text) {
+    if let Some(parsed) = &target.config {
         // What is put back goes back whatever it says.
-        let level = if wish.is_restore() { Level::Warning } else { Level::Error };
-        findings.extend(refused_fields(&place, &parsed, facts.minor(), target.mode, level));
-        feature_gates(question, &place, &parsed, findings);
-        taken_port(around, &parsed, findings);
+        let level = if request.is_restore() { Level::Warning } else { Level::Error };
+        findings.extend(refused_fields(&place, parsed, facts.minor(), target.mode, level));
+        feature_gates(question, &place, parsed, findings);
+        taken_port(surroundings, parsed, findings);
     }
     if let Some(why) = &target.unfit {
         let message = format!(
@@ -59,7 +59,7 @@ pub(super) fn check(question: Question, findings: &mut Vec<Finding>) {
         .proxy_nodes()
         .filter_map(|node| node.pod.as_ref())
         .filter(|pod| {
-            !pod.deleting && around.newest_revisions.get(&pod.set).is_some_and(|newest| pod.revision != *newest)
+            !pod.deleting && surroundings.newest_revisions.get(&pod.set).is_some_and(|newest| pod.revision != *newest)
         })
         .map(|pod| pod.node.clone())
         .collect();
@@ -79,9 +79,10 @@ pub(super) fn check(question: Question, findings: &mut Vec<Finding>) {
 }
 
 /// kube-proxy keeps running if its metrics port is in use, but then its mode cannot be read from that port.
-fn taken_port(around: &Surroundings, config: &ProxyConfig, findings: &mut Vec<Finding>) {
+fn taken_port(surroundings: &Surroundings, config: &ProxyConfig, findings: &mut Vec<Finding>) {
     let port = config.metrics_port;
-    let by = around.host_network_ports.get(&i32::from(port)).map(|pod| format!("pod {pod}, in the nodes' network"));
+    let by =
+        surroundings.host_network_ports.get(&i32::from(port)).map(|pod| format!("pod {pod}, in the nodes' network"));
     let by = by.or_else(|| (port == config.healthz_port).then(|| "healthzBindAddress".to_owned()));
     if let Some(by) = by {
         let message = format!(
@@ -95,7 +96,7 @@ fn taken_port(around: &Surroundings, config: &ProxyConfig, findings: &mut Vec<Fi
 /// Feature gates with which kube-proxy of this version does not start. Where a pod did start with them, its build takes them
 /// (that of `OpenShift` only warns).
 fn feature_gates(question: Question, place: &str, config: &ProxyConfig, findings: &mut Vec<Finding>) {
-    let Question { facts, wish, .. } = question;
+    let Question { facts, request, .. } = question;
     let minor = facts.minor();
     let why = |(gate, on): &(String, bool)| match verdict(gate, *on, minor) {
         Verdict::Refused(why) => Some((format!("{} {why}", foreign(gate)), why.is_certain(minor))),
@@ -111,7 +112,7 @@ fn feature_gates(question: Question, place: &str, config: &ProxyConfig, findings
         pod.zip(changed).is_some_and(|(pod, changed)| pod.created >= changed)
     });
     let exits = certain.contains(&true);
-    let level = if started || !exits || wish.is_restore() { Level::Warning } else { Level::Error };
+    let level = if started || !exits || request.is_restore() { Level::Warning } else { Level::Error };
     let message = format!(
         "{place}: kube-proxy 1.{minor} {} with these featureGates: {}",
         if exits { "exits" } else { "may exit" },

@@ -14,7 +14,7 @@ const REUSE_IS_MENDED: (u32, u32) = (5, 9);
 const NFT_IS_SAFE: (u32, u32) = (1, 0);
 
 pub(super) fn check(question: Question, nodes: &[&NodeFacts], findings: &mut Vec<Finding>) {
-    let Question { around, wish, target, .. } = question;
+    let Question { surroundings, request, target, .. } = question;
     let which = |wanted: &dyn Fn(&Survey) -> bool| -> Vec<String> {
         surveys(nodes.iter().copied()).filter(|(_, survey)| wanted(survey)).map(|(name, _)| name.to_owned()).collect()
     };
@@ -29,7 +29,7 @@ pub(super) fn check(question: Question, nodes: &[&NodeFacts], findings: &mut Vec
         which(&|survey| {
             survey.local_ports.is_some_and(|(low, high)| {
                 low <= *ports.end() && high >= *ports.start()
-                    || around.services.node_ports.iter().any(|port| (low..=high).contains(port))
+                    || surroundings.services.node_ports.iter().any(|port| (low..=high).contains(port))
             })
         }),
         "net.ipv4.ip_local_port_range overlaps the node ports: connections from the node may take one of theirs",
@@ -62,7 +62,7 @@ pub(super) fn check(question: Question, nodes: &[&NodeFacts], findings: &mut Vec
     };
     match target.mode {
         ProxyMode::Ipvs => {
-            let drops = !around.services.node_ports.is_empty();
+            let drops = !surroundings.services.node_ports.is_empty();
             warn(
                 "input-policy",
                 which(&|survey| drops && !survey.input_drops.is_empty()),
@@ -77,7 +77,7 @@ pub(super) fn check(question: Question, nodes: &[&NodeFacts], findings: &mut Vec
             );
             warn(
                 "network-manager",
-                which(&|survey| wish.nodes_are_prepared && survey.network_manager_interferes),
+                which(&|survey| request.nodes_are_prepared && survey.network_manager_interferes),
                 "NetworkManager may take kube-ipvs0 down",
                 "kpx-prep node install tells it to leave it alone; https://github.com/kubernetes-sigs/kubespray/pull/7315",
             );

@@ -5,21 +5,20 @@ use std::net::IpAddr;
 
 use super::question::{Question, surveys};
 use crate::cidr::Cidr;
-use crate::cluster::observe::facts::{Facts, NodeFacts};
+use crate::cluster::observe::facts::{ClusterFacts, NodeFacts};
 use crate::messages::Survey;
 use crate::mode::ProxyMode;
 use crate::node::module_findings::WITHOUT_IPV6;
-use crate::proxy_config;
 use crate::report::{Finding, Level, few, finding};
 
 pub(super) fn check(question: Question, findings: &mut Vec<Finding>) {
-    let Question { facts, wish, target, .. } = question;
+    let Question { facts, request, target, .. } = question;
     excluded(question, findings);
-    let included = |node: &&NodeFacts| !wish.exclude_nodes.contains(&node.name);
+    let included = |node: &&NodeFacts| !request.exclude_nodes.contains(&node.name);
     let asked: Vec<_> = facts.proxy_nodes().filter(|node| node.ready && node.host.is_some()).filter(included).collect();
     let ipvs = target.mode == ProxyMode::Ipvs;
     if asked.is_empty() {
-        if ipvs && !wish.is_restore() && !wish.nodes_are_prepared {
+        if ipvs && !request.is_restore() && !request.nodes_are_prepared {
             let message = "whether every node can run ipvs was not looked at: without the kernel modules kube-proxy exits \
                            (1.26 and newer) or silently stays with iptables";
             let hint = "--dry-run --nodes looks, as a run without --dry-run does before it changes anything; https://github.com/kubernetes/kubernetes/blob/master/pkg/proxy/ipvs/README.md";
@@ -28,13 +27,13 @@ pub(super) fn check(question: Question, findings: &mut Vec<Finding>) {
         return;
     }
     let switches = question.edits || facts.proxy_nodes().any(|node| node.proof.mode != Some(target.mode));
-    findings.extend(leftovers(facts, wish.clean));
+    findings.extend(leftovers(facts, request.clean));
     if !switches {
         return;
     }
-    unreachable(&asked, ipvs && !wish.is_restore() && !wish.nodes_are_prepared, findings);
-    if ipvs && !wish.nodes_are_prepared {
-        unprepared(&asked, wish.is_restore(), findings);
+    unreachable(&asked, ipvs && !request.is_restore() && !request.nodes_are_prepared, findings);
+    if ipvs && !request.nodes_are_prepared {
+        unprepared(&asked, request.is_restore(), findings);
         without_ipv6(question, &asked, findings);
     }
     foreign_servers(question, &asked, findings);
@@ -42,7 +41,7 @@ pub(super) fn check(question: Question, findings: &mut Vec<Finding>) {
 }
 
 /// What `status` tells of the hosts that the helper looked at.
-pub fn of_status(facts: &Facts) -> Vec<Finding> {
+pub fn of_status(facts: &ClusterFacts) -> Vec<Finding> {
     let asked: Vec<_> = facts.proxy_nodes().filter(|node| node.host.is_some()).collect();
     let mut findings = Vec::new();
     unreachable(&asked, false, &mut findings);
@@ -64,7 +63,7 @@ pub fn of_status(facts: &Facts) -> Vec<Finding> {
 }
 
 /// What the helper found left behind on nodes of other modes, and what it found suspicious.
-fn leftovers(facts: &Facts, cleaned: bool) -> Vec<Finding> {
+fn leftovers(facts: &ClusterFacts, cleaned: bool) -> Vec<Finding> {
     let mut findings = Vec::new();
     let with = |wanted: fn(&Survey) -> usize| -> Vec<String> {
         let counted = surveys(facts.proxy_nodes()).map(|(node, survey)| (node, wanted(survey)));
@@ -94,19 +93,23 @@ fn leftovers(facts: &Facts, cleaned: bool) -> Vec<Finding> {
 }
 
 fn excluded(question: Question, findings: &mut Vec<Finding>) {
-    let Question { facts, wish, target, .. } = question;
-    if wish.exclude_nodes.is_empty() {
+    let Question { facts, request, target, .. } = question;
+    if request.exclude_nodes.is_empty() {
         return;
     }
-    let unknown: Vec<_> =
-        wish.exclude_nodes.iter().filter(|name| !facts.nodes.iter().any(|node| node.name == **name)).cloned().collect();
+    let unknown: Vec<_> = request
+        .exclude_nodes
+        .iter()
+        .filter(|name| !facts.nodes.iter().any(|node| node.name == **name))
+        .cloned()
+        .collect();
     if !unknown.is_empty() {
         let message = format!("--exclude-nodes: no such node: {}", few(&unknown));
         findings.push(finding(Level::Error, "exclude-nodes", message, "kpx-prep status lists the nodes"));
     }
     // Nodes that read another configuration, or none, lose nothing.
     let reads = |name: &&String| facts.proxy_nodes().any(|node| node.name == **name);
-    let names: Vec<_> = wish.exclude_nodes.iter().filter(reads).cloned().collect();
+    let names: Vec<_> = request.exclude_nodes.iter().filter(reads).cloned().collect();
     if names.is_empty() {
         return;
     }
@@ -168,7 +171,7 @@ fn unprepared(nodes: &[&NodeFacts], restores: bool, findings: &mut Vec<Finding>)
 
 /// Nodes whose IPVS has no IPv6, where there are Services that need it.
 fn without_ipv6(question: Question, nodes: &[&NodeFacts], findings: &mut Vec<Finding>) {
-    if !question.around.services.addresses.iter().any(IpAddr::is_ipv6) {
+    if !question.surroundings.services.addresses.iter().any(IpAddr::is_ipv6) {
         return;
     }
     let lacks = |survey: &Survey| survey.modules.findings.iter().any(|note| note.id == WITHOUT_IPV6);
@@ -178,24 +181,23 @@ fn without_ipv6(question: Question, nodes: &[&NodeFacts], findings: &mut Vec<Fin
         let message =
             format!("{}: the kernel's IPVS has no IPv6, and there are Services with IPv6 addresses", few(&names));
         let hint = "boot kernels that were built with CONFIG_IP_VS_IPV6, or exclude these nodes (--exclude-nodes); https://kubernetes.io/docs/concepts/services-networking/dual-stack/";
-        let level = if question.wish.is_restore() { Level::Warning } else { Level::Error };
+        let level = if question.request.is_restore() { Level::Warning } else { Level::Error };
         findings.push(finding(level, WITHOUT_IPV6, message, hint));
     }
 }
 
 fn foreign_servers(question: Question, nodes: &[&NodeFacts], findings: &mut Vec<Finding>) {
-    let Question { around, target, .. } = question;
+    let Question { surroundings, target, .. } = question;
     if target.mode == ProxyMode::Iptables {
         return;
     }
-    let config = proxy_config::read(&target.text).ok();
-    let given: Vec<String> = config.map(|config| config.exclude_cidrs).unwrap_or_default();
+    let given = target.config.as_ref().map(|config| config.exclude_cidrs.clone()).unwrap_or_default();
     let ranges: Vec<Cidr> = given.iter().filter_map(|cidr| Some(Cidr::around(cidr).ok()?.0)).collect();
     let protects = target.mode == ProxyMode::Ipvs;
     let (mut on, mut servers, mut cidrs) = (Vec::new(), BTreeSet::new(), BTreeSet::new());
     for (name, survey) in surveys(nodes.iter().copied()) {
         let foreign: Vec<_> =
-            survey.virtual_servers.iter().filter(|server| around.services.is_foreign(server)).collect();
+            survey.virtual_servers.iter().filter(|server| surroundings.services.is_foreign(server)).collect();
         let mut destroyed = false;
         for server in foreign {
             let own = format!("{}/{}", server.address, if server.address.is_ipv6() { 128 } else { 32 });

@@ -11,7 +11,7 @@ pub mod question;
 
 use question::Question;
 
-use crate::cluster::plan::request::Wish;
+use crate::cluster::plan::request::Request;
 use crate::report::{Finding, Level, finding};
 
 /// What all checks say; those that are ignored as warnings.
@@ -21,21 +21,14 @@ pub fn run(question: Question) -> Vec<Finding> {
     nodes::check(question, &mut findings);
     network::check(question, &mut findings);
     hosts::check(question, &mut findings);
-    findings.extend(question.target.warnings.iter().map(|warning| {
-        finding(
-            Level::Warning,
-            "version-policy",
-            warning.clone(),
-            "https://github.com/kubernetes/enhancements/issues/5495",
-        )
-    }));
-    soften(&mut findings, question.wish);
+    findings.extend(question.target.warnings.iter().cloned());
+    soften(&mut findings, question.request);
     findings
 }
 
 /// Ignored checks warn only.
-pub fn soften(findings: &mut [Finding], wish: &Wish) {
-    for finding in findings.iter_mut().filter(|finding| finding.level == Level::Error && wish.ignores(finding.id)) {
+pub fn soften(findings: &mut [Finding], request: &Request) {
+    for finding in findings.iter_mut().filter(|finding| finding.level == Level::Error && request.ignores(finding.id)) {
         finding.level = Level::Warning;
         finding.message.push_str(" (ignored)");
     }

@@ -4,34 +4,34 @@ use super::question::Question;
 use crate::cluster::observe::neighbours::{Neighbour, SeenPod};
 use crate::cluster::observe::surroundings::Surroundings;
 use crate::mode::ProxyMode;
-use crate::proxy_config::{self, ProxyConfig};
+use crate::proxy_config::ProxyConfig;
 use crate::report::{Finding, Level, few, finding};
 
 pub(super) fn check(question: Question, findings: &mut Vec<Finding>) {
-    let Question { facts, around, target, .. } = question;
+    let Question { facts, surroundings, target, .. } = question;
     // What is there already is no news.
     if !question.edits
         || facts.target() == Ok(target.mode) && facts.proxy_nodes().all(|n| n.proof.mode == Some(target.mode))
     {
         return;
     }
-    let Ok(config) = proxy_config::read(&target.text) else { return };
+    let Some(config) = &target.config else { return };
     match target.mode {
-        ProxyMode::Ipvs => ipvs(around, &config, findings),
-        ProxyMode::Nftables => nftables(around, findings),
+        ProxyMode::Ipvs => ipvs(surroundings, config, findings),
+        ProxyMode::Nftables => nftables(surroundings, findings),
         ProxyMode::Iptables => {}
     }
-    cni(around, target.mode, findings);
+    cni(surroundings, target.mode, findings);
 }
 
 /// A kind of pods that matter, as they were seen.
-fn seen(around: &Surroundings, who: Neighbour) -> impl Iterator<Item = &SeenPod> {
-    around.neighbours.get(&who).into_iter().flatten()
+fn seen(surroundings: &Surroundings, who: Neighbour) -> impl Iterator<Item = &SeenPod> {
+    surroundings.neighbours.get(&who).into_iter().flatten()
 }
 
 /// Those that announce addresses by ARP, so that all nodes but theirs must not answer for them. `MetalLB`, `PureLB` and `OpenELB`
 /// ask for strictARP in their installation guides, kube-vip where it uses ARP.
-fn announcers(around: &Surroundings) -> impl Iterator<Item = &SeenPod> {
+fn announcers(surroundings: &Surroundings) -> impl Iterator<Item = &SeenPod> {
     // kube-vip announces by ARP only where it is told to; where nothing of it is seen, its settings are elsewhere.
     let by_arp = |pod: &&SeenPod| {
         let says = |words: &[&str]| pod.words.iter().any(|word| words.iter().any(|w| word.eq_ignore_ascii_case(w)));
@@ -39,18 +39,20 @@ fn announcers(around: &Surroundings) -> impl Iterator<Item = &SeenPod> {
             || !says(&["vip_arp=false", "--arp=false", "bgp_enable=true", "--bgp", "--bgp=true"])
     };
     let others = [Neighbour::MetalLb, Neighbour::PureLb, Neighbour::OpenElb];
-    seen(around, Neighbour::KubeVip).filter(by_arp).chain(others.into_iter().flat_map(|who| seen(around, who)))
+    seen(surroundings, Neighbour::KubeVip)
+        .filter(by_arp)
+        .chain(others.into_iter().flat_map(|who| seen(surroundings, who)))
 }
 
-fn ipvs(around: &Surroundings, config: &ProxyConfig, findings: &mut Vec<Finding>) {
-    if let Some(cache) = seen(around, Neighbour::NodeLocalDns).find(|cache| !listens_on_link_local_only(cache)) {
+fn ipvs(surroundings: &Surroundings, config: &ProxyConfig, findings: &mut Vec<Finding>) {
+    if let Some(cache) = seen(surroundings, Neighbour::NodeLocalDns).find(|cache| !listens_on_link_local_only(cache)) {
         let message =
             format!("NodeLocal DNSCache ({}) binds the DNS Service's address, which ipvs mode takes", cache.name);
         let hint = "let it listen on 169.254.20.10 only and set that as the kubelets' clusterDNS; \
                     https://kubernetes.io/docs/tasks/administer-cluster/nodelocaldns/";
         findings.push(finding(Level::Error, "node-local-dns", message, hint));
     }
-    for pod in announcers(around).filter(|_| !config.strict_arp) {
+    for pod in announcers(surroundings).filter(|_| !config.strict_arp) {
         let message = format!(
             "{} ({}) needs ipvs.strictARP: true, else every node answers ARP for its addresses",
             pod.name, pod.image
@@ -58,11 +60,11 @@ fn ipvs(around: &Surroundings, config: &ProxyConfig, findings: &mut Vec<Finding>
         let hint = "--strict-arp; https://metallb.io/installation/#preparation";
         findings.push(finding(Level::Error, "strict-arp", message, hint));
     }
-    if let Some(antrea) = seen(around, Neighbour::Antrea).next().filter(|_| config.strict_arp) {
+    if let Some(antrea) = seen(surroundings, Neighbour::Antrea).next().filter(|_| config.strict_arp) {
         let message = format!("Antrea ({}): its Egress does not work with strictARP", antrea.name);
         findings.push(finding(Level::Warning, "strict-arp", message, "https://github.com/antrea-io/antrea/pull/3816"));
     }
-    for pod in ipvs_users(around) {
+    for pod in ipvs_users(surroundings) {
         let protected = !config.exclude_cidrs.is_empty();
         let level = if protected { Level::Warning } else { Level::Error };
         let message = format!(
@@ -75,18 +77,18 @@ fn ipvs(around: &Surroundings, config: &ProxyConfig, findings: &mut Vec<Finding>
             "--exclude-cidrs with the addresses that it serves; https://github.com/kubernetes/kubernetes/issues/59507";
         findings.push(finding(level, "foreign-ipvs", message, hint));
     }
-    if !around.load_balancers.is_empty() {
+    if !surroundings.load_balancers.is_empty() {
         let message = format!(
             "Services with a load balancer's IP address: {}: every node takes that address, so health checks and proxy protocol from inside end at the node",
-            few(&around.load_balancers)
+            few(&surroundings.load_balancers)
         );
         let hint = "https://github.com/kubernetes/kubernetes/issues/66607";
         findings.push(finding(Level::Warning, "load-balancer-ip", message, hint));
     }
-    let clashes: Vec<_> = around
+    let clashes: Vec<_> = surroundings
         .host_ports
         .iter()
-        .filter(|(port, _)| around.service_ports.contains(port))
+        .filter(|(port, _)| surroundings.service_ports.contains(port))
         .map(|((port, protocol), pod)| format!("{pod} ({port}/{protocol})"))
         .collect();
     if !clashes.is_empty() {
@@ -97,10 +99,10 @@ fn ipvs(around: &Surroundings, config: &ProxyConfig, findings: &mut Vec<Finding>
         let hint = "https://github.com/kubernetes/kubernetes/issues/66103";
         findings.push(finding(Level::Warning, "host-port", message, hint));
     }
-    if around.node_ports > 0 {
+    if surroundings.node_ports > 0 {
         let message = format!(
             "{} Service(s) with node ports: 127.0.0.1:<nodePort> does not work in ipvs mode",
-            around.node_ports
+            surroundings.node_ports
         );
         findings.push(finding(
             Level::Info,
@@ -117,8 +119,8 @@ fn ipvs(around: &Surroundings, config: &ProxyConfig, findings: &mut Vec<Finding>
     }
 }
 
-fn nftables(around: &Surroundings, findings: &mut Vec<Finding>) {
-    for pod in ipvs_users(around) {
+fn nftables(surroundings: &Surroundings, findings: &mut Vec<Finding>) {
+    for pod in ipvs_users(surroundings) {
         let message = format!(
             "{} ({}) keeps virtual servers of its own: kube-proxy in nftables mode empties IPVS at every start",
             pod.name, pod.image
@@ -126,10 +128,10 @@ fn nftables(around: &Surroundings, findings: &mut Vec<Finding>) {
         let hint = "the two cannot share a node: https://github.com/kubernetes/kubernetes/issues/55857";
         findings.push(finding(Level::Error, "foreign-ipvs", message, hint));
     }
-    if around.node_ports > 0 {
+    if surroundings.node_ports > 0 {
         let message = format!(
             "{} Service(s) with node ports: nftables mode serves them on the nodes' primary addresses only",
-            around.node_ports
+            surroundings.node_ports
         );
         let hint = "nodePortAddresses widens it: https://kubernetes.io/docs/reference/networking/virtual-ips/#proxy-mode-nftables";
         findings.push(finding(Level::Warning, "node-port", message, hint));
@@ -137,16 +139,16 @@ fn nftables(around: &Surroundings, findings: &mut Vec<Finding>) {
 }
 
 /// Those that keep virtual servers of their own: kube-vip and kube-router only where they are told to, or not told not to.
-fn ipvs_users(around: &Surroundings) -> impl Iterator<Item = &SeenPod> {
+fn ipvs_users(surroundings: &Surroundings) -> impl Iterator<Item = &SeenPod> {
     let says = |pod: &SeenPod, words: &[&str]| pod.words.iter().any(|word| words.contains(&word.as_str()));
     let balances =
         move |pod: &&SeenPod| says(pod, &["lb_enable=true", "--enableLoadBalancer", "--enableLoadBalancer=true"]);
     let serves = move |pod: &&SeenPod| !says(pod, &["--run-service-proxy=false"]);
     let others = [Neighbour::Keepalived, Neighbour::LvsCare];
-    seen(around, Neighbour::KubeVip)
+    seen(surroundings, Neighbour::KubeVip)
         .filter(balances)
-        .chain(seen(around, Neighbour::KubeRouter).filter(serves))
-        .chain(others.into_iter().flat_map(|who| seen(around, who)))
+        .chain(seen(surroundings, Neighbour::KubeRouter).filter(serves))
+        .chain(others.into_iter().flat_map(|who| seen(surroundings, who)))
 }
 
 /// Whether Felix reads a setting's text as true (`BoolParam` in `felix/config/param_types.go`).
@@ -156,9 +158,9 @@ fn felix_says(pod: &SeenPod, name: &str) -> bool {
     value.is_some_and(|(_, value)| matches!(value.to_ascii_lowercase().as_str(), "true" | "1" | "yes" | "y" | "t"))
 }
 
-fn cni(around: &Surroundings, mode: ProxyMode, findings: &mut Vec<Finding>) {
-    let calico = || seen(around, Neighbour::Calico);
-    let runs_bpf = |pod: &&SeenPod| around.calico.bpf || felix_says(pod, "FELIX_BPFENABLED");
+fn cni(surroundings: &Surroundings, mode: ProxyMode, findings: &mut Vec<Finding>) {
+    let calico = || seen(surroundings, Neighbour::Calico);
+    let runs_bpf = |pod: &&SeenPod| surroundings.calico.bpf || felix_says(pod, "FELIX_BPFENABLED");
     if let Some(calico) = calico().find(runs_bpf) {
         let message =
             format!("Calico ({}) runs its eBPF data plane, which serves Services without kube-proxy", calico.name);
@@ -174,14 +176,18 @@ fn cni(around: &Surroundings, mode: ProxyMode, findings: &mut Vec<Finding>) {
                 format!("Calico ({}, {}) must run in nftables mode too, from 3.29 on", calico.name, calico.image),
                 "https://github.com/projectcalico/calico/issues/8025",
             ),
-            _ if around.calico.nftables || self::seen(around, Neighbour::Calico).any(|pod| enabled(&pod)) => (
-                Level::Warning,
-                format!(
-                    "Calico ({}) runs in nftables mode (FELIX_NFTABLESMODE), which needs kube-proxy's nftables mode",
-                    calico.name
-                ),
-                "set nftablesMode to Auto or Disabled with this change; https://docs.tigera.io/calico/latest/getting-started/kubernetes/nftables",
-            ),
+            _ if surroundings.calico.nftables
+                || self::seen(surroundings, Neighbour::Calico).any(|pod| enabled(&pod)) =>
+            {
+                (
+                    Level::Warning,
+                    format!(
+                        "Calico ({}) runs in nftables mode (FELIX_NFTABLESMODE), which needs kube-proxy's nftables mode",
+                        calico.name
+                    ),
+                    "set nftablesMode to Auto or Disabled with this change; https://docs.tigera.io/calico/latest/getting-started/kubernetes/nftables",
+                )
+            }
             _ => (
                 Level::Info,
                 format!(
@@ -193,7 +199,7 @@ fn cni(around: &Surroundings, mode: ProxyMode, findings: &mut Vec<Finding>) {
         };
         findings.push(finding(level, "cni-mode", message, hint));
     }
-    if let Some(cilium) = seen(around, Neighbour::Cilium).next() {
+    if let Some(cilium) = seen(surroundings, Neighbour::Cilium).next() {
         let message = format!(
             "Cilium ({}) may serve Services itself (kubeProxyReplacement); then kube-proxy's mode matters little",
             cilium.name

@@ -8,7 +8,7 @@ use crate::kubernetes_version::minor_of;
 use crate::report::{Finding, Level, few, finding};
 
 pub(super) fn check(question: Question, findings: &mut Vec<Finding>) {
-    let Question { facts, wish, edits, .. } = question;
+    let Question { facts, request, edits, .. } = question;
     let names = |wanted: &dyn Fn(&NodeFacts) -> bool| -> Vec<String> {
         facts.proxy_nodes().filter(|node| wanted(node)).map(|node| node.name.clone()).collect()
     };
@@ -25,7 +25,7 @@ pub(super) fn check(question: Question, findings: &mut Vec<Finding>) {
         let hint = "fix it first, or nobody can tell what the change broke: kubectl describe pod, kubectl logs --previous; \
                     https://kubernetes.io/docs/tasks/debug/debug-application/debug-pods/";
         // Going on or back is how a half-done change is fixed.
-        let level = if edits && !wish.is_restore() { Level::Error } else { Level::Warning };
+        let level = if edits && !request.is_restore() { Level::Error } else { Level::Warning };
         findings.push(finding(level, "unhealthy-pods", message, hint));
     }
     let images: BTreeSet<_> = facts.proxy_nodes().filter_map(|node| Some(node.pod.as_ref()?.image.as_str())).collect();
@@ -52,8 +52,8 @@ pub(super) fn check(question: Question, findings: &mut Vec<Finding>) {
 
 /// kube-proxies that read another configuration: this run cannot switch them, and two on one node undo each other's rules.
 fn others(question: Question, findings: &mut Vec<Finding>) {
-    let Question { around, wish, .. } = question;
-    let there = around.other_proxies.iter().filter(|(node, _)| !wish.exclude_nodes.contains(node));
+    let Question { surroundings, request, .. } = question;
+    let there = surroundings.other_proxies.iter().filter(|(node, _)| !request.exclude_nodes.contains(node));
     let (nodes, places): (Vec<_>, Vec<_>) =
         there.map(|(node, pod)| (node.clone(), format!("{node} (pod {pod})"))).unzip();
     if nodes.is_empty() {

@@ -1,19 +1,19 @@
 //! What every check is asked.
 
-use crate::cluster::observe::facts::{Facts, NodeFacts};
+use crate::cluster::observe::facts::{ClusterFacts, NodeFacts};
 use crate::cluster::observe::surroundings::Surroundings;
-use crate::cluster::plan::request::{Target, Wish};
+use crate::cluster::plan::request::{Request, Target};
 use crate::messages::Survey;
 
 /// All that a check may look at.
 #[derive(Clone, Copy)]
 pub struct Question<'a> {
     /// The cluster.
-    pub facts: &'a Facts,
+    pub facts: &'a ClusterFacts,
     /// What else is in it.
-    pub around: &'a Surroundings,
+    pub surroundings: &'a Surroundings,
     /// What was asked for.
-    pub wish: &'a Wish,
+    pub request: &'a Request,
     /// The configuration that it amounts to.
     pub target: &'a Target,
     /// Whether the configuration has to be changed for it; else pods are only replaced.

@@ -2,12 +2,12 @@
 
 use crate::cluster::kube_proxy::config_map::HashAnnotation;
 use crate::cluster::kube_proxy::daemon_set::ConfigSource;
-use crate::cluster::observe::facts::Facts;
+use crate::cluster::observe::facts::ClusterFacts;
 use crate::mode::{IPVS_TIMELINE, ProxyMode, policy};
 use crate::proxy_config::ProxyConfig;
 use crate::report::{Finding, Level, few, finding};
 
-pub(super) fn check(facts: &Facts, findings: &mut Vec<Finding>) {
+pub(super) fn check(facts: &ClusterFacts, findings: &mut Vec<Finding>) {
     let Some(kube_proxy) = &facts.kube_proxy else { return };
     match &kube_proxy.config {
         ConfigSource::Flags => {
@@ -98,7 +98,7 @@ pub fn refused_fields(place: &str, config: &ProxyConfig, minor: u32, mode: Proxy
 }
 
 /// Whether this version runs the configured mode, and for how long.
-fn version_policy(facts: &Facts, parsed: &ProxyConfig, place: &str, findings: &mut Vec<Finding>) {
+fn version_policy(facts: &ClusterFacts, parsed: &ProxyConfig, place: &str, findings: &mut Vec<Finding>) {
     if let Ok(target) = facts.target() {
         let minor = facts.minor();
         match policy(target, minor) {

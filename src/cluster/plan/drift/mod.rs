@@ -7,7 +7,7 @@ pub use config::refused_fields;
 use crate::cluster::api::lock::other_run::OtherRun;
 use crate::cluster::helper;
 use crate::cluster::kube_proxy::daemon_set::ConfigSource;
-use crate::cluster::observe::facts::{Facts, NodeFacts};
+use crate::cluster::observe::facts::{ClusterFacts, NodeFacts};
 use crate::cluster::observe::flavour::replacement;
 use crate::mode::ProxyMode;
 use crate::report::{Finding, Level, few, finding};
@@ -39,7 +39,7 @@ fn other_run(run: &OtherRun) -> Finding {
 }
 
 /// How a node's kube-proxy compares with the mode that the configuration amounts to.
-pub fn state(node: &NodeFacts, facts: &Facts) -> State {
+pub fn state(node: &NodeFacts, facts: &ClusterFacts) -> State {
     if node.pod.is_none() {
         return State::NoPod;
     }
@@ -52,7 +52,7 @@ pub fn state(node: &NodeFacts, facts: &Facts) -> State {
 }
 
 /// Everything an operator should know about a cluster's kube-proxy.
-pub fn findings(facts: &Facts) -> Vec<Finding> {
+pub fn findings(facts: &ClusterFacts) -> Vec<Finding> {
     let mut findings = Vec::new();
     if let Some(advice) = facts.flavour.advice() {
         let managed = facts.flavour.is_managed();
@@ -125,7 +125,7 @@ pub fn findings(facts: &Facts) -> Vec<Finding> {
     findings
 }
 
-fn node_findings(facts: &Facts, findings: &mut Vec<Finding>) {
+fn node_findings(facts: &ClusterFacts, findings: &mut Vec<Finding>) {
     let names = |wanted: &dyn Fn(&NodeFacts) -> bool| {
         facts.proxy_nodes().filter(|node| wanted(node)).map(|node| node.name.clone()).collect::<Vec<_>>()
     };

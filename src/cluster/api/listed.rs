@@ -13,7 +13,7 @@ pub const CONFIG_HASH: &str = "kubernetes.io/config.hash";
 /// An object as it is read from a list.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(from = "Raw<P, U>", bound(deserialize = "P: Deserialize<'de> + Default, U: Deserialize<'de>"))]
-pub struct Lean<P, U>(pub Object<P, U>)
+pub struct Listed<P, U>(pub Object<P, U>)
 where
     P: Clone,
     U: Clone;
@@ -49,7 +49,7 @@ struct Annotations {
     config_hash: Option<String>,
 }
 
-impl<P: Clone, U: Clone> From<Raw<P, U>> for Lean<P, U> {
+impl<P: Clone, U: Clone> From<Raw<P, U>> for Listed<P, U> {
     fn from(raw: Raw<P, U>) -> Self {
         let metadata = ObjectMeta {
             name: raw.metadata.name,
