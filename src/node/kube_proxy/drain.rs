@@ -138,13 +138,13 @@ fn free_addresses(observed: &Observed, own: &[(IpAddr, u16)], over: bool, draine
         // What remains is removed with the link at the end.
         match links::delete_address(link.index, *address) {
             Ok(()) => drained.cut += live,
-            Err(error) => tracing::info!("{address} stays on {LINK} for now: {error}"),
+            Err(error) => tracing::info!("{address} was not removed from {LINK} yet: {error}"),
         }
     }
     waiting
 }
 
-/// How many connections of this virtual server still say something.
+/// The number of live connections of this virtual server.
 pub fn live(observed: &Observed, server: &Server, udp_timeout: u64) -> u32 {
     let of_server = observed.connections.iter().filter(|connection| server.has(connection));
     number(of_server.filter(|connection| connection.is_live(udp_timeout)).count())
@@ -162,16 +162,16 @@ fn remove(ipvs: &mut Ipvs, server: &Server) -> io::Result<()> {
     }
 }
 
-/// A UDP client keeps its port, and with it the way its packets took: without this they would go nowhere.
+/// Removes conntrack entries: a UDP client that keeps its port would otherwise still be sent to the removed server.
 fn forget(servers: &[(IpAddr, u16)], drained: &mut Drained) {
     if servers.is_empty() {
         return;
     }
     match conntrack::forget_udp(servers) {
-        Ok(number) => tracing::info!("{number} tracked UDP connections forgotten"),
+        Ok(number) => tracing::info!("removed {number} UDP connections from conntrack"),
         Err(error) => drained.failures.push(format!(
-            "the kernel still tracks UDP connections to {} virtual servers that are gone ({error}); clients that keep \
-             their port are stuck until they pause",
+            "conntrack still has UDP connections to {} removed virtual servers ({error}); clients that keep \
+             their port get no answer until the entries expire",
             servers.len()
         )),
     }
