@@ -1,4 +1,4 @@
-//! What keeps modules from being there after the next boot. Pure.
+//! Why modules may not be loaded after the next boot. Pure.
 
 use std::collections::BTreeSet;
 
@@ -14,7 +14,7 @@ use super::mounts::Lasting;
 use super::packages;
 use crate::report::{Finding, Level};
 
-/// Whether the mandatory modules come back at the next boot, of the running kernel or of another installed one.
+/// Whether the mandatory modules are loaded at the next boot, of the running kernel or of another installed one.
 pub fn boot_findings(facts: &Facts, boot: &Boot, modules: &[Module]) -> Vec<Finding> {
     let mut findings = Vec::new();
     let needs_loading = |m: &&Module| m.mandatory && m.state != State::BuiltIn;
@@ -23,7 +23,7 @@ pub fn boot_findings(facts: &Facts, boot: &Boot, modules: &[Module]) -> Vec<Find
         findings.push(Finding {
             level: Level::Info,
             id: "boot-mechanism",
-            message: format!("the operator vouches that {} at boot; that was not verified", words.join(" and ")),
+            message: format!("by --boot-mechanism, {} at boot; this was not verified", words.join(" and ")),
             hint: None,
         });
     }
@@ -34,7 +34,7 @@ pub fn boot_findings(facts: &Facts, boot: &Boot, modules: &[Module]) -> Vec<Find
         findings.push(Finding {
             level: Level::Error,
             id: "boot-mechanism",
-            message: format!("{why}: the modules would not come back after a reboot"),
+            message: format!("{why}: the modules would not be loaded after a reboot"),
             hint: Some(hint.clone()),
         });
         return findings;
@@ -42,7 +42,7 @@ pub fn boot_findings(facts: &Facts, boot: &Boot, modules: &[Module]) -> Vec<Find
     let Some(kernel) = facts.kernel() else { return findings };
     let mandatory: Vec<&str> = modules.iter().filter(|m| m.mandatory).map(|m| m.name.as_str()).collect();
     let lacking = |other: &&Kernel| {
-        // Conntrack's name differs by kernel; what counts there is that one of the two exists.
+        // The name of the conntrack module depends on the kernel; one of the two must exist.
         let has = |name: &str| other.has(name) || (name.starts_with("nf_conntrack") && other.has("nf_conntrack"));
         other.release != kernel.release && mandatory.iter().any(|name| !has(name))
     };
@@ -51,10 +51,10 @@ pub fn boot_findings(facts: &Facts, boot: &Boot, modules: &[Module]) -> Vec<Find
             level: Level::Warning,
             id: "kernel-lacks-modules",
             message: format!(
-                "kernel {} is installed too and lacks mandatory modules: booted into it, this node could not run IPVS",
+                "installed kernel {} lacks mandatory modules; booted with it, this node cannot run IPVS",
                 other.release
             ),
-            hint: Some(format!("{}; or remove that kernel", packages::hint(&facts.host, &other.release))),
+            hint: Some(format!("{}, or remove that kernel", packages::hint(&facts.host, &other.release))),
         });
     }
     if boot.is_elsewhere() {
@@ -83,7 +83,7 @@ pub fn boot_findings(facts: &Facts, boot: &Boot, modules: &[Module]) -> Vec<Find
                 level: Level::Error,
                 id: "boot-files-lost",
                 message: format!(
-                    "{names}: not loaded at the next boot, because {path} {may} not outlive this one: {why}"
+                    "{names}: not loaded at the next boot, because {path} {may} not persist across reboots: {why}"
                 ),
                 hint: Some(way),
             });
@@ -95,16 +95,16 @@ pub fn boot_findings(facts: &Facts, boot: &Boot, modules: &[Module]) -> Vec<Find
             id: "boot-coverage",
             message: format!("{names}: not loaded at the next boot ({})", mechanisms.join("; ")),
             hint: Some(if kernels_lack {
-                "make every installed kernel have the modules, or remove the kernel that lacks them".to_owned()
+                "install the modules for every installed kernel, or remove the kernels without them".to_owned()
             } else {
-                "kpx-prep node install; with --force where it keeps a file of somebody else's".to_owned()
+                "run `kpx-prep node install` (add --force to replace files not written by kpx-prep)".to_owned()
             }),
         });
     }
     findings
 }
 
-/// Systems that are built from a configuration may be set up to lose everything else at a boot, in ways that do not show.
+/// Systems built from a configuration may discard everything else at boot, which cannot be detected.
 pub(super) fn declarative_finding(facts: &Facts, files: &[FileDecision]) -> Option<Finding> {
     let is_declarative = matches!(facts.host.distro.as_str(), "nixos" | "guix");
     let writes = files.iter().any(|file| file.action.writes());
@@ -113,17 +113,18 @@ pub(super) fn declarative_finding(facts: &Facts, files: &[FileDecision]) -> Opti
         level: Level::Warning,
         id: "not-in-configuration",
         message:
-            "what kpx-prep writes is not part of this system's configuration: where that empties / at boot, it goes"
+            "files written by kpx-prep are not part of this system's configuration; they are lost if / is reset at boot"
                 .to_owned(),
         hint: own_way(&facts.host),
     })
 }
 
-/// Whether a file that is to be written lies where nothing can be written.
+/// Whether a file to be written is on a read-only file system.
 pub(super) fn read_only_finding(facts: &Facts, files: &[FileDecision]) -> Option<Finding> {
     files.iter().filter(|file| file.action.writes()).find_map(|file| {
         let Some(Lasting::ReadOnly(why)) = facts.boot.lasting.get(file.file.path) else { return None };
-        let hint = own_way(&facts.host).unwrap_or_else(|| "remount it, or bake the files into the image".to_owned());
+        let hint =
+            own_way(&facts.host).unwrap_or_else(|| "remount it read-write, or add the files to the image".to_owned());
         Some(Finding {
             level: Level::Error,
             id: "read-only",
@@ -133,12 +134,12 @@ pub(super) fn read_only_finding(facts: &Facts, files: &[FileDecision]) -> Option
     })
 }
 
-/// Files whose author may think that they load something.
+/// Files that seem to load modules but may not.
 pub(super) fn doubtful_findings(boot: &Boot) -> impl Iterator<Item = Finding> {
     boot.doubtful.iter().filter(|(path, _)| *path != LIST).map(|(path, why)| Finding {
         level: Level::Warning,
         id: "boot-file-doubtful",
         message: format!("{path}: {why}"),
-        hint: Some("kpx-prep node install writes a file that does".to_owned()),
+        hint: Some("run `kpx-prep node install`, which writes a file that loads them".to_owned()),
     })
 }

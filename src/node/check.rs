@@ -1,4 +1,4 @@
-//! `node check`: the observation of `node install`, changing nothing.
+//! `node check`: the checks of `node install`, read-only.
 
 use super::boot_findings::boot_findings;
 use super::decide::decide;
@@ -12,18 +12,18 @@ use crate::exit_code::Exit;
 use crate::node::boot_files;
 use crate::report::{Finding, Level};
 
-/// Looks whether a node is prepared. `wish` makes the wish from that which the installed files tell, if there are any.
-/// `loaded`: the modules must be loaded now; otherwise it is enough that they can be.
+/// Checks whether a node is prepared. `wish` builds the request from the one recorded in the installed files, if any.
+/// `loaded`: the modules must be loaded now; otherwise it is enough that they can be loaded.
 ///
 /// # Errors
-/// When the node cannot be observed.
+/// If the node cannot be inspected.
 pub fn check(root: &Root, wish: impl FnOnce(Option<Wish>) -> Wish, loaded: bool) -> anyhow::Result<(NodeReport, Exit)> {
     let existing = boot_files::observe(root)?;
     let wish = wish(boot_files::installed_wish(&existing));
     let facts = Facts::observe(root, existing, &wish)?;
     let mut decision = decide(&facts, &wish, false);
 
-    // What counts is what is there, not what install would make of it.
+    // The current state counts, not the one after install.
     decision.findings.retain(|finding| {
         ![
             "boot-coverage",
@@ -47,22 +47,22 @@ pub fn check(root: &Root, wish: impl FnOnce(Option<Wish>) -> Wish, loaded: bool)
                     level: if mandatory { Level::Error } else { Level::Warning },
                     id: "module-not-loaded",
                     message: format!("{}: not loaded", names.join(" ")),
-                    hint: Some("kpx-prep node install".to_owned()),
+                    hint: Some("run `kpx-prep node install`".to_owned()),
                 });
             }
         }
     }
     for file in &decision.files {
         let (id, what) = match file.action {
-            FileAction::Create => ("file-missing", "is not there"),
-            FileAction::Update => ("file-differs", "is not as kpx-prep would write it"),
+            FileAction::Create => ("file-missing", "does not exist"),
+            FileAction::Update => ("file-differs", "differs from what kpx-prep would write"),
             _ => continue,
         };
         decision.findings.push(Finding {
             level: Level::Warning,
             id,
             message: format!("{} {what}", file.file.path),
-            hint: Some("kpx-prep node install".to_owned()),
+            hint: Some("run `kpx-prep node install`".to_owned()),
         });
     }
     let (outcome, exit) =

@@ -1,4 +1,4 @@
-//! From what was observed and what was asked for to what is to be done, and what stands against it. Pure.
+//! Decides from the observed state and the request what to do, and what prevents it. Pure.
 
 use super::boot::{Boot, BootList};
 use super::boot_files::{self, BootFile, Existing, SCRIPT};
@@ -13,30 +13,30 @@ use super::mounts::Lasting;
 use super::wish::Wish;
 use crate::report::{Finding, Level};
 
-/// What is to be done on a node.
+/// What to do on a node.
 #[derive(Clone, Debug, Default)]
 pub struct Decision {
-    /// Every wanted module with its state.
+    /// Every requested module with its state.
     pub modules: Vec<Module>,
-    /// Every file with what is to happen to it.
+    /// Every file with its action.
     pub files: Vec<FileDecision>,
-    /// What was found; errors stand against going on.
+    /// The findings; an error prevents the installation.
     pub findings: Vec<Finding>,
 }
 
 impl Decision {
-    /// Whether something stands against it.
+    /// Whether an error prevents it.
     pub fn is_blocked(&self) -> bool {
         self.findings.iter().any(|finding| finding.level == Level::Error)
     }
 
-    /// The modules to hand to modprobe.
+    /// The modules to load with modprobe.
     pub fn to_load(&self) -> Vec<&str> {
         self.modules.iter().filter(|m| m.state == State::Loadable).map(|m| m.name.as_str()).collect()
     }
 }
 
-/// What is to be done so that the node is prepared. `force` replaces files that somebody else wrote.
+/// Decides what to do to prepare the node. `force` replaces files that kpx-prep did not write.
 pub fn decide(facts: &Facts, wish: &Wish, force: bool) -> Decision {
     let kernel = facts.kernel();
     let wanted = wish.modules(kernel, &facts.host.loaded);
@@ -57,9 +57,9 @@ pub fn decide(facts: &Facts, wish: &Wish, force: bool) -> Decision {
                 level: Level::Warning,
                 id: "container",
                 message: format!(
-                    "this is a container ({kind}): its modules are its host's, and nothing is written here"
+                    "this is a container ({kind}); kernel modules belong to its host, so nothing is written here"
                 ),
-                hint: Some("make them permanent there: kpx-prep node install on the machine that runs it".to_owned()),
+                hint: Some("run `kpx-prep node install` on the host".to_owned()),
             });
         }
         return decision;
@@ -86,7 +86,7 @@ pub fn decide(facts: &Facts, wish: &Wish, force: bool) -> Decision {
                     level: Level::Error,
                     id: "in-the-way",
                     message: format!("{} cannot be written: {why}", file.path),
-                    hint: Some("take it away or put a regular file in its place".to_owned()),
+                    hint: Some("remove it or replace it with a regular file".to_owned()),
                 });
                 FileAction::InTheWay
             }
@@ -100,15 +100,15 @@ pub fn decide(facts: &Facts, wish: &Wish, force: bool) -> Decision {
     decision
 }
 
-/// Files that may say something about modules and could not be read.
+/// Files that may concern modules and could not be read.
 fn unreadable_findings(facts: &Facts) -> impl Iterator<Item = Finding> {
     let all = facts.config.unreadable.iter().chain(&facts.boot.unreadable);
-    // Of those that install writes it says more.
+    // Files that install writes have findings of their own.
     all.filter(|(path, _)| !boot_files::PATHS.contains(&path.as_str())).map(|(path, why)| Finding {
         level: Level::Warning,
         id: "unreadable-file",
-        message: format!("{path} cannot be read: {why}; what it says about kernel modules is not known"),
-        hint: Some("make it a regular file that can be read, or remove it".to_owned()),
+        message: format!("{path} cannot be read: {why}; its effect on kernel modules is unknown"),
+        hint: Some("make it a readable regular file, or remove it".to_owned()),
     })
 }
 
@@ -121,12 +121,12 @@ fn foreign_file(file: &BootFile, content: &str, mode: u32, kernel: Option<&Kerne
     Finding {
         level: Level::Warning,
         id: "foreign-file",
-        message: format!("{} was not written by kpx-prep and is kept{faults}", file.path),
-        hint: Some("kpx-prep node install --force replaces it and keeps a copy beside it".to_owned()),
+        message: format!("{} was not written by kpx-prep; kept{faults}", file.path),
+        hint: Some("to replace it, keeping a backup, run `kpx-prep node install --force`".to_owned()),
     }
 }
 
-/// What the host will honour once the files are as decided.
+/// What will load modules at boot once the files are installed.
 fn boot_after(boot: &Boot, files: &[FileDecision]) -> Boot {
     let mut after = boot.clone();
     for decision in files.iter().filter(|decision| decision.action.writes()) {

@@ -1,4 +1,4 @@
-//! Everything that is observed on a node, in one place; deciding starts from here.
+//! The observed state of a node, on which decisions are based.
 
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
@@ -14,20 +14,20 @@ use super::mounts::Mounts;
 use super::root::Root;
 use super::wish::Wish;
 
-/// A node as it was observed.
+/// The observed state of a node.
 #[derive(Clone, Debug, Default)]
 pub struct Facts {
     /// The host.
     pub host: Host,
-    /// The kernels that are installed, by release.
+    /// The installed kernels, by release.
     pub kernels: BTreeMap<String, Kernel>,
-    /// What the administrator forbids.
+    /// modprobe's configuration.
     pub config: ModprobeConfig,
     /// What loads modules at boot.
     pub boot: Boot,
-    /// What is at the paths that kpx-prep may write.
+    /// What exists at the paths that kpx-prep may write.
     pub existing: BTreeMap<&'static str, Existing>,
-    /// Folders that a run made, or was about to make or remove, before it was killed.
+    /// Folders that a killed run had created, or was about to create or remove.
     pub unfinished_folders: BTreeSet<String>,
 }
 
@@ -35,10 +35,10 @@ impl Facts {
     /// Observes a node.
     ///
     /// # Errors
-    /// When something that must be known exists and cannot be read.
+    /// If a required file exists and cannot be read.
     pub fn observe(root: &Root, existing: BTreeMap<&'static str, Existing>, wish: &Wish) -> anyhow::Result<Self> {
         let host = host::observe(root)?;
-        // Whatever a container's own init would do at boot, it loads no modules.
+        // A container's init does not load kernel modules.
         let boot = if host.container.is_some() {
             Boot::default()
         } else {
@@ -59,8 +59,8 @@ impl Facts {
         Ok(facts)
     }
 
-    /// Whether depmod's large index can tell nothing new: the running kernel is the only one, all that is wanted is
-    /// live, and our list names all of it.
+    /// Whether depmod's large index is not needed: there is only the running kernel, all requested modules are loaded, and
+    /// kpx-prep's list names all of them.
     fn is_plain(&self, wish: &Wish) -> bool {
         let Some(kernel) = self.kernel() else { return false };
         let Some(Existing::File { content, .. }) = self.existing.get(boot_files::LIST) else { return false };
@@ -69,15 +69,15 @@ impl Facts {
         self.kernels.len() == 1 && wanted.keys().all(|name| self.host.loaded.contains(name) && listed.contains(name))
     }
 
-    /// [`Facts::observe`], the files included.
+    /// [`Facts::observe`], including the files.
     ///
     /// # Errors
-    /// When something that must be known exists and cannot be read.
+    /// If a required file exists and cannot be read.
     pub fn observe_all(root: &Root, wish: &Wish) -> anyhow::Result<Self> {
         Self::observe(root, boot_files::observe(root)?, wish)
     }
 
-    /// The kernel to judge by: the running one; in an image that is not running, the newest.
+    /// The kernel to check: the running one; in an image that is not running, the newest.
     pub fn kernel(&self) -> Option<&Kernel> {
         match &self.host.release {
             Some(release) => self.kernels.get(release),
@@ -102,7 +102,7 @@ impl Facts {
     }
 }
 
-/// The kernels that are installed, and the running one if anything is known of it.
+/// The installed kernels, and the running one if anything is known about it.
 fn kernels(root: &Root, host: &Host, wish: &Wish) -> BTreeMap<String, Kernel> {
     let mut kernels = kernel::installed(root, &wish.names());
     let nothing = BTreeSet::new();
@@ -122,7 +122,7 @@ fn kernels(root: &Root, host: &Host, wish: &Wish) -> BTreeMap<String, Kernel> {
     kernels
 }
 
-/// Orders releases as people do: runs of digits by their value. Only used to say which kernel is the newest.
+/// Natural sort order: digits are compared by value. Used only to find the newest kernel.
 fn by_version(a: &str, b: &str) -> Ordering {
     let parts = |release: &str| -> Vec<(u64, String)> {
         let mut parts = vec![(0_u64, String::new())];

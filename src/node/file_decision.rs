@@ -1,35 +1,35 @@
-//! What is to happen to a boot file.
+//! What to do with a boot file.
 
 use super::boot_files::BootFile;
 
 /// What to do with one file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FileAction {
-    /// As wanted already.
+    /// Already up to date.
     Keep,
-    /// Not there.
+    /// Missing.
     Create,
-    /// Ours, with other content or mode.
+    /// Written by kpx-prep, with different content or mode.
     Update,
-    /// Somebody else's: stays.
+    /// Not written by kpx-prep: kept.
     KeepForeign,
-    /// Somebody else's, to be replaced on request after copying it.
+    /// Not written by kpx-prep, to be replaced on request after making a backup.
     ReplaceForeign,
-    /// Can be neither replaced nor written through.
+    /// Cannot be replaced or written through.
     InTheWay,
 }
 
 impl FileAction {
-    /// Whether the file gets written.
+    /// Whether the file will be written.
     pub fn writes(self) -> bool {
         matches!(self, Self::Create | Self::Update | Self::ReplaceForeign)
     }
 }
 
-/// One file with what is to happen to it.
+/// A file and its action.
 #[derive(Clone, Debug)]
 pub struct FileDecision {
-    /// As it is to be.
+    /// The file to have.
     pub file: BootFile,
     /// What to do.
     pub action: FileAction,

@@ -1,4 +1,4 @@
-//! One Linux host, seen and changed through a root prefix: which IPVS modules it has, what loads them at boot.
+//! One Linux host, read and changed through a root prefix: its IPVS modules, and what loads them at boot.
 //!
 //! [`facts`] observes, [`decide`] decides, [`install`], [`check`] and [`remove`] act.
 

@@ -1,11 +1,11 @@
-//! The names of kernel modules.
+//! Names of kernel modules.
 
-/// A module's name as the kernel spells it: `-` and `_` are the same character to modprobe.
+/// A module's name as the kernel spells it: modprobe treats `-` and `_` as equal.
 pub fn canonical(name: &str) -> String {
     name.replace('-', "_")
 }
 
-/// Whether this can be a module's name, and nothing else.
+/// Whether this is a valid module name.
 pub fn is_module_name(name: &str) -> bool {
     !name.is_empty()
         && !name.starts_with('-')

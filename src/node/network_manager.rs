@@ -1,4 +1,4 @@
-//! Telling NetworkManager that its configuration changed.
+//! Reloading NetworkManager's configuration.
 
 use std::process::Command;
 
@@ -7,8 +7,8 @@ use crate::bounded_command;
 use crate::bounded_command::limits::LITTLE;
 use crate::report::{Finding, Level};
 
-/// Reloads NetworkManager's configuration where it runs. `None` when that worked or there is nothing to reload:
-/// a root that is not this system's own, or no NetworkManager running.
+/// Reloads NetworkManager's configuration if it is running. `None` on success, or if there is nothing to reload: the root
+/// is not this system's own, or NetworkManager is not running.
 pub fn reload(root: &Root) -> Option<Finding> {
     if !root.is_host() || !root.is_dir("/run/NetworkManager") {
         return None;
@@ -24,6 +24,6 @@ pub fn reload(root: &Root) -> Option<Finding> {
         level: Level::Warning,
         id: "networkmanager-reload",
         message: format!("NetworkManager was not reloaded: {why}"),
-        hint: Some("systemctl reload NetworkManager".to_owned()),
+        hint: Some("run systemctl reload NetworkManager".to_owned()),
     })
 }

@@ -1,4 +1,4 @@
-//! `node remove`: takes away exactly what `node install` wrote.
+//! `node remove`: removes exactly what `node install` wrote.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -23,14 +23,14 @@ use crate::file_kind::is_regular;
 use crate::folder::unless_absent;
 use crate::report::{Finding, Level};
 
-/// Rounds of unloading: schedulers first, then what they held.
+/// Rounds of unloading: schedulers first, then the modules that they used.
 const ROUNDS: usize = 5;
 
-/// Removes the files that carry kpx-prep's mark and the folders that were made for them, puts back what `--force` had
-/// replaced, and unloads what is unused if asked.
+/// Removes the files with kpx-prep's mark and the folders created for them, restores files that `--force` had replaced, and
+/// unloads unused modules if requested.
 ///
 /// # Errors
-/// When a file cannot be removed; the message says what is gone already. Running it again goes on.
+/// If a file cannot be removed; the message lists what was removed already. Running it again continues.
 pub fn remove(root: &Root, unload: bool, modprobe: &dyn Modprobe) -> anyhow::Result<(NodeReport, Exit)> {
     let mut lock = NodeLock::take(root)?;
     let existing = boot_files::observe(root)?;
@@ -47,7 +47,7 @@ pub fn remove(root: &Root, unload: bool, modprobe: &dyn Modprobe) -> anyhow::Res
             made.extend(boot_files::folders_made(path, content));
         }
     }
-    // With the file its note of them is gone.
+    // The record of them is removed with the file.
     lock.note(&made)?;
     let mut files = Vec::new();
     let mut decision = Decision::default();
@@ -81,10 +81,10 @@ pub fn remove(root: &Root, unload: bool, modprobe: &dyn Modprobe) -> anyhow::Res
 
 fn failed_at(place: &Path, removed: &[&str]) -> String {
     let so_far = if removed.is_empty() { "nothing".to_owned() } else { removed.join(", ") };
-    format!("removing {} failed; removed so far: {so_far}. Run it again to go on", place.display())
+    format!("removing {} failed; removed so far: {so_far}. Run it again to continue", place.display())
 }
 
-/// Removes one file if it is ours, and what a killed run left beside it in any case.
+/// Removes one file if kpx-prep wrote it, and in any case what a killed run left next to it.
 fn remove_one(root: &Root, path: &str, existing: &Existing) -> io::Result<FileLine> {
     let line = |state, detail| Ok(FileLine { path: path.to_owned(), state, detail });
     let (folder, name) = path.rsplit_once('/').unwrap_or(("", path));
@@ -104,7 +104,7 @@ fn remove_one(root: &Root, path: &str, existing: &Existing) -> io::Result<FileLi
     let copy = newest_copy(root, path);
     if let Some(copy) = &copy {
         folder.rename(copy, name)?;
-        // Two names of the same file are left as they are by a rename.
+        // rename(2) does nothing if both names are the same file.
         folder.remove_file(copy)?;
     } else {
         folder.remove_file(name)?;
@@ -116,7 +116,7 @@ fn remove_one(root: &Root, path: &str, existing: &Existing) -> io::Result<FileLi
     }
 }
 
-/// Removes the folders that install made, the lowest first, if nothing is in them. Whether none of them failed.
+/// Removes the empty folders that install created, deepest first. Returns whether all succeeded.
 fn remove_folders(root: &Root, made: &BTreeSet<String>, decision: &mut Decision) -> bool {
     let before = decision.findings.len();
     for path in made.iter().rev() {
@@ -130,8 +130,8 @@ fn remove_folders(root: &Root, made: &BTreeSet<String>, decision: &mut Decision)
             decision.findings.push(Finding {
                 level: Level::Warning,
                 id: "folder-left",
-                message: format!("{path}, which install made, could not be removed: {error}"),
-                hint: Some("kpx-prep node remove, once that is possible".to_owned()),
+                message: format!("{path}, created by install, could not be removed: {error}"),
+                hint: Some("run `kpx-prep node remove` again once the cause is fixed".to_owned()),
             });
         }
     }
@@ -142,7 +142,7 @@ fn copy_path(path: &str, copy: &str) -> String {
     path.rsplit_once('/').map_or_else(|| copy.to_owned(), |(folder, _)| format!("{folder}/{copy}"))
 }
 
-/// The name of the last copy that `--force` made of a file.
+/// The name of the newest backup that `--force` made of a file.
 fn newest_copy(root: &Root, path: &str) -> Option<String> {
     let (folder, name) = path.rsplit_once('/')?;
     let number = |entry: &String| -> Option<u32> {
@@ -155,7 +155,7 @@ fn newest_copy(root: &Root, path: &str) -> Option<String> {
     copies.filter(|(_, entry)| is_file(entry)).max().map(|(_, entry)| entry)
 }
 
-/// Unloads wanted modules that nothing uses, in rounds; how many are gone. What is in use stays and is named.
+/// Unloads requested modules that are not in use, in rounds; returns their number. Modules in use are reported.
 fn unload_unused(root: &Root, wish: &Wish, modprobe: &dyn Modprobe, decision: &mut Decision) -> anyhow::Result<usize> {
     let facts = Facts::observe(root, boot_files::observe(root)?, wish)?;
     let mut ours: Vec<String> = wish.modules(facts.kernel(), &facts.host.loaded).into_keys().collect();
@@ -169,7 +169,9 @@ fn unload_unused(root: &Root, wish: &Wish, modprobe: &dyn Modprobe, decision: &m
         }
         let names: Vec<&str> = unused.iter().map(String::as_str).collect();
         said.push_str(
-            &modprobe.unload(&names).context("running modprobe -r failed; the files are removed, the modules stay")?,
+            &modprobe
+                .unload(&names)
+                .context("running modprobe -r failed; the files were removed, the modules are still loaded")?,
         );
         let loaded = host::loaded_modules(root)?;
         let left = ours.len();
@@ -183,13 +185,13 @@ fn unload_unused(root: &Root, wish: &Wish, modprobe: &dyn Modprobe, decision: &m
             level: Level::Warning,
             id: "module-in-use",
             message: format!(
-                "{}: still loaded, because in use. {}",
+                "{}: still loaded because in use. {}",
                 ours.join(" "),
                 said.lines().next().unwrap_or_default()
             )
             .trim_end()
             .to_owned(),
-            hint: Some("kube-proxy in IPVS mode holds them: switch it to another mode first".to_owned()),
+            hint: Some("kube-proxy in IPVS mode uses them; switch it to another mode first".to_owned()),
         });
     }
     Ok(before - ours.len())

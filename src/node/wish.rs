@@ -1,4 +1,4 @@
-//! Which modules were asked for on a node, and which of them kube-proxy cannot do without.
+//! Which modules were requested on a node, and which of them kube-proxy requires.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,39 +9,39 @@ use super::module_name::canonical;
 /// Files beside the schedulers that are not schedulers.
 pub const NOT_SCHEDULERS: [&str; 2] = ["ftp", "pe_sip"];
 
-/// Connection tracking, by its name since Linux 4.19 and before. A kernel that has both gets both:
-/// kube-proxy up to 1.26 asks older kernels for the second one by name (pkg/util/ipvs/ipvs.go).
+/// The conntrack module by its name since Linux 4.19 and before. If a kernel has both, both are loaded:
+/// kube-proxy up to 1.26 requires the second one by name on older kernels (pkg/util/ipvs/ipvs.go).
 const CONNTRACK: [&str; 2] = ["nf_conntrack", "nf_conntrack_ipv4"];
 
-/// Schedulers that kube-proxy up to 1.26 asks for whatever is configured (pkg/util/ipvs/ipvs.go, `GetRequiredIPVSModules`).
-/// Without one of them it silently runs iptables up to 1.25, and exits in 1.26. From 1.27 on it makes a virtual server with the
-/// configured scheduler and sees whether that works (pkg/proxy/ipvs/supported.go).
+/// Schedulers that kube-proxy up to 1.26 requires regardless of the configured one (pkg/util/ipvs/ipvs.go,
+/// `GetRequiredIPVSModules`). Without one of them it silently falls back to iptables up to 1.25, and exits in 1.26. From 1.27
+/// on it creates a virtual server with the configured scheduler to test whether that works (pkg/proxy/ipvs/supported.go).
 pub const BASIC_SCHEDULERS: [&str; 3] = ["ip_vs_rr", "ip_vs_wrr", "ip_vs_sh"];
-/// The last minor version that asks for all of them.
+/// The last minor version that requires all of them.
 pub const LAST_WITH_LIST: u32 = 26;
 
-/// Which modules were asked for.
+/// The requested modules.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Selection {
     /// Everything in the running kernel's ipvs folder, and conntrack.
     All,
-    /// What kube-proxy asks for: `ip_vs`, the chosen scheduler and conntrack; up to 1.26, and where its version is not known,
-    /// rr, wrr and sh besides.
+    /// The modules that kube-proxy requires: `ip_vs`, the chosen scheduler and conntrack; up to 1.26, and if its version is
+    /// unknown, also rr, wrr and sh.
     Required,
-    /// These, and the mandatory ones.
+    /// These and the mandatory ones.
     Named(BTreeSet<String>),
 }
 
-/// What the operator asked of a node.
+/// The request for a node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Wish {
     /// Which modules.
     pub selection: Selection,
     /// The IPVS scheduler that kube-proxy will use, such as `rr`.
     pub scheduler: String,
-    /// The minor version of Kubernetes whose kube-proxy is to run, if it is known.
+    /// The minor version of kube-proxy, if known.
     pub minor: Option<u32>,
-    /// What loads modules at boot, where the operator vouches for it.
+    /// The mechanism that loads modules at boot, if the operator named one.
     pub mechanism: Option<Mechanism>,
 }
 
@@ -52,15 +52,15 @@ impl Default for Wish {
 }
 
 impl Wish {
-    /// Reads `--modules` and `--scheduler`.
+    /// Parses `--modules` and `--scheduler`.
     ///
     /// # Errors
-    /// Names that no module or scheduler can have; the text says which and why.
+    /// If a name is not valid for a module or scheduler; the message says which and why.
     pub fn parse(modules: &str, scheduler: &str) -> Result<Self, String> {
         let plausible =
             |name: &str| !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-');
         if !plausible(scheduler) {
-            return Err(format!("--scheduler {scheduler:?}: not a scheduler's name (such as rr, wrr, lc, sh)"));
+            return Err(format!("--scheduler {scheduler:?}: not a scheduler name (such as rr, wrr, lc, sh)"));
         }
         if NOT_SCHEDULERS.contains(&canonical(scheduler).as_str()) {
             return Err(format!("--scheduler {scheduler}: ip_vs_{scheduler} exists but is not a scheduler"));
@@ -71,7 +71,7 @@ impl Wish {
             names => {
                 let names: Vec<&str> = names.split(',').map(str::trim).collect();
                 if let Some(bad) = names.iter().find(|name| !plausible(name)) {
-                    return Err(format!("--modules: {bad:?} is not a module's name"));
+                    return Err(format!("--modules: {bad:?} is not a module name"));
                 }
                 Selection::Named(names.into_iter().map(canonical).collect())
             }
@@ -79,7 +79,7 @@ impl Wish {
         Ok(Self { selection, scheduler: canonical(scheduler), minor: None, mechanism: None })
     }
 
-    /// The same for kube-proxy of this version, and with this mechanism; what is not given here is as `before` has it.
+    /// Sets the version and the boot mechanism; values that are not given are taken from `before`.
     #[must_use]
     pub fn with(mut self, minor: Option<u32>, mechanism: Option<Mechanism>, before: Option<&Self>) -> Self {
         self.minor = minor.or_else(|| before.and_then(|before| before.minor));
@@ -87,7 +87,7 @@ impl Wish {
         self
     }
 
-    /// Whether kube-proxy of that version is known to do without the basic schedulers.
+    /// Whether kube-proxy of that version is known not to require the basic schedulers.
     fn needs_no_list(&self) -> bool {
         self.minor.is_some_and(|minor| minor > LAST_WITH_LIST)
     }
@@ -101,7 +101,7 @@ impl Wish {
         }
     }
 
-    /// What kube-proxy cannot do without, whatever the kernel; conntrack's name depends on that.
+    /// The modules that kube-proxy requires on every kernel, without conntrack, whose name depends on the kernel.
     pub fn mandatory(&self) -> Vec<String> {
         let mut mandatory = vec!["ip_vs".to_owned(), format!("ip_vs_{}", self.scheduler)];
         if self.minor.is_some_and(|minor| minor <= LAST_WITH_LIST) {
@@ -111,7 +111,7 @@ impl Wish {
         mandatory
     }
 
-    /// Every module name that has to be looked for beyond the ipvs folder.
+    /// Every module name to search for outside the ipvs folder.
     pub fn names(&self) -> BTreeSet<String> {
         let mut names = BTreeSet::from(["ip_vs".to_owned(), format!("ip_vs_{}", self.scheduler)]);
         if !self.needs_no_list() {
@@ -123,7 +123,7 @@ impl Wish {
         names
     }
 
-    /// The modules to have on `kernel`, each with whether kube-proxy cannot do without it.
+    /// The modules for `kernel`, each with whether it is mandatory.
     pub fn modules(&self, kernel: Option<&Kernel>, loaded: &BTreeSet<String>) -> BTreeMap<String, bool> {
         let mut wanted = BTreeMap::new();
         match &self.selection {
@@ -135,7 +135,7 @@ impl Wish {
         }
         let mut mandatory = self.mandatory();
         if self.minor.is_none() {
-            // It may be a version that asks for them.
+            // It may be a version that requires them.
             wanted.extend(BASIC_SCHEDULERS.map(|m| (m.to_owned(), false)));
         }
         let there = |name: &&&str| {

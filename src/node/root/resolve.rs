@@ -1,6 +1,6 @@
-//! Opening a path below a held folder as a process would that has this folder as its `/`.
+//! Opening a path below an open folder as if it were chrooted.
 //!
-//! An absolute link stays below it, `..` never climbs above it, and that holds while others exchange folders for links.
+//! Absolute links and `..` never leave the folder, even while other processes replace folders with links.
 
 use std::collections::VecDeque;
 use std::ffi::{OsStr, OsString};
@@ -15,24 +15,24 @@ use nix::sys::statfs::{PROC_SUPER_MAGIC, fstatfs};
 
 use crate::file_kind::{is_folder, is_link};
 
-/// As many links as the kernel follows for one path before it answers `ELOOP`.
+/// The number of links that the kernel follows for one path before it returns `ELOOP`.
 const MAX_LINKS: usize = 40;
-/// How often the kernel is asked again that saw something on the way being renamed.
+/// Number of retries if the kernel detects a rename on the way.
 const TRIES: usize = 8;
 
-/// Opens `path` below `root` for reading or, with `O_PATH`, for holding.
+/// Opens `path` below `root` for reading or with `O_PATH`.
 ///
-/// The magic links of `/proc` (`root`, `exe`, `fd/N`, …) are refused: they lead out of any root.
+/// The magic links of `/proc` (`root`, `exe`, `fd/N`, …) are refused: they leave any root.
 ///
 /// # Errors
-/// As open(2) has them.
+/// Those of open(2).
 pub fn open(root: BorrowedFd<'_>, path: &str, flags: OFlag) -> io::Result<OwnedFd> {
     let how = || OpenHow::new().flags(flags | OFlag::O_CLOEXEC).resolve(ResolveFlag::RESOLVE_IN_ROOT);
     for _ in 0..TRIES {
         match openat2(root, path, how()) {
             Ok(opened) => return Ok(opened),
             Err(Errno::EAGAIN) => {}
-            // Linux before 5.6, and seccomp profiles that are older than this call.
+            // Linux before 5.6, and older seccomp profiles.
             Err(Errno::ENOSYS | Errno::EPERM) => break,
             Err(error) => return Err(error.into()),
         }
@@ -40,10 +40,10 @@ pub fn open(root: BorrowedFd<'_>, path: &str, flags: OFlag) -> io::Result<OwnedF
     walk(root, path, flags)
 }
 
-/// Step by step, each in a folder that is held; links are read and followed by hand.
+/// Step by step, each in an open folder; links are read and followed manually.
 fn walk(root: BorrowedFd<'_>, path: &str, flags: OFlag) -> io::Result<OwnedFd> {
     let mut left: VecDeque<OsString> = parts(Path::new(path)).collect();
-    // Every folder on the way, so that `..` leads back to where this came from, wherever that is now.
+    // Every folder on the way, so that `..` leads back to the previous one, even if it was moved.
     let mut way: Vec<OwnedFd> = Vec::new();
     let mut links = 0;
     while let Some(part) = left.pop_front() {
@@ -73,12 +73,12 @@ fn walk(root: BorrowedFd<'_>, path: &str, flags: OFlag) -> io::Result<OwnedFd> {
             return Err(Errno::ENOTDIR.into());
         }
     }
-    // It ended with `..`, or it is the root itself.
+    // The path ends with `..`, or is the root itself.
     let here = way.last().map_or(root, AsFd::as_fd);
     Ok(openat(here, ".", flags | OFlag::O_CLOEXEC, Mode::empty())?)
 }
 
-/// What is held by `O_PATH` only, as `flags` has it.
+/// Reopens what was opened with `O_PATH`, with `flags`.
 fn reopen(folder: BorrowedFd<'_>, name: &OsStr, held: OwnedFd, is_folder: bool, flags: OFlag) -> io::Result<OwnedFd> {
     if flags.contains(OFlag::O_DIRECTORY) && !is_folder {
         return Err(Errno::ENOTDIR.into());
@@ -89,11 +89,11 @@ fn reopen(folder: BorrowedFd<'_>, name: &OsStr, held: OwnedFd, is_folder: bool, 
     if is_folder {
         return Ok(openat(&held, ".", flags | OFlag::O_CLOEXEC, Mode::empty())?);
     }
-    // Should it be exchanged for a link now, that link is not followed.
+    // If it was replaced with a link since, that link is not followed.
     Ok(openat(folder, name, flags | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC, Mode::empty())?)
 }
 
-/// Where a link leads, unless only the kernel knows: what a magic link of `/proc` says is not where it leads.
+/// The target of a link, unless it is a magic link of `/proc`, whose text is not its target.
 fn target(link: &OwnedFd) -> io::Result<OsString> {
     let target = readlinkat(link, "")?;
     let text = target.to_string_lossy();
@@ -122,7 +122,7 @@ mod tests {
 
     type Open = fn(BorrowedFd<'_>, &str, OFlag) -> io::Result<OwnedFd>;
 
-    /// What the kernel finds and what is found step by step; where the kernel is too old, only the latter.
+    /// Both implementations, the kernel's and the manual one; only the latter if the kernel is too old.
     fn ways() -> Vec<(&'static str, Open)> {
         let folder = Folder::open(Path::new("/")).unwrap();
         let how = OpenHow::new().flags(OFlag::O_PATH).resolve(ResolveFlag::RESOLVE_IN_ROOT);
