@@ -12,7 +12,7 @@ pub mod question;
 use question::Question;
 
 use crate::cluster::plan::request::Request;
-use crate::report::{Finding, Level, finding};
+use crate::report::{Finding, Level};
 
 /// What all checks say; those that are ignored as warnings.
 pub fn run(question: Question) -> Vec<Finding> {
@@ -28,7 +28,7 @@ pub fn run(question: Question) -> Vec<Finding> {
 
 /// Ignored checks warn only.
 pub fn soften(findings: &mut [Finding], request: &Request) {
-    for finding in findings.iter_mut().filter(|finding| finding.level == Level::Error && request.ignores(finding.id)) {
+    for finding in findings.iter_mut().filter(|finding| finding.level == Level::Error && request.ignores(&finding.id)) {
         finding.level = Level::Warning;
         finding.message.push_str(" (ignored)");
     }
