@@ -1,4 +1,4 @@
-//! A finding: what a check found, how severe it is, and what to do. One form for all commands.
+//! A finding: what a check found, its severity, and what to do. All commands print findings alike.
 
 use std::fmt::Write as _;
 
@@ -8,16 +8,16 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Level {
-    /// For information; nothing to do.
+    /// For information; no action needed.
     Info,
-    /// Works, but should be looked at.
+    /// It works, but should be reviewed.
     Warning,
     /// Stops the command or fails the check.
     Error,
 }
 
 impl Level {
-    /// The word at the beginning of the finding's line.
+    /// The word at the start of the finding's line.
     pub fn word(self) -> &'static str {
         match self {
             Self::Error => "error",
@@ -27,33 +27,33 @@ impl Level {
     }
 }
 
-/// Something a check found, with what to do about it.
+/// The result of a check, with the next step.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Finding {
     /// Its severity.
     pub level: Level,
     /// Stable id of the check, for scripts.
     pub id: &'static str,
-    /// What was found, naming the object or path.
+    /// What was found, with the object or path.
     pub message: String,
-    /// What to do about it.
+    /// What to do next.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hint: Option<String>,
 }
 
 impl Finding {
-    /// The finding for people.
+    /// The finding as text.
     pub fn text(&self) -> String {
         text(self.level, self.id, &self.message, self.hint.as_deref())
     }
 }
 
-/// A finding; an empty hint is none.
+/// A finding; an empty hint means no hint.
 pub fn finding(level: Level, id: &'static str, message: impl Into<String>, hint: &str) -> Finding {
     Finding { level, id, message: message.into(), hint: (!hint.is_empty()).then(|| hint.to_owned()) }
 }
 
-/// A finding for people: a line with its level, id and message, then the hint and the link on lines of their own.
+/// A finding as text: a line with its level, id and message, then hint and link on separate lines.
 pub fn text(level: Level, id: &str, message: &str, hint: Option<&str>) -> String {
     let mut text = format!("{} [{id}] {message}\n", level.word());
     let (hint, link) = hint.map_or(("", None), hint_and_link);
@@ -84,7 +84,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn hint_and_link_have_lines_of_their_own() {
+    fn hint_and_link_are_on_separate_lines() {
         for (hint, text) in [
             ("", "warning [id] what\n"),
             ("do this", "warning [id] what\n  hint: do this\n"),

@@ -6,7 +6,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use super::say::say;
 
-/// The progress of a roll.
+/// The progress of a rollout.
 pub struct Progress {
     bar: Option<ProgressBar>,
 }

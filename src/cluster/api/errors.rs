@@ -1,4 +1,4 @@
-//! What goes wrong between kpx-prep and the API server: what kind of error it is, and how it is said.
+//! Errors of requests to the API server: their kinds and messages.
 
 use std::time::Duration;
 

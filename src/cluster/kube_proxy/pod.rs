@@ -1,4 +1,4 @@
-//! A pod of kube-proxy as it was observed.
+//! The observed state of a kube-proxy pod.
 
 /// A pod of kube-proxy.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

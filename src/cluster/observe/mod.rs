@@ -119,7 +119,7 @@ async fn list_daemon_sets(client: &kube::Client) -> anyhow::Result<Vec<DaemonSet
 /// All nodes, converted.
 ///
 /// # Errors
-/// What the API server says.
+/// Errors of the API server.
 pub async fn list_nodes<T>(client: &kube::Client, turn: impl FnMut(&Node) -> T) -> anyhow::Result<Vec<T>> {
     let mut turn = turn;
     let api = Api::all_with(client.clone(), &objects::nodes());
@@ -131,7 +131,7 @@ pub async fn list_nodes<T>(client: &kube::Client, turn: impl FnMut(&Node) -> T) 
 /// kube-proxy's pods.
 ///
 /// # Errors
-/// What the API server says.
+/// Errors of the API server.
 pub async fn list_pods(client: &kube::Client, kube_proxy: &KubeProxy) -> anyhow::Result<Vec<PodFacts>> {
     let api = Api::namespaced_with(client.clone(), &kube_proxy.namespace, &objects::pods());
     let mut all = Vec::new();
@@ -222,8 +222,8 @@ pub fn place_pods(nodes: &mut [NodeFacts], mut pods: Vec<PodFacts>) {
     }
 }
 
-/// Has the helper look at every ready node of kube-proxy. `scheduler` is that of the configuration
-/// that is to be; its module matters too.
+/// Surveys every ready kube-proxy node with the helper. `scheduler` is that of the planned configuration, whose module
+/// is checked too.
 ///
 /// # Errors
 /// If the helper's image is missing on a required node, or the API server fails.

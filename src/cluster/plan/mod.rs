@@ -49,7 +49,7 @@ pub struct Plan {
     pub already_right: Vec<String>,
     /// Those of them with leftovers to remove.
     pub to_clean: Vec<String>,
-    /// What preflight says.
+    /// The results of preflight.
     #[serde(skip)]
     pub checks: Vec<Finding>,
     /// The target configuration.

@@ -18,7 +18,7 @@ use crate::report::{Finding, Level, finding};
 /// The names of kube-proxy's objects, as far as this user may read them.
 ///
 /// # Errors
-/// What the API server says.
+/// Errors of the API server.
 pub(super) async fn names(connection: &Connection, scope: &Scope) -> anyhow::Result<Names> {
     let sets = Api::all_with(connection.client.clone(), &objects::daemon_sets());
     let found = match calls::list(&sets, &ListParams::default(), |set: DaemonSet| set).await {
@@ -43,7 +43,7 @@ pub(super) async fn names(connection: &Connection, scope: &Scope) -> anyhow::Res
 /// Missing permissions of this user, and restrictions of the namespace.
 ///
 /// # Errors
-/// What the API server says.
+/// Errors of the API server.
 pub(super) async fn rights(
     client: &Client,
     names: &Names,

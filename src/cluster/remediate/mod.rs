@@ -81,18 +81,18 @@ pub struct RunOptions {
     pub keep_helper: bool,
 }
 
-/// What was observed, and what is to be done.
+/// The observed cluster and the plan.
 struct Planned {
-    /// The cluster, if the rights to observe it were there.
+    /// The observed cluster; `None` without the required permissions.
     facts: Option<ClusterFacts>,
     surroundings: Surroundings,
     plan: Plan,
 }
 
-/// How a run ended.
+/// The end of a run.
 #[derive(Debug)]
 pub struct Ended {
-    /// What it reports.
+    /// Its report.
     pub report: RemediationReport,
     /// Its exit status.
     pub exit: Exit,
@@ -210,7 +210,7 @@ impl Job<'_> {
             if !confirmed {
                 return Ok(Ended::new(&plan, Outcome::Interrupted, "Nothing was changed.", Exit::Interrupted));
             }
-            let lock = self.lock.as_ref().context("what is to be changed is planned under the lock")?;
+            let lock = self.lock.as_ref().context("internal error: a plan with changes was made without the lock")?;
             let helper = self.helper.as_ref();
             let run =
                 Run { connection, facts: &facts, surroundings: &surroundings, plan: &plan, request, helper, lock };

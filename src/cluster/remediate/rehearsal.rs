@@ -17,8 +17,8 @@ use crate::cluster::plan::Plan;
 /// # Errors
 /// If the API server would refuse a write.
 pub(super) async fn rehearse(connection: &Connection, facts: &ClusterFacts, plan: &Plan) -> anyhow::Result<()> {
-    let kube_proxy = facts.kube_proxy.as_ref().context("there is no kube-proxy")?;
-    let config = facts.config.as_ref().context("there is no kube-proxy ConfigMap")?;
+    let kube_proxy = facts.kube_proxy.as_ref().context("no kube-proxy found")?;
+    let config = facts.config.as_ref().context("no kube-proxy ConfigMap found")?;
     let target = plan.target.as_ref().context("the plan has no target")?;
     let client = &connection.client;
     if plan.edits {

@@ -29,20 +29,20 @@ use crate::report::progress::Progress;
 /// Limit for checking whether nodes joined during the rollout; further ones are left to the next run.
 const SWEEPS: usize = 5;
 
-/// The configuration that the run wrote, and that must stay there until it ends.
+/// The configuration that the run wrote, which must not change during the rollout.
 #[derive(Clone, Copy, Debug)]
 pub struct WrittenConfig<'a> {
     /// The `ConfigMap`.
     pub name: &'a str,
     /// Its key.
     pub key: &'a str,
-    /// The text under the key.
+    /// The text of the key.
     pub text: &'a str,
-    /// When it was written, in seconds since 1970; pods created before it read another one.
+    /// When it was written, in seconds since 1970; older pods have read another one.
     pub at: Option<i64>,
 }
 
-/// How fast a roll goes.
+/// The pace of a rollout.
 #[derive(Clone, Copy, Debug)]
 pub struct Pace {
     /// Number of nodes at a time, after the canary.
@@ -53,12 +53,12 @@ pub struct Pace {
     pub pause_after_canary: bool,
 }
 
-/// What acts on the nodes, and what reports it.
+/// The parts that act on nodes and report.
 #[derive(Clone, Copy)]
 pub struct Tools<'a> {
     /// Replaces pods and verifies the new ones.
     pub switcher: &'a Switcher,
-    /// Removes what the old mode left on a node whose new mode is verified.
+    /// Removes the old mode's rules from a verified node.
     pub cleaner: Option<&'a Cleaner<'a>>,
     /// The lock that must be held.
     pub lock: &'a Lock,
@@ -74,28 +74,28 @@ pub struct Roll<'a> {
     pub connection: &'a Connection,
     /// kube-proxy.
     pub kube_proxy: &'a KubeProxy,
-    /// The configuration that new pods read.
+    /// The new configuration.
     pub config: WrittenConfig<'a>,
-    /// The wanted mode.
+    /// The new mode.
     pub mode: ProxyMode,
-    /// The pods as they were when the plan was made, by node.
+    /// The pods at the time of planning, by node.
     pub pods: BTreeMap<String, PodFacts>,
     /// Number of nodes to switch.
     pub total: usize,
-    /// How fast.
+    /// The pace.
     pub pace: Pace,
-    /// Nodes that are not switched.
+    /// Nodes to skip.
     pub excluded: &'a [String],
-    /// Whether the operator asked to stop.
+    /// Whether the run was interrupted.
     pub interrupt: &'a Interrupt,
-    /// What acts and reports.
+    /// The parts that act and report.
     pub tools: Tools<'a>,
 }
 
-/// Why a roll failed.
+/// Why a rollout failed.
 #[derive(Clone, Debug)]
 pub struct Failure {
-    /// The node, and what happened there.
+    /// The node and the reason.
     pub why: String,
     /// Whether only its time ran out.
     pub timed_out: bool,
@@ -106,13 +106,13 @@ pub struct Failure {
 pub enum RollEnd {
     /// All nodes that could be switched are switched.
     Done,
-    /// After the canary, as requested.
+    /// Paused after the canary, as requested.
     Paused,
-    /// The operator asked to stop.
+    /// Interrupted.
     Interrupted,
     /// A node was not verified.
     Failed(Failure),
-    /// Another writer interfered, or the API server failed; nothing is undone for that.
+    /// Another writer interfered, or the API server failed; nothing is rolled back for that.
     Stopped(String),
 }
 

@@ -25,11 +25,11 @@ pub struct Rollback<'a> {
     pub kube_proxy: &'a KubeProxy,
     /// The configuration that this run wrote.
     pub config: WrittenConfig<'a>,
-    /// The text that was there before.
+    /// The original text.
     pub original: &'a str,
     /// Number of nodes at a time.
     pub batch_size: usize,
-    /// What acts and reports.
+    /// The parts that act and report.
     pub tools: Tools<'a>,
 }
 

@@ -54,11 +54,11 @@ struct Written {
 
 impl<'a> Run<'a> {
     pub(super) fn kube_proxy(&self) -> anyhow::Result<&'a KubeProxy> {
-        self.facts.kube_proxy.as_ref().context("there is no kube-proxy")
+        self.facts.kube_proxy.as_ref().context("no kube-proxy found")
     }
 
     pub(super) fn config(&self) -> anyhow::Result<&'a ConfigFacts> {
-        self.facts.config.as_ref().context("there is no kube-proxy ConfigMap")
+        self.facts.config.as_ref().context("no kube-proxy ConfigMap found")
     }
 
     fn maps(&self) -> anyhow::Result<Api<ConfigMap>> {
@@ -120,7 +120,7 @@ impl<'a> Run<'a> {
         self.plan.canary.iter().chain(self.plan.batches.iter().flatten()).cloned().collect()
     }
 
-    /// Switches the nodes; the report says what became of each.
+    /// Switches the nodes; the outcome of each is added to the report.
     async fn roll(
         &self,
         nodes: Vec<String>,
@@ -161,7 +161,7 @@ impl<'a> Run<'a> {
         Ok((report, end))
     }
 
-    /// Cleans and drains after a roll that is done, rolls one back that failed, and says how it ended.
+    /// Cleans and drains after a completed rollout, rolls back a failed one, and reports the result.
     async fn finish(
         &self,
         report: &mut RemediationReport,
@@ -278,7 +278,7 @@ impl<'a> Run<'a> {
         exit
     }
 
-    /// Prepares the nodes for ipvs; how the run ended if that was impossible somewhere.
+    /// Prepares the nodes for ipvs; returns the end of the run if that failed on a node.
     async fn prepare_nodes(&self) -> anyhow::Result<Option<Ended>> {
         let Some(helper) = self.helper else { return Ok(None) };
         let progress = Progress::new(0);

@@ -10,7 +10,7 @@ use crate::mode::ProxyMode;
 use crate::proxy_config::{read, target};
 
 impl Run<'_> {
-    /// A node was not verified: roll back to what was configured before, where there is such a thing.
+    /// A node could not be verified: rolls back to the original, if there is one.
     pub(super) async fn failed(&self, report: &mut RemediationReport, failure: Failure, tools: Tools<'_>) -> Exit {
         let Failure { why, timed_out } = failure;
         let (progress, events) = (tools.progress, tools.events);
@@ -41,7 +41,7 @@ impl Run<'_> {
                 };
                 rollback.run(&nodes, &mut report.nodes).await
             }
-            _ => Err(anyhow::anyhow!("the plan lost its cluster")),
+            _ => Err(anyhow::anyhow!("internal error: the plan has no cluster")),
         };
         match (back, old_mode) {
             (Ok(()), Err(unfit)) => {

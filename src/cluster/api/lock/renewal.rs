@@ -28,7 +28,7 @@ pub(super) struct Held {
     pub(super) holder: String,
     pub(super) uid: String,
     pub(super) duration: Duration,
-    /// When the last renewal that succeeded was sent.
+    /// When the last successful renewal was sent.
     pub(super) renewed: std::sync::Mutex<BootInstant>,
     /// The Lease's resourceVersion after it. Locked during a renewal.
     pub(super) version: Mutex<String>,
@@ -92,7 +92,7 @@ impl Held {
         }
     }
 
-    /// When the last renewal that succeeded was sent.
+    /// When the last successful renewal was sent.
     pub(super) fn renewed(&self) -> std::sync::MutexGuard<'_, BootInstant> {
         self.renewed.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }

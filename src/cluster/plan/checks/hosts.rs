@@ -77,7 +77,7 @@ fn leftovers(facts: &ClusterFacts, cleaned: bool) -> Vec<Finding> {
             if cleaned { "; they will be removed" } else { "" }
         );
         let hint = format!(
-            "remove them with: {}, or on one host with: kpx-prep node clean; stale rules can reject traffic, see https://github.com/kubernetes/kubernetes/issues/102314",
+            "remove them with: {}, or on one host with: kpx-prep node clean; stale rules can reject traffic; https://github.com/kubernetes/kubernetes/issues/102314",
             facts.remediate()
         );
         findings.push(finding(if cleaned { Level::Info } else { Level::Warning }, "leftovers", message, &hint));

@@ -1,4 +1,4 @@
-//! What every check is asked.
+//! The input of every check.
 
 use crate::cluster::observe::facts::{ClusterFacts, NodeFacts};
 use crate::cluster::observe::surroundings::Surroundings;
