@@ -112,7 +112,7 @@ const CASES: &[Case] = &[
         "nftables",
         Level::Error,
         |facts, _, _| host(facts).virtual_servers.push(server("192.0.2.1", false)),
-        "cannot live on one node",
+        "cannot run on the same node",
     ),
     ("leftovers", "ipvs", Level::Info, |facts, _, _| host(facts).leftovers.push(leftover("ipvs")), "worker-2 (1)"),
     (

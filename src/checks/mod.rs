@@ -1,6 +1,6 @@
 //! The table of all checks: what each means, which commands report it, how to fix it, and the source of its rule.
 //!
-//! The data is in the YAML files beside this one. `kpx-prep checks` prints it, docs/checks.md is generated from it, and
+//! The data is in the YAML files in this folder. `kpx-prep checks` prints it, docs/checks.md is generated from it, and
 //! `--ignore-preflight-errors` accepts only ids that are in it. Tests compare it with the ids that the code uses.
 
 use std::fmt::Write as _;

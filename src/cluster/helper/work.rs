@@ -131,7 +131,7 @@ pub struct Cleaner<'a> {
 pub struct Surveyed<'a> {
     /// The IPVS scheduler in use.
     pub scheduler: &'a str,
-    /// Where kube-proxy tells its mode.
+    /// kube-proxy's metrics port.
     pub port: u16,
     /// Addresses to test for a connection.
     pub questions: &'a [SocketAddr],

@@ -91,7 +91,7 @@ impl ClusterFacts {
         {
             return target(kube_proxy.mode_flag.as_deref().unwrap_or_default(), self.minor());
         }
-        let config = self.config.as_ref().ok_or("there is no kube-proxy ConfigMap")?;
+        let config = self.config.as_ref().ok_or("no kube-proxy ConfigMap found")?;
         let parsed = config.parsed.as_ref().map_err(Clone::clone)?;
         target(&parsed.mode, self.minor())
     }

@@ -95,7 +95,7 @@ impl Target {
         self.config.as_ref().map_or(DEFAULT_SCHEDULER, ProxyConfig::scheduler)
     }
 
-    /// The port that kube-proxy tells its mode at.
+    /// kube-proxy's metrics port.
     pub fn metrics_port(&self) -> u16 {
         self.config.as_ref().map_or(METRICS_PORT, |config| config.metrics_port)
     }

@@ -1,7 +1,7 @@
-//! Whether a run holds the lock right now: for who looks on, and takes no lock.
+//! Detects whether another run holds the lock, without taking it.
 //!
-//! No two machines' clocks are compared: a Lease that is renewed while this side watches belongs to a run that lives, as
-//! in [`crate::cluster::api::lock`]. A run renews it at each third of its time.
+//! Clocks of different machines are never compared: a Lease that is renewed while it is watched belongs to a live run, as
+//! in [`crate::cluster::api::lock`]. A run renews it after each third of its duration.
 
 use std::time::Duration;
 
