@@ -1,4 +1,4 @@
-//! Address ranges as Go's net package reads them, which kubeadm and kube-proxy use.
+//! Address ranges by the rules of Go's net package, which kubeadm and kube-proxy use.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -39,7 +39,7 @@ impl Cidr {
     /// # Errors
     /// If it is not an address with a prefix.
     pub fn around(text: &str) -> Result<(Self, IpAddr), String> {
-        let not_a_cidr = || format!("{text:?} is not a CIDR; write for example 10.244.0.0/16 or fd00:10:244::/56");
+        let not_a_cidr = || format!("{text:?} is not a CIDR; use for example 10.244.0.0/16 or fd00:10:244::/56");
         let (address, prefix) = text.split_once('/').ok_or_else(not_a_cidr)?;
         let address: IpAddr = address.parse().map_err(|_| not_a_cidr())?;
         if prefix.is_empty() || !prefix.bytes().all(|b| b.is_ascii_digit()) {

@@ -1,4 +1,4 @@
-//! Durations as Go writes them: `1h30m`, `900s`.
+//! Durations in Go's format: `1h30m`, `900s`.
 
 /// A Go duration (`metav1.Duration` in a config) in nanoseconds: `30s`, `1h30m`, `1.5s`, `0`.
 ///

@@ -1,4 +1,4 @@
-//! kpx-prep prepares Linux nodes and kubeadm clusters to run kube-proxy in the mode that was chosen for it.
+//! kpx-prep prepares Linux nodes and kubeadm clusters to run kube-proxy in the chosen mode.
 //!
 //! The library exists for the `kpx-prep` binary and its tests. Data flows one way: [`cli`] → observe → decide → act →
 //! [`report`].
@@ -6,7 +6,7 @@
 //! | theme | modules |
 //! |---|---|
 //! | commands | [`cli`] (arguments), [`exit_code`], [`checks`] (their table), [`report`] (findings, formats, foreign text, progress) |
-//! | one host | [`node`] (modules, boot files, what kube-proxy left), [`messages`] (what a node tells a run) |
+//! | one host | [`node`] (modules, boot files, what kube-proxy left), [`messages`] (from a node to a run) |
 //! | a new cluster | [`kubeadm`] (kubeadm's config), [`cloud_init`] (user-data), [`image`] (the helper's image) |
 //! | a running cluster | [`cluster`] (observe, plan, switch, verify, roll back) |
 //! | Kubernetes' rules | [`mode`], [`proxy_config`] (`KubeProxyConfiguration`), [`feature_gates`], [`kubernetes_version`] |

@@ -112,7 +112,7 @@ const CASES: &[Case] = &[
         "nftables",
         Level::Error,
         |facts, _, _| host(facts).virtual_servers.push(server("192.0.2.1", false)),
-        "cannot live on one node",
+        "cannot run on the same node",
     ),
     ("leftovers", "ipvs", Level::Info, |facts, _, _| host(facts).leftovers.push(leftover("ipvs")), "worker-2 (1)"),
     (
@@ -268,7 +268,7 @@ fn only_nodes_that_are_not_prepared_are_prepared() {
     let mut facts = looked_at("", ProxyMode::Iptables);
     let wanted = Request { nodes_are_prepared: false, ..request("ipvs") };
     assert!(plan(&facts, &Surroundings::default(), &wanted).to_prepare.is_empty());
-    "would-prepare".clone_into(&mut host(&mut facts).modules.outcome);
+    host(&mut facts).modules.outcome = PreparationOutcome::WouldPrepare;
     assert_eq!(plan(&facts, &Surroundings::default(), &wanted).to_prepare, ["worker-2"]);
     for other in [request("ipvs"), Request { nodes_are_prepared: false, ..request("nftables") }] {
         assert!(plan(&facts, &Surroundings::default(), &other).to_prepare.is_empty());
@@ -279,8 +279,9 @@ fn only_nodes_that_are_not_prepared_are_prepared() {
 fn status_tells_what_is_not_as_it_should_be() {
     let mut facts = looked_at("ipvs", ProxyMode::Ipvs);
     assert_eq!(of_status(&facts), []);
-    "would-prepare".clone_into(&mut host(&mut facts).modules.outcome);
+    host(&mut facts).modules.outcome = PreparationOutcome::WouldPrepare;
     host(&mut facts).leftovers.push(leftover("iptables"));
-    let ids: Vec<_> = of_status(&facts).iter().map(|finding| (finding.id, finding.level)).collect();
+    let found = of_status(&facts);
+    let ids: Vec<_> = found.iter().map(|finding| (&*finding.id, finding.level)).collect();
     assert_eq!(ids, [("node-modules", Level::Warning), ("leftovers", Level::Warning)]);
 }

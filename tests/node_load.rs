@@ -7,7 +7,7 @@ use std::path::Path;
 
 use kpx_prep::exit_code::Exit;
 use kpx_prep::node::check::check;
-use kpx_prep::node::install::{Options, install};
+use kpx_prep::node::install::{InstallOptions, install};
 use kpx_prep::node::lock::NodeLock;
 use kpx_prep::node::modprobe::Modprobe;
 use kpx_prep::node::modules::State;
@@ -22,7 +22,7 @@ mod host;
 mod tree;
 
 const HOST: &str = "os debian 12\nrunning 6.1.0\nloaded\nkernel 6.1.0 .ko lib/modules @16 nf_conntrack\nsystemd\n";
-const INSTALL: Options = Options { load: true, dry_run: false, force: false };
+const INSTALL: InstallOptions = InstallOptions { load: true, dry_run: false, force: false };
 
 /// Loads into the miniature root's `/proc/modules`, except what it is told to refuse.
 struct FakeModprobe<'a> {

@@ -11,7 +11,9 @@ use kpx_prep::cluster::kube_proxy::daemon_set::ConfigSource;
 use kpx_prep::cluster::kube_proxy::proof::Proof;
 use kpx_prep::cluster::observe::facts::ClusterFacts;
 use kpx_prep::cluster::observe::flavour::{Flavour, OtherSet};
+use kpx_prep::cluster::observe::surroundings::Surroundings;
 use kpx_prep::cluster::plan::plan;
+use kpx_prep::cluster::plan::request::Request;
 use kpx_prep::cluster::report::status::StatusReport;
 use kpx_prep::messages::{Leftover, LeftoverKind, PreparationOutcome, Survey};
 use kpx_prep::mode::ProxyMode;
@@ -138,7 +140,7 @@ fn errors_of_the_cluster_are_preflight_errors() {
         let mut facts = cluster("", ProxyMode::Iptables);
         facts.flavour = Flavour::Eks;
         let mut asked = request("ipvs");
-        let planned = |asked| plan(&facts, &Default::default(), asked);
+        let planned = |asked: &Request| plan(&facts, &Surroundings::default(), asked);
         assert!(planned(&asked).checks.iter().any(|check| check.id == id && check.level == Level::Error));
         asked.ignored_checks = vec![id.to_owned()];
         assert!(!planned(&asked).is_blocked(), "{id}");

@@ -6,11 +6,11 @@ use crate::checks::{Check, check, checks, markdown, text};
 use crate::exit_code::{Exit, Refusal};
 use crate::report::{API_VERSION, Format, print_rendered, serialize};
 
-/// List all checks: what each means, and how to fix what it finds
+/// List all checks: what each means and how to fix it
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct ChecksArgs {
-    /// Only these checks
+    /// Show only these checks
     #[arg(value_name = "ID")]
     ids: Vec<String>,
     /// Output format
@@ -39,7 +39,7 @@ impl ChecksArgs {
     pub(super) fn run(&self) -> anyhow::Result<Exit> {
         let mut chosen = checks().to_vec();
         if let Some(unknown) = self.ids.iter().find(|id| check(id).is_none()) {
-            return Err(Refusal::usage(format!("there is no check {unknown:?}; `kpx-prep checks` lists all")));
+            return Err(Refusal::usage(format!("unknown check {unknown:?}; list all with `kpx-prep checks`")));
         }
         if !self.ids.is_empty() {
             chosen.retain(|check| self.ids.contains(&check.id));

@@ -32,9 +32,11 @@ pub(super) struct CloudInitArgs {
 const EXAMPLES: &str = "\
 Examples:
   kpx-prep cloud-init --role control-plane --pod-network-cidr 10.244.0.0/16 \\
-    --binary-url https://example.com/kpx-prep --sha256 HEX > user-data
+    --binary-url https://example.com/kpx-prep \\
+    --sha256 b5bb9d8014a0f9b1d61e21e796d78dccdf1352f23cd32812f4850b878ae4944c > user-data
   kpx-prep cloud-init --role worker --control-plane-endpoint k8s.example.com:6443 \\
-    --discovery-token-ca-cert-hash sha256:HASH --node-token-file /run/secrets/token > user-data";
+    --node-token-file /run/secrets/token --discovery-token-ca-cert-hash \\
+    sha256:7c2e69131a36ae2a042a339b33381c6d0d43887e2de83720eff5359e26aec866 > user-data";
 
 impl CloudInitArgs {
     pub(super) fn run(&self) -> anyhow::Result<Exit> {

@@ -22,7 +22,8 @@ const LARGEST: u64 = 1 << 30;
 #[command(after_help = "Examples:
   kpx-prep image --output-file kpx-prep.tar
   kpx-prep image | ssh NODE sudo ctr -n k8s.io images import -
-  kpx-prep image --name registry.example.org/kpx-prep:1 --binary kpx-prep-amd64 --binary kpx-prep-arm64 --output-file both.tar
+  kpx-prep image --name registry.example.org/kpx-prep:1 --output-file both.tar \\
+    --binary kpx-prep-amd64 --binary kpx-prep-arm64
   skopeo copy oci-archive:both.tar docker://registry.example.org/kpx-prep:1")]
 pub(super) struct ImageArgs {
     /// Write to this file [default: stdout]

@@ -46,10 +46,12 @@ pub(super) struct KubeadmConfigArgs {
 const EXAMPLES: &str = "\
 Examples:
   kpx-prep kubeadm-config > config.yaml
-  kpx-prep kubeadm-config --kubernetes-version v1.36.3 --pod-network-cidr 10.244.0.0/16 --strict-arp --output-file config.yaml
+  kpx-prep kubeadm-config --kubernetes-version v1.36.3 --strict-arp \\
+    --pod-network-cidr 10.244.0.0/16 --output-file config.yaml
   kubeadm config print init-defaults | kpx-prep kubeadm-config --from -
-  kpx-prep kubeadm-config --join --control-plane-endpoint k8s.example.com:6443 --token-file token \\
-    --discovery-token-ca-cert-hash sha256:HASH";
+  kpx-prep kubeadm-config --join --control-plane-endpoint k8s.example.com:6443 \\
+    --token-file token --discovery-token-ca-cert-hash \\
+    sha256:7c2e69131a36ae2a042a339b33381c6d0d43887e2de83720eff5359e26aec866";
 
 impl KubeadmConfigArgs {
     pub(super) fn run(&self) -> anyhow::Result<Exit> {

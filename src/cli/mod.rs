@@ -45,7 +45,7 @@ pub struct GlobalArgs {
 }
 
 impl GlobalArgs {
-    /// Turns colours off if asked to, and with `-v` sends log lines to stderr.
+    /// Turns colours off on request, and with `-v` sends log lines to stderr.
     pub fn start_logging(&self) {
         if self.no_color {
             anstream::ColorChoice::Never.write_global();

@@ -1,4 +1,4 @@
-//! On which file tree a node command works, and how it reports.
+//! The file tree and output format of a node command.
 
 use std::path::PathBuf;
 

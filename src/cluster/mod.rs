@@ -11,16 +11,16 @@ pub mod plan;
 pub mod remediate;
 pub mod report;
 
-/// Runs cluster work: on one thread, which is plenty for waiting.
+/// Runs cluster work on one thread, which mostly waits.
 ///
 /// # Errors
-/// Those of the work, and that the system gives no event loop.
+/// Those of the work, or if no event loop can be started.
 pub fn run<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
     use anyhow::Context as _;
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().context("starting an event loop")?;
     let result = runtime.block_on(work);
-    // Connections that are still open are the kernel's to close.
+    // The kernel closes connections that are still open.
     runtime.shutdown_background();
     result
 }

@@ -126,7 +126,7 @@ fn check_pods(
         (false, 31..) => {}
         // Unknown since which version kubeadm reads that argument.
         (false, 21..31) => {
-            findings.warn("address-ranges", format!("{place_of_pods}: {why}; kubeadm of some versions refuses it"))
+            findings.warn("address-ranges", format!("{place_of_pods}: {why}; kubeadm of some versions refuses it"));
         }
         _ => findings.problem(place_of_pods, why),
     }

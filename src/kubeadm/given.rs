@@ -1,4 +1,4 @@
-//! A text and the place that it was given at.
+//! A text and its origin.
 
 /// A text and its origin: an option, or a line and field of a file.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -20,12 +20,12 @@ impl fmt::Display for Problem {
     }
 }
 
-/// Problems, which stop a command, and remarks, which do not.
+/// Problems, which stop a command, and remarks (warnings and notes), which do not.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Findings {
     /// Stop the command.
     pub problems: Vec<Problem>,
-    /// The operator should review these: warnings, and decisions that no option requested.
+    /// Do not stop the command: warnings, and decisions that no option requested.
     pub remarks: Vec<Finding>,
 }
 
@@ -58,7 +58,7 @@ impl Findings {
         all
     }
 
-    /// That nothing was written, if there are problems.
+    /// The error message if there are problems.
     pub fn refusal(&self) -> Option<String> {
         match self.problems.len() {
             0 => None,

@@ -1,4 +1,4 @@
-//! What to do with a boot file.
+//! The decision about a boot file.
 
 use super::boot_files::BootFile;
 

@@ -114,7 +114,7 @@ impl NodeReport {
             Outcome::Failed if self.findings.iter().any(|finding| finding.id == NOT_UNDONE) => {
                 format!("failed, and not all changes could be undone; {modules}")
             }
-            Outcome::Failed => format!("failed; the files were restored; {modules}"),
+            Outcome::Failed => format!("failed; the files are in their previous state; {modules}"),
             Outcome::Removed => "removed all files written by kpx-prep".to_owned(),
             Outcome::NothingToRemove => "nothing to remove: no files written by kpx-prep found".to_owned(),
         }

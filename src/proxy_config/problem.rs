@@ -1,4 +1,4 @@
-//! What is wrong with a field.
+//! A problem of a field.
 
 /// A field that kube-proxy does not accept: it exits at its next start.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,4 +1,4 @@
-//! A finding: what a check found, how severe it is, and what to do. One form for all commands.
+//! A finding: what a check found, its severity, and what to do. All commands print findings alike.
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
@@ -9,16 +9,16 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Level {
-    /// For information; nothing to do.
+    /// For information; no action needed.
     Info,
-    /// Works, but should be looked at.
+    /// It works, but should be reviewed.
     Warning,
     /// Stops the command or fails the check.
     Error,
 }
 
 impl Level {
-    /// The word at the beginning of the finding's line.
+    /// The word at the start of the finding's line.
     pub fn word(self) -> &'static str {
         match self {
             Self::Error => "error",
@@ -81,7 +81,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn hint_and_link_have_lines_of_their_own() {
+    fn hint_and_link_are_on_separate_lines() {
         for (hint, text) in [
             ("", "warning [id] what\n"),
             ("do this", "warning [id] what\n  hint: do this\n"),

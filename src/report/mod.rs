@@ -29,7 +29,7 @@ pub enum Format {
     Yaml,
 }
 
-/// Some names, and how many there are.
+/// Some of the names, and the number of the others.
 pub fn few(names: &[String]) -> String {
     const SHOWN: usize = 5;
     if names.len() <= SHOWN {
@@ -38,7 +38,7 @@ pub fn few(names: &[String]) -> String {
     format!("{} and {} more", names[..SHOWN].join(", "), names.len() - SHOWN)
 }
 
-/// Renders a report for programs.
+/// Renders a report as JSON or YAML.
 ///
 /// # Errors
 /// If `report` cannot be serialized, or `format` is [`Format::Text`].

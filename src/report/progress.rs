@@ -6,13 +6,13 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use super::say::say;
 
-/// The progress of a roll.
+/// The progress of a rollout.
 pub struct Progress {
     bar: Option<ProgressBar>,
 }
 
 impl Progress {
-    /// For so many nodes; a bar only where someone looks.
+    /// For this many nodes; a bar only on a terminal.
     pub fn new(nodes: usize) -> Self {
         let bar = std::io::stderr().is_terminal().then(|| {
             let style = ProgressStyle::with_template("{bar:30} {pos}/{len} nodes  {elapsed}  {msg}");
@@ -21,7 +21,7 @@ impl Progress {
         Self { bar }
     }
 
-    /// Something happened.
+    /// Prints an event.
     pub fn event(&self, text: &str) {
         match &self.bar {
             Some(bar) => bar.suspend(|| say(text)),
@@ -29,14 +29,14 @@ impl Progress {
         }
     }
 
-    /// One node more is done.
+    /// Counts a finished node.
     pub fn node_done(&self) {
         if let Some(bar) = &self.bar {
             bar.inc(1);
         }
     }
 
-    /// No more progress.
+    /// Ends the progress display.
     pub fn finish(&self) {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();

@@ -26,12 +26,12 @@ pub(crate) fn jobs() -> [(&'static str, fn()); 2] {
 /// A message about what is so now is right: of what differs everything is named, or nothing is said to differ.
 fn tells_the_truth(before: &tree::Tree, root: &Path, text: &str) {
     let differs = differences(before, &tree::snapshot(root));
-    let claims = ["nothing was changed", "all changes were undone", "the files are as they were before"];
+    let claims = ["nothing was changed", "all changes were undone", "the files are in their previous state"];
     if claims.iter().any(|claim| text.contains(claim)) {
         assert_eq!(differs, Vec::<String>::new(), "{text}");
         return;
     }
-    assert!(text.contains("not everything could be undone"), "{text}");
+    assert!(text.contains("not all changes could be undone"), "{text}");
     // The lock keeps a note of it for the next run.
     for line in differs.into_iter().filter(|line| !line.contains("run/kpx-prep.lock")) {
         let path = line.split(' ').nth(1).unwrap().trim_end_matches('/');

@@ -1,4 +1,4 @@
-//! Calls to the API server: paged lists, and patience with a server that is busy or gone for a moment.
+//! Calls to the API server: paged lists, and retries while the server is busy or briefly unavailable.
 
 use std::fmt::Debug;
 use std::future::Future;
@@ -14,21 +14,21 @@ use super::listed::Listed;
 use crate::boot_clock::BootInstant;
 use crate::report::say::still_waiting;
 
-/// How many objects a list asks for at a time: kubectl's own chunk size.
+/// Number of objects per page of a list: kubectl's chunk size.
 const PAGE: u32 = 500;
-/// Waits between tries of one call, in milliseconds: some 26 seconds altogether, as long as an API server takes to
-/// start again.
-const WAITS: [u64; 9] = [200, 400, 800, 1600, 3200, 5000, 5000, 5000, 5000];
-/// How often a list may start anew because its continue token expired.
+/// Delays between retries of a call, in milliseconds: about 29 seconds in total, as long as an API server takes to
+/// restart.
+const RETRY_DELAYS_MS: [u64; 9] = [200, 400, 800, 1600, 3200, 5000, 5000, 5000, 5000];
+/// Limit for restarting a list after its continue token expired.
 const FRESH_STARTS: u32 = 3;
-/// How many objects one page may have: an API server may leave the limit out of account.
+/// Limit for the number of objects in a page: an API server may ignore the requested limit.
 const MOST: usize = 20_000;
-/// How many pages a list may have: a million objects.
+/// Limit for the number of pages of a list: a million objects.
 const PAGES: usize = 2000;
-/// How long a call is tried again; the last try may take its own time beyond that.
+/// How long a call is retried; the last try may exceed that by its own duration.
 pub const PATIENCE: Duration = Duration::from_secs(40);
 
-/// How long a busy server asks to be left alone.
+/// The retry delay that a busy server requests.
 fn asked_for(error: &kube::Error) -> Duration {
     let seconds = match error {
         kube::Error::Api(status) => status.details.as_ref().map_or(0, |details| details.retry_after_seconds),
@@ -37,7 +37,7 @@ fn asked_for(error: &kube::Error) -> Duration {
     Duration::from_secs(u64::from(seconds.min(30)))
 }
 
-/// A page of a list, with no more objects than make sense in one.
+/// A page of a list, with a limit for its objects.
 #[derive(serde::Deserialize)]
 #[serde(bound = "T: DeserializeOwned")]
 struct Page<T> {
@@ -46,7 +46,7 @@ struct Page<T> {
     items: Vec<T>,
 }
 
-/// So many objects, and not one more is kept: an API server that does not know the limit of a page gives all at once.
+/// Reads a bounded number of objects: an API server without paging returns all at once.
 fn not_too_many<'de, D: serde::Deserializer<'de>, T: DeserializeOwned>(deserializer: D) -> Result<Vec<T>, D::Error> {
     struct Counted<T>(std::marker::PhantomData<T>);
     impl<'de, T: DeserializeOwned> serde::de::Visitor<'de> for Counted<T> {
@@ -74,7 +74,7 @@ fn not_too_many<'de, D: serde::Deserializer<'de>, T: DeserializeOwned>(deseriali
     deserializer.deserialize_any(Counted(std::marker::PhantomData))
 }
 
-/// Calls until it succeeds, fails for good, or patience ends. Only for calls that may be repeated.
+/// Retries a call until it succeeds, fails permanently, or the time is over. Only for idempotent calls.
 ///
 /// # Errors
 /// The last error.
@@ -93,26 +93,26 @@ where
     call().await
 }
 
-/// How long to wait after each try of a call but the last.
+/// The delays after each try of a call but the last.
 pub fn tries() -> impl Iterator<Item = Duration> {
-    WAITS.into_iter().map(Duration::from_millis)
+    RETRY_DELAYS_MS.into_iter().map(Duration::from_millis)
 }
 
-/// Waits after a try that failed: that long, or as long as the server asks for.
+/// Waits after a failed try: this long, or as long as the server requests.
 pub async fn pause_after(error: &kube::Error, wait: Duration) {
     let wait = wait.max(asked_for(error));
-    still_waiting(&format!("the API server to answer in order again ({})", plain(error)), None);
-    tracing::info!("{}; trying again in {wait:?}", plain(error));
+    still_waiting(&format!("the API server to recover ({})", plain(error)), None);
+    tracing::info!("{}; retrying in {wait:?}", plain(error));
     tokio::time::sleep(wait).await;
 }
 
-/// Walks through a list page by page, so that no more than one page is in memory.
+/// Reads a list page by page, so that only one page is in memory.
 ///
-/// An expired continue token (410, the server's compaction took it) starts the list anew; `fresh` is then called
-/// to drop what was gathered.
+/// An expired continue token (410, after a compaction) restarts the list; `fresh` is then called to drop what was
+/// collected.
 ///
 /// # Errors
-/// What the API server says.
+/// Errors of the API server.
 pub async fn walk<P, U, R>(
     api: &Api<Object<P, U>>,
     params: &ListParams,
@@ -151,13 +151,13 @@ where
             Err(error) => return Err(error),
         }
     }
-    Err(kube::Error::Service(format!("the list has more than {PAGES} pages: it is not read any further").into()))
+    Err(kube::Error::Service(format!("the list has more than {PAGES} pages; reading was stopped").into()))
 }
 
-/// The whole list, each object turned into what is needed of it as soon as its page is read.
+/// The whole list; each object is converted as soon as its page is read.
 ///
 /// # Errors
-/// What the API server says.
+/// Errors of the API server.
 pub async fn list<P, U, T>(
     api: &Api<Object<P, U>>,
     params: &ListParams,
@@ -172,10 +172,10 @@ where
     Ok(gathered)
 }
 
-/// One object, or nothing if there is none of that name.
+/// One object, or `None` if it does not exist.
 ///
 /// # Errors
-/// What else the API server says.
+/// Other errors of the API server.
 pub async fn get<K>(api: &Api<K>, name: &str) -> kube::Result<Option<K>>
 where
     K: Clone + DeserializeOwned + Debug,

@@ -1,34 +1,34 @@
-//! What goes wrong between kpx-prep and the API server: what kind of error it is, and how it is said.
+//! Errors of requests to the API server: their kinds and messages.
 
 use std::time::Duration;
 
 use crate::report::foreign::foreign;
 
-/// Why an answer was not waited for or read any more.
+/// Why waiting for an answer or reading it was stopped.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Unanswered {
-    /// The time for one question is over.
+    /// The request timed out.
     #[error("{server} did not answer within {after:?} (--request-timeout)")]
     Silent {
-        /// Who was asked.
+        /// The server.
         server: String,
-        /// How long was waited.
+        /// The timeout.
         after: Duration,
     },
-    /// The answer has no end.
-    #[error("{server} answered with more than {limit} MiB: that is not read")]
+    /// The answer is too large.
+    #[error("the answer of {server} exceeds {limit} MiB; reading was stopped")]
     TooLong {
-        /// Who was asked.
+        /// The server.
         server: String,
-        /// What was read at most.
+        /// The limit in MiB.
         limit: u64,
     },
-    /// There are no credentials (any more).
+    /// There are no valid credentials (any more).
     #[error("{0}")]
     Credentials(String),
 }
 
-/// Why the answer was not waited for, if that is what an error is about.
+/// The [`Unanswered`] that caused an error, if any.
 pub fn unanswered(error: &kube::Error) -> Option<&Unanswered> {
     let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
     while let Some(error) = cause {
@@ -48,8 +48,7 @@ pub fn code(error: &kube::Error) -> Option<u16> {
     }
 }
 
-/// Whether the same call may well succeed a little later. What is wrong with a certificate is wrong the next time too; and
-/// what never ends is not read twice.
+/// Whether a retry may succeed. Certificate errors are permanent, and an endless answer is not read twice.
 pub fn is_transient(error: &kube::Error) -> bool {
     match error {
         _ if is_about_tls(error) => false,
@@ -60,8 +59,8 @@ pub fn is_transient(error: &kube::Error) -> bool {
     }
 }
 
-/// Whether the other side, or this one, did not like a certificate, or does not speak TLS at all. In the words of rustls
-/// (`rustls::Error`), which kube hands on as text only.
+/// Whether either side refused a certificate, or the other side does not use TLS. By the messages of rustls
+/// (`rustls::Error`), which kube passes on as text only.
 fn is_about_tls(error: &kube::Error) -> bool {
     if matches!(error, kube::Error::Api(_)) {
         return false;
@@ -72,7 +71,7 @@ fn is_about_tls(error: &kube::Error) -> bool {
         .any(|sign| text.contains(sign))
 }
 
-/// Whether nothing listens at the API server's address, it cannot be found, or it said nothing in the time that it had.
+/// Whether the API server refuses connections, its name cannot be resolved, or it did not answer in time.
 pub fn is_unreachable(error: &kube::Error) -> bool {
     if matches!(unanswered(error), Some(Unanswered::Silent { .. })) {
         return true;
@@ -81,7 +80,7 @@ pub fn is_unreachable(error: &kube::Error) -> bool {
     ["Connection refused", "dns error", "failed to lookup"].iter().any(|sign| text.contains(sign))
 }
 
-/// What an error means, without what a person does not need.
+/// An error as a message without technical details.
 pub fn plain(error: &kube::Error) -> String {
     match error {
         _ if unanswered(error).is_some() => unanswered(error).map(ToString::to_string).unwrap_or_default(),
@@ -89,18 +88,18 @@ pub fn plain(error: &kube::Error) -> String {
             format!("{} ({})", foreign(&status.reason), status.code)
         }
         kube::Error::Api(status) => foreign(&status.message),
-        // Go takes a certificate that is trusted itself, whatever it is for (crypto/x509); rustls' webpki does not.
+        // Go accepts a certificate that is trusted itself, whatever its purpose (crypto/x509); rustls' webpki does not.
         other if chain(other).contains("CaUsedAsEndEntity") => {
-            "the server's certificate says that it is a CA's, which kubectl accepts where the kubeconfig trusts it, and kpx-prep \
-             does not: give the server a certificate with CA:FALSE, signed by a CA or by itself \
-             (openssl req -x509 -addext basicConstraints=critical,CA:FALSE)"
+            "the server uses a CA certificate as its own, which kubectl accepts if the kubeconfig trusts it, but kpx-prep \
+                         does not; create a server certificate with CA:FALSE, signed by a CA or self-signed \
+                         (openssl req -x509 -addext basicConstraints=critical,CA:FALSE)"
                 .to_owned()
         }
         other => chain(other),
     }
 }
 
-/// An error with its causes, none said twice, in one line.
+/// An error with its causes on one line, without repetitions.
 pub fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();

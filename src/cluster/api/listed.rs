@@ -1,4 +1,4 @@
-//! Listed objects without their `managedFields`, which are the larger part of a small object and of no use in a list.
+//! Listed objects without their `managedFields`, which are large and not needed in a list.
 
 use std::collections::BTreeMap;
 
@@ -6,11 +6,11 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference,
 use kube::core::Object;
 use serde::Deserialize;
 
-/// What the kubelet calls a static pod, in place of the UID of its mirror at the API server (`ConfigHashAnnotationKey`,
-/// pkg/kubelet/types/constants.go).
+/// The annotation with the kubelet's id of a static pod, used instead of the UID of its mirror pod
+/// (`ConfigHashAnnotationKey`, pkg/kubelet/types/constants.go).
 pub const CONFIG_HASH: &str = "kubernetes.io/config.hash";
 
-/// An object as it is read from a list.
+/// An object as read from a list.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(from = "Raw<P, U>", bound(deserialize = "P: Deserialize<'de> + Default, U: Deserialize<'de>"))]
 pub struct Listed<P, U>(pub Object<P, U>)
@@ -42,7 +42,7 @@ struct Metadata {
     owner_references: Option<Vec<OwnerReference>>,
 }
 
-/// Of annotations, which may be long, only what is needed of a listed object.
+/// Only the annotations that are needed; they may be long.
 #[derive(Deserialize)]
 struct Annotations {
     #[serde(rename = "kubernetes.io/config.hash")]

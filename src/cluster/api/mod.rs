@@ -1,4 +1,4 @@
-//! The API server: reaching it, calling it, its objects, and the lock that allows one run at a time.
+//! The API server: connecting and calling, its objects, and the lock that allows one run at a time.
 
 pub mod calls;
 pub mod connection;

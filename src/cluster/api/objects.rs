@@ -1,5 +1,5 @@
-//! The parts of Kubernetes objects that kpx-prep reads. Everything else is skipped while parsing, so a list of
-//! thousands of pods stays small.
+//! The fields of Kubernetes objects that kpx-prep reads. Everything else is skipped while parsing, so a list of
+//! thousands of pods needs little memory.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, Time};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
@@ -41,7 +41,7 @@ pub fn services() -> ApiResource {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct NodeSpec {
-    /// What keeps pods away.
+    /// Its taints.
     pub taints: Vec<Taint>,
 }
 
@@ -67,7 +67,7 @@ pub struct NodeStatus {
     pub node_info: NodeInfo,
 }
 
-/// What the kubelet says about its machine.
+/// The kubelet's information about its machine.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct NodeInfo {
@@ -81,13 +81,13 @@ pub struct NodeInfo {
 pub struct DaemonSetSpec {
     /// Its pods' labels.
     pub selector: LabelSelector,
-    /// What its pods look like.
+    /// Its pod template.
     pub template: PodTemplate,
-    /// How it replaces pods.
+    /// Its update strategy.
     pub update_strategy: UpdateStrategy,
 }
 
-/// What pods look like.
+/// A pod template.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct PodTemplate {
@@ -97,17 +97,17 @@ pub struct PodTemplate {
     pub spec: PodSpec,
 }
 
-/// How a `DaemonSet` replaces pods.
+/// The update strategy of a `DaemonSet`.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct UpdateStrategy {
     /// `RollingUpdate` or `OnDelete`.
     pub r#type: String,
-    /// How many at a time.
+    /// Its limits.
     pub rolling_update: RollingUpdate,
 }
 
-/// How many pods at a time.
+/// The number of pods replaced at a time.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct RollingUpdate {
@@ -119,9 +119,9 @@ pub struct RollingUpdate {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct DaemonSetStatus {
-    /// The generation that the controller has seen.
+    /// The generation observed by the controller.
     pub observed_generation: i64,
-    /// How many nodes should run a pod.
+    /// Number of nodes that should run a pod.
     pub desired_number_scheduled: usize,
 }
 
@@ -133,13 +133,13 @@ pub struct ServiceSpec {
     pub r#type: String,
     /// Its ports.
     pub ports: Vec<ServicePort>,
-    /// Its address; `None` or nothing where it has none.
+    /// Its cluster IP; `None` or empty if it has none.
     #[serde(rename = "clusterIP")]
     pub cluster_ip: String,
-    /// Its addresses, of each family one.
+    /// Its cluster IPs, one per family.
     #[serde(rename = "clusterIPs")]
     pub cluster_ips: Vec<String>,
-    /// Addresses that somebody routes to the nodes.
+    /// Addresses that are routed to the nodes externally.
     #[serde(rename = "externalIPs")]
     pub external_ips: Vec<String>,
 }
@@ -162,11 +162,11 @@ pub struct ServicePort {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct ServiceStatus {
-    /// What a load balancer gave it.
+    /// The load balancer's status.
     pub load_balancer: LoadBalancer,
 }
 
-/// What a load balancer gave.
+/// The status of a load balancer.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct LoadBalancer {

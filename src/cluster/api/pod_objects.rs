@@ -1,4 +1,4 @@
-//! The parts of pods and pod templates that kpx-prep reads.
+//! The fields of pods and pod templates that kpx-prep reads.
 
 use std::collections::BTreeMap;
 
@@ -9,19 +9,19 @@ use serde::Deserialize;
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct PodSpec {
-    /// Where it runs.
+    /// Its node.
     pub node_name: Option<String>,
     /// Its containers.
     pub containers: Vec<Container>,
-    /// What the containers mount.
+    /// Its volumes.
     pub volumes: Vec<Volume>,
-    /// Whether it lives in the node's network.
+    /// Whether it uses the host network.
     pub host_network: bool,
     /// Labels that a node must have.
     pub node_selector: BTreeMap<String, String>,
-    /// Further demands on the node.
+    /// Its affinity.
     pub affinity: Affinity,
-    /// Taints that it does not mind.
+    /// Its tolerations.
     pub tolerations: Vec<Toleration>,
 }
 
@@ -39,9 +39,9 @@ pub struct Container {
     pub args: Vec<String>,
     /// Environment variables with plain values.
     pub env: Vec<EnvVar>,
-    /// Ports, for those of the host.
+    /// Its ports.
     pub ports: Vec<ContainerPort>,
-    /// Where volumes appear.
+    /// Its volume mounts.
     pub volume_mounts: Vec<VolumeMount>,
 }
 
@@ -59,21 +59,21 @@ pub struct EnvVar {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct ContainerPort {
-    /// The node's port that leads to it.
+    /// The host port.
     pub host_port: Option<i32>,
     /// `TCP`, `UDP` or `SCTP`.
     pub protocol: Option<String>,
 }
 
-/// Where a volume appears in a container.
+/// A volume mount of a container.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct VolumeMount {
     /// The volume.
     pub name: String,
-    /// Where.
+    /// The mount path.
     pub mount_path: String,
-    /// One file of it only.
+    /// The sub-path.
     pub sub_path: Option<String>,
 }
 
@@ -83,7 +83,7 @@ pub struct VolumeMount {
 pub struct Volume {
     /// Its name.
     pub name: String,
-    /// The `ConfigMap` it shows.
+    /// The `ConfigMap` in it.
     pub config_map: Option<ConfigMapVolume>,
     /// Several sources in one.
     pub projected: Option<Projected>,
@@ -95,11 +95,11 @@ pub struct Volume {
 pub struct ConfigMapVolume {
     /// The `ConfigMap`.
     pub name: String,
-    /// Which keys appear under which file names; all under their own if empty.
+    /// The file names of keys; all keys under their own names if empty.
     pub items: Vec<KeyToPath>,
 }
 
-/// A key of a `ConfigMap` and the file it appears as.
+/// A key of a `ConfigMap` and its file name.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct KeyToPath {
@@ -129,7 +129,7 @@ pub struct ProjectedSource {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Affinity {
-    /// The part about nodes.
+    /// The node affinity.
     pub node_affinity: NodeAffinity,
 }
 
@@ -137,12 +137,12 @@ pub struct Affinity {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct NodeAffinity {
-    /// What a node must have.
+    /// The required terms.
     #[serde(rename = "requiredDuringSchedulingIgnoredDuringExecution")]
     pub required: Option<NodeSelector>,
 }
 
-/// Alternatives, of which a node must meet one.
+/// Alternative terms; a node must match one.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct NodeSelector {
@@ -150,7 +150,7 @@ pub struct NodeSelector {
     pub node_selector_terms: Vec<NodeSelectorTerm>,
 }
 
-/// Demands that a node must meet together.
+/// Requirements that a node must match together.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct NodeSelectorTerm {
@@ -160,19 +160,19 @@ pub struct NodeSelectorTerm {
     pub match_fields: Vec<Requirement>,
 }
 
-/// A demand on one label or field.
+/// A requirement for a label or field.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct Requirement {
-    /// Which label or field.
+    /// The label or field.
     pub key: String,
     /// `In`, `NotIn`, `Exists`, `DoesNotExist`, `Gt` or `Lt`.
     pub operator: String,
-    /// What it is compared with.
+    /// The values to compare with.
     pub values: Vec<String>,
 }
 
-/// A taint that a pod does not mind.
+/// A toleration of a pod.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct Toleration {
@@ -196,11 +196,11 @@ pub struct PodStatus {
     pub conditions: Vec<Condition>,
     /// One per container.
     pub container_statuses: Vec<ContainerStatus>,
-    /// Why it is not running, in one word.
+    /// Why it is not running.
     pub reason: Option<String>,
 }
 
-/// How a container is.
+/// The status of a container.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct ContainerStatus {
@@ -208,23 +208,23 @@ pub struct ContainerStatus {
     pub name: String,
     /// Whether it is ready.
     pub ready: bool,
-    /// How often it was started again.
+    /// Its number of restarts.
     pub restart_count: u32,
-    /// What it does now.
+    /// Its state.
     pub state: ContainerState,
 }
 
-/// What a container does.
+/// The state of a container.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct ContainerState {
-    /// It waits, and why.
+    /// Waiting, with the reason.
     pub waiting: Option<Waiting>,
-    /// It runs, and since when.
+    /// Running, with the start time.
     pub running: Option<Running>,
 }
 
-/// Since when a container runs.
+/// The start of a running container.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Running {
@@ -232,7 +232,7 @@ pub struct Running {
     pub started_at: Option<Time>,
 }
 
-/// Why a container waits.
+/// Why a container is waiting.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct Waiting {
@@ -244,10 +244,10 @@ pub struct Waiting {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct Condition {
-    /// Which one.
+    /// Its type.
     pub r#type: String,
     /// `True`, `False` or `Unknown`.
     pub status: String,
-    /// Why, in one word.
+    /// The reason, in one word.
     pub reason: String,
 }

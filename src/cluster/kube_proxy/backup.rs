@@ -1,6 +1,6 @@
-//! The original configuration, kept byte for byte as a `ConfigMap` of its own beside kube-proxy's.
+//! Backups of the original configuration, byte for byte, as separate `ConfigMap`s in kube-proxy's namespace.
 //!
-//! One per distinct content, never overwritten; the last ten are kept.
+//! There is one per distinct content; it is never overwritten. The last ten are kept.
 
 use std::collections::BTreeMap;
 
@@ -18,32 +18,32 @@ use crate::cluster::api::calls::retried;
 use crate::cluster::api::lock::guard::Guard;
 use crate::report::foreign::foreign;
 
-/// How many are kept.
+/// Number of backups to keep.
 pub const KEPT: usize = 10;
-/// What all names begin with.
+/// Prefix of all names.
 pub const PREFIX: &str = "kpx-prep-backup-";
-/// Marks what kpx-prep made.
+/// Label of objects created by kpx-prep.
 pub const MANAGED_BY: (&str, &str) = ("app.kubernetes.io/managed-by", "kpx-prep");
 
 const OF: &str = "kpx-prep/configmap";
 const KEY: &str = "kpx-prep/key";
 const REPLACED_AT: &str = "kpx-prep/replaced-at";
 const WRITTEN: &str = "kpx-prep/written";
-/// The resourceVersion of the `ConfigMap` whose original it is, as it was when it was last replaced.
+/// The resourceVersion of the original `ConfigMap` when it was last replaced.
 const SAVED_VERSION: &str = "kpx-prep/saved-resource-version";
-/// How often keeping it is tried where another program changes it at the same time.
+/// Number of tries to save a backup while another program changes it.
 const CONFLICTS: usize = 5;
-/// Annotations may have 256 KiB altogether.
+/// Limit for an annotation; all annotations together may have 256 KiB.
 const LONGEST_WRITTEN: usize = 128 * 1024;
 
-/// A kept original.
+/// A backup.
 #[derive(Clone, Debug)]
 pub struct Backup {
-    /// The `ConfigMap` that keeps it.
+    /// The backup's `ConfigMap`.
     pub name: String,
-    /// Whose original it is.
+    /// The `ConfigMap` that it is a backup of.
     pub of: String,
-    /// When it was last replaced, as RFC 3339, by the clock of the machine that did it: for people only.
+    /// When the original was last replaced, as RFC 3339 by the clock of the machine that did it; only for display.
     pub replaced_at: String,
     /// Its UID.
     pub uid: String,
@@ -51,12 +51,12 @@ pub struct Backup {
     pub resource_version: String,
     /// The configuration.
     pub text: String,
-    /// What it was replaced by, if that is known.
+    /// The text that replaced it, if known.
     pub written: Option<String>,
 }
 
 impl Backup {
-    /// The part of the name that stands for the content.
+    /// The content hash in the name.
     pub fn hash(&self) -> &str {
         self.name.strip_prefix(PREFIX).unwrap_or(&self.name)
     }
@@ -80,8 +80,8 @@ pub fn name_of(
     format!("{PREFIX}{hex}")
 }
 
-/// The order in which the API server stored objects, by their resourceVersion: a decimal number that grows with each write
-/// (kubernetes/enhancements KEP-5504; etcd's revision before). Clocks of operators' machines tell no order.
+/// A sort key for the order in which the API server stored objects: the resourceVersion, a decimal number that grows with
+/// each write (kubernetes/enhancements KEP-5504; etcd's revision before). Clocks of operators' machines are not reliable.
 fn stored(resource_version: &str) -> (usize, &str) {
     let digits = resource_version.trim_start_matches('0');
     (digits.len(), digits)
@@ -97,9 +97,9 @@ pub async fn list(api: &Api<ConfigMap>, of: &str, key: &str) -> kube::Result<Vec
     Ok(newest_first(&all.items, of, key))
 }
 
-/// By the resourceVersion that the `ConfigMap` had when it was replaced: a label or annotation that somebody adds to an old
-/// backup changes the backup's own, and no order. A backup that does not say it comes after those that do. So does one that
-/// says a later version than its own, which was saved after that: it is from another cluster.
+/// Sorted by the resourceVersion that the `ConfigMap` had when it was replaced, because the backup's own changes when a label
+/// or annotation is added to it. A backup without this record comes after those with one. So does a backup whose record is
+/// newer than its own resourceVersion: it is from another cluster.
 fn newest_first(all: &[ConfigMap], of: &str, key: &str) -> Vec<Backup> {
     let saved = |config_map: &ConfigMap, backup: &Backup| {
         let version = config_map.annotations().get(SAVED_VERSION)?;
@@ -115,7 +115,7 @@ fn newest_first(all: &[ConfigMap], of: &str, key: &str) -> Vec<Backup> {
     backups.into_iter().map(|(_, backup)| backup).collect()
 }
 
-/// Of backups, newest first, those that are too many. Never the one that this run made.
+/// The backups to delete from a list with the newest first. Never the one that this run created.
 fn superfluous<'a>(backups: &'a [Backup], own: Option<&str>) -> Vec<&'a Backup> {
     backups.iter().skip(KEPT).filter(|backup| Some(backup.name.as_str()) != own).collect()
 }
@@ -137,7 +137,7 @@ fn read(config_map: &ConfigMap, of: &str, key: &str) -> Option<Backup> {
     })
 }
 
-/// The backup that a change of `config` to `written` needs.
+/// The backup for a change of `config` to `written`.
 fn object(config: &ConfigFacts, written: &str) -> ConfigMap {
     let mut annotations = BTreeMap::from([
         (OF.to_owned(), config.name.clone()),
@@ -165,11 +165,11 @@ fn now() -> String {
     format!("{:.6}", jiff::Timestamp::now())
 }
 
-/// Keeps the original before it is replaced by `written`. One write; an original that is kept already only gets
-/// the new time and the new replacement.
+/// Saves the original before it is replaced by `written`, in one write. If a backup of it exists already, only its time
+/// and replacement are updated.
 ///
 /// # Errors
-/// That the lock was lost, what the API server says, or that something else has this name.
+/// If the lock was lost, the API server refuses, or the name is used by another object.
 pub async fn keep(
     api: &Api<ConfigMap>,
     config: &ConfigFacts,
@@ -178,7 +178,7 @@ pub async fn keep(
 ) -> anyhow::Result<String> {
     let backup = object(config, written);
     let name = backup.name_any();
-    let doing = || format!("keeping the original of ConfigMap {} as ConfigMap {name}", config.name);
+    let doing = || format!("saving ConfigMap {} as ConfigMap {name}", config.name);
     let create = PostParams { dry_run: guard.is_dry_run(), ..PostParams::default() };
     match guard.write(async || api.create(&create, &backup).await).await {
         Ok(_) => return Ok(name),
@@ -191,7 +191,7 @@ pub async fn keep(
         anyhow::ensure!(
             there.data.as_ref() == Some(&config.data)
                 && there.binary_data.clone().unwrap_or_default() == config.binary_data,
-            "{}: a ConfigMap of that name holds something else; nothing was changed; rename or delete it",
+            "{}: a ConfigMap of that name has other content; nothing was changed. Rename or delete it",
             doing()
         );
         let metadata = json!({
@@ -204,11 +204,11 @@ pub async fn keep(
             Err(error) => return Err(error).with_context(doing),
         }
     }
-    anyhow::bail!("{}: it is changed all the time by another program; nothing else was changed", doing())
+    anyhow::bail!("{}: another program keeps changing it; nothing else was changed", doing())
 }
 
-/// Deletes all but the newest [`KEPT`], and never `own`, the one that this run made. A failure is no reason to stop: the
-/// next run deletes them.
+/// Deletes all but the newest [`KEPT`] backups, and never `own`, the one that this run created. Failures are only logged:
+/// the next run deletes them.
 pub async fn prune(api: &Api<ConfigMap>, of: &str, key: &str, own: Option<&str>, guard: Guard<'_>) {
     let Ok(backups) = list(api, of, key).await else { return };
     for old in superfluous(&backups, own) {
@@ -246,14 +246,14 @@ mod tests {
     }
 
     #[test]
-    fn ordered_by_what_the_api_server_stored() {
+    fn ordered_by_resource_version() {
         let mut versions = ["10", "9", "100", "1000000000000000000000", "99", "0099"];
         versions.sort_by(|a, b| stored(a).cmp(&stored(b)));
         assert_eq!(versions, ["9", "10", "99", "0099", "100", "1000000000000000000000"]);
     }
 
     #[test]
-    fn what_is_written_on_a_backup_later_changes_no_order() {
+    fn later_edits_of_a_backup_do_not_change_the_order() {
         let backup = |name: &str, saved: Option<&str>, own: &str| {
             let annotations =
                 [(OF, "kube-proxy"), (KEY, "config.conf")].into_iter().chain(saved.map(|saved| (SAVED_VERSION, saved)));
@@ -284,7 +284,7 @@ mod tests {
     }
 
     #[test]
-    fn the_own_backup_is_never_too_many() {
+    fn the_own_backup_is_never_deleted() {
         let backup = |number: usize| Backup {
             name: format!("{PREFIX}{number}"),
             of: "kube-proxy".to_owned(),

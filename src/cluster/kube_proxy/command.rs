@@ -1,16 +1,16 @@
-//! A container's command line: whether it is kube-proxy's, and what its flags say.
+//! A container's command line: whether it runs kube-proxy, and its flags.
 
 use crate::cluster::api::pod_objects::Container;
 use crate::report::foreign::foreign;
 
-/// How sure it is that a container runs kube-proxy.
+/// The confidence that a container runs kube-proxy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Sign {
     /// It runs something else.
     None,
-    /// Its image is kube-proxy's, and what it runs is not known.
+    /// Its image is kube-proxy, but its command is unknown.
     Image,
-    /// Its command is.
+    /// Its command is kube-proxy.
     Command,
 }
 
@@ -19,8 +19,8 @@ pub(crate) fn runs_kube_proxy(container: &Container) -> bool {
     sign(container) > Sign::None
 }
 
-/// What says that a container runs kube-proxy. One that only cleans up after it, or has its image for the tools that are in
-/// there, does not.
+/// Checks whether a container runs kube-proxy. One that only cleans up after it, or uses its image for the tools in it, does
+/// not.
 pub(super) fn sign(container: &Container) -> Sign {
     let commands = commands(container);
     let repository = image_repository(&container.image);
@@ -45,7 +45,7 @@ fn is_image(repository: &str) -> bool {
     build || before.is_some_and(|before| before.is_empty() || before.ends_with(|c: char| !c.is_ascii_alphanumeric()))
 }
 
-/// Whether this is a tool, or a script in the container's own arguments that starts no other script.
+/// Whether the command is a tool, or an inline script that starts no other script.
 fn runs_a_tool(commands: &[Vec<String>]) -> bool {
     const TOOLS: [&str; 12] = [
         "sleep",
@@ -73,16 +73,16 @@ fn runs_a_tool(commands: &[Vec<String>]) -> bool {
     is_shell && words.clone().any(|word| word == "-c") && !words.any(|word| leads_on(word))
 }
 
-/// Whether a word is this program: its name, or a path to it. Options and folders for data may end alike.
+/// Whether a word is this program: its name, or a path to it. Options and data paths may end in the same name.
 pub(crate) fn is_program(word: &str, name: &str) -> bool {
     const DATA: [&str; 4] = ["/var/", "/etc/", "/run/", "/tmp/"];
     let is_data = DATA.iter().any(|folder| word.starts_with(folder));
     word.rsplit('/').next() == Some(name) && !word.starts_with('-') && !word.contains('=') && !is_data
 }
 
-/// The command that runs kube-proxy, and where its own arguments begin. Of several the last that stays.
+/// The command that runs kube-proxy, and the position of its arguments. The last one of several that does not exit.
 fn call(commands: &[Vec<String>]) -> Option<(&[String], usize)> {
-    /// Programs that take its name as an argument.
+    /// Programs that may have its name as an argument.
     const OTHERS: [&str; 21] = [
         "command", "pkill", "killall", "pgrep", "pidof", "kill", "echo", "printf", "which", "type", "grep", "cp", "mv",
         "rm", "ls", "chmod", "ln", "cat", "trap", "test", "[",
@@ -100,7 +100,7 @@ fn call(commands: &[Vec<String>]) -> Option<(&[String], usize)> {
     calls.iter().rfind(|(command, at)| !is_one_shot(&command[*at..])).or(calls.last()).copied()
 }
 
-/// Whether kube-proxy ends at once with these flags.
+/// Whether kube-proxy exits at once with these flags.
 fn is_one_shot(words: &[String]) -> bool {
     ["cleanup", "init-only", "write-config-to", "version", "help"].iter().any(|name| {
         let long = |word: &str| word.strip_prefix("--").is_some_and(|word| normal(word) == *name);
@@ -109,7 +109,7 @@ fn is_one_shot(words: &[String]) -> bool {
     })
 }
 
-/// The words of kube-proxy's own command line: what follows it, up to the shell's next command.
+/// The arguments of kube-proxy, up to the shell's next command.
 pub(super) fn own_words(container: &Container) -> Vec<String> {
     let commands = commands(container);
     match call(&commands) {
@@ -125,8 +125,8 @@ fn image_repository(image: &str) -> &str {
     last.split(':').next().unwrap_or(last)
 }
 
-/// A container's commands, each as its words: one, or those of a shell's script. `$(NAME)` is put in where its value is known, as
-/// the kubelet does.
+/// A container's commands as words: one command, or those of a shell script. `$(NAME)` is expanded if its value is known, as by
+/// the kubelet.
 fn commands(container: &Container) -> Vec<Vec<String>> {
     let mut commands = vec![Vec::new()];
     for word in container.command.iter().chain(&container.args) {
@@ -143,8 +143,8 @@ fn commands(container: &Container) -> Vec<Vec<String>> {
     commands
 }
 
-/// A word with `$(NAME)` put in once, as the kubelet does (`third_party/forked/golang/expansion`): what is put in is not looked
-/// through again. Nothing more is put in once it is larger than any command.
+/// A word with `$(NAME)` expanded once, as by the kubelet (`third_party/forked/golang/expansion`): values are not expanded
+/// again. Expansion stops once the text is larger than any command.
 fn expanded(word: &str, container: &Container) -> String {
     const MOST: usize = 1 << 16;
     let value_of = |name: &str| container.env.iter().rfind(|env| env.name == name)?.value.as_deref();
@@ -159,18 +159,19 @@ fn expanded(word: &str, container: &Container) -> String {
     text + rest
 }
 
-/// Takes a shell's text apart. No shell: quotes go, what ends a command ends it, all else stays as it is.
+/// Splits a shell script into commands and words. Not a shell: quotes are removed, separators end a command, everything else
+/// is kept.
 fn take_apart(text: &str, commands: &mut Vec<Vec<String>>) {
     let mut word = String::new();
     let mut chars = text.chars().peekable();
-    // Within `$( )`, where a command ends that is not ours.
+    // Within `$( )`, separators end another command.
     let mut depth = 0_usize;
     let mut before = ' ';
     while let Some(c) = chars.next() {
         let last = std::mem::replace(&mut before, c);
         match c {
             '\\' => match chars.next() {
-                // A line that goes on.
+                // A continued line.
                 Some('\n') | None => before = last,
                 Some(next) => word.push(next),
             },
@@ -209,7 +210,7 @@ fn normal(name: &str) -> String {
     name.replace('_', "-")
 }
 
-/// The value of `--name=value` or `--name value`; the last one counts, as for kube-proxy.
+/// The value of `--name=value` or `--name value`; the last one applies, as in kube-proxy.
 pub(super) fn flag<'a>(words: &'a [String], name: &str) -> Option<&'a str> {
     let mut value = None;
     for (index, word) in words.iter().enumerate() {
@@ -223,7 +224,7 @@ pub(super) fn flag<'a>(words: &'a [String], name: &str) -> Option<&'a str> {
     value
 }
 
-/// Flags that count beside `--config`, and those of logging by how they begin (`Options.Complete` in
+/// Flags that apply together with `--config`, and prefixes of logging flags (`Options.Complete` in
 /// cmd/kube-proxy/app/options.go: the file replaces everything but these).
 const COUNT_BESIDE_CONFIG: [&str; 9] =
     ["config", "hostname-override", "master", "cleanup", "init-only", "write-config-to", "v", "vmodule", "proxy-mode"];
@@ -241,7 +242,7 @@ pub(super) fn ignored(words: &[String]) -> Vec<String> {
     ignored
 }
 
-/// Where kube-proxy without `--config` tells its mode: `--metrics-port` completes an address without a port.
+/// The metrics port of kube-proxy without `--config`: `--metrics-port` completes an address without a port.
 pub(super) fn metrics_port(words: &[String]) -> Option<u16> {
     let address = flag(words, "metrics-bind-address").and_then(|address| address.rsplit_once(':')?.1.parse().ok());
     address.or_else(|| flag(words, "metrics-port")?.parse().ok()).filter(|port| *port > 0)

@@ -1,4 +1,4 @@
-//! kube-proxy's `ConfigMap`: what is read of it, and the one write that changes it.
+//! kube-proxy's `ConfigMap`: reading it, and the only write that changes it.
 
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::ConfigMap;
@@ -13,32 +13,32 @@ use crate::cluster::api::errors::is_transient;
 use crate::cluster::api::lock::guard::{Guard, Unwritten};
 use crate::proxy_config::{self, ProxyConfig};
 
-/// kube-proxy's configuration as it was read.
+/// kube-proxy's configuration as read.
 #[derive(Clone, Debug)]
 pub struct ConfigFacts {
     /// The `ConfigMap`.
     pub name: String,
-    /// The key that holds the configuration.
+    /// The key with the configuration.
     pub key: String,
-    /// The text under that key.
+    /// The text of that key.
     pub text: String,
     /// All keys, for the backup.
     pub data: BTreeMap<String, String>,
-    /// All keys that are no text, for the backup.
+    /// All binary keys, for the backup.
     pub binary_data: BTreeMap<String, ByteString>,
-    /// `resourceVersion`; a write with it fails if anyone wrote since.
+    /// `resourceVersion`; a write with it fails if the object was changed since.
     pub resource_version: String,
     /// Whether it is `immutable`.
     pub immutable: bool,
     /// When the key was last changed, in seconds since 1970.
     pub changed: Option<i64>,
-    /// Whether kubeadm's hash annotation fits the data.
+    /// Whether kubeadm's hash annotation matches the data.
     pub hash: HashAnnotation,
-    /// Who else writes it, such as a GitOps tool.
+    /// The tool that manages it, such as a GitOps tool.
     pub owner: Option<String>,
-    /// What the text says.
+    /// The parsed text.
     ///
-    /// An error says why it cannot be read.
+    /// The error says why it cannot be read.
     pub parsed: Result<ProxyConfig, String>,
 }
 
@@ -46,22 +46,22 @@ pub struct ConfigFacts {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum HashAnnotation {
-    /// kubeadm generated the data and nobody changed it.
+    /// kubeadm generated the data, and it was not changed.
     Matches,
-    /// Someone changed the data; kubeadm takes it as the user's and keeps it.
+    /// The data was changed; kubeadm treats it as user-supplied and keeps it.
     Differs,
-    /// Not there: the user's.
+    /// There is no annotation: user-supplied.
     Absent,
 }
 
 /// kubeadm's annotation (cmd/kubeadm/app/constants, `ComponentConfigHashAnnotationKey`).
 const HASH: &str = "kubeadm.kubernetes.io/component-config.hash";
-/// There for a moment when a run takes over from another.
+/// A temporary annotation, set while a run takes over from another.
 const TAKEN_OVER: &str = "kpx-prep/taken-over";
-/// What kpx-prep is called.
+/// The name of kpx-prep.
 const NAME: &str = "kpx-prep";
 
-/// What is needed of the `ConfigMap`; nothing if it has no such key.
+/// The needed parts of the `ConfigMap`; `None` if it does not have the key.
 pub fn read(config_map: &ConfigMap, key: &str) -> Option<ConfigFacts> {
     let data = config_map.data.clone().unwrap_or_default();
     let text = data.get(key)?.clone();
@@ -80,7 +80,7 @@ pub fn read(config_map: &ConfigMap, key: &str) -> Option<ConfigFacts> {
     })
 }
 
-/// When the key was last written, by managedFields.
+/// When the key was last written, from managedFields.
 fn changed(config_map: &ConfigMap, key: &str) -> Option<i64> {
     let field = format!("f:{key}");
     let entries = config_map.metadata.managed_fields.iter().flatten();
@@ -107,7 +107,8 @@ fn hash_annotation(config_map: &ConfigMap) -> HashAnnotation {
     if *annotation == format!("sha256:{hex}") { HashAnnotation::Matches } else { HashAnnotation::Differs }
 }
 
-/// Who would write it again: a GitOps tool or Helm, by labels, annotations and managedFields.
+/// The tool that manages it and would revert a change, such as a GitOps tool or Helm, from labels, annotations and
+/// managedFields.
 fn owner(config_map: &ConfigMap) -> Option<String> {
     let marks = config_map.labels().iter().chain(config_map.annotations());
     for (key, value) in marks {
@@ -151,25 +152,25 @@ fn owner(config_map: &ConfigMap) -> Option<String> {
     None
 }
 
-/// Why a write did not happen.
+/// Why a write failed.
 #[derive(Debug)]
 pub enum WriteError {
-    /// Somebody wrote it since it was read.
+    /// It was changed since it was read.
     Conflict,
     /// The lock was lost, or the API server refused.
     Failed(Unwritten),
 }
 
-/// Who writes this text, for managedFields. An API server renews the time of an entry only if it changes (seen with
-/// 1.20), and that time tells which pods are older than the text: so every text has a writer of its own.
+/// The field manager for this text. An API server updates the time of a managedFields entry only if the entry changes (seen
+/// with 1.20), and that time shows which pods are older than the text, so every text has its own manager name.
 fn field_manager(text: &str) -> String {
     let digest = Sha256::digest(text);
     let hex: String = digest.iter().take(5).map(|byte| format!("{byte:02x}")).collect();
     format!("{NAME}-{hex}")
 }
 
-/// Writes the `ConfigMap` without changing it: an annotation is set and removed again, so that its resourceVersion is another. A
-/// run that lost the lock may have read the present one before, and its write on the way would still be taken.
+/// Changes the resourceVersion of the `ConfigMap` by setting and removing an annotation. A run that lost the lock may have
+/// read the previous resourceVersion, and its pending write would still be accepted.
 ///
 /// # Errors
 /// [`WriteError`]
@@ -188,10 +189,10 @@ pub async fn touch(api: &Api<ConfigMap>, config: &ConfigFacts, guard: Guard<'_>)
     Ok(())
 }
 
-/// Replaces the text under the key and nothing else, if nobody wrote the `ConfigMap` since it was read. Gives the
-/// time of the change by the API server's clock, in seconds since 1970.
+/// Replaces only the text of the key, if the `ConfigMap` was not changed since it was read. Returns the time of the
+/// change by the API server's clock, in seconds since 1970.
 ///
-/// A connection that broke may have broken after the write: then the `ConfigMap` is read again to see.
+/// If the connection breaks, it may have been after the write: the `ConfigMap` is then read again.
 ///
 /// # Errors
 /// [`WriteError`]
@@ -207,7 +208,7 @@ pub async fn write(
     }));
     let params =
         PatchParams { dry_run: guard.is_dry_run(), field_manager: Some(field_manager(text)), ..PatchParams::default() };
-    // After a broken connection, what looks like somebody else's write may be our own.
+    // After a broken connection, an apparent conflict may be caused by this run's own write.
     let mut maybe_ours = false;
     let send = async || api.patch(&config.name, &params, &patch).await;
     for wait in [200, 400, 800, 1600, 3200] {

@@ -1,5 +1,5 @@
-//! Finding kube-proxy's `DaemonSet` and, from its arguments and volumes, the `ConfigMap` and key that it reads.
-//! No name is assumed. Pure: works on a list that someone else fetched.
+//! Finds kube-proxy's `DaemonSet` and, from its arguments and volumes, the `ConfigMap` and key that it reads.
+//! No name is assumed. Pure: works on a given list.
 
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use kube::ResourceExt as _;
@@ -11,7 +11,7 @@ use crate::cluster::api::objects::{DaemonSet, Node, Pod};
 use crate::cluster::api::pod_objects::{ConfigMapVolume, Container, PodSpec};
 use crate::report::foreign::foreign;
 
-/// Where kube-proxy's configuration comes from.
+/// The source of kube-proxy's configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ConfigSource {
     /// A key of a `ConfigMap` in the `DaemonSet`'s namespace.
@@ -21,13 +21,13 @@ pub enum ConfigSource {
         /// The key.
         key: String,
     },
-    /// There is no `--config`: flags only.
+    /// No `--config`, only flags.
     Flags,
-    /// There is a `--config`, but not from a `ConfigMap`; why.
+    /// `--config`, but not from a `ConfigMap`; with the reason.
     Elsewhere(String),
 }
 
-/// kube-proxy as its `DaemonSet` describes it.
+/// kube-proxy's `DaemonSet`.
 #[derive(Clone, Debug)]
 pub struct KubeProxy {
     /// The `DaemonSet`'s namespace.
@@ -38,7 +38,7 @@ pub struct KubeProxy {
     pub uid: String,
     /// Its generation.
     pub generation: i64,
-    /// The generation that the controller has acted on.
+    /// The generation observed by the controller.
     pub observed_generation: i64,
     /// The container that runs kube-proxy.
     pub container: String,
@@ -46,26 +46,26 @@ pub struct KubeProxy {
     pub image: String,
     /// The pods' labels, as a selector.
     pub selector: String,
-    /// What a node must have to get a pod.
+    /// The requirements for a node to get a pod.
     pub template: PodSpec,
-    /// Whether pods are replaced only when someone deletes them.
+    /// Whether the update strategy is `OnDelete`.
     pub on_delete: bool,
-    /// How many pods may be replaced at a time.
+    /// `maxUnavailable`: how many pods may be replaced at a time.
     pub max_unavailable: Option<IntOrString>,
-    /// Where the configuration comes from.
+    /// The source of the configuration.
     pub config: ConfigSource,
-    /// `--proxy-mode`, which kube-proxy ignores beside `--config`.
+    /// `--proxy-mode`, which kube-proxy ignores with `--config`.
     pub mode_flag: Option<String>,
-    /// The port of `--metrics-bind-address` or `--metrics-port`, which count without `--config` only.
+    /// The port of `--metrics-bind-address` or `--metrics-port`, which apply only without `--config`.
     pub metrics_port_flag: Option<u16>,
-    /// Flags beside `--config` that kube-proxy ignores there, without `--proxy-mode`.
+    /// Other flags that kube-proxy ignores with `--config`.
     pub ignored_flags: Vec<String>,
-    /// The other `DaemonSet`s whose kube-proxies read the same `ConfigMap` and key: one per architecture or pool.
+    /// Other `DaemonSet`s that read the same `ConfigMap` and key: one per architecture or node pool.
     pub siblings: Vec<KubeProxy>,
 }
 
 impl KubeProxy {
-    /// Whether both read one key of one `ConfigMap`.
+    /// Whether both read the same key of the same `ConfigMap`.
     fn shares_config_with(&self, other: &Self) -> bool {
         self.uid == other.uid
             || self.namespace == other.namespace
@@ -73,7 +73,7 @@ impl KubeProxy {
                 && matches!(self.config, ConfigSource::ConfigMap { .. })
     }
 
-    /// All `DaemonSet`s that read the configuration; they are switched together.
+    /// All `DaemonSet`s that read the configuration and are switched together.
     pub fn sets(&self) -> impl Iterator<Item = &Self> {
         std::iter::once(self).chain(&self.siblings)
     }
@@ -83,7 +83,7 @@ impl KubeProxy {
         self.sets().any(|set| wants(&set.template, node))
     }
 
-    /// The one that a pod is of.
+    /// The `DaemonSet` of a pod.
     pub fn set_of(&self, pod: &Pod) -> Option<&Self> {
         self.sets().find(|set| pod.owner_references().iter().any(|owner| owner.uid == set.uid))
     }
@@ -94,12 +94,12 @@ impl KubeProxy {
     }
 }
 
-/// What was found.
+/// The result of the search.
 #[derive(Clone, Debug)]
 pub struct Found {
     /// kube-proxy on Linux nodes, if it runs as a `DaemonSet`.
     pub kube_proxy: Option<KubeProxy>,
-    /// kube-proxies of Windows nodes, as namespace/name: left alone.
+    /// kube-proxies of Windows nodes, as namespace/name; never changed.
     pub windows: Vec<String>,
     /// kube-proxies with another configuration, as namespace/name.
     pub elsewhere: Vec<String>,
@@ -108,7 +108,7 @@ pub struct Found {
 /// Finds kube-proxy among all `DaemonSet`s.
 ///
 /// # Errors
-/// If several could be it, their names; or that the one asked for is not among them.
+/// If several candidates exist, or the named one is not among them.
 pub fn find(all: &[DaemonSet], namespace: Option<&str>, name: Option<&str>) -> Result<Found, String> {
     let mut candidates = Vec::new();
     let mut windows = Vec::new();
@@ -128,21 +128,21 @@ pub fn find(all: &[DaemonSet], namespace: Option<&str>, name: Option<&str>) -> R
     let mut all_of_them: Vec<_> = candidates.iter().map(|(set, container)| describe(set, container)).collect();
     candidates.retain(|(daemon_set, _)| asked(daemon_set));
     if candidates.is_empty() && (namespace.is_some() || name.is_some()) {
-        // An operator who names it knows better than the look of its image.
+        // The operator's choice overrides the detection by image.
         let named = all.iter().find(|daemon_set| name.is_some() && asked(daemon_set));
         let Some((daemon_set, container)) =
             named.and_then(|daemon_set| Some((daemon_set, daemon_set.spec.template.spec.containers.first()?)))
         else {
-            let there = if known.is_empty() { "there is none in this cluster".to_owned() } else { known.join(", ") };
+            let there = if known.is_empty() { "none in this cluster".to_owned() } else { known.join(", ") };
             return Err(format!(
-                "no kube-proxy DaemonSet {}/{}; known: {there}",
+                "kube-proxy DaemonSet {}/{} not found; found: {there}",
                 namespace.unwrap_or("*"),
                 name.unwrap_or("*")
             ));
         };
         candidates.push((daemon_set, container));
     }
-    // A DaemonSet that was left behind and matches no node is not the one.
+    // An unused DaemonSet that matches no node is ignored.
     let desired = |daemon_set: &DaemonSet| daemon_set.status.as_ref().map_or(0, |s| s.desired_number_scheduled);
     if candidates.iter().any(|(daemon_set, _)| desired(daemon_set) > 0) {
         candidates.retain(|(daemon_set, _)| desired(daemon_set) > 0);
@@ -153,7 +153,7 @@ pub fn find(all: &[DaemonSet], namespace: Option<&str>, name: Option<&str>) -> R
     {
         let names: Vec<_> = candidates.iter().map(|(daemon_set, _)| full_name(daemon_set)).collect();
         return Err(format!(
-            "several DaemonSets run kube-proxy: {}; choose one by --namespace and --daemonset",
+            "several DaemonSets run kube-proxy: {}; choose one with --namespace and --daemonset",
             names.join(", ")
         ));
     }
@@ -173,7 +173,7 @@ fn full_name(daemon_set: &DaemonSet) -> String {
     format!("{}/{}", daemon_set.namespace().unwrap_or_default(), daemon_set.name_any())
 }
 
-/// The container whose command is kube-proxy's, or else its image.
+/// The container with kube-proxy's command, or else its image.
 fn proxy_container(spec: &PodSpec) -> Option<&Container> {
     let with = |least: Sign| spec.containers.iter().find(|container| sign(container) >= least);
     with(Sign::Command).or_else(|| with(Sign::Image))
@@ -218,20 +218,20 @@ fn describe(daemon_set: &DaemonSet, container: &Container) -> KubeProxy {
     }
 }
 
-/// Which `ConfigMap` and key appear at `path` in the container.
+/// The `ConfigMap` and key mounted at `path` in the container.
 fn config_source(spec: &PodSpec, container: &Container, path: &str) -> ConfigSource {
     let inside = |mount: &str| {
         let rest = path.strip_prefix(mount.trim_end_matches('/'))?;
         if rest.is_empty() { Some("") } else { rest.strip_prefix('/') }
     };
-    // The deepest mount hides those above it.
+    // The deepest mount applies.
     let mount = container
         .volume_mounts
         .iter()
         .filter_map(|mount| Some((mount, inside(&mount.mount_path)?)))
         .max_by_key(|(mount, _)| mount.mount_path.trim_end_matches('/').len());
     let Some((mount, rest)) = mount else {
-        return ConfigSource::Elsewhere(format!("--config={path} is not on a volume but in the image"));
+        return ConfigSource::Elsewhere(format!("--config={path} is in the image, not on a volume"));
     };
     let file = match &mount.sub_path {
         Some(sub) if rest.is_empty() => sub.clone(),
@@ -248,7 +248,7 @@ fn config_source(spec: &PodSpec, container: &Container, path: &str) -> ConfigSou
             return ConfigSource::ConfigMap { name: source.name.clone(), key };
         }
     }
-    ConfigSource::Elsewhere(format!("--config={path} is on volume {:?}, which shows no ConfigMap there", mount.name))
+    ConfigSource::Elsewhere(format!("--config={path} is on volume {:?}, which has no ConfigMap there", mount.name))
 }
 
 fn key_of(source: &ConfigMapVolume, file: &str) -> Option<String> {

@@ -1,38 +1,37 @@
-//! kube-proxy's own words about its mode, in the log of its start, for every version since 1.15.
+//! kube-proxy's mode from the log of its start, for every version since 1.15.
 //!
-//! Second best: log rotation takes the start away, and then the log says nothing. Never a guess.
+//! A fallback only: after log rotation the start is missing, and then the mode is unknown. It is never guessed.
 
 use jiff::Timestamp;
 
 use crate::mode::ProxyMode;
 
-/// So many seconds after its start a container has said what it says first.
+/// The time after its start, in seconds, in which a container logs its first lines.
 const START: i64 = 60;
 
-/// What a log tells.
+/// The mode from a log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LoggedMode {
     /// It runs this mode.
     Mode(ProxyMode),
-    /// It was to run ipvs, could not, and runs iptables (kube-proxy ≤ 1.25).
+    /// It could not run ipvs and fell back to iptables (kube-proxy ≤ 1.25).
     Fallback,
     /// It could not run ipvs and exited (kube-proxy ≥ 1.26).
     Refused,
-    /// Nothing about the mode: too young, or rotated away.
+    /// No mode found: just started, or log rotated.
     Nothing,
 }
 
-/// What the log of one container run tells about its mode.
+/// The mode from the log of one container run.
 ///
 /// The lines, by version (cmd/kube-proxy/app/server_others.go, later `server_linux.go`): `Using ipvs Proxier.` up to
 /// 1.22, `"Using ipvs Proxier"` from 1.23; the fallback's `Can't use the IPVS proxier` is followed by
-/// `Using iptables Proxier`, the refusal's by nothing. `"Using iptables proxy"` (1.26 and later) says what an empty
-/// mode means, before it is tried.
+/// `Using iptables Proxier`, the refusal's by nothing. `"Using iptables proxy"` (1.26 and later) only reports what an
+/// empty mode means, before it is tried.
 ///
-/// Each line begins with the kubelet's own time. Only the log of a container's start counts, and of that only what kube-proxy
-/// says before it has heard of any Service: from then on its lines hold what others wrote, such as a Service's annotations,
-/// and one of those may look like a line of its own. `started`: when the container was started, in seconds since 1970, by the
-/// same kubelet.
+/// Each line starts with the kubelet's timestamp. Only the log of the container's start is used, up to the first Service:
+/// later lines contain foreign text, such as a Service's annotations, which may look like a line of kube-proxy. `started`:
+/// when the container was started, in seconds since 1970, by the same kubelet.
 pub fn logged_mode(log: &str, started: Option<i64>) -> LoggedMode {
     let mut lines = log.lines().map(|line| line.split_once(' ').unwrap_or((line, ""))).peekable();
     let first = lines.peek().and_then(|(time, _)| time.parse::<Timestamp>().ok());
@@ -62,7 +61,7 @@ pub fn logged_mode(log: &str, started: Option<i64>) -> LoggedMode {
     told
 }
 
-/// What klog's line says behind its head (`I1122 10:06:38.238977 1 server_others.go:258] `), or in JSON, without quotes before.
+/// The message of a klog line after its header (`I1122 10:06:38.238977 1 server_others.go:258] `), or of a JSON line.
 fn message(line: &str) -> &str {
     let message = match line.split_once("] ") {
         Some((head, message)) if head.starts_with(['I', 'W', 'E', 'F']) && !head.contains('"') => message,
@@ -124,7 +123,7 @@ mod tests {
             ("a line of its own, later", format!("{start}{forged}"), STARTED, honest),
             ("within a line", format!("I0101 x] \"Adding\" hint=\"{forged}\"\n{start}"), STARTED, honest),
             (
-                "behind what is no head",
+                "after something that is not a header",
                 format!("W0101 x] Ignoring annotation a] Using ipvs Proxier.\n{start}"),
                 STARTED,
                 honest,
@@ -134,11 +133,7 @@ mod tests {
         ] {
             assert_eq!(logged_mode(&with_times(&log, from), Some(STARTED)), expected, "{what}");
         }
-        assert_eq!(
-            logged_mode(&with_times(start, STARTED), None),
-            LoggedMode::Nothing,
-            "it is not known when it was started"
-        );
+        assert_eq!(logged_mode(&with_times(start, STARTED), None), LoggedMode::Nothing, "the start time is unknown");
         assert_eq!(logged_mode(start, Some(STARTED)), LoggedMode::Nothing, "without the kubelet's times");
     }
 }

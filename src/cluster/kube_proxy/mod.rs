@@ -1,4 +1,4 @@
-//! kube-proxy in a cluster: its `DaemonSet`, `ConfigMap` and pods, the backups, and what verifies its mode.
+//! kube-proxy in a cluster: its `DaemonSet`, `ConfigMap` and pods, the backups, and the verification of its mode.
 
 pub mod backup;
 pub mod command;

@@ -1,4 +1,4 @@
-//! A pod of kube-proxy as it was observed.
+//! The observed state of a kube-proxy pod.
 
 /// A pod of kube-proxy.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -7,7 +7,7 @@ pub struct PodFacts {
     pub name: String,
     /// Its uid.
     pub uid: String,
-    /// The id by which the kubelet names its cgroup: its uid, or a static pod's own.
+    /// The id in its cgroup name: its uid, or a static pod's own.
     pub cgroup: String,
     /// Its node.
     pub node: String,
@@ -25,12 +25,12 @@ pub struct PodFacts {
     pub phase: String,
     /// Whether it is ready.
     pub ready: bool,
-    /// How often kube-proxy was started again.
+    /// How often kube-proxy was restarted.
     pub restarts: u32,
-    /// When kube-proxy's container was started, in seconds since 1970, by its kubelet.
+    /// When kube-proxy's container was started, in seconds since 1970, by the kubelet's clock.
     pub started: Option<i64>,
-    /// Why kube-proxy waits to be started, if it does.
+    /// Why kube-proxy is waiting to be started, if it is.
     pub waiting: Option<String>,
-    /// The template revision that it was made from.
+    /// The template revision that it was created from.
     pub revision: String,
 }

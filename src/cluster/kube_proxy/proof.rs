@@ -1,5 +1,5 @@
-//! The effective mode of a kube-proxy, asked of the running process: a port-forward to the pod and `GET /proxyMode`;
-//! where that fails, its log; else "unproved", with the reason.
+//! Verifies the effective mode of a kube-proxy with the running process: a port-forward to the pod and `GET /proxyMode`;
+//! if that fails, by its log; else it is unverified, with the reason.
 
 use std::time::Duration;
 
@@ -18,38 +18,38 @@ use crate::mode::ProxyMode;
 use crate::report::foreign::{foreign, shortened};
 use crate::report::say::patiently;
 
-/// How many proofs run at a time.
+/// Number of parallel verifications.
 pub const AT_A_TIME: usize = 64;
-/// How long one port-forward may take; the answer is a word from the same machine as the kubelet.
+/// Timeout of a port-forward; the answer is one word from the kubelet's machine.
 const PATIENCE: Duration = Duration::from_secs(8);
-/// The start of a log is enough: the mode is told within the first lines.
+/// How much of a log is read: the mode is in its first lines.
 const LOG_BYTES: i64 = 128 * 1024;
 
-/// How a mode was proved.
+/// How a mode was verified.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub enum How {
     /// The process answered `GET /proxyMode`.
     ProxyMode,
-    /// The log of the process's start tells it.
+    /// The log of the process's start contains it.
     Log,
 }
 
-/// What is known about a kube-proxy's effective mode.
+/// The result of verifying a kube-proxy's effective mode.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Proof {
-    /// The mode, if it is proved.
+    /// The mode, if verified.
     pub mode: Option<ProxyMode>,
-    /// How it was proved.
+    /// How it was verified.
     pub how: Option<How>,
-    /// Why it is not proved, or not in the first way.
+    /// Why it is unverified, or not verified by `/proxyMode`.
     pub reason: Option<String>,
-    /// The log says that ipvs was wanted and impossible, and iptables runs instead.
+    /// By its log, it fell back from ipvs to iptables.
     pub fallback: bool,
 }
 
 impl Proof {
-    /// Nothing is known; why.
+    /// Unverified, with the reason.
     pub fn missing(reason: impl Into<String>) -> Self {
         Self { reason: Some(reason.into()), ..Self::default() }
     }
@@ -59,7 +59,7 @@ impl Proof {
     }
 }
 
-/// Where kube-proxies are asked.
+/// Verifies kube-proxies.
 #[derive(Clone)]
 pub struct Prover {
     pods: Api<Pod>,
@@ -72,7 +72,7 @@ impl Prover {
         Self { pods: Api::namespaced(client, namespace), port }
     }
 
-    /// The effective mode of the kube-proxy in a pod; if the process does not answer, by its log.
+    /// Verifies the effective mode of the kube-proxy in a pod; by its log if the process does not answer.
     pub async fn prove(&self, pod: &PodFacts) -> Proof {
         let reason = match self.ask(&pod.name).await {
             Ok(mode) => return Proof::by(mode, How::ProxyMode),
@@ -85,22 +85,22 @@ impl Prover {
         }
     }
 
-    /// Proves many, [`AT_A_TIME`] at once; in the order given.
+    /// Verifies many, [`AT_A_TIME`] in parallel; in the given order.
     pub async fn prove_all(&self, pods: &[&PodFacts]) -> Vec<Proof> {
         let all = futures::stream::iter(pods.iter().map(|pod| self.prove(pod))).buffered(AT_A_TIME).collect();
-        patiently(&format!("{} kube-proxies to say which mode they run", pods.len()), None, all).await
+        patiently(&format!("the modes of {} kube-proxies", pods.len()), None, all).await
     }
 
-    /// Which of these fell back from ipvs to iptables, by their logs; in the order given.
+    /// Which of these fell back from ipvs to iptables, by their logs; in the given order.
     pub async fn fell_back(&self, pods: &[PodFacts]) -> Vec<bool> {
         let logs = pods.iter().map(|pod| async { self.read_log(pod).await.is_ok_and(|proof| proof.fallback) });
         futures::stream::iter(logs).buffered(AT_A_TIME).collect().await
     }
 
-    /// Asks the process itself.
+    /// Queries the process itself.
     ///
     /// # Errors
-    /// Why there was no answer, or none that names a mode.
+    /// If there was no answer, or the answer is not a mode.
     pub async fn ask(&self, pod: &str) -> Result<ProxyMode, String> {
         let answer = tokio::time::timeout(PATIENCE, self.get(pod));
         let answer = answer.await.map_err(|_| format!("port-forward: no answer within {} s", PATIENCE.as_secs()))??;
@@ -111,7 +111,7 @@ impl Prover {
         let failed =
             |what: &str, error: &dyn std::fmt::Display| format!("port-forward to {}: {what}{error}", self.port);
         let mut forward = self.pods.portforward(pod, &[self.port]).await.map_err(|error| failed("", &plain(&error)))?;
-        let stream = forward.take_stream(self.port).ok_or("port-forward gave no stream")?;
+        let stream = forward.take_stream(self.port).ok_or("port-forward: no stream")?;
         let refused = forward.take_error(self.port);
         let exchange = async {
             let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
@@ -126,7 +126,7 @@ impl Prover {
                 let body = Limited::new(response.into_body(), 4096).collect().await;
                 Ok::<_, hyper::Error>((status, body.map(http_body_util::Collected::to_bytes).unwrap_or_default()))
             };
-            // The connection has to be driven while the answer is awaited.
+            // The connection must be polled while waiting for the answer.
             let (answer, _) = futures::join!(exchange, connection);
             answer
         };
@@ -141,7 +141,7 @@ impl Prover {
             Ok((http::StatusCode::OK, body)) => Ok(String::from_utf8_lossy(&body).into_owned()),
             Ok((status, _)) => Err(format!("GET /proxyMode on port {} answered {status}", self.port)),
             Err(error) => {
-                // The kubelet's own words, if it gave any, are better than "connection closed".
+                // A message of the kubelet, if any, is better than "connection closed".
                 let message = tokio::time::timeout(Duration::from_millis(50), refused).await.ok().flatten();
                 Err(failed("", &foreign(&message.unwrap_or_else(|| error.to_string()))))
             }
@@ -157,7 +157,7 @@ impl Prover {
             timestamps: true,
             ..LogParams::default()
         };
-        // Once more at most: a kubelet that is gone stays gone, and the API server calls that a passing error.
+        // One retry only: the API server reports an unreachable kubelet as a transient error.
         let read = async {
             match self.pods.logs(&pod.name, &params).await {
                 Err(error) if is_transient(&error) => self.pods.logs(&pod.name, &params).await,
@@ -169,7 +169,7 @@ impl Prover {
         match logged_mode(&log, pod.started) {
             LoggedMode::Mode(mode) => Ok(Proof::by(mode, How::Log)),
             LoggedMode::Fallback => Ok(Proof { fallback: true, ..Proof::by(ProxyMode::Iptables, How::Log) }),
-            LoggedMode::Refused => Err("log: kube-proxy could not run ipvs and exits".to_owned()),
+            LoggedMode::Refused => Err("log: kube-proxy cannot run ipvs and exits".to_owned()),
             LoggedMode::Nothing => Err("log: mode not found (pod just started, or log rotated)".to_owned()),
         }
     }

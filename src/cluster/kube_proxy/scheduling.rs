@@ -1,13 +1,13 @@
-//! Which nodes a `DaemonSet` wants a pod on: node selector, required node affinity, taints.
+//! The nodes on which a `DaemonSet` runs a pod: node selector, required node affinity, taints.
 //!
-//! The rules are the `DaemonSet` controller's (`nodeShouldRunDaemonPod` in pkg/controller/daemon).
+//! By the rules of the `DaemonSet` controller (`nodeShouldRunDaemonPod` in pkg/controller/daemon).
 
 use kube::ResourceExt as _;
 
 use crate::cluster::api::objects::{Node, Taint};
 use crate::cluster::api::pod_objects::{NodeSelectorTerm, PodSpec, Requirement, Toleration};
 
-/// Taints that the controller makes every `DaemonSet` pod tolerate (`AddOrUpdateDaemonPodTolerations`).
+/// Taints that every `DaemonSet` pod tolerates (`AddOrUpdateDaemonPodTolerations`).
 const ALWAYS_TOLERATED: [&str; 6] = [
     "node.kubernetes.io/not-ready",
     "node.kubernetes.io/unreachable",
@@ -31,7 +31,7 @@ pub fn wants(template: &PodSpec, node: &Node) -> bool {
 }
 
 fn term_matches(term: &NodeSelectorTerm, node: &Node) -> bool {
-    // A term without demands matches nothing.
+    // A term without requirements matches nothing.
     if term.match_expressions.is_empty() && term.match_fields.is_empty() {
         return false;
     }
@@ -57,11 +57,11 @@ fn demand_met(demand: &Requirement, value: Option<&str>) -> bool {
 }
 
 fn tolerated(tolerations: &[Toleration], taint: &Taint) -> bool {
-    // PreferNoSchedule keeps nothing away.
+    // PreferNoSchedule does not prevent scheduling.
     if !matches!(taint.effect.as_str(), "NoSchedule" | "NoExecute") || ALWAYS_TOLERATED.contains(&taint.key.as_str()) {
         return true;
     }
-    // The pods are in the node's network, and those tolerate this one as well.
+    // The pods use the host network, and such pods tolerate this taint as well.
     if taint.key == "node.kubernetes.io/network-unavailable" {
         return true;
     }

@@ -1,5 +1,5 @@
-//! What kube-proxy serves: which virtual servers of a node are this cluster's, what a new mode must carry before the old
-//! one's rules go, and which Services are asked whether they still answer.
+//! The cluster's Services: which virtual servers of a node belong to them, what a new mode must have programmed before the
+//! old mode's rules are removed, and which Services are tested.
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
@@ -12,17 +12,17 @@ use crate::cluster::api::errors::plain;
 use crate::cluster::api::objects::{self, Service};
 use crate::messages::{ServicePort, VirtualServer};
 
-/// Services with this label are another proxy's (`LabelServiceProxyName`, KEP-2447).
+/// Services with this label are served by another proxy (`LabelServiceProxyName`, KEP-2447).
 const OTHER_PROXY: &str = "service.kubernetes.io/service-proxy-name";
-/// How many Services are asked whether they answer, the API server's among them.
+/// Number of Services to test, including the API server's.
 const QUESTIONS: usize = 3;
 
 /// The Services of a cluster.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Services {
-    /// Every port of every Service that has a cluster address.
+    /// Every port of every Service with a cluster IP.
     pub ports: Vec<ServicePort>,
-    /// All addresses of Services: of the cluster, external ones, those of load balancers.
+    /// All addresses of Services: cluster IPs, external IPs, load balancer IPs.
     pub addresses: BTreeSet<IpAddr>,
     /// All node ports.
     pub node_ports: BTreeSet<u16>,
@@ -74,7 +74,7 @@ impl Services {
         }));
     }
 
-    /// Where a few of them are asked whether they answer: the API server's Service, the cluster's DNS, and others.
+    /// The addresses to test: the API server's Service, cluster DNS, and others.
     pub fn questions(&self) -> Vec<SocketAddr> {
         let mut tcp: Vec<_> = self.ports.iter().filter(|port| port.protocol == "TCP").collect();
         let rank = |port: &ServicePort| match port.name.split(':').next() {
@@ -89,7 +89,7 @@ impl Services {
             .collect()
     }
 
-    /// The line that a node gets: every port, and those must answer that did so before.
+    /// The line for a node: every port, and which ones must answer because they did before.
     pub fn message(&self, answered: &[SocketAddr]) -> String {
         let ports: Vec<_> = self
             .ports
@@ -103,7 +103,7 @@ impl Services {
         serde_json::to_string(&ports).unwrap_or_default()
     }
 
-    /// Whether a node's virtual server belongs to somebody else: kube-proxy's traces on the node do not claim it, and no
+    /// Whether a node's virtual server does not belong to kube-proxy: it is not identified as kube-proxy's on the node, and no
     /// Service has its address, or its port as a node port.
     pub fn is_foreign(&self, server: &VirtualServer) -> bool {
         let node_port = u16::try_from(server.port).is_ok_and(|port| self.node_ports.contains(&port));
@@ -139,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_served() {
+    fn served_ports_and_addresses() {
         let mut services = Services::default();
         let port = json!([{"port": 80, "name": "http", "nodePort": 30080}, {"port": 53, "protocol": "UDP"}]);
         services

@@ -1,22 +1,22 @@
-//! Which data plane Calico runs, as its own objects say it: the environment of its pods tells only what was set there.
+//! Calico's data plane, from its own objects; the environment of its pods does not contain all settings.
 
 use kube::api::{Api, ApiResource, DynamicObject, GroupVersionKind};
 use serde_json::Value;
 
 use crate::cluster::api::calls::get;
 
-/// Calico's settings that mind kube-proxy's mode.
+/// Calico's settings that interact with kube-proxy's mode.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CalicoModes {
-    /// The eBPF data plane: it serves Services without kube-proxy.
+    /// Whether it runs the eBPF data plane, which serves Services without kube-proxy.
     pub bpf: bool,
-    /// It is told to use nftables whatever kube-proxy does.
+    /// Whether it is configured to use nftables regardless of kube-proxy's mode.
     pub nftables: bool,
 }
 
 impl CalicoModes {
     /// Reads `FelixConfiguration` `default` (`bpfEnabled`, `nftablesMode`) and the operator's Installation `default`
-    /// (`calicoNetwork.linuxDataplane`). What is not there, or may not be read, says nothing.
+    /// (`calicoNetwork.linuxDataplane`). Objects that do not exist or may not be read are ignored.
     pub async fn observe(client: &kube::Client) -> Self {
         let felix = object(client, "crd.projectcalico.org", "FelixConfiguration", "felixconfigurations").await;
         let installation = object(client, "operator.tigera.io", "Installation", "installations").await;
@@ -52,7 +52,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_calico_says() {
+    fn settings_of_calico() {
         let modes = |bpf, nftables| CalicoModes { bpf, nftables };
         for (felix, installation, expected) in [
             (json!(null), json!(null), modes(false, false)),

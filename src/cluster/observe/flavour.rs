@@ -1,4 +1,4 @@
-//! What kind of cluster this is, as far as it changes what applies to kube-proxy.
+//! The kind of cluster, if it affects how kube-proxy is configured.
 
 use serde::Serialize;
 
@@ -9,7 +9,7 @@ use super::neighbours::Neighbour;
 pub struct OtherSet {
     /// namespace/name
     pub name: String,
-    /// Who runs in its pods.
+    /// The known software in its pods.
     pub runs: Vec<Neighbour>,
 }
 
@@ -17,7 +17,7 @@ pub struct OtherSet {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Flavour {
-    /// Made by kubeadm.
+    /// Created by kubeadm.
     Kubeadm,
     /// k3s: kube-proxy runs inside the k3s process.
     K3s,
@@ -34,7 +34,7 @@ pub enum Flavour {
 }
 
 impl Flavour {
-    /// Recognises a cluster by the API server's version, a node's labels, and whether kubeadm left its `ConfigMap`.
+    /// Recognises a cluster by the API server's version, node labels, and kubeadm's `ConfigMap`.
     pub fn recognise(version: &str, node_labels: &[String], has_kubeadm_config: bool) -> Self {
         let labelled = |prefix: &str| node_labels.iter().any(|label| label.starts_with(prefix));
         if version.contains("+k3s") {
@@ -54,30 +54,32 @@ impl Flavour {
         }
     }
 
-    /// What applies to kube-proxy there; nothing where kpx-prep simply works.
+    /// How to configure kube-proxy there; `None` if kpx-prep can do it.
     pub fn advice(self) -> Option<&'static str> {
         match self {
             Self::Kubeadm => None,
             Self::K3s => Some(
-                "k3s runs kube-proxy in its own process: set `kube-proxy-arg: [proxy-mode=ipvs]` in /etc/rancher/k3s/config.yaml on every node and restart k3s",
+                "k3s runs kube-proxy in its own process; set `kube-proxy-arg: [proxy-mode=ipvs]` in /etc/rancher/k3s/config.yaml on every node and restart k3s",
             ),
             Self::Rke2 => Some(
-                "RKE2 runs kube-proxy as a static pod: set `kube-proxy-arg: [proxy-mode=ipvs]` in /etc/rancher/rke2/config.yaml on every node and restart RKE2",
+                "RKE2 runs kube-proxy as a static pod; set `kube-proxy-arg: [proxy-mode=ipvs]` in /etc/rancher/rke2/config.yaml on every node and restart RKE2",
             ),
             Self::Eks => Some(
-                "EKS owns kube-proxy: set the mode in the kube-proxy add-on's configuration values (aws eks update-addon --configuration-values), else an update reverts it",
+                "EKS manages kube-proxy; set the mode in the configuration values of the kube-proxy add-on (aws eks update-addon --configuration-values), otherwise an update reverts it",
             ),
-            Self::Aks => {
-                Some("AKS owns kube-proxy: set it by az aks update --kube-proxy-config, else the edit is reverted")
+            Self::Aks => Some(
+                "AKS manages kube-proxy; set the mode with az aks update --kube-proxy-config, otherwise the edit is reverted",
+            ),
+            Self::Gke => {
+                Some("GKE manages kube-proxy and does not support ipvs mode; its Dataplane V2 replaces kube-proxy")
             }
-            Self::Gke => Some("GKE owns kube-proxy and offers no ipvs mode; its Dataplane V2 replaces kube-proxy"),
             Self::Other => Some(
-                "there is no kubeadm-config ConfigMap in kube-system: kubeadm did not make this cluster; whatever manages it may revert the edit",
+                "no ConfigMap kubeadm-config in kube-system, so this cluster was not created by kubeadm; the tool that manages it may revert the edit",
             ),
         }
     }
 
-    /// Where that is written.
+    /// A link to the documentation.
     pub fn link(self) -> &'static str {
         match self {
             Self::K3s => "https://docs.k3s.io/cli/server",
@@ -89,17 +91,17 @@ impl Flavour {
         }
     }
 
-    /// Whether the edit would be someone else's to make.
+    /// Whether kube-proxy is managed by the distribution.
     pub fn is_managed(self) -> bool {
         matches!(self, Self::Eks | Self::Aks | Self::Gke | Self::K3s | Self::Rke2)
     }
 }
 
-/// What stands in for kube-proxy, where there is none.
+/// The software that replaces kube-proxy, if there is no kube-proxy.
 pub fn replacement(daemon_sets: &[OtherSet]) -> Option<String> {
     for (who, text) in [
         (Neighbour::Cilium, "Cilium replaces kube-proxy (kubeProxyReplacement)"),
-        (Neighbour::KubeRouter, "kube-router serves Services (--run-service-proxy) with an IPVS of its own"),
+        (Neighbour::KubeRouter, "kube-router serves Services itself with IPVS (--run-service-proxy)"),
         (Neighbour::Antrea, "Antrea's AntreaProxy (proxyAll) replaces kube-proxy"),
         (Neighbour::OvnKubernetes, "OVN-Kubernetes serves Services itself"),
         (Neighbour::Calico, "Calico's eBPF data plane can replace kube-proxy"),

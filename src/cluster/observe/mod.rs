@@ -1,4 +1,4 @@
-//! Reads a cluster: nodes, kube-proxy's `DaemonSet`, `ConfigMap` and pods, and asks each kube-proxy for its mode.
+//! Reads a cluster: nodes, kube-proxy's `DaemonSet`, `ConfigMap` and pods, and the verified mode of each kube-proxy.
 
 pub mod calico;
 pub mod facts;
@@ -31,15 +31,15 @@ use facts::{ClusterFacts, NodeFacts};
 use flavour::{Flavour, OtherSet};
 use neighbours::recognise;
 
-/// The label that tells which template revision a pod was made from (`DefaultDaemonSetUniqueLabelKey`).
+/// The label with the template revision of a pod (`DefaultDaemonSetUniqueLabelKey`).
 pub const REVISION: &str = "controller-revision-hash";
 
-/// What to look at.
+/// The part of the cluster to observe.
 #[derive(Clone, Debug, Default)]
 pub struct Scope {
-    /// The namespace of kube-proxy's `DaemonSet`, if it was named.
+    /// The namespace of kube-proxy's `DaemonSet`, if given.
     pub namespace: Option<String>,
-    /// The name of kube-proxy's `DaemonSet`, if it was named.
+    /// The name of kube-proxy's `DaemonSet`, if given.
     pub daemon_set: Option<String>,
     /// Only these nodes; all if empty.
     pub nodes: Vec<String>,
@@ -48,7 +48,7 @@ pub struct Scope {
 /// Observes a cluster.
 ///
 /// # Errors
-/// Which list or object could not be read, and why. An object that is missing is no error but a fact.
+/// If a list or object could not be read. A missing object is not an error but a fact.
 pub async fn observe(connection: &Connection, scope: &Scope) -> anyhow::Result<ClusterFacts> {
     let client = &connection.client;
     let sets = list_daemon_sets(client).await?;
@@ -68,7 +68,7 @@ pub async fn observe(connection: &Connection, scope: &Scope) -> anyhow::Result<C
     let kubeadm = Api::<ConfigMap>::namespaced(client.clone(), "kube-system");
     let has_kubeadm_config = match calls::get(&kubeadm, "kubeadm-config").await {
         Ok(config) => config.is_some(),
-        // Who may not read it may still look at kube-proxy.
+        // Not being allowed to read it must not prevent observing kube-proxy.
         Err(error) if code(&error) == Some(403) => true,
         Err(error) => return Err(failed("reading ConfigMap kube-system/kubeadm-config", &error)),
     };
@@ -92,7 +92,7 @@ pub async fn observe(connection: &Connection, scope: &Scope) -> anyhow::Result<C
             let maps = Api::namespaced(client.clone(), &kube_proxy.namespace);
             facts.backups = match backup::list(&maps, &config.name, &config.key).await {
                 Ok(backups) => backups,
-                // Looking needs no right to see the backups.
+                // Observing does not require the right to list backups.
                 Err(error) if code(&error) == Some(403) => Vec::new(),
                 Err(error) => return Err(failed("listing the backups", &error)),
             };
@@ -115,10 +115,10 @@ async fn list_daemon_sets(client: &kube::Client) -> anyhow::Result<Vec<DaemonSet
         .map_err(|error| failed("listing the DaemonSets of all namespaces", &error))
 }
 
-/// All nodes, turned into what is needed of them.
+/// All nodes, converted.
 ///
 /// # Errors
-/// What the API server says.
+/// Errors of the API server.
 pub async fn list_nodes<T>(client: &kube::Client, turn: impl FnMut(&Node) -> T) -> anyhow::Result<Vec<T>> {
     let mut turn = turn;
     let api = Api::all_with(client.clone(), &objects::nodes());
@@ -130,7 +130,7 @@ pub async fn list_nodes<T>(client: &kube::Client, turn: impl FnMut(&Node) -> T) 
 /// kube-proxy's pods.
 ///
 /// # Errors
-/// What the API server says.
+/// Errors of the API server.
 pub async fn list_pods(client: &kube::Client, kube_proxy: &KubeProxy) -> anyhow::Result<Vec<PodFacts>> {
     let api = Api::namespaced_with(client.clone(), &kube_proxy.namespace, &objects::pods());
     let mut all = Vec::new();
@@ -162,7 +162,7 @@ fn other_set(set: &DaemonSet) -> OtherSet {
     }
 }
 
-/// What is needed of a node. `wanted`: whether the `DaemonSet` wants a pod there.
+/// The facts of a node. `wanted`: whether the `DaemonSet` wants a pod there.
 pub fn node_facts(node: &Node, wanted: bool) -> NodeFacts {
     let labels = node.labels();
     let status = node.status.clone().unwrap_or_default();
@@ -180,7 +180,7 @@ pub fn node_facts(node: &Node, wanted: bool) -> NodeFacts {
     }
 }
 
-/// What is needed of a pod; nothing if it is not one of this `DaemonSet`'s, or not placed yet.
+/// The facts of a pod; `None` if it does not belong to this `DaemonSet`, or is not scheduled yet.
 pub fn pod_facts(pod: &objects::Pod, set: &KubeProxy) -> Option<PodFacts> {
     if !pod.owner_references().iter().any(|owner| owner.uid == set.uid) {
         return None;
@@ -211,7 +211,7 @@ pub fn pod_facts(pod: &objects::Pod, set: &KubeProxy) -> Option<PodFacts> {
     })
 }
 
-/// Gives each node its pod: of several the one that stays, and then the youngest.
+/// Assigns each node its pod: of several, one that is not being deleted, and then the newest.
 pub fn place_pods(nodes: &mut [NodeFacts], mut pods: Vec<PodFacts>) {
     pods.sort_by_key(|pod| (pod.deleting, std::cmp::Reverse(pod.created)));
     for pod in pods {
@@ -221,11 +221,11 @@ pub fn place_pods(nodes: &mut [NodeFacts], mut pods: Vec<PodFacts>) {
     }
 }
 
-/// Has the helper look at every ready node of kube-proxy. `scheduler` is that of the configuration
-/// that is to be; its module matters too.
+/// Surveys every ready kube-proxy node with the helper. `scheduler` is that of the planned configuration, whose module
+/// is checked too.
 ///
 /// # Errors
-/// If the helper's image is not where it must be, or the API server fails.
+/// If the helper's image is missing on a required node, or the API server fails.
 pub async fn look_at_hosts(
     helper: &Helper,
     facts: &mut ClusterFacts,
@@ -248,7 +248,7 @@ pub async fn look_at_hosts(
     Ok(())
 }
 
-/// How many Services there are, by one of them: so many remain. What cannot be told counts as many.
+/// The number of Services, from the remaining item count of a list with one item. If unknown, a large number.
 async fn count_services(client: &kube::Client) -> usize {
     const MANY: usize = 10_000;
     let services = Api::<Service>::all_with(client.clone(), &objects::services());
@@ -267,7 +267,7 @@ async fn prove_nodes(client: &kube::Client, facts: &mut ClusterFacts) {
     for (index, node) in facts.nodes.iter_mut().enumerate() {
         match &node.pod {
             _ if node.windows || !node.wanted => {}
-            None => node.proof = Proof::missing("there is no kube-proxy pod"),
+            None => node.proof = Proof::missing("no kube-proxy pod"),
             Some(pod) if pod.phase == "Running" => asked.push(index),
             Some(pod) => node.proof = Proof::missing(format!("the pod is {}", pod.phase)),
         }
@@ -277,7 +277,7 @@ async fn prove_nodes(client: &kube::Client, facts: &mut ClusterFacts) {
     for (index, proof) in asked.into_iter().zip(proofs) {
         facts.nodes[index].proof = proof;
     }
-    // A kube-proxy up to 1.25 that cannot run ipvs says so in its log only.
+    // kube-proxy up to 1.25 reports its fallback from ipvs only in its log.
     if facts.target() != Ok(ProxyMode::Ipvs) || facts.minor() > 25 {
         return;
     }
@@ -293,7 +293,7 @@ async fn prove_nodes(client: &kube::Client, facts: &mut ClusterFacts) {
 fn only_named(nodes: &mut Vec<NodeFacts>, names: &[String]) -> anyhow::Result<()> {
     let unknown: Vec<_> = names.iter().filter(|name| !nodes.iter().any(|node| node.name == **name)).cloned().collect();
     if !unknown.is_empty() {
-        return Err(Refusal::usage(format!("--node: no such node in this cluster: {}", unknown.join(", "))));
+        return Err(Refusal::usage(format!("--node: node not found: {}", unknown.join(", "))));
     }
     if !names.is_empty() {
         nodes.retain(|node| names.contains(&node.name));

@@ -1,14 +1,14 @@
-//! Who else works on the nodes' network and minds kube-proxy's mode, recognised by any of several signs.
+//! Detects other software in the nodes' network that depends on kube-proxy's mode.
 //!
-//! An image's name is the weakest of them: mirrors rename it, and others have the same. So labels, containers' names,
-//! arguments and environment count too, and every pod is looked at.
+//! The image name is the weakest sign: mirrors rename images, and other images have the same name. So labels, container
+//! names, arguments and environment are checked too, in every pod.
 
 use std::collections::BTreeMap;
 
 use crate::cluster::api::pod_objects::Container;
 use crate::cluster::kube_proxy::command::is_program;
 
-/// A program that minds kube-proxy's mode.
+/// Software that depends on kube-proxy's mode.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Neighbour {
     /// `MetalLB`'s speaker.
@@ -19,7 +19,7 @@ pub enum Neighbour {
     PureLb,
     /// `OpenELB`'s speaker.
     OpenElb,
-    /// keepalived, in whichever packing.
+    /// keepalived, in any packaging.
     Keepalived,
     /// sealos' lvscare.
     LvsCare,
@@ -37,18 +37,18 @@ pub enum Neighbour {
     OvnKubernetes,
 }
 
-/// How one is recognised: by any one of these.
+/// The signs of one; any of them is sufficient.
 struct Signs {
     who: Neighbour,
-    /// Labels of the pod that must be there together; alternatives.
+    /// Alternatives of labels that the pod must have together.
     labels: &'static [&'static [(&'static str, &'static str)]],
-    /// Names of containers that nobody else uses.
+    /// Unique container names.
     containers: &'static [&'static str],
-    /// Programs: the last part of a word of the command.
+    /// Programs: the file name of a word of the command.
     programs: &'static [&'static str],
-    /// How names of environment variables or arguments begin that nobody else uses.
+    /// Unique prefixes of environment variables or arguments.
     words: &'static [&'static str],
-    /// Words of the image's path that follow each other, the last of them at its end.
+    /// Consecutive words at the end of the image path.
     images: &'static [&'static [&'static str]],
 }
 
@@ -181,18 +181,18 @@ const SIGNS: [Signs; 12] = [
     },
 ];
 
-/// A pod that runs something that matters.
+/// A pod of such software.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SeenPod {
     /// namespace/name
     pub name: String,
-    /// The image with its path.
+    /// The image.
     pub image: String,
     /// Arguments of all containers, and environment as `NAME=value`.
     pub words: Vec<String>,
 }
 
-/// Who runs in a pod, each with the image that it was recognised by.
+/// The known software in a pod, each with its image.
 pub fn recognise<'c>(labels: &BTreeMap<String, String>, containers: &'c [Container]) -> Vec<(Neighbour, &'c str)> {
     let labelled =
         |all: &&[(&str, &str)]| all.iter().all(|(key, value)| labels.get(*key).is_some_and(|is| is == value));
@@ -223,14 +223,14 @@ pub fn words(container: &Container) -> impl Iterator<Item = String> {
     container.command.iter().chain(&container.args).cloned().chain(environment)
 }
 
-/// Everything of an image but the registry's port, tag and digest.
+/// An image without the registry's port, tag and digest.
 fn image_path(image: &str) -> &str {
     let path = image.split('@').next().unwrap_or(image);
     let last = path.rfind('/').map_or(0, |slash| slash + 1);
     path[last..].find(':').map_or(path, |colon| &path[..last + colon])
 }
 
-/// `[docker, io, bitnami, metallb, speaker]` of `docker.io/bitnami/metallb-speaker`: mirrors put the path into the name.
+/// `[docker, io, bitnami, metallb, speaker]` of `docker.io/bitnami/metallb-speaker`: mirrors include the path in the name.
 fn words_of(path: &str) -> Vec<&str> {
     path.split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| !word.is_empty()).collect()
 }

@@ -1,4 +1,4 @@
-//! What else lives in a cluster and minds kube-proxy's mode: Services, host ports, load balancers, other users of IPVS.
+//! Other objects in a cluster that depend on kube-proxy's mode: Services, host ports, load balancers, other users of IPVS.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,38 +15,38 @@ use crate::cluster::kube_proxy::command::runs_kube_proxy;
 use crate::cluster::kube_proxy::daemon_set::KubeProxy;
 use crate::cluster::kube_proxy::services::Services;
 
-/// What was seen around kube-proxy.
+/// Other objects in the cluster.
 #[derive(Clone, Debug, Default)]
 pub struct Surroundings {
-    /// Services with an IP address of a load balancer, as namespace/name.
+    /// Services with a load balancer IP, as namespace/name.
     pub load_balancers: Vec<String>,
-    /// Services with node ports.
+    /// Number of Services with node ports.
     pub node_ports: usize,
     /// Ports of Services.
     pub service_ports: BTreeSet<(i32, String)>,
-    /// What kube-proxy serves.
+    /// The Services.
     pub services: Services,
     /// Pods with host ports, by port and protocol.
     pub host_ports: BTreeMap<(i32, String), String>,
-    /// Pods in the nodes' own network that say which ports they use, by port; kube-proxy's own are not among them.
+    /// Pods in the host network with declared ports, by port, without kube-proxy's own.
     pub host_network_ports: BTreeMap<i32, String>,
-    /// Pods of who minds kube-proxy's mode; of those that are alike one.
+    /// Pods of neighbours; one of several identical ones.
     pub neighbours: BTreeMap<Neighbour, Vec<SeenPod>>,
-    /// Calico's data plane, if Calico is there.
+    /// Calico's data plane, if Calico is installed.
     pub calico: CalicoModes,
-    /// The newest revision of each `DaemonSet`'s template, by the set's UID.
+    /// The newest template revision of each `DaemonSet`, by its UID.
     pub newest_revisions: BTreeMap<String, String>,
-    /// Other kube-proxies in the nodes' network, by node: pods of other `DaemonSet`s, and static ones.
+    /// Other kube-proxies in the host network, by node: pods of other `DaemonSet`s, and static ones.
     pub other_proxies: BTreeMap<String, String>,
 }
 
-/// So many different ones of a kind are kept; pods of one `DaemonSet` are alike.
+/// Limit for different pods of one neighbour; pods of one `DaemonSet` are identical.
 const OF_A_KIND: usize = 32;
 
-/// Looks around.
+/// Reads the other objects.
 ///
 /// # Errors
-/// Which list could not be read.
+/// If a list could not be read.
 pub async fn look(client: &kube::Client, kube_proxy: &KubeProxy) -> anyhow::Result<Surroundings> {
     let mut seen = Surroundings::default();
     let services = Api::all_with(client.clone(), &objects::services());
@@ -88,14 +88,14 @@ fn add_service(seen: &mut Surroundings, service: &objects::Service) {
 fn add_pod(seen: &mut Surroundings, pod: &objects::Pod, kube_proxy: &KubeProxy) {
     let name = format!("{}/{}", pod.namespace().unwrap_or_default(), pod.name_any());
     for container in &pod.spec.containers {
-        // In the node's own network, a container's ports are no redirections.
+        // In the host network, container ports are not forwarded.
         for port in container.ports.iter().filter(|_| !pod.spec.host_network) {
             if let Some(number) = port.host_port {
                 seen.host_ports.entry((number, protocol(port.protocol.as_ref()))).or_insert_with(|| name.clone());
             }
         }
         for port in container.ports.iter().filter(|_| pod.spec.host_network && !runs_kube_proxy(container)) {
-            // The API server gives each of them a hostPort (`SetHostNetworkPorts` in pkg/apis/core/v1/defaults.go).
+            // The API server sets a hostPort for each of them (`SetHostNetworkPorts` in pkg/apis/core/v1/defaults.go).
             if let Some(number) = port.host_port {
                 seen.host_network_ports.entry(number).or_insert_with(|| name.clone());
             }

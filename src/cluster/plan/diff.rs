@@ -1,4 +1,4 @@
-//! What an edit changes in a text, for people.
+//! The difference between two texts.
 
 use similar::TextDiff;
 

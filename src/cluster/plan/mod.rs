@@ -1,4 +1,4 @@
-//! From what was observed and what is wanted to what will be done, or why not. Pure.
+//! Makes the plan from the observed state and the request, or reports why that is not possible. Pure.
 
 pub mod checks;
 pub mod diff;
@@ -18,62 +18,62 @@ use checks::{run, soften};
 use drift::findings;
 use request::{Request, Target};
 
-/// Why a node that is down is left.
+/// Why a node that is not ready is skipped.
 pub const NOT_READY: &str = "not ready";
-/// Why a node is left that the operator named.
+/// Why a node named by the operator is skipped.
 const EXCLUDED: &str = "excluded";
-/// Why no node is switched to a configuration that is put back and that no kube-proxy can start with.
+/// Why nodes are not switched to a restored configuration with which kube-proxy cannot start.
 const UNFIT: &str = "keeps the mode that it runs";
 
-/// What will be done.
+/// The plan.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Plan {
-    /// What the configuration amounts to now.
+    /// The mode that is configured now.
     pub from: Option<&'static str>,
-    /// What it will amount to.
+    /// The mode that will be configured.
     pub to: Option<&'static str>,
-    /// The change of the `ConfigMap`; empty if it is right already.
+    /// The change of the `ConfigMap`; empty if it is already up to date.
     pub diff: String,
-    /// Nodes that are prepared for ipvs before anything else; empty also where nobody looked.
+    /// Nodes to prepare for ipvs first; also empty if the nodes were not inspected.
     pub to_prepare: Vec<String>,
-    /// The node that goes first.
+    /// The node to switch first.
     pub canary: Option<String>,
-    /// The nodes after it, in batches.
+    /// The other nodes, in batches.
     pub batches: Vec<Vec<String>>,
-    /// How many nodes a batch has at most.
+    /// Maximum number of nodes in a batch.
     pub batch_size: usize,
-    /// Nodes that are left as they are, and why.
+    /// Nodes to skip, with the reason.
     pub left_alone: Vec<SkippedNode>,
-    /// Nodes that run what is wanted already.
+    /// Nodes that are already up to date.
     pub already_right: Vec<String>,
-    /// Those of them where other modes left something that is to be removed.
+    /// Those of them with leftovers to remove.
     pub to_clean: Vec<String>,
-    /// What preflight says.
+    /// The results of preflight.
     #[serde(skip)]
     pub checks: Vec<Finding>,
-    /// The configuration to be written; nothing if it is right already.
+    /// The target configuration.
     #[serde(skip)]
     pub target: Option<Target>,
-    /// Whether the configuration has to be changed.
+    /// Whether the configuration must be changed.
     #[serde(skip)]
     pub edits: bool,
-    /// Whether what other modes left on the nodes is removed.
+    /// Whether leftovers of other modes are removed from the nodes.
     #[serde(skip)]
     pub cleans: bool,
 }
 
-/// A node that is left as it is.
+/// A node to skip.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct SkippedNode {
     /// The node.
     pub node: String,
-    /// Why.
+    /// The reason.
     pub reason: String,
 }
 
 impl Plan {
-    /// A plan about which nothing is known yet.
+    /// An empty plan.
     pub fn unknown() -> Self {
         Self {
             from: None,
@@ -93,7 +93,7 @@ impl Plan {
         }
     }
 
-    /// Whether preflight stops it.
+    /// Whether preflight failed.
     pub fn is_blocked(&self) -> bool {
         self.checks.iter().any(|check| check.level == Level::Error)
     }
@@ -103,7 +103,7 @@ impl Plan {
         !self.edits && self.canary.is_none() && self.batches.is_empty() && self.to_clean.is_empty()
     }
 
-    /// The mode that is wanted.
+    /// The requested mode.
     pub fn mode(&self) -> Option<ProxyMode> {
         self.target.as_ref().filter(|target| target.unfit.is_none()).map(|target| target.mode)
     }
@@ -121,13 +121,13 @@ pub fn plan(facts: &ClusterFacts, surroundings: &Surroundings, request: &Request
         Err(refused) => {
             let of_wish = refused.iter().map(|r| finding(Level::Error, r.id, r.message.clone(), r.hint));
             plan.checks.extend(of_wish);
-            // What makes the cluster itself unfit says more than that its configuration cannot be edited.
+            // If the cluster itself is unsuitable, that is reported instead of an error of editing its configuration.
             let unfit = ["no-kube-proxy", "flag-only-config", "config-unreadable", "managed-cluster"];
             let mut of_cluster = findings(facts);
             of_cluster.retain(|f| unfit.contains(&&*f.id) && !plan.checks.iter().any(|check| check.id == f.id));
             plan.checks.extend(of_cluster.into_iter().map(|f| Finding { level: Level::Error, ..f }));
             soften(&mut plan.checks, request);
-            // Without a target there is nothing to go on with.
+            // Without a target, no further planning is possible.
             if !plan.is_blocked()
                 && let Some(check) = plan.checks.first_mut()
             {
@@ -136,7 +136,7 @@ pub fn plan(facts: &ClusterFacts, surroundings: &Surroundings, request: &Request
             return plan;
         }
     };
-    // There is a target only where there is a configuration.
+    // A target exists only if there is a configuration.
     let Some(config) = &facts.config else { return plan };
     plan.to = target.unfit.is_none().then_some(target.mode.name());
     plan.edits = target.text != config.text;
@@ -160,8 +160,8 @@ pub fn plan(facts: &ClusterFacts, surroundings: &Surroundings, request: &Request
         && plan.canary.as_ref() != Some(canary)
         && !plan.already_right.contains(canary)
     {
-        let message = format!("--canary {canary}: no such node among those to be switched");
-        plan.checks.push(finding(Level::Error, "canary", message, "kpx-prep status lists the nodes"));
+        let message = format!("--canary {canary}: not one of the nodes to switch");
+        plan.checks.push(finding(Level::Error, "canary", message, "list the nodes with: kpx-prep status"));
     }
     plan.target = Some(target);
     plan
@@ -190,10 +190,10 @@ fn order(facts: &ClusterFacts, request: &Request, target: &Target, plan: &mut Pl
         node: node.name.clone(),
         reason: if node.windows { "runs Windows" } else { "runs no kube-proxy" }.to_owned(),
     }));
-    // Workers first: what goes wrong there leaves the API server's nodes alone. Names within each are in order already.
+    // Workers first: a failure there does not affect the API server's nodes. Names within each group are already sorted.
     todo.sort_by_key(|node| node.control_plane);
     let healthy = |node: &&NodeFacts| node.pod.as_ref().is_some_and(|pod| pod.ready && !pod.deleting);
-    // The same command again, after a run that was killed: its canary is done, and another node goes first.
+    // When the command is repeated after a killed run, its canary is done, and another node is switched first.
     let asked = request.canary.as_ref().filter(|name| !plan.already_right.contains(name));
     let canary = match asked {
         Some(name) => todo.iter().position(|node| node.name == *name),
@@ -206,7 +206,7 @@ fn order(facts: &ClusterFacts, request: &Request, target: &Target, plan: &mut Pl
         todo.chunks(plan.batch_size).map(|batch| batch.iter().map(|node| node.name.clone()).collect()).collect();
 }
 
-/// Whether a node's kube-proxy runs what is wanted: the effective mode proves the mode, its age the rest.
+/// Whether a node's kube-proxy is up to date: the mode is verified, and the pod is newer than the configuration.
 fn is_right(facts: &ClusterFacts, node: &NodeFacts, request: &Request, target: &Target, edits: bool) -> bool {
     let Some(pod) = &node.pod else { return false };
     if node.proof.mode != Some(target.mode) || pod.deleting {
@@ -216,14 +216,14 @@ fn is_right(facts: &ClusterFacts, node: &NodeFacts, request: &Request, target: &
     match (request.is_restore(), edits) {
         (false, true) => false,
         (false, false) => !stale,
-        // What is older than the last change, or runs another mode than it says, still runs what is to be restored.
+        // A pod that is older than the last change, or runs another mode than configured, still runs the original.
         (true, true) => target.undoes_last && (stale || facts.target() != Ok(target.mode)),
         (true, false) => true,
     }
 }
 
-/// How many nodes at a time: as asked, else as the `DaemonSet` says, the strictest of several; at least one. Percentages round up, as the
-/// `DaemonSet` controller's do.
+/// Number of nodes at a time: as requested, else `maxUnavailable` of the `DaemonSet`, the smallest of several; at least one.
+/// Percentages are rounded up, as by the `DaemonSet` controller.
 pub fn batch_size(facts: &ClusterFacts, request: &Request) -> usize {
     let nodes = facts.proxy_nodes().count();
     let size = |given: Option<&IntOrString>| match given {

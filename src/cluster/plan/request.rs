@@ -1,4 +1,4 @@
-//! What the operator asked `remediate` for; validated.
+//! The request for `remediate`, validated.
 
 use std::time::Duration;
 
@@ -16,77 +16,76 @@ use crate::yaml::Value;
 /// A setting: its path in the `KubeProxyConfiguration`, and its value.
 pub type Setting = (Vec<&'static str>, Value);
 
-/// Which configuration is wanted.
+/// The requested configuration.
 #[derive(Clone, Debug)]
 pub enum Goal {
-    /// This mode, and these settings besides.
+    /// This mode with these settings.
     Settings(Box<RawSettings>),
-    /// What stood before the last change, or the backup of this name. `force`: even if the configuration was edited
-    /// since.
+    /// The original of the last change, or the backup of this name. `force`: even if the configuration was edited since.
     Restore {
-        /// The backup's name, or the last change's.
+        /// The name of the backup; `None` for that of the last change.
         backup: Option<String>,
-        /// Whether edits since then may be lost.
+        /// Whether later edits may be overwritten.
         force: bool,
     },
 }
 
-/// What the operator asked for.
+/// The request of the operator.
 #[derive(Clone, Debug)]
 pub struct Request {
-    /// Which configuration.
+    /// The requested configuration.
     pub goal: Goal,
-    /// Which node goes first.
+    /// The node to switch first.
     pub canary: Option<String>,
-    /// How many nodes at a time, if not as many as the `DaemonSet` says.
+    /// Number of nodes at a time, if not the `DaemonSet`'s `maxUnavailable`.
     pub max_unavailable: Option<IntOrString>,
-    /// How long a new pod may take to be proved.
+    /// How long to wait until a new pod is verified.
     pub timeout: Duration,
-    /// How long the canary must keep its mode.
+    /// How long to watch the canary.
     pub settle: Duration,
-    /// Checks that shall not stop the run, by id, in lower case; `all` for every one.
+    /// IDs of checks downgraded to warnings, in lower case; `all` for every one.
     pub ignored_checks: Vec<String>,
-    /// The operator vouches for the kernel modules of every node: none is prepared.
+    /// Whether node preparation is skipped.
     pub nodes_are_prepared: bool,
     /// Nodes that are not switched.
     pub exclude_nodes: Vec<String>,
-    /// Whether a dry run looks at the nodes' hosts too.
+    /// Whether a dry run inspects the nodes' hosts too.
     pub look_at_nodes: bool,
-    /// Whether what other modes left on the nodes is removed.
+    /// Whether leftovers of other modes are removed from the nodes.
     pub clean: bool,
-    /// How long connections may keep a virtual server that goes.
+    /// How long existing connections may drain.
     pub drain: Duration,
     /// Stop after the canary.
     pub pause_after_canary: bool,
-    /// Leave a failure as it is.
+    /// Do not roll back on failure.
     pub no_rollback: bool,
 }
 
-/// The configuration that a wish amounts to in a cluster.
+/// The target configuration of a request in a cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Target {
-    /// The mode; where it is unfit, the one that is configured now.
+    /// The mode; if it is unfit, the currently configured one.
     pub mode: ProxyMode,
-    /// The text under the `ConfigMap`'s key.
+    /// The text for the `ConfigMap`'s key.
     pub text: String,
     /// What the text says; none if kube-proxy cannot read it, which only a restored one may be.
     pub config: Option<ProxyConfig>,
-    /// Whether it restores exactly what stood before the last change.
+    /// Whether it restores an original exactly.
     pub undoes_last: bool,
-    /// Why no kube-proxy can start with it, though it is the original: it is put back, and no pod is replaced.
+    /// Why kube-proxy cannot start with this original: it is restored, but no pod is replaced.
     pub unfit: Option<String>,
-    /// What the operator should know about it.
+    /// A warning for the operator.
     pub warnings: Vec<Finding>,
 }
 
-/// Why a wish cannot be fulfilled.
+/// Why a request cannot be fulfilled.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refused {
     /// The check's id.
     pub id: &'static str,
-    /// Why.
+    /// The reason.
     pub message: String,
-    /// The way out.
+    /// The hint.
     pub hint: &'static str,
 }
 
@@ -96,7 +95,7 @@ impl Target {
         self.config.as_ref().map_or(DEFAULT_SCHEDULER, ProxyConfig::scheduler)
     }
 
-    /// The port that kube-proxy tells its mode at.
+    /// kube-proxy's metrics port.
     pub fn metrics_port(&self) -> u16 {
         self.config.as_ref().map_or(METRICS_PORT, |config| config.metrics_port)
     }
@@ -108,15 +107,15 @@ impl Request {
         self.ignored_checks.iter().any(|ignored| ignored == id || ignored == "all")
     }
 
-    /// Whether this goes back.
+    /// Whether this is a rollback.
     pub fn is_restore(&self) -> bool {
         matches!(self.goal, Goal::Restore { .. })
     }
 
-    /// The configuration that this wish amounts to.
+    /// The target configuration of this request.
     ///
     /// # Errors
-    /// Everything that is in the way.
+    /// All reasons why it is not possible.
     pub fn target(&self, facts: &ClusterFacts) -> Result<Target, Vec<Refused>> {
         match &self.goal {
             Goal::Settings(settings) => edited(settings, facts),
@@ -135,7 +134,7 @@ fn edited(settings: &RawSettings, facts: &ClusterFacts) -> Result<Target, Vec<Re
         settings.refuse_ipvs_only(mode, &mut findings);
     }
     let (Some(mode), []) = (mode, &findings.problems[..]) else {
-        let hint = "choose a mode and settings that this version of kube-proxy runs: https://kubernetes.io/docs/reference/networking/virtual-ips/";
+        let hint = "choose a mode and settings that this version of kube-proxy supports; https://kubernetes.io/docs/reference/networking/virtual-ips/";
         let refused = findings.problems.iter().map(|problem| Refused {
             id: if problem.place == "--mode" { "version-policy" } else { "settings" },
             message: problem.to_string(),
@@ -147,7 +146,7 @@ fn edited(settings: &RawSettings, facts: &ClusterFacts) -> Result<Target, Vec<Re
         vec![Refused {
             id: "config-unreadable",
             message: format!("ConfigMap {}, key {}: {why}", config.name, config.key),
-            hint: "kpx-prep changes only what it can change exactly; fix it by kubectl edit configmap; https://kubernetes.io/docs/reference/config-api/kube-proxy-config.v1alpha1/",
+            hint: "kpx-prep edits only what it can edit without side effects; fix it manually (kubectl edit configmap); https://kubernetes.io/docs/reference/config-api/kube-proxy-config.v1alpha1/",
         }]
     })?;
     let config = proxy_config::read(&text).ok();
@@ -157,22 +156,22 @@ fn edited(settings: &RawSettings, facts: &ClusterFacts) -> Result<Target, Vec<Re
 fn restored(name: Option<&str>, force: bool, facts: &ClusterFacts) -> Result<Target, Refused> {
     let refuse = |id, message: String, hint| Refused { id, message, hint };
     let Some(config) = &facts.config else {
-        return Err(refuse("config-unreadable", "there is no kube-proxy ConfigMap to restore".to_owned(), ""));
+        return Err(refuse("config-unreadable", "no kube-proxy ConfigMap to restore".to_owned(), ""));
     };
     let replaced = |backup: &&Backup| backup.written.as_ref() == Some(&config.text);
     let backup = if let Some(name) = name {
         facts.backups.iter().find(|backup| backup.name == name || backup.hash() == name)
     } else {
-        // Where the newest original is in place, its change was undone or never made: only pods may be left to put back.
+        // If the newest original is already restored, only pods may remain to be switched back.
         let newest = facts.backups.first();
         newest.filter(|newest| newest.text == config.text).or(facts.backups.iter().find(replaced)).or(newest)
     };
     let Some(backup) = backup else {
         let message = match name {
-            Some(name) => format!("there is no backup {name} of ConfigMap {}", config.name),
-            None => format!("there is no backup of ConfigMap {}: kpx-prep has not changed it", config.name),
+            Some(name) => format!("no backup {name} of ConfigMap {}", config.name),
+            None => format!("no backup of ConfigMap {}: kpx-prep has not changed it", config.name),
         };
-        return Err(refuse("no-backup", message, "kpx-prep status lists the backups"));
+        return Err(refuse("no-backup", message, "list the backups with: kpx-prep status"));
     };
     let ours = facts.backups.iter().any(|backup| backup.written.as_ref() == Some(&config.text));
     if config.text != backup.text && !ours && !force {
@@ -183,10 +182,10 @@ fn restored(name: Option<&str>, force: bool, facts: &ClusterFacts) -> Result<Tar
         return Err(refuse(
             "edited-since",
             format!("ConfigMap {} was edited since kpx-prep changed it{since}", config.name),
-            "--force restores the original all the same; the present text is kept as a backup too",
+            "to restore the original anyway, add --force; the current text is also saved as a backup",
         ));
     }
-    // Whatever the original says, it is the operator's: it goes back byte for byte.
+    // The original belongs to the operator: it is restored byte for byte, whatever it contains.
     let read = proxy_config::read(&backup.text);
     let mode = read.as_ref().map_err(Clone::clone).and_then(|config| target(&config.mode, facts.minor()));
     Ok(Target {

@@ -1,5 +1,5 @@
-//! What is asked before a run looks at anything else: whether this user may do all that it does, and whether kube-proxy's
-//! namespace lets the node helper in.
+//! Access checks at the start of a run: whether this user has all permissions, and whether kube-proxy's namespace admits the
+//! node helper.
 
 use kube::Client;
 use kube::api::{Api, ListParams};
@@ -15,10 +15,10 @@ use crate::cluster::plan::checks::soften;
 use crate::cluster::plan::request::Request;
 use crate::report::{Finding, Level, finding};
 
-/// What kube-proxy is called, as far as the rights to look go.
+/// The names of kube-proxy's objects, as far as this user may read them.
 ///
 /// # Errors
-/// What the API server says.
+/// Errors of the API server.
 pub(super) async fn names(connection: &Connection, scope: &Scope) -> anyhow::Result<Names> {
     let sets = Api::all_with(connection.client.clone(), &objects::daemon_sets());
     let found = match calls::list(&sets, &ListParams::default(), |set: DaemonSet| set).await {
@@ -40,10 +40,10 @@ pub(super) async fn names(connection: &Connection, scope: &Scope) -> anyhow::Res
     ))
 }
 
-/// What this user may not do, and what the namespace forbids.
+/// Missing permissions of this user, and restrictions of the namespace.
 ///
 /// # Errors
-/// What the API server says.
+/// Errors of the API server.
 pub(super) async fn rights(
     client: &Client,
     names: &Names,
@@ -51,15 +51,15 @@ pub(super) async fn rights(
     request: &Request,
 ) -> anyhow::Result<Vec<Finding>> {
     let missing = permissions::missing(client, names, with_helper).await.map_err(|error| {
-        anyhow::anyhow!("asking which rights this user has: {}; nothing was changed", plain(&error))
+        anyhow::anyhow!("checking the permissions of this user: {}; nothing was changed", plain(&error))
     })?;
     let mut checks = Vec::new();
     if !missing.is_empty() {
-        let hint = "kubeadm/remediate-rbac.yaml grants exactly what is needed; https://kubernetes.io/docs/reference/access-authn-authz/rbac/";
+        let hint = "grant the permissions in kubeadm/remediate-rbac.yaml; https://kubernetes.io/docs/reference/access-authn-authz/rbac/";
         let message = format!("this user may not: {}", missing.join(", "));
         checks.push(finding(Level::Error, "permissions", message, hint));
     } else if with_helper && let Some(forbids) = permissions::pod_security(client, &names.namespace).await {
-        let hint = "the node helper uses the host's network, files and modules, as kube-proxy does: label the namespace pod-security.kubernetes.io/enforce=privileged; https://kubernetes.io/docs/concepts/security/pod-security-admission/";
+        let hint = "like kube-proxy, the node helper needs the host's network, files and modules; label the namespace with pod-security.kubernetes.io/enforce=privileged; https://kubernetes.io/docs/concepts/security/pod-security-admission/";
         checks.push(finding(Level::Error, "pod-security", forbids, hint));
     }
     soften(&mut checks, request);

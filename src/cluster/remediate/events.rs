@@ -1,4 +1,4 @@
-//! Kubernetes Events on kube-proxy's `DaemonSet`, so that `kubectl describe` tells what was done. Best effort.
+//! Kubernetes Events on kube-proxy's `DaemonSet`, so that `kubectl describe` shows what was done. Best effort.
 
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::runtime::events::{Event, EventType, Recorder, Reporter};
@@ -7,7 +7,7 @@ use crate::cluster::api::lock::Lock;
 use crate::cluster::kube_proxy::daemon_set::KubeProxy;
 use crate::report::foreign::shortened;
 
-/// Where events go.
+/// Publishes events.
 #[derive(Clone)]
 pub struct Events {
     client: kube::Client,
@@ -16,7 +16,7 @@ pub struct Events {
 }
 
 impl Events {
-    /// On this `DaemonSet`, as long as this lock is held.
+    /// Publishes on this `DaemonSet` as long as this lock is held.
     pub fn new(client: kube::Client, kube_proxy: &KubeProxy, lock: &Lock) -> Self {
         let reference = ObjectReference {
             api_version: Some("apps/v1".to_owned()),
@@ -29,19 +29,19 @@ impl Events {
         Self { client, reference, lock: lock.clone() }
     }
 
-    /// Something as intended.
+    /// Publishes an event of type Normal.
     pub async fn normal(&self, reason: &str, note: String) {
         self.publish(EventType::Normal, reason, note).await;
     }
 
-    /// Something that went wrong.
+    /// Publishes an event of type Warning.
     pub async fn warning(&self, reason: &str, note: String) {
         self.publish(EventType::Warning, reason, note).await;
     }
 
     async fn publish(&self, type_: EventType, reason: &str, note: String) {
         let mut note = shortened(&note, 1000);
-        // The API server takes 1024 bytes.
+        // The API server accepts 1024 bytes.
         while note.len() > 1000 {
             note.pop();
         }
@@ -52,7 +52,7 @@ impl Events {
             action: "SwitchProxyMode".to_owned(),
             secondary: None,
         };
-        // A recorder of its own for each: one recorder folds events of a kind into a series and loses their notes.
+        // A separate recorder for each: one recorder merges events of a kind into a series and loses their notes.
         let recorder =
             Recorder::new(self.client.clone(), Reporter { controller: "kpx-prep".to_owned(), instance: None });
         if self.lock.ask().await.is_err() {

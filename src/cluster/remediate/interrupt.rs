@@ -1,4 +1,4 @@
-//! Ctrl-C, SIGTERM and SIGHUP: the first asks to stop at the next safe point, the second stops at once.
+//! Ctrl-C, SIGTERM and SIGHUP: the first signal stops at the next safe point, the second one immediately.
 
 use futures::future::select_all;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -7,12 +7,12 @@ use tokio::sync::watch;
 use crate::exit_code::Exit;
 use crate::report::say::say;
 
-/// The signals that ask to stop. One that was ignored from the start stays ignored: nohup does that to SIGHUP, a shell to the
-/// SIGINT of what runs in the background.
+/// The signals that stop a run. A signal that is ignored at the start stays ignored: nohup ignores SIGHUP, a shell ignores
+/// SIGINT of background jobs.
 pub struct Signals(Vec<(SignalKind, Signal)>);
 
 impl Signals {
-    /// Listens from now on.
+    /// Starts listening.
     ///
     /// # Errors
     /// If the system refuses a signal handler.
@@ -23,7 +23,7 @@ impl Signals {
         heard.map(|kind| Ok((kind, signal(kind)?))).collect::<std::io::Result<_>>().map(Self)
     }
 
-    /// Returns when one was received; whether it was SIGHUP.
+    /// Waits for a signal; returns whether it was SIGHUP.
     pub async fn received(&mut self) -> bool {
         if self.0.is_empty() {
             return std::future::pending().await;
@@ -33,19 +33,19 @@ impl Signals {
     }
 }
 
-/// The signals that this process ignores, a bit each (`SigIgn` in `proc_pid_status(5)`).
+/// The ignored signals of this process, as bits (`SigIgn` in `proc_pid_status(5)`).
 fn ignored() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
     line.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0)
 }
 
-/// Whether someone asked to stop.
+/// Whether the run was interrupted.
 #[derive(Clone)]
 pub struct Interrupt(watch::Receiver<bool>);
 
 impl Interrupt {
-    /// Listens from now on.
+    /// Starts listening.
     ///
     /// # Errors
     /// If the system refuses a signal handler.
@@ -54,12 +54,12 @@ impl Interrupt {
         let mut signals = Signals::listen()?;
         tokio::spawn(async move {
             loop {
-                // A terminal that is closed sends several: of the kernel, and of the shell.
+                // Closing a terminal causes several signals: from the kernel and from the shell.
                 if signals.received().await && *sender.borrow() {
                     continue;
                 }
                 if *sender.borrow() {
-                    say("stopped at once; run again to see the state and go on");
+                    say("stopped immediately; run again to see the state and continue");
                     std::process::exit(Exit::Interrupted as i32);
                 }
                 say("stopping after the current batch; press Ctrl-C again to stop immediately");
@@ -69,7 +69,7 @@ impl Interrupt {
         Ok(Self(receiver))
     }
 
-    /// Returns once someone has asked to stop.
+    /// Returns once the run was interrupted.
     pub async fn asked(&self) {
         let mut asked = self.0.clone();
         // The sender lives as long as the program.
@@ -78,7 +78,7 @@ impl Interrupt {
         }
     }
 
-    /// Whether someone asked to stop.
+    /// Whether the run was interrupted.
     pub fn is_asked(&self) -> bool {
         *self.0.borrow()
     }

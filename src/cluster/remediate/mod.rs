@@ -1,5 +1,5 @@
-//! `remediate` from start to end: observe, look at the nodes, plan, show, confirm, lock, prepare, keep the original,
-//! write, roll, clean; or go back.
+//! `remediate` from start to end: observe, inspect the nodes, plan, show, confirm, lock, prepare, save the original, write,
+//! roll out, clean; or roll back.
 
 mod access_review;
 pub mod events;
@@ -39,21 +39,21 @@ use interrupt::Interrupt;
 use rehearsal::rehearse;
 use run::Run;
 
-/// How often the plan is made anew because somebody wrote in between.
+/// Limit for re-planning because the ConfigMap changed.
 const ATTEMPTS: usize = 4;
 
-/// How `remediate` deals with the person in front of it.
+/// The interaction of `remediate` with its user.
 pub trait Operator {
-    /// Shows a plan before anything is touched.
+    /// Shows a plan before anything is changed.
     ///
     /// # Errors
     /// If it cannot be shown.
     fn show(&mut self, facts: Option<&ClusterFacts>, plan: &Plan) -> anyhow::Result<()>;
 
-    /// Whether the node helper may be started on these nodes, to look at their hosts.
+    /// Asks whether the node helper may be started on these nodes.
     ///
     /// # Errors
-    /// If nobody can be asked.
+    /// If confirmation is not possible.
     fn confirm_helper<'a>(
         &'a mut self,
         setup: &'a Setup,
@@ -61,38 +61,38 @@ pub trait Operator {
         nodes: usize,
     ) -> BoxFuture<'a, anyhow::Result<bool>>;
 
-    /// Whether to go on.
+    /// Asks whether to continue.
     ///
     /// # Errors
-    /// If nobody can be asked.
+    /// If confirmation is not possible.
     fn confirm<'a>(&'a mut self, plan: &'a Plan, cluster: &'a Connection) -> BoxFuture<'a, anyhow::Result<bool>>;
 }
 
-/// How to run.
+/// The options of a run.
 #[derive(Clone, Debug)]
 pub struct RunOptions {
-    /// Only plan, and let the API server try each write without keeping it.
+    /// Only plan, and validate each write with a server-side dry run.
     pub dry_run: bool,
-    /// How long the lock lasts without being renewed.
+    /// The lease duration of the lock.
     pub lease: Duration,
-    /// The node helper; nothing if the nodes' hosts are not to be looked at or touched.
+    /// The node helper; `None` if the nodes' hosts are not inspected or changed.
     pub helper: Option<Setup>,
-    /// Leave the helper running at the end.
+    /// Do not remove the helper at the end.
     pub keep_helper: bool,
 }
 
-/// What was observed, and what is to be done.
+/// The observed cluster and the plan.
 struct Planned {
-    /// The cluster, if the rights to observe it were there.
+    /// The observed cluster; `None` without the required permissions.
     facts: Option<ClusterFacts>,
     surroundings: Surroundings,
     plan: Plan,
 }
 
-/// How a run ended.
+/// The end of a run.
 #[derive(Debug)]
 pub struct Ended {
-    /// What it reports.
+    /// Its report.
     pub report: RemediationReport,
     /// Its exit status.
     pub exit: Exit,
@@ -104,10 +104,10 @@ impl Ended {
     }
 }
 
-/// Runs it all.
+/// Runs `remediate`.
 ///
 /// # Errors
-/// What failed before anything was changed; later failures are in the report.
+/// Failures before anything was changed; later failures are in the report.
 pub async fn remediate(
     connection: &Connection,
     scope: &Scope,
@@ -134,7 +134,7 @@ pub async fn remediate(
     }
 }
 
-/// How a run ends that lost the lock, however far it got: another run goes on from what it observes.
+/// The end of a run that lost the lock, at any point: another run continues from what it observes.
 fn without_lock(result: anyhow::Result<Ended>, lost: &Lost) -> Ended {
     let until_then = match &result {
         Ok(ended) => ended.report.message.clone(),
@@ -144,12 +144,12 @@ fn without_lock(result: anyhow::Result<Ended>, lost: &Lost) -> Ended {
         result.map_or_else(|_| RemediationReport::new(&Plan::unknown(), Outcome::Left, ""), |ended| ended.report);
     report.outcome = Outcome::Left;
     report.message = format!(
-        "Stopped: {lost}. This run changed nothing more after that: no rollback, no clean-up. See kpx-prep status; if no other run is in progress, run the same command again. ({until_then})"
+        "Stopped: {lost}. Nothing was changed after that: no rollback, no clean-up. Check with `kpx-prep status`; if no other run is in progress, run the same command again. ({until_then})"
     );
     Ended { report, exit: Exit::TimedOut }
 }
 
-/// Leaves the helper running; where all run ipvs now, it prepares those that join.
+/// Keeps the helper running; if all nodes run ipvs now, it prepares nodes that join later.
 async fn keep(helper: &Helper, result: &anyhow::Result<Ended>) {
     let done = result.as_ref().ok().filter(|ended| ended.exit == Exit::Done);
     let target = done.and_then(|ended| ended.report.plan.target.as_ref());
@@ -170,9 +170,9 @@ struct Job<'a> {
     lock: &'a mut Option<Lock>,
 }
 
-/// Someone asked to stop before anything was touched.
+/// Interrupted before anything was changed.
 fn interrupted(plan: &Plan) -> Ended {
-    Ended::new(plan, Outcome::Interrupted, "Interrupted: nothing was changed.", Exit::Interrupted)
+    Ended::new(plan, Outcome::Interrupted, "Interrupted; nothing was changed.", Exit::Interrupted)
 }
 
 impl Job<'_> {
@@ -183,12 +183,12 @@ impl Job<'_> {
                 return Ok(interrupted(&Plan::unknown()));
             };
             operator.show(facts.as_ref(), &plan)?;
-            // Without the lock, what was seen may be half of what another run does.
+            // Without the lock, another run's intermediate state may have been observed.
             if self.lock.is_none() {
                 self.refuse_beside_a_run(facts.as_ref()).await?;
             }
             if plan.is_blocked() {
-                let message = "Nothing was changed: preflight says no. Fix what it names, or --ignore-preflight-errors=ID,… if you know better.";
+                let message = "Preflight failed; nothing was changed. Fix the errors above, or override them with --ignore-preflight-errors=ID,…";
                 return Ok(Ended::new(&plan, Outcome::Blocked, message, Exit::CheckSaysNo));
             }
             let facts = facts.context("a plan without an observed cluster is always blocked")?;
@@ -200,7 +200,7 @@ impl Job<'_> {
                 if let (Some(setup), Some(kube_proxy)) = (&self.options.helper, &facts.kube_proxy) {
                     helper::rehearse(connection, &kube_proxy.namespace, setup).await?;
                 }
-                let message = "Dry run: nothing was changed. The API server would accept every write.";
+                let message = "Dry run; nothing was changed. The API server would accept all writes.";
                 return Ok(Ended::new(&plan, Outcome::DryRun, message, Exit::Done));
             }
             let confirmed = tokio::select! {
@@ -210,7 +210,7 @@ impl Job<'_> {
             if !confirmed {
                 return Ok(Ended::new(&plan, Outcome::Interrupted, "Nothing was changed.", Exit::Interrupted));
             }
-            let lock = self.lock.as_ref().context("what is to be changed is planned under the lock")?;
+            let lock = self.lock.as_ref().context("internal error: a plan with changes was made without the lock")?;
             let helper = self.helper.as_ref();
             let run =
                 Run { connection, facts: &facts, surroundings: &surroundings, plan: &plan, request, helper, lock };
@@ -220,24 +220,24 @@ impl Job<'_> {
             }
         }
         anyhow::bail!(
-            "the ConfigMap was changed by somebody else {ATTEMPTS} times in a row; nothing was changed by this run; find out who and run again"
+            "the ConfigMap was changed by another writer {ATTEMPTS} times in a row; this run changed nothing. Find out what changes it, then run again"
         )
     }
 
-    /// Refuses a plan that is made in the middle of another run.
+    /// Refuses to plan during another run.
     async fn refuse_beside_a_run(&self, facts: Option<&ClusterFacts>) -> anyhow::Result<()> {
         let Some(kube_proxy) = facts.and_then(|facts| facts.kube_proxy.as_ref()) else { return Ok(()) };
         match OtherRun::observe(&self.connection.client, &kube_proxy.namespace).await? {
             Some(run) if run.alive => Err(Refusal::check(format!(
-                "another kpx-prep run is in progress ({}): a plan made now does not hold when it has finished. Nothing was changed; wait for it to finish",
+                "another kpx-prep run is in progress ({}), so a plan made now would be outdated; nothing was changed. Wait for it to finish",
                 run.words()
             ))),
             _ => Ok(()),
         }
     }
 
-    /// Observes and plans, with the nodes' hosts; without the rights for it, the plan says only which are missing. Nothing if
-    /// someone asked to stop.
+    /// Observes and plans, including the nodes' hosts; without the required permissions, the plan only lists the missing ones.
+    /// `None` if interrupted.
     async fn prepare(&mut self, operator: &mut dyn Operator) -> anyhow::Result<Option<Planned>> {
         let interrupt = self.interrupt;
         let (rights, observed) = tokio::select! {
@@ -249,7 +249,7 @@ impl Job<'_> {
             return Ok(Some(Planned { facts: None, surroundings: Surroundings::default(), plan }));
         };
         let mut plan = make_plan(&facts, &surroundings, self.request);
-        // What is refused anyway needs neither the lock nor the helper.
+        // A plan that is blocked already needs neither the lock nor the helper.
         if !plan.is_blocked() && (!self.options.dry_run || self.request.look_at_nodes) && self.take_lock(&facts).await?
         {
             return Box::pin(self.prepare(operator)).await;
@@ -273,7 +273,7 @@ impl Job<'_> {
             }
             let helper = match &mut *self.helper {
                 Some(helper) => helper,
-                // Never broken off: what the API server had made by then would stay.
+                // Never aborted: objects that the API server has created by then would remain.
                 none => none.insert(Helper::start(self.connection, &kube_proxy.namespace, setup, lock).await?),
             };
             let questions = surroundings.services.questions();
@@ -287,8 +287,8 @@ impl Job<'_> {
         Ok(Some(Planned { facts: Some(facts), surroundings, plan }))
     }
 
-    /// Takes the lock, if this run does not hold it yet. Whether another run held it, so that what was observed may be out
-    /// of date.
+    /// Takes the lock, unless this run already holds it. Returns whether another run held it, so that what was observed may
+    /// be out of date.
     async fn take_lock(&mut self, facts: &ClusterFacts) -> anyhow::Result<bool> {
         let (None, Some(kube_proxy)) = (&*self.lock, &facts.kube_proxy) else { return Ok(false) };
         let lock = tokio::select! {
@@ -298,7 +298,7 @@ impl Job<'_> {
         Ok(self.lock.insert(lock).was_contended())
     }
 
-    /// What the rights say, and the cluster if they suffice to look at it.
+    /// The findings about permissions, and the observed cluster if they are sufficient.
     async fn observe(&self) -> anyhow::Result<(Vec<Finding>, Option<(ClusterFacts, Surroundings)>)> {
         let client = &self.connection.client;
         let names = names(self.connection, self.scope).await?;

@@ -1,5 +1,5 @@
-//! The phases of a run that happen on the nodes' hosts: prepare before the configuration is touched, clean what the roll
-//! did not, drain at the end.
+//! The phases of a run on the nodes' hosts: prepare before the configuration is changed, clean nodes that are already up to
+//! date, drain at the end.
 
 use futures::StreamExt as _;
 
@@ -10,12 +10,12 @@ use crate::cluster::report::remediation::{NodeResult, RemediationReport};
 use crate::report::progress::Progress;
 use crate::report::{Level, few};
 
-/// What became of the nodes' preparation.
+/// The result of preparing the nodes.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Prepared {
-    /// Nodes that are prepared now and were not before.
+    /// Newly prepared nodes.
     pub now: Vec<String>,
-    /// Why others are not.
+    /// Why others could not be prepared.
     pub failed: Vec<String>,
 }
 
@@ -43,7 +43,7 @@ pub async fn prepare(helper: &Helper, nodes: &[String], scheduler: &str, progres
     prepared
 }
 
-/// Cleans nodes that ran the wanted mode already.
+/// Cleans nodes that were already up to date.
 pub async fn clean(cleaner: &Cleaner<'_>, nodes: &[String], report: &mut RemediationReport, progress: &Progress) {
     let work = nodes.iter().map(|node| async move { (node, cleaner.clean(node, None).await) });
     let all: Vec<_> = futures::stream::iter(work).buffer_unordered(AT_A_TIME).collect().await;
@@ -55,7 +55,7 @@ pub async fn clean(cleaner: &Cleaner<'_>, nodes: &[String], report: &mut Remedia
     }
 }
 
-/// Lets connections end on all nodes at once, and removes the virtual servers that carried them.
+/// Drains connections on all nodes in parallel, and removes their virtual servers.
 pub async fn drain(cleaner: &Cleaner<'_>, results: &mut [NodeResult], interrupt: &Interrupt, progress: &Progress) {
     let waiting: Vec<(usize, String, Cleaned)> = results
         .iter()
@@ -68,7 +68,7 @@ pub async fn drain(cleaner: &Cleaner<'_>, results: &mut [NodeResult], interrupt:
         return;
     }
     progress.event(&format!(
-        "{} node(s): virtual servers of ipvs go once their connections have ended, after {:?} at the latest",
+        "{} node(s): draining IPVS connections for up to {:?} before removing virtual servers",
         waiting.len(),
         cleaner.drain
     ));
@@ -79,7 +79,7 @@ pub async fn drain(cleaner: &Cleaner<'_>, results: &mut [NodeResult], interrupt:
     let mut all = futures::stream::iter(work).buffer_unordered(AT_A_TIME);
     loop {
         tokio::select! {
-            // What is not drained by then, the next run finds.
+            // What is not drained is found by the next run.
             () = interrupt.asked() => return,
             next = all.next() => match next {
                 None => return,

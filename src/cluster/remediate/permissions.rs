@@ -1,4 +1,4 @@
-//! Whether the operator may do all that `remediate` does; asked of the API server, all at once.
+//! Checks with the API server whether the user has all permissions for `remediate`, all in parallel.
 
 use futures::future::join_all;
 use k8s_openapi::api::authorization::v1::{ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec};
@@ -10,24 +10,24 @@ use crate::cluster::api::calls::retried;
 use crate::cluster::api::lock::lease;
 use crate::cluster::helper::manifest;
 
-/// Something that a run does.
+/// A permission that a run needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Right {
     /// The API group; empty for the core's.
     pub group: &'static str,
     /// The resource.
     pub resource: &'static str,
-    /// The subresource, or nothing.
+    /// The subresource, or empty.
     pub subresource: &'static str,
-    /// What is done.
+    /// The verbs.
     pub verbs: &'static [&'static str],
-    /// Where.
+    /// The scope.
     pub place: Place,
-    /// To which object.
+    /// The object.
     pub object: Object,
 }
 
-/// Where a right is needed.
+/// The scope of a permission.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Place {
     /// In the whole cluster.
@@ -36,20 +36,20 @@ pub enum Place {
     Namespace,
 }
 
-/// To which objects a right is limited.
+/// The objects to which a permission is limited.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Object {
-    /// None can be named: it is a list, a creation, or their names are generated or have a hash.
+    /// Not limited by name: for list and create, or if names are generated or contain a hash.
     Any,
     /// kube-proxy's `DaemonSet`.
     KubeProxy,
     /// kube-proxy's namespace itself.
     Namespace,
-    /// What kpx-prep calls so: its Lease, the node helper's `DaemonSet`.
+    /// An object with this name: kpx-prep's Lease, the node helper's `DaemonSet`.
     Named(&'static str),
 }
 
-/// What the objects are called in a cluster.
+/// The names of the objects in a cluster.
 #[derive(Clone, Debug)]
 pub struct Names {
     /// kube-proxy's namespace.
@@ -59,7 +59,7 @@ pub struct Names {
 }
 
 impl Object {
-    /// Its names in a cluster; one that is nothing if it has none.
+    /// Its names in a cluster; a single `None` if it is not limited by name.
     pub fn names(self, names: &Names) -> Vec<Option<&str>> {
         match self {
             Self::Any => vec![None],
@@ -84,9 +84,9 @@ const fn right(
 use Object::{Any, KubeProxy, Named};
 use Place::{Cluster, Namespace as InNamespace};
 
-/// What `status` does. `kubeadm/status-rbac.yaml` grants exactly these.
+/// The permissions for `status`. `kubeadm/status-rbac.yaml` grants exactly these.
 ///
-/// `get` and `create` on portforward: from Kubernetes 1.35 a WebSocket needs the one, before it the other.
+/// `get` and `create` on portforward: a WebSocket needs `create` from Kubernetes 1.35 on, and `get` before.
 pub const OF_STATUS: [Right; 7] = [
     right("", "nodes", "", &["list"], Cluster, Any),
     right("apps", "daemonsets", "", &["list"], Cluster, Any),
@@ -97,7 +97,7 @@ pub const OF_STATUS: [Right; 7] = [
     right("coordination.k8s.io", "leases", "", &["get"], InNamespace, Named(lease::NAME)),
 ];
 
-/// What `remediate` does besides. `kubeadm/remediate-rbac.yaml` grants exactly these and those of status.
+/// The additional permissions for `remediate`. `kubeadm/remediate-rbac.yaml` grants exactly these and those of status.
 pub const NEEDED: [Right; 10] = [
     right("", "nodes", "", &["get"], Cluster, Any),
     right("", "pods", "", &["list"], Cluster, Any),
@@ -111,14 +111,14 @@ pub const NEEDED: [Right; 10] = [
     right("events.k8s.io", "events", "", &["create"], InNamespace, Any),
 ];
 
-/// What it reads of Calico, where Calico is. Without these rights its pods' environment alone tells its data plane;
+/// The permissions for reading Calico's configuration. Without them only the environment of its pods is used;
 /// `kubeadm/remediate-rbac.yaml` grants them.
 pub const OF_CALICO: [Right; 2] = [
     right("crd.projectcalico.org", "felixconfigurations", "", &["get"], Cluster, Named("default")),
     right("operator.tigera.io", "installations", "", &["get"], Cluster, Named("default")),
 ];
 
-/// The same for the node helper; `kubeadm/remediate-rbac.yaml` grants these too.
+/// The permissions for the node helper; `kubeadm/remediate-rbac.yaml` grants these too.
 ///
 /// `get` and `create` on exec: as on portforward.
 pub const NEEDED_BY_HELPER: [Right; 4] = [
@@ -128,20 +128,20 @@ pub const NEEDED_BY_HELPER: [Right; 4] = [
     right("", "pods", "exec", &["get", "create"], InNamespace, Any),
 ];
 
-/// Why the helper's pods would be refused: the namespace enforces a pod security standard that knows no privileged pods.
-/// Nothing if it does not, or cannot be read.
+/// Why the helper's pods would be refused: the namespace enforces a pod security standard without privileged pods.
+/// `None` if it does not, or cannot be read.
 pub async fn pod_security(client: &Client, namespace: &str) -> Option<String> {
     const LABEL: &str = "pod-security.kubernetes.io/enforce";
     let read = Api::<Namespace>::all(client.clone());
     let found = retried(|| read.get_metadata_opt(namespace)).await.ok()??;
     let level = found.metadata.labels?.remove(LABEL).filter(|level| level != "privileged")?;
-    Some(format!("namespace {namespace} has {LABEL}={level}: it would refuse the pods of the node helper"))
+    Some(format!("namespace {namespace} has the label {LABEL}={level}, so it would refuse the node helper's pods"))
 }
 
-/// What is missing, as `delete pods in kube-system`; `helper`: whether the node helper is to run.
+/// The missing permissions, such as `delete pods in kube-system`; `helper`: whether the node helper is needed.
 ///
 /// # Errors
-/// If the API server does not answer the question.
+/// If the API server does not answer the review.
 pub async fn missing(client: &Client, names: &Names, helper: bool) -> kube::Result<Vec<String>> {
     let api = Api::<SelfSubjectAccessReview>::all(client.clone());
     let of_helper = NEEDED_BY_HELPER.iter().filter(|_| helper);
@@ -154,7 +154,7 @@ pub async fn missing(client: &Client, names: &Names, helper: bool) -> kube::Resu
     Ok(answers?.into_iter().flatten().collect())
 }
 
-/// What is missing of one right, if it is.
+/// The description of a permission, if it is missing.
 async fn ask(
     api: &Api<SelfSubjectAccessReview>,
     right: &Right,

@@ -1,4 +1,4 @@
-//! kube-proxy's pods as they change: a watch that survives a broken connection and an expired version.
+//! Watches kube-proxy's pods; the watch survives broken connections and expired resourceVersions.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -19,7 +19,7 @@ use crate::cluster::observe::pod_facts;
 
 type Pods = BTreeMap<String, PodFacts>;
 
-/// The present pods. The watches end with it.
+/// The current pods. The watches end when it is dropped.
 pub struct PodWatch {
     pods: watch::Receiver<Pods>,
     tasks: Vec<JoinHandle<()>>,
@@ -47,7 +47,7 @@ impl PodWatch {
                     match stream.try_next().await {
                         Ok(Some(event)) => apply(event, &set, &sender, &mut listed),
                         Ok(None) => return,
-                        // The stream itself waits and starts again; an expired version makes it list anew.
+                        // The stream itself waits and restarts; after an expired version it lists again.
                         Err(error) => tracing::debug!("watching the pods: {error}"),
                     }
                 }
@@ -56,7 +56,7 @@ impl PodWatch {
         Self { pods, tasks: kube_proxy.sets().map(watch_set).collect() }
     }
 
-    /// kube-proxy's pod on a node, other than the one with this uid and not on its way out.
+    /// kube-proxy's pod on a node, other than the one with this uid, and not being deleted.
     pub fn successor(&self, node: &str, old: Option<&str>) -> Option<PodFacts> {
         let pods = self.pods.borrow();
         let new = |pod: &&PodFacts| pod.node == node && !pod.deleting && old != Some(&pod.uid);
@@ -67,7 +67,7 @@ impl PodWatch {
     pub async fn changed(&self) {
         let mut pods = self.pods.clone();
         pods.mark_unchanged();
-        // A watch that ended changes nothing any more; the caller's own clock goes on.
+        // After the end of the watch there are no changes; the caller has its own timeout.
         if pods.changed().await.is_err() {
             std::future::pending::<()>().await;
         }

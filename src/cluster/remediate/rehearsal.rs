@@ -1,4 +1,4 @@
-//! A dry run's writes: each kind once, and the API server keeps none.
+//! The writes of a dry run: each kind once, validated by the API server without storing it.
 
 use anyhow::Context as _;
 use kube::api::{Api, DeleteParams};
@@ -12,13 +12,13 @@ use crate::cluster::kube_proxy::config_map::{WriteError, write};
 use crate::cluster::observe::facts::ClusterFacts;
 use crate::cluster::plan::Plan;
 
-/// Every kind of write of a plan once, with `dryRun=All`.
+/// Sends every kind of write of a plan once, with `dryRun=All`.
 ///
 /// # Errors
-/// What the API server would refuse.
+/// If the API server would refuse a write.
 pub(super) async fn rehearse(connection: &Connection, facts: &ClusterFacts, plan: &Plan) -> anyhow::Result<()> {
-    let kube_proxy = facts.kube_proxy.as_ref().context("there is no kube-proxy")?;
-    let config = facts.config.as_ref().context("there is no kube-proxy ConfigMap")?;
+    let kube_proxy = facts.kube_proxy.as_ref().context("no kube-proxy found")?;
+    let config = facts.config.as_ref().context("no kube-proxy ConfigMap found")?;
     let target = plan.target.as_ref().context("the plan has no target")?;
     let client = &connection.client;
     if plan.edits {

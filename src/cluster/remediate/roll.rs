@@ -1,4 +1,4 @@
-//! The roll: the canary, then batch after batch, each node proved before the next; then whoever came meanwhile.
+//! The rollout: the canary, then batch after batch, each node verified before the next; then nodes that joined meanwhile.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -26,39 +26,39 @@ use crate::messages::CleanOutcome;
 use crate::mode::ProxyMode;
 use crate::report::progress::Progress;
 
-/// How often the roll looks whether nodes came meanwhile, before it leaves them to the next run.
+/// Limit for checking whether nodes joined during the rollout; further ones are left to the next run.
 const SWEEPS: usize = 5;
 
-/// The configuration that the run wrote, and that must stay there until it ends.
+/// The configuration that the run wrote, which must not change during the rollout.
 #[derive(Clone, Copy, Debug)]
 pub struct WrittenConfig<'a> {
     /// The `ConfigMap`.
     pub name: &'a str,
     /// Its key.
     pub key: &'a str,
-    /// The text under the key.
+    /// The text of the key.
     pub text: &'a str,
-    /// When it was written, in seconds since 1970; pods created before it read another one.
+    /// When it was written, in seconds since 1970; older pods have read another one.
     pub at: Option<i64>,
 }
 
-/// How fast a roll goes.
+/// The pace of a rollout.
 #[derive(Clone, Copy, Debug)]
 pub struct Pace {
-    /// How many nodes at a time, after the canary.
+    /// Number of nodes at a time, after the canary.
     pub batch_size: usize,
-    /// How long the canary must keep its mode.
+    /// How long to watch the canary.
     pub settle: Duration,
     /// Whether to stop after the canary.
     pub pause_after_canary: bool,
 }
 
-/// What acts on the nodes, and what reports it.
+/// The parts that act on nodes and report.
 #[derive(Clone, Copy)]
 pub struct Tools<'a> {
     /// Replaces pods and verifies the new ones.
     pub switcher: &'a Switcher,
-    /// Removes what the old mode left on a node whose new mode is verified.
+    /// Removes the old mode's rules from a verified node.
     pub cleaner: Option<&'a Cleaner<'a>>,
     /// The lock that must be held.
     pub lock: &'a Lock,
@@ -68,56 +68,56 @@ pub struct Tools<'a> {
     pub events: &'a Events,
 }
 
-/// What a roll works with.
+/// The inputs of a rollout.
 pub struct Roll<'a> {
     /// The API server.
     pub connection: &'a Connection,
     /// kube-proxy.
     pub kube_proxy: &'a KubeProxy,
-    /// The configuration that new pods read.
+    /// The new configuration.
     pub config: WrittenConfig<'a>,
-    /// The wanted mode.
+    /// The new mode.
     pub mode: ProxyMode,
-    /// The pods as they were when the plan was made, by node.
+    /// The pods at the time of planning, by node.
     pub pods: BTreeMap<String, PodFacts>,
-    /// How many nodes there are to switch.
+    /// Number of nodes to switch.
     pub total: usize,
-    /// How fast.
+    /// The pace.
     pub pace: Pace,
-    /// Nodes that are not switched.
+    /// Nodes to skip.
     pub excluded: &'a [String],
-    /// Whether the operator asked to stop.
+    /// Whether the run was interrupted.
     pub interrupt: &'a Interrupt,
-    /// What acts and reports.
+    /// The parts that act and report.
     pub tools: Tools<'a>,
 }
 
-/// Why a roll failed.
+/// Why a rollout failed.
 #[derive(Clone, Debug)]
 pub struct Failure {
-    /// The node, and what happened there.
+    /// The node and the reason.
     pub why: String,
     /// Whether only its time ran out.
     pub timed_out: bool,
 }
 
-/// How a roll ended.
+/// The end of a rollout.
 #[derive(Debug)]
 pub enum RollEnd {
-    /// All nodes that could be switched are.
+    /// All nodes that could be switched are switched.
     Done,
-    /// After the canary, as requested.
+    /// Paused after the canary, as requested.
     Paused,
-    /// The operator asked to stop.
+    /// Interrupted.
     Interrupted,
     /// A node was not verified.
     Failed(Failure),
-    /// Another writer interfered, or the API server failed; nothing is undone for that.
+    /// Another writer interfered, or the API server failed; nothing is rolled back for that.
     Stopped(String),
 }
 
 impl Roll<'_> {
-    /// Switches these nodes in this order, the first alone. What became of each is added to `results`.
+    /// Switches these nodes in this order, the first one alone. The outcome of each is added to `results`.
     pub async fn run(&self, nodes: Vec<String>, results: &mut Vec<NodeResult>) -> RollEnd {
         let mut queue: VecDeque<String> = nodes.into();
         let mut canary_proved = false;
@@ -143,7 +143,7 @@ impl Roll<'_> {
                         if let Some(end) = self.stop().await {
                             return end;
                         }
-                        self.tools.progress.event(&format!("{node}: came meanwhile"));
+                        self.tools.progress.event(&format!("{node}: joined during the rollout"));
                         if let Some(cleaner) = self.tools.cleaner
                             && let Err(why) = cleaner.welcome(&node).await
                         {
@@ -163,7 +163,7 @@ impl Roll<'_> {
         RollEnd::Done
     }
 
-    /// One batch; whether a node of it was proved.
+    /// Switches one batch; returns whether a node of it was verified.
     async fn batch(&self, batch: &[String], settled: bool, results: &mut Vec<NodeResult>) -> Result<bool, RollEnd> {
         let canary = if settled { "" } else { "canary " };
         self.tools.progress.event(&format!("{canary}{}: replacing kube-proxy", batch.join(", ")));
@@ -172,7 +172,7 @@ impl Roll<'_> {
             if let (Ok(SwitchEnd::Proved(pod, how)), false) = (&end, settled) {
                 self.tools
                     .progress
-                    .event(&format!("{node}: {} proved; watching it for {:?}", self.mode, self.pace.settle));
+                    .event(&format!("{node}: {} verified; watching it for {:?}", self.mode, self.pace.settle));
                 let later = self.tools.switcher.settles(pod, self.mode, self.pace.settle).await;
                 end = later.map(|later| {
                     if matches!(later, SwitchEnd::Proved(..)) { SwitchEnd::Proved(pod.clone(), *how) } else { later }
@@ -199,9 +199,9 @@ impl Roll<'_> {
         Ok(proved)
     }
 
-    /// After a proof: waits for the new proxier's sync, asks whether Services still answer, removes what the old one left.
-    /// That it does not sync, or that nothing answers any more, is a failed switch; that something could not be removed is
-    /// not.
+    /// After the verification: waits for the new proxier's sync, checks that Services still answer, and removes the old mode's
+    /// rules. If it does not sync, or a Service does not answer, the switch has failed, but not if something could not be
+    /// removed.
     async fn clean(&self, node: &str, end: anyhow::Result<SwitchEnd>) -> (anyhow::Result<SwitchEnd>, Option<Cleaned>) {
         let (Ok(SwitchEnd::Proved(pod, _)), Some(cleaner)) = (&end, self.tools.cleaner) else { return (end, None) };
         let done = cleaner.clean(node, Some(pod)).await;
@@ -244,9 +244,9 @@ impl Roll<'_> {
         };
         let mode = (outcome == NodeOutcome::Proved).then(|| self.mode.name());
         let word = match outcome {
-            NodeOutcome::Proved => format!("{} proved", self.mode),
-            NodeOutcome::Gone => "gone meanwhile".to_owned(),
-            NodeOutcome::NotReady => "not ready; left as it is".to_owned(),
+            NodeOutcome::Proved => format!("{} verified", self.mode),
+            NodeOutcome::Gone => "deleted during the rollout".to_owned(),
+            NodeOutcome::NotReady => "NotReady; skipped".to_owned(),
             _ => format!("FAILED: {}", detail.as_deref().unwrap_or_default()),
         };
         self.tools.progress.event(&format!("{node}: {word}"));
@@ -256,7 +256,7 @@ impl Roll<'_> {
             Some(there) => *there = result,
             None => results.push(result),
         }
-        // Nodes that were right already or down are among the results from the start.
+        // Nodes that are already up to date or not ready are in the results from the start.
         let done =
             results.iter().filter(|result| !matches!(result.outcome, NodeOutcome::Already | NodeOutcome::NotReady));
         self.tools.lock.tell_progress(format!("node {} of {}", done.count().min(self.total), self.total));
@@ -278,7 +278,7 @@ impl Roll<'_> {
         }
     }
 
-    /// What somebody else changed under our feet.
+    /// Changes by another writer during the rollout.
     async fn interference(&self) -> kube::Result<Option<String>> {
         let WrittenConfig { name, key, text, .. } = self.config;
         let namespace = &self.kube_proxy.namespace;
@@ -289,7 +289,7 @@ impl Roll<'_> {
         let (map, present) = futures::try_join!(get(&maps, name), present)?;
         let now = map.and_then(|map| map.data).and_then(|mut data| data.remove(key));
         if now.as_deref() != Some(text) {
-            return Ok(Some(format!("somebody changed ConfigMap {namespace}/{name} meanwhile")));
+            return Ok(Some(format!("ConfigMap {namespace}/{name} was changed by another writer during the rollout")));
         }
         let is_same = |known: &KubeProxy, set: &Option<DaemonSet>| {
             set.as_ref().is_some_and(|set| {
@@ -297,10 +297,12 @@ impl Roll<'_> {
             })
         };
         let changed = self.kube_proxy.sets().zip(&present).find(|(known, set)| !is_same(known, set));
-        Ok(changed.map(|(known, _)| format!("somebody changed DaemonSet {namespace}/{} meanwhile", known.name)))
+        Ok(changed.map(|(known, _)| {
+            format!("DaemonSet {namespace}/{} was changed by another writer during the rollout", known.name)
+        }))
     }
 
-    /// Ready nodes that still have to be switched, or whose kube-proxy nobody has asked yet.
+    /// Ready nodes that still must be switched, or whose kube-proxy was not verified yet.
     async fn newcomers(&self, results: &[NodeResult]) -> anyhow::Result<Vec<(String, Option<PodFacts>)>> {
         let client = &self.connection.client;
         let mut nodes = list_nodes(client, |node| node_facts(node, self.kube_proxy.wants(node))).await?;
@@ -315,8 +317,8 @@ impl Roll<'_> {
         Ok(nodes.into_iter().map(|node| (node.name, node.pod)).collect())
     }
 
-    /// The pod, if it has to be replaced. One that was made after the write has read it, and only has to prove it; within
-    /// the second of the write, its mode tells.
+    /// The pod, if it must be replaced. One that was created after the write has read it and only must be verified; in the
+    /// same second as the write, its mode decides.
     async fn outdated(&self, pod: Option<PodFacts>) -> Option<PodFacts> {
         let pod = pod?;
         let known = self.pods.get(&pod.node).is_some_and(|known| known.uid == pod.uid);

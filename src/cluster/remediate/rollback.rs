@@ -1,4 +1,4 @@
-//! The way back: the original text byte for byte, then the pods that were switched, each proved.
+//! Rollback: restores the original text byte for byte, then switches the pods back, verifying each.
 
 use futures::future::join_all;
 use k8s_openapi::api::core::v1::ConfigMap;
@@ -17,7 +17,7 @@ use crate::cluster::observe::list_pods;
 use crate::cluster::report::remediation::{NodeOutcome, NodeResult};
 use crate::mode::ProxyMode;
 
-/// What goes back to what.
+/// The inputs of a rollback.
 pub struct Rollback<'a> {
     /// The API server.
     pub connection: &'a Connection,
@@ -25,22 +25,22 @@ pub struct Rollback<'a> {
     pub kube_proxy: &'a KubeProxy,
     /// The configuration that this run wrote.
     pub config: WrittenConfig<'a>,
-    /// The text that was there before.
+    /// The original text.
     pub original: &'a str,
-    /// How many nodes at a time.
+    /// Number of nodes at a time.
     pub batch_size: usize,
-    /// What acts and reports.
+    /// The parts that act and report.
     pub tools: Tools<'a>,
 }
 
 impl Rollback<'_> {
-    /// Puts the original back and then switches these nodes, in this order, to the mode that each is to have.
+    /// Restores the original and then switches these nodes, in this order, to the given modes.
     ///
     /// # Errors
-    /// What could not be put back, and what stands now.
+    /// What could not be restored, and the current state.
     pub async fn run(&self, nodes: &[(String, ProxyMode)], results: &mut [NodeResult]) -> anyhow::Result<()> {
         self.restore().await?;
-        self.tools.progress.event("the original configuration is back");
+        self.tools.progress.event("the original configuration was restored");
         let pods = list_pods(&self.connection.client, self.kube_proxy).await?;
         let present = |node: &str| -> Option<&PodFacts> {
             pods.iter().filter(|pod| pod.node == node && !pod.deleting).max_by_key(|pod| pod.created)
@@ -69,11 +69,11 @@ impl Rollback<'_> {
                     failures.push(format!("{node}: {why}"));
                 }
                 self.tools.progress.event(&match outcome {
-                    NodeOutcome::RolledBack => format!("{node}: {mode} proved again"),
-                    _ => format!("{node}: {}", detail.as_deref().unwrap_or("not there to be rolled back")),
+                    NodeOutcome::RolledBack => format!("{node}: {mode} verified again"),
+                    _ => format!("{node}: {}", detail.as_deref().unwrap_or("no pod to roll back")),
                 });
                 if let Some(result) = results.iter_mut().find(|result| result.name == *node) {
-                    // Why it failed before stays: that is what the operator has to fix.
+                    // The original failure is kept: that is what the operator must fix.
                     result.detail = detail.or(result.detail.take());
                     result.mode = (outcome == NodeOutcome::RolledBack).then(|| mode.name());
                     result.outcome = outcome;
@@ -83,7 +83,7 @@ impl Rollback<'_> {
         }
         anyhow::ensure!(
             failures.is_empty(),
-            "the original configuration is back, but the old mode is not proved everywhere: {}",
+            "the original configuration was restored, but the old mode is not verified on every node: {}",
             failures.join("; ")
         );
         Ok(())
@@ -94,28 +94,30 @@ impl Rollback<'_> {
         let place = format!("ConfigMap {}/{name}", self.kube_proxy.namespace);
         let api = Api::<ConfigMap>::namespaced(self.connection.client.clone(), &self.kube_proxy.namespace);
         for _ in 0..3 {
-            let now = get(&api, name).await.map_err(|error| {
-                anyhow::anyhow!("reading {place}: {}; it holds the new configuration", plain(&error))
-            })?;
+            let now = get(&api, name)
+                .await
+                .map_err(|error| anyhow::anyhow!("reading {place}: {}; it has the new configuration", plain(&error)))?;
             let Some(now) = now.as_ref().and_then(|map| read(map, key)) else {
-                anyhow::bail!("{place} is gone, or its key {key}: there is nothing to put the original back into");
+                anyhow::bail!(
+                    "{place} or its key {key} was deleted, so the original cannot be restored; it is in the backup"
+                );
             };
             if now.text == self.original {
                 return Ok(());
             }
             anyhow::ensure!(
                 now.text == self.config.text,
-                "{place} was edited by somebody else meanwhile: it is left as it is, and the original stays in the backup"
+                "{place} was edited by another writer; it was not changed, and the original is in the backup"
             );
             match write(&api, &now, self.original, Guard::Lock(self.tools.lock)).await {
                 Ok(_) => return Ok(()),
-                // Something else of it was changed, such as a label: look again.
+                // Another part of it was changed, such as a label: retry.
                 Err(WriteError::Conflict) => {}
                 Err(WriteError::Failed(error)) => {
-                    anyhow::bail!("putting the original back into {place}: {error}; it holds the new configuration")
+                    anyhow::bail!("restoring the original in {place}: {error}; it has the new configuration")
                 }
             }
         }
-        anyhow::bail!("{place} is changed again and again by somebody else: the original was not put back")
+        anyhow::bail!("{place} is changed repeatedly by another writer; the original was not restored")
     }
 }

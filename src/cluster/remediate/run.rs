@@ -1,4 +1,4 @@
-//! Carries out a plan: keeps the original, writes, rolls; and tells how it ended, or goes back.
+//! Carries out a plan: saves the original, writes, rolls out, and reports the result or rolls back.
 
 use std::collections::BTreeMap;
 
@@ -31,22 +31,22 @@ use crate::report::few;
 use crate::report::progress::Progress;
 use crate::report::say::say;
 
-/// A plan that is carried out.
+/// A plan in progress.
 pub(super) struct Run<'a> {
     pub(super) connection: &'a Connection,
     pub(super) facts: &'a ClusterFacts,
     pub(super) surroundings: &'a Surroundings,
     pub(super) plan: &'a Plan,
     pub(super) request: &'a Request,
-    /// Runs kpx-prep on the nodes, unless nothing is to be done there.
+    /// Runs kpx-prep on the nodes, if needed.
     pub(super) helper: Option<&'a Helper>,
-    /// Asked before every write.
+    /// Checked before every write.
     pub(super) lock: &'a Lock,
 }
 
-/// What was written before any pod is replaced.
+/// The result of writing the configuration.
 struct Written {
-    /// The backup that keeps what stood before.
+    /// The backup of the original.
     kept: Option<String>,
     /// When the configuration was last changed, in seconds since 1970.
     changed: Option<i64>,
@@ -54,11 +54,11 @@ struct Written {
 
 impl<'a> Run<'a> {
     pub(super) fn kube_proxy(&self) -> anyhow::Result<&'a KubeProxy> {
-        self.facts.kube_proxy.as_ref().context("there is no kube-proxy")
+        self.facts.kube_proxy.as_ref().context("no kube-proxy found")
     }
 
     pub(super) fn config(&self) -> anyhow::Result<&'a ConfigFacts> {
-        self.facts.config.as_ref().context("there is no kube-proxy ConfigMap")
+        self.facts.config.as_ref().context("no kube-proxy ConfigMap found")
     }
 
     fn maps(&self) -> anyhow::Result<Api<ConfigMap>> {
@@ -76,13 +76,13 @@ impl<'a> Run<'a> {
     /// Carries the plan out, step by step. `None` if the configuration was changed by another writer before it was written.
     pub(super) async fn execute(&self, interrupt: &Interrupt) -> anyhow::Result<Option<Ended>> {
         if interrupt.is_asked() {
-            return Ok(Some(self.interrupted("Interrupted: nothing was changed.")));
+            return Ok(Some(self.interrupted("Interrupted; nothing was changed.")));
         }
         if let Some(failed) = self.prepare_nodes().await? {
             return Ok(Some(failed));
         }
         if interrupt.is_asked() {
-            return Ok(Some(self.interrupted("Interrupted: nodes were prepared, and nothing else was changed.")));
+            return Ok(Some(self.interrupted("Interrupted; nodes were prepared, and nothing else was changed.")));
         }
         let Some(written) = self.write().await? else { return Ok(None) };
         let (target, nodes) = (self.target()?, self.nodes_to_switch());
@@ -120,7 +120,7 @@ impl<'a> Run<'a> {
         self.plan.canary.iter().chain(self.plan.batches.iter().flatten()).cloned().collect()
     }
 
-    /// Switches the nodes; the report says what became of each.
+    /// Switches the nodes; the outcome of each is added to the report.
     async fn roll(
         &self,
         nodes: Vec<String>,
@@ -148,7 +148,7 @@ impl<'a> Run<'a> {
         };
         let mut report = RemediationReport::new(self.plan, Outcome::Done, "");
         report.backup.clone_from(&written.kept);
-        // No pod is replaced for what no kube-proxy can start with.
+        // No pod is replaced for a configuration with which kube-proxy cannot start.
         let end = match target.unfit {
             Some(_) => RollEnd::Done,
             None => roll.run(nodes.clone(), &mut report.nodes).await,
@@ -161,7 +161,7 @@ impl<'a> Run<'a> {
         Ok((report, end))
     }
 
-    /// Cleans and drains after a roll that is done, rolls one back that failed, and says how it ended.
+    /// Cleans and drains after a completed rollout, rolls back a failed one, and reports the result.
     async fn finish(
         &self,
         report: &mut RemediationReport,
@@ -181,7 +181,7 @@ impl<'a> Run<'a> {
         exit
     }
 
-    /// Keeps the original and writes the configuration, as far as the plan says so. Nothing if it was changed since it was read.
+    /// Saves the original and writes the configuration, if the plan requires it. `None` if it was changed since it was read.
     async fn write(&self) -> anyhow::Result<Option<Written>> {
         let (kube_proxy, config, target) = (self.kube_proxy()?, self.config()?, self.target()?);
         let (maps, guard) = (&self.maps()?, Guard::Lock(self.lock));
@@ -192,7 +192,7 @@ impl<'a> Run<'a> {
                 Ok(()) => {}
                 Err(WriteError::Conflict) => return Ok(None),
                 Err(WriteError::Failed(error)) => anyhow::bail!(
-                    "taking over ConfigMap {}/{}: {error}; run again to see its state and go on",
+                    "taking over ConfigMap {}/{}: {error}; run again to see its state and continue",
                     kube_proxy.namespace,
                     config.name
                 ),
@@ -204,32 +204,32 @@ impl<'a> Run<'a> {
                 Ok(time) => changed = time,
                 Err(WriteError::Conflict) => return Ok(None),
                 Err(WriteError::Failed(error)) => anyhow::bail!(
-                    "changing ConfigMap {}/{}: {error}; run again to see its state and go on",
+                    "changing ConfigMap {}/{}: {error}; run again to see its state and continue",
                     kube_proxy.namespace,
                     config.name
                 ),
             }
             let now = if target.unfit.is_some() {
-                "the original is back".to_owned()
+                "original restored".to_owned()
             } else {
-                format!("{} is configured now", target.mode)
+                format!("mode {} configured", target.mode)
             };
             say(&format!("ConfigMap {}/{}: {now}", kube_proxy.namespace, config.name));
         }
         Ok(Some(Written { kept, changed }))
     }
 
-    /// Tells an end that undoes nothing.
+    /// Reports an end without a rollback.
     async fn ended(&self, report: &mut RemediationReport, end: RollEnd, events: &Events) -> Exit {
         let mode = self.plan.to.unwrap_or_default();
         let count = |outcome| report.nodes.iter().filter(|node| node.outcome == outcome).count();
         let proved = count(NodeOutcome::Proved) + count(NodeOutcome::Already);
-        let again = "run the same command again to go on, or kpx-prep remediate --rollback to go back";
+        let again = "run the same command again to continue, or kpx-prep remediate --rollback to roll back";
         let unfit = self.plan.target.as_ref().and_then(|target| target.unfit.as_ref());
         let (outcome, message, exit) = match end {
             RollEnd::Done if let Some(why) = unfit => {
                 let message = format!(
-                    "Done: the original configuration is back byte for byte. It has no mode that kube-proxy can run ({why}), so no kube-proxy was restarted: each keeps the mode that it runs."
+                    "Done: the original configuration was restored. It has no mode that kube-proxy can run ({why}), so no kube-proxy was restarted; each keeps its current mode."
                 );
                 events.normal("RemediationDone", message.clone()).await;
                 (Outcome::Done, message, Exit::Done)
@@ -237,11 +237,12 @@ impl<'a> Run<'a> {
             RollEnd::Done | RollEnd::Failed(_) => {
                 let down = count(NodeOutcome::NotReady);
                 let rest = if down > 0 {
-                    format!("; {down} node(s) are not ready: run again when they are back")
+                    format!("; {down} node(s) are NotReady, run again once they are Ready")
                 } else {
                     String::new()
                 };
-                let message = format!("Done: kube-proxy runs {mode} on {proved} node(s), each proved{rest}.");
+                let message =
+                    format!("Done: kube-proxy runs in {mode} mode on {proved} node(s), verified on each{rest}.");
                 events.normal("RemediationDone", message.clone()).await;
                 let unclean = |node: &&NodeResult| node.cleaned.as_ref().is_some_and(|cleaned| !cleaned.is_clean());
                 let dirty: Vec<_> = report.nodes.iter().filter(unclean).map(|node| node.name.clone()).collect();
@@ -249,7 +250,7 @@ impl<'a> Run<'a> {
                     (Outcome::Done, message, Exit::Done)
                 } else {
                     let left = format!(
-                        "{message} Leftovers of another mode remain on {}: run the same command again to remove them.",
+                        "{message} Leftovers of another mode remain on {}; run the same command again to remove them.",
                         few(&dirty)
                     );
                     (Outcome::LeftoversRemain, left, Exit::TimedOut)
@@ -261,14 +262,12 @@ impl<'a> Run<'a> {
                 (Outcome::Paused, message, Exit::Done)
             }
             RollEnd::Interrupted => {
-                let message = format!("Interrupted: the configuration says {mode}, {proved} node(s) run it; {again}.");
+                let message = format!("Interrupted: {mode} is configured, {proved} node(s) run it; {again}.");
                 events.warning("RemediationInterrupted", message.clone()).await;
                 (Outcome::Interrupted, message, Exit::Interrupted)
             }
             RollEnd::Stopped(why) => {
-                let message = format!(
-                    "Stopped: {why}. The configuration that this run wrote says {mode}, {proved} node(s) run it; {again}."
-                );
+                let message = format!("Stopped: {why}. This run configured {mode}, {proved} node(s) run it; {again}.");
                 events.warning("RemediationFailed", message.clone()).await;
                 (Outcome::Left, message, Exit::TimedOut)
             }
@@ -278,7 +277,7 @@ impl<'a> Run<'a> {
         exit
     }
 
-    /// Prepares the nodes for ipvs; how the run ended if that was impossible somewhere.
+    /// Prepares the nodes for ipvs; returns the end of the run if that failed on a node.
     async fn prepare_nodes(&self) -> anyhow::Result<Option<Ended>> {
         let Some(helper) = self.helper else { return Ok(None) };
         let progress = Progress::new(0);
@@ -290,10 +289,10 @@ impl<'a> Run<'a> {
         }
         let others = match prepared.now.len() {
             0 => String::new(),
-            count => format!(" {count} other node(s) were prepared, which does no harm."),
+            count => format!(" {count} other node(s) were prepared, which is harmless."),
         };
         let message = format!(
-            "Failed to prepare nodes: {}. The configuration and all kube-proxies are as they were.{others} Fix the nodes and run again.",
+            "Failed to prepare nodes: {}. The configuration and all kube-proxies were not changed.{others} Fix the nodes and run again.",
             prepared.failed.join("; ")
         );
         Ok(Some(Ended::new(self.plan, Outcome::Left, message, Exit::Failed)))

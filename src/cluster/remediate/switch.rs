@@ -1,4 +1,4 @@
-//! One node: its kube-proxy pod is replaced, and the new one proves its mode.
+//! Switches one node: replaces its kube-proxy pod and verifies the mode of the new one.
 
 use std::time::Duration;
 
@@ -21,31 +21,31 @@ use crate::mode::ProxyMode;
 use crate::report::foreign::foreign;
 use crate::report::say::patiently;
 
-/// How soon a kube-proxy that does not answer yet is asked again: often while it starts, then with patience.
+/// Retry interval for a kube-proxy that does not answer yet: short while it starts, then longer.
 const ASK_AGAIN: [Duration; 2] = [Duration::from_millis(50), Duration::from_millis(500)];
-/// How often a node that takes its time is looked at.
+/// Interval for checking a slow node.
 const LOOK_AT_NODE_EVERY: Duration = Duration::from_secs(5);
-/// A kube-proxy that was started this often again will not recover.
+/// After this many restarts a kube-proxy counts as failed.
 const RESTARTS: u32 = 2;
-/// How long a ready kube-proxy may leave port-forwards unanswered before its log may speak.
+/// How long a ready kube-proxy may not answer port-forwards before its log is used.
 const LOG_AFTER: Duration = Duration::from_secs(2);
 
-/// What became of a node.
+/// The result of switching a node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SwitchEnd {
     /// The new pod runs the mode.
     Proved(Box<PodFacts>, How),
-    /// The node was deleted meanwhile.
+    /// The node was deleted.
     Gone,
-    /// The node is down; it is left as it is.
+    /// The node is not ready; it is skipped.
     NotReady,
-    /// The new pod runs something else, or crashes.
+    /// The new pod runs another mode, or crashes.
     Failed(String),
-    /// The new pod was not proved in time.
+    /// The new pod was not verified in time.
     TimedOut(String),
 }
 
-/// Replaces pods and proves the new ones.
+/// Replaces pods and verifies the new ones.
 pub struct Switcher {
     pods: Api<objects::Pod>,
     logs: Api<Pod>,
@@ -57,8 +57,8 @@ pub struct Switcher {
 }
 
 impl Switcher {
-    /// For kube-proxy's pods; `port` is where it tells its mode, `timeout` how long a new pod may take to be verified, `lock`
-    /// what is asked before a pod is deleted.
+    /// For kube-proxy's pods; `port` is its metrics port, `timeout` the time for verifying a new pod, `lock` is checked before
+    /// a pod is deleted.
     pub fn new(connection: &Connection, kube_proxy: &KubeProxy, port: u16, timeout: Duration, lock: &Lock) -> Self {
         let client = &connection.client;
         Self {
@@ -72,10 +72,10 @@ impl Switcher {
         }
     }
 
-    /// Replaces the pod on a node and waits until the new one runs `mode`. Without an old pod, only the waiting.
+    /// Replaces the pod on a node and waits until the new one runs `mode`. Without an old pod, it only waits.
     ///
     /// # Errors
-    /// If the pod cannot be deleted, or the node not be read.
+    /// If the pod cannot be deleted, or the node cannot be read.
     pub async fn switch(&self, node: &str, old: Option<&PodFacts>, mode: ProxyMode) -> anyhow::Result<SwitchEnd> {
         if let Some(end) = self.look_at(node).await? {
             return Ok(end);
@@ -87,15 +87,15 @@ impl Switcher {
         patiently(&what, Some(self.timeout), self.wait(node, old.map(|pod| pod.uid.as_str()), mode)).await
     }
 
-    /// Asks the kube-proxy in a pod for its mode.
+    /// Queries the mode of the kube-proxy in a pod.
     ///
     /// # Errors
-    /// Why it does not tell.
+    /// If it does not answer with a mode.
     pub async fn ask(&self, pod: &str) -> Result<ProxyMode, String> {
         self.prover.ask(pod).await
     }
 
-    /// Deletes a pod, but not one of the same name that came after it.
+    /// Deletes a pod, but not a later one of the same name.
     async fn delete(&self, pod: &PodFacts) -> anyhow::Result<()> {
         let preconditions = Preconditions { uid: Some(pod.uid.clone()), resource_version: None };
         let params = DeleteParams::default().preconditions(preconditions);
@@ -122,14 +122,14 @@ impl Switcher {
         let deadline = Instant::now() + self.timeout;
         let mut looked = Instant::now();
         let mut asked: Option<Instant> = None;
-        let mut last = "no new pod appeared".to_owned();
+        let mut last = "no new pod was created".to_owned();
         loop {
             if let Some(pod) = self.watch.successor(node, old) {
                 if let Some(trouble) = self.trouble(&pod).await {
                     return Ok(SwitchEnd::Failed(trouble));
                 }
                 last = match (&pod.waiting, pod.ready) {
-                    (Some(reason), _) => format!("pod {} waits: {reason}", pod.name),
+                    (Some(reason), _) => format!("pod {} is waiting: {reason}", pod.name),
                     (None, false) => format!("pod {} is {} and not ready", pod.name, pod.phase),
                     (None, true) => {
                         let since = asked.get_or_insert_with(Instant::now).elapsed();
@@ -142,11 +142,11 @@ impl Switcher {
                 };
             }
             if Instant::now() >= deadline {
-                // A node that went down meanwhile explains it.
+                // The cause may be a node that is not ready any more.
                 let end = self.look_at(node).await?;
-                return Ok(
-                    end.unwrap_or_else(|| SwitchEnd::TimedOut(format!("not proved within {:?}: {last}", self.timeout)))
-                );
+                return Ok(end.unwrap_or_else(|| {
+                    SwitchEnd::TimedOut(format!("not verified within {:?}: {last}", self.timeout))
+                }));
             }
             if looked.elapsed() >= LOOK_AT_NODE_EVERY {
                 if let Some(end) = self.look_at(node).await? {
@@ -172,7 +172,7 @@ impl Switcher {
         }
     }
 
-    /// Whether a pod will not recover, with kube-proxy's last words.
+    /// Whether a pod will not recover, with kube-proxy's last log line.
     async fn trouble(&self, pod: &PodFacts) -> Option<String> {
         let looping =
             pod.restarts >= RESTARTS || (pod.restarts > 0 && pod.waiting.as_deref() == Some("CrashLoopBackOff"));
@@ -180,7 +180,7 @@ impl Switcher {
             return None;
         }
         let words = self.last_words(pod).await.map(|words| format!(": {words}")).unwrap_or_default();
-        Some(format!("kube-proxy crashes in pod {} ({} restarts){words}", pod.name, pod.restarts))
+        Some(format!("kube-proxy is crashing in pod {} ({} restarts){words}", pod.name, pod.restarts))
     }
 
     async fn last_words(&self, pod: &PodFacts) -> Option<String> {
@@ -198,7 +198,7 @@ impl Switcher {
         Some(foreign(line))
     }
 
-    /// Whether a proved pod still runs `mode` after a while.
+    /// Whether a verified pod still runs `mode` after the settle time.
     ///
     /// # Errors
     /// If the node cannot be read.
@@ -224,7 +224,7 @@ impl Switcher {
         }
         Ok(judge(proved, &proof, mode).unwrap_or_else(|| {
             SwitchEnd::Failed(format!(
-                "pod {} does not tell its mode any more: {}",
+                "pod {} does not answer with its mode any more: {}",
                 proved.name,
                 proof.reason.unwrap_or_default()
             ))
@@ -238,25 +238,24 @@ impl Switcher {
             Some(now) if now.uid == proved.uid => {
                 let words = self.last_words(&now).await.map(|words| format!(": {words}")).unwrap_or_default();
                 Some(SwitchEnd::Failed(format!(
-                    "kube-proxy did not last in pod {} ({} restarts){words}",
+                    "kube-proxy crashed in pod {} ({} restarts){words}",
                     now.name, now.restarts
                 )))
             }
             _ => match self.look_at(&proved.node).await {
                 Ok(Some(end)) => Some(end),
-                _ => Some(SwitchEnd::Failed(format!("pod {} was replaced by someone else", proved.name))),
+                _ => Some(SwitchEnd::Failed(format!("pod {} was replaced by another writer", proved.name))),
             },
         }
     }
 }
 
-/// What a proof means for a node; nothing while there is none.
+/// The result of a verification; `None` while the mode is unverified.
 fn judge(pod: &PodFacts, proof: &Proof, mode: ProxyMode) -> Option<SwitchEnd> {
     match (proof.mode, proof.how) {
         (Some(runs), Some(how)) if runs == mode => Some(SwitchEnd::Proved(Box::new(pod.clone()), how)),
         (Some(runs), Some(_)) => {
-            let silent =
-                if mode == ProxyMode::Ipvs { " (kube-proxy up to 1.25 falls back without a word)" } else { "" };
+            let silent = if mode == ProxyMode::Ipvs { " (kube-proxy up to 1.25 falls back silently)" } else { "" };
             Some(SwitchEnd::Failed(format!("pod {} runs {runs}, not {mode}{silent}", pod.name)))
         }
         _ => None,

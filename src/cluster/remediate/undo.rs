@@ -1,4 +1,4 @@
-//! A switch that failed: whether and how a run goes back to what stood before, and what it says then.
+//! A failed switch: whether and how a run rolls back, and its final message.
 
 use super::roll::{Failure, Tools, WrittenConfig};
 use super::rollback::Rollback;
@@ -10,23 +10,26 @@ use crate::mode::ProxyMode;
 use crate::proxy_config::{read, target};
 
 impl Run<'_> {
-    /// A node was not verified: roll back to what was configured before, where there is such a thing.
+    /// A node could not be verified: rolls back to the original, if there is one.
     pub(super) async fn failed(&self, report: &mut RemediationReport, failure: Failure, tools: Tools<'_>) -> Exit {
         let Failure { why, timed_out } = failure;
         let (progress, events) = (tools.progress, tools.events);
         let original = self.original();
         let (Some(original), false) = (original, self.request.no_rollback) else {
-            let because =
-                if self.request.no_rollback { "--no-rollback leaves it as it is" } else { "there is nothing to undo" };
+            let because = if self.request.no_rollback {
+                "not rolled back because of --no-rollback"
+            } else {
+                "this run changed nothing to roll back"
+            };
             report.outcome = Outcome::Left;
             report.message = format!(
-                "Failed: {why}; {because}. Fix the node and run again to go on, or kpx-prep remediate --rollback to go back."
+                "Failed: {why}; {because}. Fix the node and run again to continue, or roll back with `kpx-prep remediate --rollback`."
             );
             events.warning("RemediationFailed", report.message.clone()).await;
             return if timed_out || self.request.no_rollback { Exit::TimedOut } else { Exit::Failed };
         };
         progress.event(&format!("{why}: rolling back"));
-        // The original goes back whatever it says; pods are replaced only where kube-proxy can start with it.
+        // The original is always restored; pods are replaced only if kube-proxy can start with it.
         let old_mode = read(&original).and_then(|parsed| target(&parsed.mode, self.facts.minor()));
         let nodes = old_mode.as_ref().map(|mode| self.to_roll_back(report, *mode)).unwrap_or_default();
         let back = match (self.config(), self.kube_proxy(), self.target()) {
@@ -41,13 +44,13 @@ impl Run<'_> {
                 };
                 rollback.run(&nodes, &mut report.nodes).await
             }
-            _ => Err(anyhow::anyhow!("the plan lost its cluster")),
+            _ => Err(anyhow::anyhow!("internal error: the plan has no cluster")),
         };
         match (back, old_mode) {
             (Ok(()), Err(unfit)) => {
                 report.outcome = Outcome::Failed;
                 report.message = format!(
-                    "Failed: {why}. The original configuration is back byte for byte. It has no mode that kube-proxy can run ({unfit}), so no kube-proxy was restarted with it. See kpx-prep status; kpx-prep remediate --mode MODE sets a mode."
+                    "Failed: {why}. The original configuration was restored. It has no mode that kube-proxy can run ({unfit}), so no kube-proxy was restarted with it. Check with `kpx-prep status`, then set a mode with `kpx-prep remediate --mode MODE`."
                 );
                 events.warning("RemediationFailed", report.message.clone()).await;
                 Exit::Failed
@@ -55,7 +58,7 @@ impl Run<'_> {
             (Ok(()), Ok(_)) => {
                 report.outcome = Outcome::RolledBack;
                 report.message = format!(
-                    "Failed and rolled back: {why}. The original configuration is back byte for byte and the old mode proved."
+                    "Failed and rolled back: {why}. The original configuration was restored and the old mode verified on every node."
                 );
                 events.warning("RolledBack", report.message.clone()).await;
                 Exit::RolledBack
@@ -63,7 +66,7 @@ impl Run<'_> {
             (Err(error), _) => {
                 report.outcome = Outcome::Failed;
                 report.message = format!(
-                    "Failed: {why}. The way back failed too: {error:#}. See kpx-prep status; kpx-prep remediate --rollback tries again."
+                    "Switch failed: {why}. Rollback failed as well: {error:#}. Inspect with `kpx-prep status`, then retry with `kpx-prep remediate --rollback`."
                 );
                 events.warning("RemediationFailed", report.message.clone()).await;
                 Exit::Failed
@@ -71,7 +74,7 @@ impl Run<'_> {
         }
     }
 
-    /// What stood before the change: of this run, or of the one that it continues.
+    /// The original: that of this run, or of the one that it continues.
     fn original(&self) -> Option<String> {
         let config = self.facts.config.as_ref()?;
         if self.plan.edits {
@@ -81,14 +84,14 @@ impl Run<'_> {
         of_last.map(|backup| backup.text.clone()).filter(|text| *text != config.text)
     }
 
-    /// The nodes that run the new configuration, the failed ones first, and the mode that each had.
+    /// The nodes that run the new configuration, failed ones first, and the previous mode of each.
     fn to_roll_back(&self, report: &RemediationReport, old_mode: ProxyMode) -> Vec<(String, ProxyMode)> {
         let of = |outcome: NodeOutcome| report.nodes.iter().filter(move |node| node.outcome == outcome);
         let continued = (!self.plan.edits).then(|| of(NodeOutcome::Already)).into_iter().flatten();
         let nodes = of(NodeOutcome::Failed).chain(of(NodeOutcome::Proved)).chain(continued);
         nodes
             .map(|result| {
-                // A node that could not run the old configuration's mode before cannot do so now.
+                // A node that did not run the old configuration's mode before cannot do so now.
                 let fell_back = self.node(&result.name).is_some_and(|node| state(node, self.facts) == State::Fallback);
                 let mode = if fell_back && self.plan.edits { ProxyMode::Iptables } else { old_mode };
                 (result.name.clone(), mode)

@@ -1,4 +1,4 @@
-//! What `status` and `remediate` report.
+//! The output of `status` and `remediate`.
 
 pub mod remediation;
 pub mod status;

@@ -1,4 +1,4 @@
-//! What `remediate` tells: the plan before anything is touched, and what became of it.
+//! The output of `remediate`: the plan before anything is changed, and the result.
 
 use serde::Serialize;
 
@@ -8,87 +8,87 @@ use crate::cluster::observe::facts::ClusterFacts;
 use crate::cluster::plan::{NOT_READY, Plan};
 use crate::report::{API_VERSION, Finding, few};
 
-/// How a run ended.
+/// The outcome of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Outcome {
-    /// Every node that could be switched is, and proved it.
+    /// All nodes that could be switched are switched and verified.
     Done,
-    /// Every node is switched and proved, but what another mode left could not be removed everywhere.
+    /// All nodes are switched and verified, but leftovers of another mode remain on some.
     LeftoversRemain,
-    /// It was so before.
+    /// Already up to date.
     NothingToDo,
-    /// Only the plan was asked for.
+    /// A dry run.
     DryRun,
-    /// Preflight says no; nothing was changed.
+    /// Preflight failed; nothing was changed.
     Blocked,
-    /// Stopped after the canary, as asked.
+    /// Paused after the canary, as requested.
     Paused,
-    /// Failed; the old configuration and mode are back.
+    /// Failed; the old configuration and mode were restored.
     RolledBack,
-    /// Failed, or somebody else interfered; left as it is.
+    /// Failed without a rollback, or stopped because of another writer.
     Left,
-    /// Someone asked to stop.
+    /// Interrupted.
     Interrupted,
-    /// Failed, and so did the way back.
+    /// Failed, and the rollback failed as well.
     Failed,
 }
 
-/// What became of a node.
+/// The outcome of a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum NodeOutcome {
-    /// It runs the wanted mode, and proved it.
+    /// It runs the requested mode, verified.
     Proved,
-    /// It did so before.
+    /// It was already up to date.
     Already,
-    /// It is down, and left.
+    /// It is not ready; skipped.
     NotReady,
-    /// It was deleted meanwhile.
+    /// It was deleted during the rollout.
     Gone,
-    /// Its new kube-proxy does not run the wanted mode.
+    /// Its new kube-proxy does not run the requested mode.
     Failed,
-    /// It runs the old mode again, and proved it.
+    /// It runs the old mode again, verified.
     RolledBack,
-    /// Its turn did not come.
+    /// The run ended before it.
     NotReached,
 }
 
-/// A node, and what became of it.
+/// A node and its outcome.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct NodeResult {
     /// The node.
     pub name: String,
-    /// What became of it.
+    /// Its outcome.
     pub outcome: NodeOutcome,
-    /// The mode that it proved.
+    /// Its verified mode.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mode: Option<&'static str>,
-    /// More about it.
+    /// Details.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,
-    /// What became of what other modes had left there.
+    /// The result of cleaning.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cleaned: Option<Cleaned>,
 }
 
-/// A run of `remediate`. Its JSON form is an interface.
+/// The report of a `remediate` run. Its JSON form is an interface.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct RemediationReport {
     api_version: &'static str,
     kind: &'static str,
-    /// How it ended.
+    /// The outcome.
     pub outcome: Outcome,
     /// The plan.
     pub plan: Plan,
-    /// What preflight said.
+    /// The results of preflight.
     pub checks: Vec<Finding>,
-    /// Where the original is kept.
+    /// The backup of the original.
     pub backup: Option<String>,
     /// The nodes.
     pub nodes: Vec<NodeResult>,
-    /// What stands now, and the next step.
+    /// The current state, and the next step.
     pub message: String,
 }
 
@@ -113,7 +113,7 @@ impl RemediationReport {
         }
     }
 
-    /// The end, for people; the plan stands above it already.
+    /// The result as text; the plan was printed before.
     pub fn summary(&self) -> String {
         let mut text = String::new();
         for node in &self.nodes {
@@ -123,7 +123,7 @@ impl RemediationReport {
             text.push_str(&format!("  {}  {}{mode}{detail}{cleaned}\n", node.name, node.outcome.word()));
         }
         if let Some(backup) = &self.backup {
-            text.push_str(&format!("What stood before is kept as ConfigMap {backup}.\n"));
+            text.push_str(&format!("The previous configuration is saved in ConfigMap {backup}.\n"));
         }
         text.push_str(&self.message);
         text.push('\n');
@@ -134,25 +134,25 @@ impl RemediationReport {
 impl NodeOutcome {
     fn word(self) -> &'static str {
         match self {
-            Self::Proved => "proved",
-            Self::Already => "was right already",
-            Self::NotReady => "not ready, left as it is",
-            Self::Gone => "gone meanwhile",
+            Self::Proved => "verified",
+            Self::Already => "already up to date",
+            Self::NotReady => "NotReady, skipped",
+            Self::Gone => "deleted during the rollout",
             Self::Failed => "failed",
-            Self::RolledBack => "rolled back, proved",
+            Self::RolledBack => "rolled back, verified",
             Self::NotReached => "not reached",
         }
     }
 }
 
 impl NodeResult {
-    /// A node without more to say.
+    /// A node without details.
     pub fn new(name: &str, outcome: NodeOutcome) -> Self {
         Self { name: name.to_owned(), outcome, mode: None, detail: None, cleaned: None }
     }
 }
 
-/// The plan, for people.
+/// The plan as text.
 pub fn plan_text(facts: Option<&ClusterFacts>, plan: &Plan) -> String {
     let mut text = String::new();
     let (from, to) = (plan.from.unwrap_or("an unreadable configuration"), plan.to.unwrap_or("the original"));
@@ -176,60 +176,66 @@ pub fn plan_text(facts: Option<&ClusterFacts>, plan: &Plan) -> String {
         return text;
     }
     if plan.is_empty() {
-        text.push_str(&format!("The configuration says {to}, and {} node(s) run it.\n", plan.already_right.len()));
+        text.push_str(&format!("Configured mode {to}; {} node(s) run it.\n", plan.already_right.len()));
         return text + &left(plan);
     }
     text.push_str(&if plan.edits {
         format!("\nPlan: from {from} to {to}\n")
     } else {
-        format!("\nPlan: the configuration says {to} already; not every node runs it\n")
+        format!("\nPlan: {to} is already configured, but not every node runs it\n")
     });
     let mut steps = Vec::new();
     if plan.to == Some("ipvs") {
         let looked = facts.is_some_and(|facts| facts.proxy_nodes().any(|node| node.host.is_some()));
         steps.push(if !plan.to_prepare.is_empty() {
-            format!("prepare {} node(s), modules now and at boot: {}", plan.to_prepare.len(), few(&plan.to_prepare))
+            format!(
+                "prepare {} node(s) (load modules now and at boot): {}",
+                plan.to_prepare.len(),
+                few(&plan.to_prepare)
+            )
         } else if looked {
-            "prepare no node: every one is".to_owned()
+            "all nodes are already prepared".to_owned()
         } else {
-            "prepare the nodes that are not, modules now and at boot".to_owned()
+            "prepare unprepared nodes (load modules now and at boot)".to_owned()
         });
     }
     if plan.edits {
         let diff: String = plan.diff.lines().map(|line| format!("\n       {line}")).collect();
-        steps.push(format!("keep the original as a ConfigMap of its own; then change this and nothing else:{diff}"));
+        steps.push(format!("save the current ConfigMap as a backup, then make only this change:{diff}"));
     }
     if let Some(canary) = &plan.canary {
         steps.push(format!(
-            "canary {canary}: replace its kube-proxy pod, prove the effective mode, wait, prove it again"
+            "canary {canary}: replace its kube-proxy pod, verify the effective mode, wait, and verify again"
         ));
     }
     let rest: usize = plan.batches.iter().map(Vec::len).sum();
     if rest > 0 {
         let names: Vec<_> = plan.batches.iter().flatten().cloned().collect();
-        steps.push(format!("the other {rest} node(s), {} at a time, each proved: {}", plan.batch_size, few(&names)));
+        steps.push(format!("the other {rest} node(s), {} at a time, verifying each: {}", plan.batch_size, few(&names)));
     }
     if plan.cleans && (rest > 0 || plan.canary.is_some()) {
-        steps.push("on each, once the new proxier carries every Service: remove what the old mode left".to_owned());
+        steps.push(
+            "on each node, once the new mode has programmed all Services: remove the old mode's rules".to_owned(),
+        );
     }
     if !plan.to_clean.is_empty() {
-        steps.push(format!("the same on nodes that are right already: {}", few(&plan.to_clean)));
+        steps.push(format!("clean nodes that are already up to date: {}", few(&plan.to_clean)));
     }
     if plan.cleans && plan.from == Some("ipvs") && plan.to != plan.from {
-        steps.push("let connections through ipvs end, then remove its virtual servers and kube-ipvs0".to_owned());
+        steps.push("drain existing IPVS connections, then remove the virtual servers and kube-ipvs0".to_owned());
     }
     if rest > 0 || plan.canary.is_some() {
-        steps.push("a failed proof puts the original back and proves the old mode".to_owned());
+        steps.push("if verification fails: restore the original ConfigMap and verify the old mode".to_owned());
     }
     for (index, step) in steps.iter().enumerate() {
         text.push_str(&format!("  {}. {step}\n", index + 1));
     }
     if !plan.already_right.is_empty() {
-        text.push_str(&format!("  right already: {}\n", few(&plan.already_right)));
+        text.push_str(&format!("  already up to date: {}\n", few(&plan.already_right)));
     }
     text + &left(plan)
 }
 
 fn left(plan: &Plan) -> String {
-    plan.left_alone.iter().map(|left| format!("  left alone: {} ({})\n", left.node, left.reason)).collect()
+    plan.left_alone.iter().map(|left| format!("  skipped: {} ({})\n", left.node, left.reason)).collect()
 }

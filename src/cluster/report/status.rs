@@ -1,4 +1,4 @@
-//! What `status` tells: a table for people, JSON and YAML for programs.
+//! The output of `status`: a table as text, or JSON and YAML.
 
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use serde::Serialize;
@@ -15,7 +15,7 @@ use crate::exit_code::Exit;
 use crate::mode::ProxyMode;
 use crate::report::{API_VERSION, Finding, Format, Level, serialize};
 
-/// A cluster's state. Its JSON form is an interface.
+/// The state of a cluster. Its JSON form is an interface.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct StatusReport {
@@ -47,7 +47,7 @@ struct Cluster {
 struct Proxy {
     namespace: String,
     daemon_set: String,
-    /// All that read the configuration, if there are several.
+    /// All `DaemonSet`s that read the configuration, if there are several.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     daemon_sets: Vec<String>,
     image: String,
@@ -84,7 +84,7 @@ struct BackupLine {
 }
 
 impl StatusReport {
-    /// The report on these facts.
+    /// The report for these facts.
     pub fn new(facts: &ClusterFacts) -> Self {
         let nodes: Vec<_> = facts.proxy_nodes().map(|node| NodeLine::new(facts, node)).collect();
         let count = |wanted: &[State]| nodes.iter().filter(|node| wanted.contains(&node.state)).count();
@@ -135,7 +135,7 @@ impl StatusReport {
     /// The report as text: `wide` adds images and reasons.
     ///
     /// # Errors
-    /// When it cannot be serialized.
+    /// If it cannot be serialized.
     pub fn render(&self, format: Format, wide: bool) -> anyhow::Result<String> {
         if format != Format::Text {
             return serialize(self, format);
@@ -155,7 +155,7 @@ impl StatusReport {
             text.push_str(&finding.text());
         }
         if !self.backups.is_empty() {
-            text.push_str("\nOriginals kept (kpx-prep remediate --rollback --to NAME):\n");
+            text.push_str("\nBackups (restore with: kpx-prep remediate --rollback --to NAME):\n");
             for backup in &self.backups {
                 text.push_str(&format!("  {}  replaced {}\n", backup.name, backup.replaced_at));
             }
@@ -163,7 +163,7 @@ impl StatusReport {
         Ok(text)
     }
 
-    /// Whether the nodes are to run ipvs.
+    /// Whether ipvs is configured.
     fn ipvs(&self) -> bool {
         self.kube_proxy.as_ref().is_some_and(|proxy| proxy.target_mode == Some(ProxyMode::Ipvs.name()))
     }
@@ -181,7 +181,7 @@ impl StatusReport {
         let mut parts = vec![format!("{} of {} nodes run {target}", totals.right, self.nodes.len())];
         for (count, what) in [
             (totals.wrong, "run another mode"),
-            (totals.unproved, "unproved"),
+            (totals.unproved, "unverified"),
             (totals.without_pod, "without a pod"),
             (totals.without_kube_proxy, "run no kube-proxy"),
             (totals.windows, "run Windows"),

@@ -1,4 +1,4 @@
-//! What `status` tells of each node.
+//! The nodes in the output of `status`.
 
 use comfy_table::{Table, presets};
 use serde::Serialize;
@@ -30,24 +30,24 @@ pub(super) struct NodeLine {
     host: Option<HostLine>,
 }
 
-/// What the node helper saw of a node's host.
+/// The node helper's survey of a host.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct HostLine {
-    /// What `node install` would come to.
+    /// The outcome that `node install` would have.
     #[serde(skip_serializing_if = "Option::is_none")]
     modules: Option<PreparationOutcome>,
     #[serde(skip_serializing_if = "Option::is_none")]
     leftovers: Option<Vec<Leftover>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     suspicious: Option<Vec<String>>,
-    /// Why it could not be looked at.
+    /// Why it could not be inspected.
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<String>,
 }
 
 impl NodeLine {
-    /// What is told of a node.
+    /// The line of a node.
     pub(super) fn new(facts: &ClusterFacts, node: &NodeFacts) -> Self {
         let pod = node.pod.as_ref();
         let state = state(node, facts);
@@ -69,7 +69,7 @@ impl NodeLine {
         }
     }
 
-    /// Whether nothing on the host is against its mode, as far as it was looked at.
+    /// Whether the host is suitable for its mode, or was not inspected.
     pub(super) fn host_is_fine(&self, ipvs: bool) -> bool {
         self.host.as_ref().is_none_or(|host| {
             let prepared = !ipvs || host.modules.is_some_and(PreparationOutcome::is_prepared);
@@ -81,7 +81,7 @@ impl NodeLine {
         let Some(host) = &self.host else { return ["-".to_owned(), "-".to_owned()] };
         let modules = match host.modules {
             Some(PreparationOutcome::AlreadyPrepared) => "prepared",
-            Some(PreparationOutcome::WouldPrepare) => "not yet",
+            Some(PreparationOutcome::WouldPrepare) => "not prepared",
             Some(PreparationOutcome::NotPrepared) => "impossible",
             _ => "unknown",
         };
@@ -91,13 +91,13 @@ impl NodeLine {
 
     fn state_word(&self) -> String {
         let word = match self.state {
-            State::Right => "as configured",
-            State::Wrong => "another mode",
-            State::Fallback => "fell back silently",
-            State::Unproved => "unknown",
+            State::Right => "ok",
+            State::Wrong => "drifted",
+            State::Fallback => "silent fallback",
+            State::Unproved => "unverified",
             State::NoPod => "no pod",
         };
-        if self.stale { format!("{word}, older than its config") } else { word.to_owned() }
+        if self.stale { format!("{word}, pod older than config") } else { word.to_owned() }
     }
 }
 
@@ -119,7 +119,7 @@ impl HostLine {
 pub(super) fn table(nodes: &[NodeLine], wide: bool) -> String {
     let mut table = Table::new();
     table.load_style(presets::NOTHING);
-    let mut head = vec!["NODE", "ROLE", "POD", "READY", "RESTARTS", "MODE", "PROVED BY", "STATE"];
+    let mut head = vec!["NODE", "ROLE", "POD", "READY", "RESTARTS", "MODE", "VERIFIED BY", "STATE"];
     let hosts = nodes.iter().any(|node| node.host.is_some());
     if hosts {
         head.extend(["MODULES", "LEFTOVERS"]);
@@ -140,7 +140,7 @@ pub(super) fn table(nodes: &[NodeLine], wide: bool) -> String {
             match node.proof {
                 Some(How::ProxyMode) => "/proxyMode".to_owned(),
                 Some(How::Log) => "log".to_owned(),
-                None => "unproved".to_owned(),
+                None => "unverified".to_owned(),
             },
             node.state_word(),
         ];

@@ -83,7 +83,7 @@ impl LeftoversReport {
         match (&self.running, self.leftovers.len()) {
             (None, _) => {}
             (Some(mode), 0) => {
-                text.push_str(&format!("no leftovers of another mode; kube-proxy runs in {mode} mode\n"))
+                text.push_str(&format!("no leftovers of another mode; kube-proxy runs in {mode} mode\n"));
             }
             (Some(mode), number) => text.push_str(&format!(
                 "{number} left over; kube-proxy runs in {mode} mode. Remove them with: kpx-prep node clean\n"

@@ -1,4 +1,4 @@
-//! A client that waits for no answer longer than it was told to, and reads no more of one than makes sense, no matter who answers.
+//! A client with a timeout and a size limit for every answer, whatever server answers.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -18,32 +18,32 @@ use super::credential_plugin::Plugin;
 use super::token_file::TokenFile;
 use crate::cluster::api::errors::Unanswered;
 
-/// The most of one answer: a page of 500 objects has some megabytes, and an object at most 1.5 MiB (etcd's own limit).
+/// Size limit of an answer: a page of 500 objects has some megabytes, and an object at most 1.5 MiB (etcd's own limit).
 const LONGEST_ANSWER: u64 = 64 << 20;
-/// The most of one line, which a watch sends for each change.
+/// Size limit of a line; a watch sends one for each change.
 const LONGEST_LINE: u64 = 16 << 20;
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
-/// What is demanded of every question.
+/// The limits and credentials of every request.
 #[derive(Clone)]
 pub(super) struct Bounds {
-    /// Who is asked.
+    /// The server.
     pub(super) server: String,
-    /// How long one question may take, answer included; nothing for no limit.
+    /// Timeout of a request including its answer; `None` for no limit.
     pub(super) time: Option<Duration>,
-    /// What proves who asks, where that may change.
+    /// Credentials that may change.
     pub(super) credentials: Credentials,
 }
 
-/// What is asked for credentials before each question.
+/// The source of credentials, queried before each request.
 #[derive(Clone)]
 pub(super) enum Credentials {
-    /// Nothing: the client has them.
+    /// The client's own configuration.
     Fixed,
     /// A file with a bearer token.
     TokenFile(Arc<TokenFile>),
-    /// An exec credential plugin, which may bring a client of its own.
+    /// An exec credential plugin, which may need its own client.
     Plugin(Arc<Plugin>),
 }
 
@@ -92,7 +92,7 @@ impl Service<Request<Body>> for BoundedClient {
                 plugin.refused().await;
             }
             let limit = if endless { LONGEST_LINE } else { LONGEST_ANSWER };
-            // What was switched to another protocol has no body.
+            // After a protocol switch there is no body.
             Ok(response.map(|body| BoundedBody {
                 body,
                 left: limit,
@@ -105,7 +105,7 @@ impl Service<Request<Body>> for BoundedClient {
     }
 }
 
-/// A watch goes on until it ends by itself; so does a connection that becomes another.
+/// Whether the request has no timeout: a watch, or an upgraded connection.
 fn is_endless(request: &Request<Body>) -> bool {
     let query = request.uri().query().unwrap_or_default();
     let watches = query.split('&').any(|pair| matches!(pair, "watch=true" | "watch=1"));
@@ -116,7 +116,7 @@ fn is_endless(request: &Request<Body>) -> bool {
 
 struct BoundedBody {
     body: Body,
-    /// Of the answer, or of its present line.
+    /// Remaining bytes of the answer, or of the current line.
     left: u64,
     lines: bool,
     deadline: Option<Pin<Box<Sleep>>>,

@@ -1,4 +1,4 @@
-//! From kubeconfig and options to a client of the API server.
+//! Creates a client of the API server from kubeconfig and options.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,45 +16,45 @@ use crate::exit_code::Refusal;
 use crate::report::foreign::foreign;
 use crate::report::say::patiently;
 
-/// A client and whom it speaks to.
+/// A client and its server.
 #[derive(Clone)]
 pub struct Connection {
     /// The client.
     pub client: Client,
     /// The API server's address.
     pub server: String,
-    /// The kubeconfig's context; nothing for a pod's service account.
+    /// The kubeconfig's context; `None` for a pod's service account.
     pub context: Option<String>,
-    /// The API server's version, as it says it.
+    /// The API server's version, as reported.
     pub version: String,
-    /// How long a watch lasts, in seconds, so that it ends before the server counts as silent.
+    /// Duration of a watch in seconds, shorter than the request timeout.
     pub watch_seconds: u32,
-    /// How often a command on a node says that it is at work, so that a long one does not count as silent.
+    /// Heartbeat interval of commands on nodes, so that a long one is not considered dead.
     pub heartbeat: Duration,
 }
 
 impl Connection {
-    /// The cluster in words: the API server's address, and the context that led to it.
+    /// The cluster for messages: the API server's address and the context.
     pub fn place(&self) -> String {
         place(&self.server, self.context.as_deref())
     }
 }
 
 impl Access {
-    /// Reads the kubeconfig, makes a client and asks the API server for its version.
+    /// Reads the kubeconfig, creates a client and gets the API server's version.
     ///
     /// # Errors
-    /// Wrong usage if there is no usable kubeconfig; it says which file was read. That the API server does not answer:
-    /// soon, if nothing is there at all.
+    /// Invalid usage if there is no usable kubeconfig; the message names the file. If the API server does not answer;
+    /// without retries if nothing listens there.
     pub async fn connect(&self) -> anyhow::Result<Connection> {
         let kubeconfig::Loaded { mut config, context, credentials } = kubeconfig::load(self)?;
         config.connect_timeout = Some(Duration::from_secs(10));
         let time = (!self.request_timeout.is_zero()).then_some(self.request_timeout);
-        // For watches and what was switched to another protocol; all else has its own deadline, which is said better.
+        // For watches and upgraded connections; everything else has its own deadline with a better message.
         config.read_timeout = time.map(|time| time + Duration::from_secs(1));
-        // A port-forward that waits for its answer is not silence of the server.
+        // A port-forward that waits for its answer must not time out.
         config.reset_reader_on_write = true;
-        // One way to wait for a busy server, and one that an operator sees the end of: `api::retried`.
+        // Only `api::retried` retries, with progress messages and a limit.
         config.default_retry = false;
         if self.impersonate.is_some() {
             config.auth_info.impersonate.clone_from(&self.impersonate);
@@ -78,12 +78,12 @@ impl Access {
         let client = bounded(client, Bounds { server: server.clone(), time, credentials });
         let silence = if self.request_timeout.is_zero() { Duration::from_secs(300) } else { self.request_timeout };
         let watch_seconds = u32::try_from(silence.as_secs() * 2 / 3).unwrap_or(u32::MAX).clamp(1, 290);
-        // Load balancers end what is silent too: after 20 s in the example for kubeadm's users
+        // Load balancers also close idle connections: after 20 s in kubeadm's example
         // (https://github.com/kubernetes/kubeadm/blob/main/docs/ha-considerations.md).
         let heartbeat = (silence / 4).min(Duration::from_secs(7));
         let version = patiently(&format!("an answer from {server}"), time, first_answer(&client)).await;
         let version = version.map_err(|error| {
-            anyhow::anyhow!("asking {server} for its version: {}; nothing was changed", plain(&error))
+            anyhow::anyhow!("getting the version of {server}: {}; nothing was changed", plain(&error))
         })?;
         Ok(Connection { client, server, context, version, watch_seconds, heartbeat })
     }
@@ -98,7 +98,7 @@ async fn first_answer(client: &Client) -> kube::Result<String> {
     version.map(|version| foreign(&version.git_version))
 }
 
-/// A cluster in words: the API server's address, and the context that led to it.
+/// The cluster for messages: the API server's address and the context.
 pub fn place(server: &str, context: Option<&str>) -> String {
     match context {
         Some(context) => format!("{server} (context {})", foreign(context)),

@@ -1,7 +1,7 @@
-//! A kubeconfig's exec credential plugin, run as client-go runs it (`plugin/pkg/client/auth/exec`), but with limits on how
-//! long it takes and how much it says: its output is a secret and never shown, its standard error is shown escaped.
+//! A kubeconfig's exec credential plugin, run as client-go runs it (`plugin/pkg/client/auth/exec`), but with a timeout and
+//! an output limit. Its output is a secret and never shown; its standard error is shown escaped.
 //!
-//! It runs once at the start, and again when what it gave has expired or the API server no longer takes it.
+//! It runs once at the start, and again when its credentials have expired or the API server does not accept them any more.
 
 use std::io::ErrorKind;
 use std::process::Command;
@@ -23,26 +23,26 @@ use crate::kubeadm::secret::VARIABLES;
 use crate::report::foreign::{foreign, visible};
 use crate::report::say::{patiently, say, say_part};
 
-/// One that asks nobody: it speaks to a cloud's servers, or waits until somebody has logged in elsewhere.
+/// For a non-interactive plugin, which calls a cloud's API or waits for a login elsewhere.
 const ALONE: Limits = Limits { time: Duration::from_secs(180), bytes: 1 << 20 };
-/// One that asks a person at the terminal.
+/// For a plugin that prompts the user at the terminal.
 const WITH_PERSON: Limits = Limits { time: Duration::from_secs(600), bytes: 1 << 20 };
-/// So long before it expires a credential is renewed.
+/// How long before its expiry a credential is renewed.
 const BEFORE: Duration = Duration::from_secs(10);
-/// A plugin whose credentials have always expired already is not run more often than that.
+/// Minimum interval between runs of a plugin whose credentials have already expired.
 const NOT_SOONER: Duration = Duration::from_secs(10);
 
-/// What the plugin gives, of one kind or both.
+/// The plugin's credentials, of one kind or both.
 struct Credential {
     header: Option<HeaderValue>,
     certificate: Option<(String, SecretString)>,
     expires: Option<Timestamp>,
 }
 
-/// A plugin, and what it gave last.
+/// A plugin and its latest credentials.
 pub(super) struct Plugin {
     exec: ExecConfig,
-    /// For a new client where it gives a new certificate.
+    /// The configuration of new clients for new certificates.
     config: Config,
     given: Mutex<Given>,
 }
@@ -55,7 +55,7 @@ struct Given {
     ran: BootInstant,
 }
 
-/// What the plugin prints. No `Debug`, which would show it.
+/// The plugin's output. Without `Debug`, which would print it.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Printed {
@@ -73,7 +73,7 @@ struct Status {
     expiration_timestamp: Option<String>,
 }
 
-/// What the plugin is told in `KUBERNETES_EXEC_INFO`.
+/// The content of `KUBERNETES_EXEC_INFO`.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct ExecInfo<'a> {
@@ -90,10 +90,10 @@ struct Spec<'a> {
 }
 
 impl Plugin {
-    /// Runs the plugin and makes a client with what it gives. `exec`: with `interactiveMode` settled to `Always` or `Never`.
+    /// Runs the plugin and creates a client with its credentials. `exec`: with `interactiveMode` resolved to `Always` or `Never`.
     ///
     /// # Errors
-    /// What it did wrong, with the plugin's name and never with what it printed.
+    /// If the plugin fails; the message contains its name but never its output.
     pub(super) async fn start(exec: ExecConfig, config: Config) -> Result<Self, String> {
         let credential = run(&exec).await?;
         let client = client_with(&config, credential.certificate.as_ref())?;
@@ -102,7 +102,7 @@ impl Plugin {
         Ok(Self { exec, config, given: Mutex::new(given) })
     }
 
-    /// The client and the header to use now; runs the plugin again where they have expired or were refused.
+    /// The client and the header to use; runs the plugin again if they have expired or were refused.
     ///
     /// # Errors
     /// As [`Plugin::start`].
@@ -122,13 +122,13 @@ impl Plugin {
         Ok((given.client.clone(), given.header.clone()))
     }
 
-    /// The API server answered that it does not know who asks (401): the next question gets new credentials.
+    /// The API server answered 401: the next request gets new credentials.
     pub(super) async fn refused(&self) {
         self.given.lock().await.refused = true;
     }
 }
 
-/// A client with the plugin's certificate, where it gave one.
+/// A client with the plugin's certificate, if there is one.
 fn client_with(config: &Config, certificate: Option<&(String, SecretString)>) -> Result<Client, String> {
     let mut config = config.clone();
     if let Some((certificate, key)) = certificate {
@@ -140,7 +140,7 @@ fn client_with(config: &Config, certificate: Option<&(String, SecretString)>) ->
     Client::try_from(config).map_err(|error| plain(&error))
 }
 
-/// As kube expects certificates in a kubeconfig.
+/// The encoding in which kube expects certificates.
 fn base64(text: &str) -> String {
     let bytes = k8s_openapi::ByteString(text.as_bytes().to_vec());
     serde_json::to_value(bytes).ok().and_then(|value| Some(value.as_str()?.to_owned())).unwrap_or_default()
@@ -158,7 +158,7 @@ async fn run(exec: &ExecConfig) -> Result<Credential, String> {
     credential(&text, again.api_version.as_deref()).map_err(failed)
 }
 
-/// Runs it to its end: what it printed on standard output.
+/// Runs it and returns its standard output.
 fn printed(exec: &ExecConfig, asks: bool, limits: Limits) -> Result<SecretString, String> {
     let program = exec.command.as_deref().filter(|command| !command.is_empty()).ok_or("has no command")?;
     let mut command = Command::new(program);
@@ -171,7 +171,8 @@ fn printed(exec: &ExecConfig, asks: bool, limits: Limits) -> Result<SecretString
     let cluster = exec.cluster.as_ref().filter(|_| exec.provide_cluster_info);
     let spec = Spec { cluster, interactive: asks };
     let told = ExecInfo { kind: "ExecCredential", api_version: exec.api_version.as_deref(), spec };
-    let told = serde_json::to_string(&told).map_err(|error| format!("cannot be told about the cluster: {error}"))?;
+    let told =
+        serde_json::to_string(&told).map_err(|error| format!("could not get the cluster information: {error}"))?;
     command.env("KUBERNETES_EXEC_INFO", told);
     for name in VARIABLES {
         command.env_remove(name);
@@ -189,18 +190,18 @@ fn printed(exec: &ExecConfig, asks: bool, limits: Limits) -> Result<SecretString
             let hint = exec.install_hint.as_deref().map(|hint| format!(": {}", foreign(hint))).unwrap_or_default();
             format!("was not found{hint}")
         }
-        _ => format!("was of no use: {error}"),
+        _ => format!("failed: {error}"),
     })?;
     if ended.status.success() {
         return Ok(text.into());
     }
     let last = ended.stderr.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or_default();
     let why = if last.is_empty() { String::new() } else { format!(": {}", foreign(last)) };
-    Err(format!("failed with {}{why}", ended.status))
+    Err(format!("failed ({}){why}", ended.status))
 }
 
-/// Its standard error, on the way to the operator's: escaped, and no half characters. Of one that asks a person each part as it
-/// comes, as a question has no end of line; of another whole lines, with its name.
+/// Forwards its standard error escaped and without partial characters. For an interactive plugin each part as it arrives, as
+/// a prompt has no line end; otherwise whole lines with a prefix.
 struct Heard {
     asks: bool,
     rest: Vec<u8>,
@@ -210,7 +211,7 @@ impl Heard {
     fn add(&mut self, bytes: &[u8]) {
         self.rest.extend_from_slice(bytes);
         let whole = if self.asks {
-            // A character has four bytes at most; of one that is not whole yet the rest is still to come.
+            // A character has at most four bytes; the rest of an incomplete one is still to come.
             match std::str::from_utf8(&self.rest) {
                 Err(error) if error.error_len().is_none() => error.valid_up_to(),
                 _ => self.rest.len(),
@@ -240,32 +241,32 @@ impl Heard {
     }
 }
 
-/// What it printed, read: JSON, or YAML, which client-go takes too.
+/// Parses its output: JSON, or YAML, which client-go accepts too.
 fn credential(text: &SecretString, api_version: Option<&str>) -> Result<Credential, String> {
     let text = secrecy::ExposeSecret::expose_secret(text);
-    // The readers' own words hold what they read.
+    // The parsers' messages contain their input.
     let printed = serde_json::from_str(text)
         .ok()
         .or_else(|| serde_yaml::from_str(text).ok())
         .filter(|printed: &Printed| printed.kind.as_deref() == Some("ExecCredential"))
-        .ok_or("printed something else than an ExecCredential")?;
+        .ok_or("did not print an ExecCredential")?;
     if printed.api_version.as_deref() != api_version {
         return Err(format!(
-            "is to print an ExecCredential of {}, and printed one of {}",
+            "printed an ExecCredential of {1} instead of {0}",
             foreign(api_version.unwrap_or("no version")),
             foreign(printed.api_version.as_deref().unwrap_or("no version"))
         ));
     }
-    let status = printed.status.ok_or("gave no status")?;
+    let status = printed.status.ok_or("printed no status")?;
     let filled = |text: Option<String>| text.filter(|text| !text.is_empty());
     let certificate = match (filled(status.client_certificate_data), filled(status.client_key_data)) {
         (Some(certificate), Some(key)) => Some((certificate, key.into())),
         (None, None) => None,
-        _ => return Err("gave only one of certificate and key".to_owned()),
+        _ => return Err("printed only one of certificate and key".to_owned()),
     };
     let token = filled(status.token);
     if token.is_none() && certificate.is_none() {
-        return Err("gave neither a token nor a certificate".to_owned());
+        return Err("printed neither a token nor a certificate".to_owned());
     }
     let header = token.map(|token| {
         let header = HeaderValue::try_from(format!("Bearer {token}"));
@@ -274,9 +275,9 @@ fn credential(text: &SecretString, api_version: Option<&str>) -> Result<Credenti
             header
         })
     });
-    let header = header.transpose().map_err(|_| "gave a token that is not one line of printable characters")?;
+    let header = header.transpose().map_err(|_| "printed a token that is not one line of printable characters")?;
     let expires = filled(status.expiration_timestamp).map(|at| at.parse::<Timestamp>()).transpose();
-    let expires = expires.map_err(|_| "gave an expirationTimestamp that is no time as in RFC 3339")?;
+    let expires = expires.map_err(|_| "printed an expirationTimestamp that is not an RFC 3339 time")?;
     Ok(Credential { header, certificate, expires })
 }
 
@@ -292,7 +293,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_plugin_prints() {
+    fn output_of_plugins() {
         let given = of(r#"{"token": "secret-token", "expirationTimestamp": "2026-08-18T10:00:00Z"}"#).ok().unwrap();
         assert_eq!(given.header.unwrap(), "Bearer secret-token");
         assert!(given.certificate.is_none() && given.expires == Some("2026-08-18T10:00:00Z".parse().unwrap()));
@@ -306,9 +307,9 @@ mod tests {
             (r#"{"token": ""}"#, "neither a token nor a certificate"),
             (r#"{"clientKeyData": "secret-token"}"#, "only one of"),
             (r#"{"token": "secret-token", "expirationTimestamp": "secret-token"}"#, "expirationTimestamp"),
-            (r#"{"token": ["secret-token"]}"#, "something else"),
+            (r#"{"token": ["secret-token"]}"#, "did not print an ExecCredential"),
             ("null", "no status"),
-            (r#""secret-token""#, "something else"),
+            (r#""secret-token""#, "did not print an ExecCredential"),
         ] {
             let error = of(status).err().unwrap_or_else(|| panic!("{status}"));
             assert!(error.contains(why) && !error.contains("secret-token"), "{status}: {error}");

@@ -1,5 +1,4 @@
-//! As whom a kubeconfig's user speaks to the API server, as kubectl does it; and what of it this client cannot do is refused by
-//! name.
+//! The credentials of a kubeconfig's user, by kubectl's rules; unsupported kinds are refused by name.
 
 use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
@@ -11,43 +10,43 @@ use secrecy::ExposeSecret as _;
 use crate::report::foreign::foreign;
 use crate::report::say::say;
 
-/// Where credentials come from.
+/// The source of credentials.
 pub(super) enum Source {
-    /// What the client's configuration holds, which does not change: a token, a certificate, or nothing.
+    /// The client's configuration, which does not change: a token, a certificate, or nothing.
     Config,
     /// A file with a bearer token.
     TokenFile(PathBuf),
-    /// An exec credential plugin, `interactiveMode` settled to `Always` or `Never`.
+    /// An exec credential plugin, with `interactiveMode` resolved to `Always` or `Never`.
     Plugin(Box<ExecConfig>),
 }
 
-/// Refuses what is not supported, settles what is left to the terminal, and takes what may change. In the order of
-/// client-go (`transport/round_trippers.go`, `rest/transport.go`): a token's file counts before a token, and both before a plugin;
-/// what is empty is not there.
+/// Refuses unsupported kinds, resolves `interactiveMode`, and removes credentials that may change. Priorities as in client-go
+/// (`transport/round_trippers.go`, `rest/transport.go`): a token file before a token, and both before a plugin; empty values
+/// are ignored.
 ///
 /// # Errors
-/// What is not supported, or missing.
+/// If something is not supported, or missing.
 pub(super) fn credentials(auth: &mut AuthInfo, server: &Uri) -> Result<Source, String> {
     let is_there = |text: &Option<String>| text.as_ref().is_some_and(|text| !text.is_empty());
     if let Some(provider) = &auth.auth_provider {
         return Err(format!(
-            "auth-provider {:?} is not supported: use an exec credential plugin instead \
+            "auth-provider {:?} is not supported; use an exec credential plugin instead \
              (https://kubernetes.io/docs/reference/access-authn-authz/authentication/#client-go-credential-plugins)",
             foreign(&provider.name)
         ));
     }
     if is_there(&auth.username) || auth.password.as_ref().is_some_and(|password| !password.expose_secret().is_empty()) {
-        return Err("username and password are not supported: Kubernetes has had no basic authentication since 1.19; \
-                    use a token, a client certificate or an exec credential plugin"
+        return Err("username and password are not supported: basic authentication was removed in Kubernetes 1.19; \
+                     use a token, a client certificate or an exec credential plugin"
             .to_owned());
     }
     auth.username = None;
     auth.password = None;
-    // kubectl sends no credentials where nothing protects them (clientcmd's ClientConfig, rest.IsConfigTransportTLS).
+    // kubectl sends no credentials without TLS (clientcmd's ClientConfig, rest.IsConfigTransportTLS).
     if server.scheme_str() != Some("https") {
         let impersonate = auth.impersonate.take();
         if auth.token.is_some() || auth.token_file.is_some() || auth.exec.is_some() {
-            say(&format!("warning: {server} is reached without TLS: no credentials are sent"));
+            say(&format!("warning: connecting to {server} without TLS; no credentials are sent"));
         }
         *auth = AuthInfo { impersonate, ..AuthInfo::default() };
         return Ok(Source::Config);
@@ -72,13 +71,13 @@ pub(super) fn credentials(auth: &mut AuthInfo, server: &Uri) -> Result<Source, S
         Some(ExecInteractiveMode::Never) => false,
         Some(ExecInteractiveMode::Always) if !std::io::stdin().is_terminal() => {
             return Err(format!(
-                "the credential plugin {command} has interactiveMode Always, and standard input is no terminal"
+                "the credential plugin {command} has interactiveMode Always, but standard input is not a terminal"
             ));
         }
         Some(ExecInteractiveMode::Always) => true,
         None if exec.api_version.as_deref().is_some_and(|version| version.ends_with("/v1")) => {
             return Err(format!(
-                "the credential plugin {command} has no interactiveMode, which its apiVersion v1 requires"
+                "the credential plugin {command} does not set interactiveMode, which apiVersion v1 requires"
             ));
         }
         // IfAvailable is v1beta1's default (client-go, plugin/pkg/client/auth/exec).

@@ -1,5 +1,5 @@
-//! From kubeconfig files, options and environment to a client's configuration, as kubectl reads them; and what of them this
-//! client cannot do is refused by name.
+//! Builds a client's configuration from kubeconfig files, options and environment, by kubectl's rules; unsupported settings
+//! are refused by name.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -16,36 +16,36 @@ use crate::cluster::api::errors::chain;
 use crate::exit_code::Refusal;
 use crate::report::foreign::foreign;
 
-/// Which cluster, and as whom; as given.
+/// The options that select cluster and user.
 #[derive(Clone, Debug, Default)]
 pub struct Access {
-    /// `--kubeconfig`; else `KUBECONFIG`, `~/.kube/config`, or the service account of a pod.
+    /// `--kubeconfig`; default: `KUBECONFIG`, `~/.kube/config`, or the pod's service account.
     pub kubeconfig: Option<PathBuf>,
-    /// `--context`; else the current one.
+    /// `--context`; default: the current one.
     pub context: Option<String>,
     /// `--as`
     pub impersonate: Option<String>,
-    /// `--request-timeout`: how long the API server may stay silent; without end if zero.
+    /// `--request-timeout`; no timeout if zero.
     pub request_timeout: Duration,
 }
 
-/// Which cluster, and how it is reached.
+/// The loaded configuration.
 pub(super) struct Loaded {
-    /// For the client.
+    /// The client's configuration.
     pub(super) config: Config,
-    /// The context that was used; nothing for a pod's service account.
+    /// The context; `None` for a pod's service account.
     pub(super) context: Option<String>,
-    /// As whom.
+    /// The source of credentials.
     pub(super) credentials: credentials::Source,
 }
 
-/// Where kubeconfigs are.
+/// The source of the kubeconfig.
 enum Source {
-    /// Named by an option or the environment: these, or an error. A list's missing files are passed over, as kubectl does.
+    /// Set by an option or the environment. Missing files in a list are skipped, as in kubectl.
     Named(String, Vec<PathBuf>),
-    /// `~/.kube/config`, which is there.
+    /// `~/.kube/config`, which exists.
     Home(PathBuf),
-    /// Only the service account of a pod.
+    /// The service account of a pod.
     Pod,
 }
 
@@ -63,11 +63,11 @@ impl Source {
     }
 }
 
-/// Reads it all.
+/// Loads the configuration.
 ///
 /// # Errors
-/// Wrong usage, and which file it is about. A kubeconfig that was named and cannot be used is never passed over in favour of
-/// another cluster's.
+/// Invalid usage, with the file. If a named kubeconfig cannot be used, no other one is tried, which could be another
+/// cluster's.
 pub(super) fn load(access: &Access) -> anyhow::Result<Loaded> {
     let (by, paths) = match Source::find(access) {
         Source::Named(by, paths) => (by, paths),
@@ -79,7 +79,7 @@ pub(super) fn load(access: &Access) -> anyhow::Result<Loaded> {
     let kubeconfig = read(&paths, by == "KUBECONFIG").map_err(|why| refusal(&place, &why))?;
     let context = access.context.clone().or_else(|| kubeconfig.current_context.clone()).filter(|name| !name.is_empty());
     let Some(context) = context else {
-        return Err(refusal(&place, "it has no current-context; name one with --context"));
+        return Err(refusal(&place, "it has no current-context; set --context"));
     };
     let place = format!("{place}, context {context}");
     let (config, credentials) = of_context(&kubeconfig, &context).map_err(|why| refusal(&place, &why))?;
@@ -92,18 +92,15 @@ fn refusal(place: &str, why: &str) -> anyhow::Error {
 
 fn in_pod(access: &Access) -> anyhow::Result<Loaded> {
     if let Some(context) = &access.context {
-        return Err(refusal(
-            &format!("--context {context}"),
-            "there is no kubeconfig; name one with --kubeconfig or KUBECONFIG",
-        ));
+        return Err(refusal(&format!("--context {context}"), "no kubeconfig found; set --kubeconfig or KUBECONFIG"));
     }
     let mut config = Config::incluster().map_err(|error| {
         Refusal::usage(format!(
-            "no cluster configured: there is no kubeconfig, and no pod's service account ({}); set --kubeconfig or KUBECONFIG (on a control-plane node: /etc/kubernetes/admin.conf); nothing was changed",
+            "no cluster configured: no kubeconfig and no pod service account found ({}); nothing was changed. Set --kubeconfig or KUBECONFIG (on a control-plane node: /etc/kubernetes/admin.conf)",
             chain(&error)
         ))
     })?;
-    // As client-go's rest.InClusterConfig: the environment's proxy counts there too.
+    // As client-go's rest.InClusterConfig: the environment's proxy applies there too.
     config.proxy_url = proxy_env::proxy(&config.cluster_url, None).map_err(|why| refusal("the environment", &why))?;
     let credentials = credentials(&mut config.auth_info, &config.cluster_url)
         .map_err(|why| refusal("the pod's service account", &why))?;
@@ -126,30 +123,31 @@ fn read(paths: &[PathBuf], pass_over_missing: bool) -> Result<Kubeconfig, String
             None => kubeconfig,
         });
     }
-    merged.ok_or_else(|| "there is no such file".to_owned())
+    merged.ok_or_else(|| "no such file".to_owned())
 }
 
-/// What a context leads to. Not by kube's own loader, which reads the environment's proxy by rules of its own and gives up on a
-/// `NO_PROXY` that Go takes, such as one that ends in a comma.
+/// The configuration of a context. kube's own loader is not used, because it has different rules for the environment's proxy
+/// and refuses a `NO_PROXY` that Go accepts, such as one that ends in a comma.
 fn of_context(kubeconfig: &Kubeconfig, name: &str) -> Result<(Config, credentials::Source), String> {
     let contexts = &kubeconfig.contexts;
     let context: &Context = contexts
         .iter()
         .find(|named| named.name == name)
         .and_then(|named| named.context.as_ref())
-        .ok_or_else(|| format!("there is no context {:?}", foreign(name)))?;
+        .ok_or_else(|| format!("context {:?} not found", foreign(name)))?;
     let cluster: &Cluster = kubeconfig
         .clusters
         .iter()
         .find(|named| named.name == context.cluster)
         .and_then(|named| named.cluster.as_ref())
-        .ok_or_else(|| format!("there is no cluster {:?}", foreign(&context.cluster)))?;
-    // A user that is not there is one without credentials to client-go.
+        .ok_or_else(|| format!("cluster {:?} not found", foreign(&context.cluster)))?;
+    // client-go treats a missing user as one without credentials.
     let user = context.user.as_ref().and_then(|user| kubeconfig.auth_infos.iter().find(|named| named.name == *user));
     let mut auth: AuthInfo = user.and_then(|named| named.auth_info.clone()).unwrap_or_default();
     let told = ExecAuthCluster::try_from(cluster).map_err(|error| chain(&error))?;
     let server = cluster.server.as_deref().filter(|server| !server.is_empty()).ok_or("the cluster has no server")?;
-    let server: Uri = server.parse().map_err(|error| format!("the server {:?} is no URL: {error}", foreign(server)))?;
+    let server: Uri =
+        server.parse().map_err(|error| format!("the server {:?} is not a URL: {error}", foreign(server)))?;
     let mut config = Config::new(server);
     if let Some(namespace) = context.namespace.as_ref().filter(|name| !name.is_empty()) {
         config.default_namespace.clone_from(namespace);
@@ -168,12 +166,12 @@ fn of_context(kubeconfig: &Kubeconfig, name: &str) -> Result<(Config, credential
     Ok((config, source))
 }
 
-/// The certificates of a PEM text; other parts are passed over, as Go's `AppendCertsFromPEM` does.
+/// The certificates of a PEM text; other parts are skipped, as by Go's `AppendCertsFromPEM`.
 fn certificates(pem: &[u8]) -> Result<Vec<Vec<u8>>, String> {
     let certificates = CertificateDer::pem_slice_iter(pem).collect::<Result<Vec<_>, _>>();
     let certificates = certificates.map_err(|error| format!("the certificate authority is not PEM: {error}"))?;
     if certificates.is_empty() {
-        return Err("the certificate authority holds no certificate".to_owned());
+        return Err("the certificate authority data contains no certificate".to_owned());
     }
     Ok(certificates.into_iter().map(|certificate| certificate.to_vec()).collect())
 }

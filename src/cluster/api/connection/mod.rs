@@ -1,4 +1,4 @@
-//! From a kubeconfig to a client whose every answer is bounded in size and time.
+//! Creates a client from a kubeconfig, with a timeout and a size limit for every answer.
 
 pub mod bounded_client;
 pub mod client;

@@ -1,10 +1,10 @@
-//! `NO_PROXY`, entry by entry as Go reads it (golang.org/x/net/http/httpproxy, `config.init` and `config.useProxy`), which
-//! kubectl follows. Libraries differ from it where it matters: `.example` is not `example` itself, and odd entries match
-//! nothing rather than make the whole list unusable.
+//! `NO_PROXY` by Go's rules (golang.org/x/net/http/httpproxy, `config.init` and `config.useProxy`), as used by kubectl.
+//! Other libraries differ: here `.example` does not match `example` itself, and an invalid entry matches nothing instead of
+//! making the whole list invalid.
 
 use std::net::IpAddr;
 
-/// Whether `host` at `port` is reached without a proxy. `host`: without brackets.
+/// Whether `host` at `port` is accessed without a proxy. `host`: without brackets.
 pub(super) fn exempts(list: &str, host: &str, port: u16) -> bool {
     let (host, port) = (host.to_ascii_lowercase(), port.to_string());
     let address = host.parse::<IpAddr>().ok().map(|address| address.to_canonical());
@@ -27,7 +27,7 @@ fn matches(entry: &str, host: &str, port: &str, address: Option<IpAddr>) -> bool
     if let Ok(one) = name.parse::<IpAddr>() {
         return address == Some(one.to_canonical());
     }
-    // A name stands for itself and all below it; one that begins with a dot, or `*.`, only for what is below it.
+    // A name matches itself and its subdomains; one that starts with a dot, or `*.`, only its subdomains.
     let name = if name.starts_with("*.") { &name[1..] } else { name };
     match name.strip_prefix('.') {
         Some(_) => host.ends_with(name),
@@ -35,7 +35,7 @@ fn matches(entry: &str, host: &str, port: &str, address: Option<IpAddr>) -> bool
     }
 }
 
-/// Go's `net.SplitHostPort`: `host:port` or `[host]:port`. The port may be anything, also nothing.
+/// Go's `net.SplitHostPort`: `host:port` or `[host]:port`. The port may be any text, also empty.
 fn split_host_port(entry: &str) -> Option<(&str, &str)> {
     let (host, port) = entry.rsplit_once(':')?;
     let host = match host.strip_prefix('[') {
@@ -46,7 +46,7 @@ fn split_host_port(entry: &str) -> Option<(&str, &str)> {
     (!host.contains(['[', ']']) && !port.contains(['[', ']'])).then_some((host, port))
 }
 
-/// Go's `net.ParseCIDR`; the address need not be the network's first.
+/// Go's `net.ParseCIDR`; the address does not have to be the network's first.
 fn network(entry: &str) -> Option<(IpAddr, u32)> {
     let (address, prefix) = entry.split_once('/')?;
     let address: IpAddr = address.parse().ok()?;

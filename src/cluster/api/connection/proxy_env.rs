@@ -1,5 +1,5 @@
-//! Which proxy leads to the API server: kubeconfig's `proxy-url`, else the environment's, by the rules of Go's net/http and
-//! golang.org/x/net/http/httpproxy, which kubectl follows.
+//! The proxy for the API server: kubeconfig's `proxy-url`, else the environment's, by the rules of Go's net/http and
+//! golang.org/x/net/http/httpproxy, as used by kubectl.
 
 use std::net::IpAddr;
 
@@ -7,10 +7,10 @@ use http::Uri;
 
 use super::no_proxy;
 
-/// The proxy for this server; nothing where it is reached directly. `named`: kubeconfig's own, which always counts.
+/// The proxy for this server; `None` for a direct connection. `named`: kubeconfig's own, which has priority.
 ///
 /// # Errors
-/// Which setting is of no use, and why. A password in it is not repeated.
+/// If a setting is invalid. The message does not contain its password.
 pub(super) fn proxy(server: &Uri, named: Option<&str>) -> Result<Option<Uri>, String> {
     proxy_in(server, named, |name| std::env::var(name).ok().filter(|value| !value.is_empty()))
 }
@@ -36,7 +36,7 @@ fn proxy_in(
 }
 
 fn parsed(setting: &str, url: &str) -> Result<Uri, String> {
-    // Without a scheme it is http's, as Go has it; the name is resolved at the proxy in both kinds of SOCKS5 here.
+    // Without a scheme it is http, as in Go; for both kinds of SOCKS5 the proxy resolves the name here.
     let whole = if url.contains("://") { url.to_owned() } else { format!("http://{url}") };
     let whole = whole.replacen("socks5h://", "socks5://", 1);
     let uri: Uri = whole.parse().map_err(|error| format!("{setting} is not a URL: {error}"))?;
@@ -47,7 +47,7 @@ fn parsed(setting: &str, url: &str) -> Result<Uri, String> {
         }
         Some("http" | "https" | "socks5") => Ok(uri),
         other => Err(format!(
-            "{setting}: a proxy of kind {:?} is not supported: http, https or socks5",
+            "{setting}: proxy scheme {:?} is not supported; use http, https or socks5",
             other.unwrap_or_default()
         )),
     }
@@ -82,7 +82,7 @@ mod tests {
                 &[("HTTPS_PROXY", "socks5h://127.0.0.1:1080")],
                 "socks5://127.0.0.1:1080/",
             ),
-            // kubeconfig's own counts whatever the environment says.
+            // kubeconfig's own has priority over the environment.
             ("https://k8s.example:6443", Some("socks5://10.0.0.9:1080"), &no("*"), "socks5://10.0.0.9:1080/"),
             ("https://k8s.example:6443", None, &no("*"), "direct"),
             ("https://k8s.example:6443", None, &no("other.example, k8s.example"), "direct"),
@@ -92,12 +92,12 @@ mod tests {
             ("https://k8s.example:6443", None, &no("k8s.example:443"), "http://proxy.example:3128/"),
             ("https://10.1.2.3:6443", None, &no("10.0.0.0/8"), "direct"),
             ("https://11.1.2.3:6443", None, &no("10.0.0.0/8"), "http://proxy.example:3128/"),
-            // The proxy's own address is of no concern.
+            // The proxy's own address is not relevant.
             ("https://11.1.2.3:6443", None, &no("proxy.example"), "http://proxy.example:3128/"),
             ("https://[2001:db8::1]:6443", None, &no("2001:db8::/32"), "direct"),
             ("https://[2001:db8::1]:6443", None, &no("[2001:db8::1]:6443"), "direct"),
             ("https://[2001:db9::1]:6443", None, &no("2001:db8::/32"), "http://proxy.example:3128/"),
-            // Go never asks the environment for these.
+            // Go ignores the environment for these.
             ("https://127.0.0.1:6443", None, &[proxy], "direct"),
             ("https://localhost:6443", None, &[proxy], "direct"),
             ("https://[::1]:6443", None, &[proxy], "direct"),
@@ -108,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_refused_does_not_repeat_a_password() {
+    fn errors_do_not_contain_passwords() {
         for url in
             ["ftp://user:secret@proxy.example", "socks5://user:secret@proxy.example", "http://us er:secret@proxy"]
         {

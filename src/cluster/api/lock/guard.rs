@@ -1,6 +1,6 @@
-//! What every write goes through: the lock is asked, and then it is sent at once.
+//! The guard of every write: the lock is checked, and then the write is sent at once.
 //!
-//! The order is read, ask, send: what is written carries the UID or resourceVersion that was read before.
+//! The order is read, check, send: a write contains the UID or resourceVersion that was read before.
 
 use std::fmt;
 
@@ -9,21 +9,21 @@ use crate::boot_clock::BootInstant;
 use crate::cluster::api::calls::{PATIENCE, pause_after, tries};
 use crate::cluster::api::errors::{code, is_transient, plain};
 
-/// Whether anything is to be kept, and under which lock.
+/// Whether writes are stored, and under which lock.
 #[derive(Clone, Copy)]
 pub enum Guard<'a> {
-    /// The API server tries the write and keeps nothing (`dryRun=All`): no lock is needed.
+    /// The API server validates the write without storing it (`dryRun=All`): no lock is needed.
     DryRun,
-    /// The lock is asked before each try.
+    /// The lock is checked before each try.
     Lock(&'a Lock),
 }
 
-/// Why something was not written.
+/// Why a write failed.
 #[derive(Debug)]
 pub enum Unwritten {
-    /// Another run has the lock: nothing was sent.
+    /// The lock was lost; nothing was sent.
     Lost(Lost),
-    /// The API server refused, or cannot be reached.
+    /// The API server refused, or is not reachable.
     Refused(kube::Error),
 }
 
@@ -49,12 +49,12 @@ impl fmt::Display for Unwritten {
 impl std::error::Error for Unwritten {}
 
 impl Guard<'_> {
-    /// Whether nothing is to be kept.
+    /// Whether this is a dry run.
     pub fn is_dry_run(self) -> bool {
         matches!(self, Self::DryRun)
     }
 
-    /// Asks the lock.
+    /// Checks the lock.
     ///
     /// # Errors
     /// [`Unwritten::Lost`]
@@ -65,7 +65,7 @@ impl Guard<'_> {
         }
     }
 
-    /// Sends one write, and does not repeat it.
+    /// Sends a write without retries.
     ///
     /// # Errors
     /// [`Unwritten`]
@@ -74,7 +74,7 @@ impl Guard<'_> {
         write().await.map_err(Unwritten::Refused)
     }
 
-    /// Sends a write that may be repeated until it succeeds, fails for good, or patience ends.
+    /// Sends an idempotent write with retries until it succeeds, fails permanently, or the time is over.
     ///
     /// # Errors
     /// [`Unwritten`], of the last try.

@@ -1,4 +1,4 @@
-//! The Lease of a run as an object: its name, its holder, its times.
+//! The Lease object of a run: its name, holder and times.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
 
 /// The Lease's name.
 pub const NAME: &str = "kpx-prep";
-/// The annotation that says how far its run is.
+/// The annotation with the progress of the run.
 pub(super) const PROGRESS: &str = "kpx-prep/progress";
 
 /// `leaseDurationSeconds` as a duration.
@@ -15,7 +15,7 @@ pub(super) fn seconds(number: i32) -> Duration {
     Duration::from_secs(u64::try_from(number).unwrap_or(0))
 }
 
-/// A Lease that this holder has renewed now.
+/// A Lease just renewed by this holder.
 pub(super) fn fresh(holder: &str, duration: Duration) -> Lease {
     let now = MicroTime(jiff::Timestamp::now());
     Lease {
@@ -30,7 +30,7 @@ pub(super) fn fresh(holder: &str, duration: Duration) -> Lease {
     }
 }
 
-/// Who holds it: a person can find the run by host and process.
+/// The holder's identity, which contains host and process.
 pub(super) fn identity() -> String {
     let host = nix::sys::utsname::uname().map(|name| name.nodename().to_string_lossy().into_owned());
     let started = jiff::Timestamp::now().as_microsecond();

@@ -1,14 +1,14 @@
-//! One run at a time: a Lease beside kube-proxy, renewed while the run lasts, asked before every write.
+//! Allows one run at a time: a Lease in kube-proxy's namespace, renewed during the run, checked before every write.
 //!
-//! A run that finds the Lease held watches it for one lease duration by its own clock: renewed, and the holder is alive; not
-//! renewed, and the Lease is taken over. No two machines' clocks are compared. The holder stops acting at two thirds of that
-//! time, so before another run may take over (client-go's leader election does the same: `LeaseDuration` 15 s,
-//! `RenewDeadline` 10 s, tools/leaderelection).
+//! A run that finds the Lease held watches it for one lease duration by its own clock: if it is renewed, the holder is alive;
+//! if not, the Lease is taken over. Clocks of different machines are never compared. The holder stops acting at two thirds
+//! of that time, before another run may take over (as in client-go's leader election: `LeaseDuration` 15 s, `RenewDeadline`
+//! 10 s, tools/leaderelection).
 //!
-//! A process can be frozen between asking and sending; no lock helps against that. So every write also carries the UID or
-//! resourceVersion of what was read before asking, and what can carry neither, the node helper's `DaemonSet`, belongs to
-//! this Lease (ownerReferences). The Lease is deleted at the end of a run: what a frozen run makes later is collected by
-//! Kubernetes' garbage collector.
+//! A process can be suspended between checking and sending, which no lock prevents. So every write also contains the UID or
+//! resourceVersion that was read before the check, and the node helper's `DaemonSet`, for which that is not possible, is
+//! owned by this Lease (ownerReferences). The Lease is deleted at the end of a run, so an object that a suspended run creates
+//! later is removed by Kubernetes' garbage collector.
 
 pub mod guard;
 pub mod lease;
@@ -34,25 +34,25 @@ use lease::{NAME, fresh, identity, seconds};
 pub use renewal::Lost;
 use renewal::{Held, Renewal};
 
-/// How long an API server that does not answer may take until the lock counts as lost: as long as any other call is tried.
+/// How long the API server may be unavailable until the lock counts as lost: as long as any other call is retried.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// The longest time that another run's Lease is waited for, whatever it says.
+/// Limit for waiting for another run's Lease, whatever its duration.
 const LONGEST: Duration = Duration::from_secs(300);
-/// Between two tries of renewing.
+/// Delay between two tries to renew.
 const PAUSE: Duration = Duration::from_millis(500);
 
-/// A lock that is held until it is released or lost.
+/// A lock, held until it is released or lost.
 #[derive(Clone)]
 pub struct Lock(Arc<Held>);
 
 impl Lock {
-    /// Takes the lock; waits one lease duration where another run seems to hold it.
+    /// Takes the lock; waits one lease duration if another run seems to hold it.
     ///
     /// # Errors
-    /// A refused check (exit status 3) with the holder's name if another run is in progress; and what else the API server
-    /// says. Nothing was changed then.
+    /// A failed check (exit status 3) with the holder's name if another run is in progress, and errors of the API server.
+    /// Nothing was changed then.
     pub async fn take(client: &kube::Client, namespace: &str, duration: Duration) -> anyhow::Result<Self> {
-        // The Lease knows whole seconds.
+        // The Lease has whole seconds.
         let duration = Duration::from_secs(duration.as_secs().max(1));
         let api = Api::<Lease>::namespaced(client.clone(), namespace);
         let place = format!("{namespace}/{NAME}");
@@ -73,10 +73,10 @@ impl Lock {
                     let version = lease.resource_version().unwrap_or_default();
                     let patience = spec.lease_duration_seconds.map_or(duration, seconds).min(LONGEST);
                     match &watched {
-                        // A broken connection may hide that it was taken: then it is ours already.
+                        // After a broken connection, this run may already hold it.
                         _ if other.is_empty() || other == holder => {}
                         None => {
-                            say(&format!("{other} holds the lock; watching for {patience:?} whether it is renewed"));
+                            say(&format!("{other} holds the lock; waiting {patience:?} to see whether it is renewed"));
                             watched = Some((version, at));
                             continue;
                         }
@@ -86,7 +86,7 @@ impl Lock {
                         }
                         Some((first, _)) if *first == version => {
                             if taking.is_none() {
-                                say(&format!("{other} has not renewed its lock for {patience:?}: taking it over"));
+                                say(&format!("{other} has not renewed the lock for {patience:?}; taking it over"));
                             }
                         }
                         Some(_) => {
@@ -103,7 +103,7 @@ impl Lock {
                 }
             };
             let lease = match written {
-                // Another run was quicker, or a broken connection hides that this one was: look again.
+                // Another run was faster, or a broken connection hides that this one succeeded: check again.
                 Err(error)
                     if matches!(code(&error), Some(404 | 409))
                         || lease.is_some()
@@ -135,16 +135,16 @@ impl Lock {
         }
     }
 
-    /// Whether another run held it when this one came: what was observed before may be out of date.
+    /// Whether another run held it at first, so that what was observed before may be out of date.
     pub fn was_contended(&self) -> bool {
         self.0.contended
     }
 
-    /// Asked right before every write: whether this run still holds the lock, for at least a third of the lease's time to
-    /// come. Where the last renewal is older than that, it is renewed first.
+    /// Checks, right before every write, that this run still holds the lock for at least another third of the lease's
+    /// duration. Renews it first if the last renewal is too old.
     ///
     /// # Errors
-    /// [`Lost`], from now on: another run holds it, or the API server did not answer in time.
+    /// [`Lost`], from then on: another run holds it, or the API server did not answer in time.
     pub async fn ask(&self) -> Result<(), Lost> {
         let held = &self.0;
         if held.is_fresh()? {
@@ -153,7 +153,7 @@ impl Lock {
         let mut version = held.version.lock().await;
         let from = BootInstant::now();
         loop {
-            // By now another caller may have renewed it.
+            // Another caller may have renewed it since.
             if held.is_fresh()? {
                 return Ok(());
             }
@@ -165,7 +165,7 @@ impl Lock {
         }
     }
 
-    /// How far this run is, for who looks on.
+    /// Publishes the progress of this run in the Lease.
     pub fn tell_progress(&self, progress: String) {
         *self.0.progress.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(progress);
     }
@@ -175,22 +175,22 @@ impl Lock {
         self.0.lost.get()
     }
 
-    /// How long a holder may go without renewing it.
+    /// The lease duration.
     pub fn duration(&self) -> Duration {
         self.0.duration
     }
 
-    /// Who holds it: this run.
+    /// The identity of this run.
     pub fn holder(&self) -> &str {
         &self.0.holder
     }
 
-    /// How long nobody else can take it over, even if it is not renewed.
+    /// How long no other run can take it over, even without renewal.
     pub fn left(&self) -> Duration {
         self.0.duration.saturating_sub(self.0.renewed().elapsed())
     }
 
-    /// For an object that shall not outlive this Lease.
+    /// The owner reference for objects that are garbage-collected with this Lease.
     pub fn owner(&self) -> OwnerReference {
         OwnerReference {
             api_version: "coordination.k8s.io/v1".to_owned(),
@@ -201,18 +201,18 @@ impl Lock {
         }
     }
 
-    /// Gives the lock back, so that the next run need not wait. A failure costs the next run one lease duration.
+    /// Releases the lock, so that the next run does not wait. After a failure the next run waits one lease duration.
     pub async fn release(self) {
         let held = &self.0;
         if let Some(renewal) = held.renewal.get() {
             renewal.abort();
         }
-        // Waits for a renewal that is under way.
+        // Waits for a renewal in progress.
         let mut version = held.version.lock().await;
         if held.lost.get().is_some() {
             return;
         }
-        // A renewal that was broken off may have been stored: then the version is a newer one.
+        // An aborted renewal may have been stored, with a newer resourceVersion.
         for _ in 0..3 {
             let preconditions = Preconditions { uid: Some(held.uid.clone()), resource_version: Some(version.clone()) };
             let params = DeleteParams::default().preconditions(preconditions);

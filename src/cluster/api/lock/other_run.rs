@@ -1,7 +1,7 @@
-//! Whether a run holds the lock right now: for who looks on, and takes no lock.
+//! Detects whether another run holds the lock, without taking it.
 //!
-//! No two machines' clocks are compared: a Lease that is renewed while this side watches belongs to a run that lives, as
-//! in [`crate::cluster::api::lock`]. A run renews it at each third of its time.
+//! Clocks of different machines are never compared: a Lease that is renewed while it is watched belongs to a live run, as
+//! in [`crate::cluster::api::lock`]. A run renews it after each third of its duration.
 
 use std::time::Duration;
 
@@ -17,12 +17,12 @@ use crate::cluster::api::errors::{code, plain};
 use crate::report::foreign::foreign;
 use crate::report::say::patiently;
 
-/// The longest time that a Lease is watched, whatever it says.
+/// Limit for watching a Lease, whatever its duration.
 const LONGEST: Duration = Duration::from_secs(60);
-/// Between two looks.
+/// Poll interval.
 const PAUSE: Duration = Duration::from_millis(250);
 
-/// A run of another process, as its Lease describes it.
+/// Another run, from its Lease.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct OtherRun {
@@ -30,24 +30,24 @@ pub struct OtherRun {
     pub holder: String,
     /// When it took the lock, in RFC 3339, by its own clock.
     pub since: Option<String>,
-    /// How far it is, such as `node 3 of 50`.
+    /// Its progress, such as `node 3 of 50`.
     pub progress: Option<String>,
-    /// Whether it renewed the Lease while this side watched; else it was killed, and the next run takes the lock over.
+    /// Whether it renewed the Lease while it was watched; otherwise it was killed, and the next run takes over the lock.
     pub alive: bool,
 }
 
 impl OtherRun {
-    /// The run that holds the lock of a namespace, if any. A Lease that is there is watched until it is renewed, at most for
-    /// its own duration.
+    /// The run that holds the lock of a namespace, if any. An existing Lease is watched until it is renewed, at most for its
+    /// own duration.
     ///
     /// # Errors
-    /// Why it cannot be told; without the right to read the Lease too.
+    /// If the Lease cannot be read, or this user may not read it.
     pub async fn observe(client: &kube::Client, namespace: &str) -> anyhow::Result<Option<Self>> {
         let api = Api::<Lease>::namespaced(client.clone(), namespace);
         let watched = Self::watch(&api);
         patiently("the lock to be renewed or free", Some(LONGEST), watched).await.map_err(|error| match code(&error) {
             Some(403) => anyhow::anyhow!(
-                "whether a run is in progress cannot be told: this user may not get Lease {namespace}/{NAME}"
+                "cannot check whether another run is in progress: this user may not get Lease {namespace}/{NAME}"
             ),
             _ => anyhow::anyhow!("reading Lease {namespace}/{NAME}: {}", plain(&error)),
         })

@@ -1,4 +1,4 @@
-//! A Lease that this run holds: renewed in the background, until it is given back or lost.
+//! A Lease held by this run: renewed in the background until it is released or lost.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
@@ -15,12 +15,12 @@ use super::lease::{NAME, PROGRESS, fresh};
 use crate::boot_clock::BootInstant;
 use crate::cluster::api::errors::{code, plain};
 
-/// The lock was lost: nothing more may be changed.
+/// The lock was lost; nothing may be changed any more.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the lock was lost: {0}")]
 pub struct Lost(String);
 
-/// A Lease of this run, and what is known of it.
+/// A Lease of this run and its known state.
 pub(super) struct Held {
     pub(super) api: Api<Lease>,
     /// namespace/name
@@ -28,25 +28,25 @@ pub(super) struct Held {
     pub(super) holder: String,
     pub(super) uid: String,
     pub(super) duration: Duration,
-    /// When the last renewal that succeeded was sent.
+    /// When the last successful renewal was sent.
     pub(super) renewed: std::sync::Mutex<BootInstant>,
-    /// The Lease's resourceVersion after it. Held while it is renewed.
+    /// The Lease's resourceVersion after it. Locked during a renewal.
     pub(super) version: Mutex<String>,
     pub(super) lost: OnceLock<Lost>,
     pub(super) renewal: OnceLock<JoinHandle<()>>,
-    /// Whether another run held it when this one came.
+    /// Whether another run held it at first.
     pub(super) contended: bool,
-    /// When this run took it.
+    /// When this run acquired it.
     pub(super) acquired: Option<MicroTime>,
-    /// How far this run is; the Lease says it from its next renewal on.
+    /// The progress of this run, published with the next renewal.
     pub(super) progress: std::sync::Mutex<Option<String>>,
 }
 
-/// What one try of renewing came to.
+/// The result of a try to renew.
 pub(super) enum Renewal {
     Done,
     Lost(String),
-    /// No answer, or none that tells.
+    /// No answer, or an inconclusive one.
     Unknown(String),
 }
 
@@ -59,7 +59,7 @@ impl Drop for Held {
 }
 
 impl Held {
-    /// Renews it at each third of its time.
+    /// Renews it after each third of its duration.
     pub(super) fn keep_renewing(self: &Arc<Self>) {
         let held = Arc::downgrade(self);
         let pause = self.duration / 3;
@@ -74,17 +74,17 @@ impl Held {
                         held.lose(why);
                         return;
                     }
-                    // What has to be known is asked again before the next write.
+                    // It is checked again before the next write.
                     Ok(Renewal::Unknown(why)) => tracing::debug!("renewing the lock: {why}"),
                     Err(_) => tracing::debug!("renewing the lock: no answer"),
                 }
             }
         });
-        // It is set once, by the function that made it.
+        // It is set once, by the function that created it.
         let _ = self.renewal.set(renewal);
     }
 
-    /// Whether it was renewed so lately that it may be used.
+    /// Whether it was renewed recently enough to be used.
     pub(super) fn is_fresh(&self) -> Result<bool, Lost> {
         match self.lost.get() {
             Some(lost) => Err(lost.clone()),
@@ -92,7 +92,7 @@ impl Held {
         }
     }
 
-    /// When the last renewal that succeeded was sent.
+    /// When the last successful renewal was sent.
     pub(super) fn renewed(&self) -> std::sync::MutexGuard<'_, BootInstant> {
         self.renewed.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
@@ -117,29 +117,31 @@ impl Held {
             Err(error) if matches!(code(&error), Some(404 | 409 | 422)) => {}
             Err(error) => return Renewal::Unknown(format!("renewing Lease {}: {}", self.place, plain(&error))),
         }
-        // Changed since: by another run, or by a renewal of this one whose answer was lost. As the holder's name is of one
-        // run only, its name there means that no other run has had the lock.
+        // Changed since: by another run, or by a renewal of this run whose answer was lost. The holder's name is unique to a
+        // run, so if it is still there, no other run has held the lock.
         match self.api.get_opt(NAME).await {
             Ok(Some(lease)) if self.is_held(&lease) => {
                 *version = lease.resource_version().unwrap_or_default();
-                Renewal::Unknown(format!("Lease {} changes all the time", self.place))
+                Renewal::Unknown(format!("Lease {} keeps changing", self.place))
             }
             Ok(Some(lease)) => {
                 let other = lease.spec.and_then(|spec| spec.holder_identity).unwrap_or_default();
                 Renewal::Lost(format!("{other} has taken over Lease {}", self.place))
             }
-            Ok(None) => Renewal::Lost(format!("Lease {} is gone: another run took it over and has ended", self.place)),
+            Ok(None) => {
+                Renewal::Lost(format!("Lease {} was deleted: another run took it over and has ended", self.place))
+            }
             Err(error) => Renewal::Unknown(format!("reading Lease {}: {}", self.place, plain(&error))),
         }
     }
 
-    /// Whether this Lease is still this run's.
+    /// Whether this run still holds this Lease.
     pub(super) fn is_held(&self, lease: &Lease) -> bool {
         let holder = lease.spec.as_ref().and_then(|spec| spec.holder_identity.as_ref());
         holder == Some(&self.holder) && lease.uid().as_ref() == Some(&self.uid)
     }
 
-    /// From now on it counts as lost.
+    /// Marks it as lost.
     pub(super) fn lose(&self, why: String) -> Lost {
         self.lost.get_or_init(|| Lost(why)).clone()
     }

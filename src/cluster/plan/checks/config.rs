@@ -24,7 +24,7 @@ pub(super) fn check(question: Question, findings: &mut Vec<Finding>) {
         ));
     }
     if let Some(parsed) = &target.config {
-        // What is put back goes back whatever it says.
+        // An original is restored whatever it contains.
         let level = if request.is_restore() { Level::Warning } else { Level::Error };
         findings.extend(refused_fields(&place, parsed, facts.minor(), target.mode, level));
         feature_gates(question, &place, parsed, findings);
@@ -32,27 +32,27 @@ pub(super) fn check(question: Question, findings: &mut Vec<Finding>) {
     }
     if let Some(why) = &target.unfit {
         let message = format!(
-            "what is put back has no mode that kube-proxy can run ({why}): no kube-proxy is restarted, each keeps the mode that it runs"
+            "the original configuration has no mode that kube-proxy can run ({why}); it is restored without restarting any kube-proxy, so each keeps its current mode"
         );
         findings.push(finding(
             Level::Warning,
             "mode-invalid",
             message,
-            "kpx-prep remediate --mode MODE sets one afterwards",
+            "set a mode afterwards with: kpx-prep remediate --mode MODE",
         ));
     }
     if edits && config.immutable {
-        let hint = "an immutable ConfigMap can only be deleted and made anew: https://kubernetes.io/docs/concepts/configuration/configmap/#configmap-immutable";
+        let hint = "an immutable ConfigMap must be deleted and created again; https://kubernetes.io/docs/concepts/configuration/configmap/#configmap-immutable";
         findings.push(finding(Level::Error, "immutable-config", format!("{place} is immutable"), hint));
     }
     if edits && let Some(owner) = &config.owner {
-        let message = format!("{place} is written by {owner}: the edit would be reverted");
-        let hint = "make the change at its source, or --ignore-preflight-errors=foreign-owner; https://argo-cd.readthedocs.io/en/stable/user-guide/auto_sync/";
+        let message = format!("{place} is managed by {owner}, which would revert the edit");
+        let hint = "make the change at its source, or override with --ignore-preflight-errors=foreign-owner; https://argo-cd.readthedocs.io/en/stable/user-guide/auto_sync/";
         findings.push(finding(Level::Error, "foreign-owner", message, hint));
     }
     if let (Some(flag), true) = (&kube_proxy.mode_flag, kube_proxy.config != ConfigSource::Flags) {
-        let message = format!("--proxy-mode={flag} in the DaemonSet is ignored beside --config");
-        let hint = "remove it, so that nobody is misled: https://kubernetes.io/docs/reference/command-line-tools-reference/kube-proxy/";
+        let message = format!("--proxy-mode={flag} in the DaemonSet has no effect together with --config");
+        let hint = "remove the flag to avoid confusion; https://kubernetes.io/docs/reference/command-line-tools-reference/kube-proxy/";
         findings.push(finding(Level::Warning, "mode-flag", message, hint));
     }
     let pending: Vec<_> = facts
@@ -65,35 +65,37 @@ pub(super) fn check(question: Question, findings: &mut Vec<Finding>) {
         .collect();
     let unseen = kube_proxy.sets().any(|set| set.generation != set.observed_generation);
     if unseen || !pending.is_empty() {
-        let how =
-            if kube_proxy.sets().any(|set| set.on_delete) { "its strategy is OnDelete" } else { "a roll is under way" };
+        let how = if kube_proxy.sets().any(|set| set.on_delete) {
+            "its update strategy is OnDelete"
+        } else {
+            "a rollout is in progress"
+        };
         let message = format!(
-            "DaemonSet {}/{} has a newer template than the pods of {} node(s) ({how}): replacing these pods would deploy it",
+            "DaemonSet {}/{} has a newer template than the pods on {} node(s) ({how}); replacing these pods would deploy it",
             kube_proxy.namespace,
             kube_proxy.names().join(", "),
             pending.len()
         );
-        let hint = "finish that first: kubectl rollout status, or delete the old pods; https://kubernetes.io/docs/tasks/manage-daemon/update-daemon-set/";
+        let hint = "finish that rollout first (kubectl rollout status), or delete the old pods; https://kubernetes.io/docs/tasks/manage-daemon/update-daemon-set/";
         findings.push(finding(Level::Error, "pending-revision", message, hint));
     }
 }
 
-/// kube-proxy keeps running if its metrics port is in use, but then its mode cannot be read from that port.
+/// Whether another pod uses the metrics port: kube-proxy keeps running, but its mode cannot be read from that port.
 fn taken_port(surroundings: &Surroundings, config: &ProxyConfig, findings: &mut Vec<Finding>) {
     let port = config.metrics_port;
-    let by =
-        surroundings.host_network_ports.get(&i32::from(port)).map(|pod| format!("pod {pod}, in the nodes' network"));
+    let by = surroundings.host_network_ports.get(&i32::from(port)).map(|pod| format!("pod {pod} in the host network"));
     let by = by.or_else(|| (port == config.healthz_port).then(|| "healthzBindAddress".to_owned()));
     if let Some(by) = by {
         let message = format!(
-            "port {port} of metricsBindAddress is taken by {by}: kube-proxy cannot tell its mode there, and only its log can"
+            "port {port} of metricsBindAddress is in use by {by}; the mode can be verified only in kube-proxy's log"
         );
-        let hint = "set another port in metricsBindAddress; https://kubernetes.io/docs/reference/config-api/kube-proxy-config.v1alpha1/";
+        let hint = "set a different port in metricsBindAddress; https://kubernetes.io/docs/reference/config-api/kube-proxy-config.v1alpha1/";
         findings.push(finding(Level::Warning, "metrics-port", message, hint));
     }
 }
 
-/// Feature gates with which kube-proxy of this version does not start. Where a pod did start with them, its build takes them
+/// Feature gates with which kube-proxy of this version does not start. If a pod has started with them, its build accepts them
 /// (that of `OpenShift` only warns).
 fn feature_gates(question: Question, place: &str, config: &ProxyConfig, findings: &mut Vec<Finding>) {
     let Question { facts, request, .. } = question;
@@ -118,6 +120,6 @@ fn feature_gates(question: Question, place: &str, config: &ProxyConfig, findings
         if exits { "exits" } else { "may exit" },
         few(&refused)
     );
-    let hint = "remove them from the ConfigMap, or set the value that they are locked to; https://kubernetes.io/docs/reference/command-line-tools-reference/feature-gates-removed/";
+    let hint = "remove them from the ConfigMap, or set them to their locked value; https://kubernetes.io/docs/reference/command-line-tools-reference/feature-gates-removed/";
     findings.push(finding(level, "feature-gates", message, hint));
 }

@@ -1,4 +1,4 @@
-//! Checks on the nodes' hosts, as the node helper saw them.
+//! Checks of the nodes' hosts, from the node helper's survey.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -19,9 +19,9 @@ pub(super) fn check(question: Question, findings: &mut Vec<Finding>) {
     let ipvs = target.mode == ProxyMode::Ipvs;
     if asked.is_empty() {
         if ipvs && !request.is_restore() && !request.nodes_are_prepared {
-            let message = "whether every node can run ipvs was not looked at: without the kernel modules kube-proxy exits \
-                           (1.26 and newer) or silently stays with iptables";
-            let hint = "--dry-run --nodes looks, as a run without --dry-run does before it changes anything; https://github.com/kubernetes/kubernetes/blob/master/pkg/proxy/ipvs/README.md";
+            let message = "the nodes were not inspected; without the kernel modules for ipvs kube-proxy exits \
+                     (1.26 and newer) or silently falls back to iptables";
+            let hint = "inspect them with --dry-run --nodes; a run without --dry-run also does so before any change; https://github.com/kubernetes/kubernetes/blob/master/pkg/proxy/ipvs/README.md";
             findings.push(finding(Level::Warning, "nodes-prepared", message, hint));
         }
         return;
@@ -40,7 +40,7 @@ pub(super) fn check(question: Question, findings: &mut Vec<Finding>) {
     super::host_network::check(question, &asked, findings);
 }
 
-/// What `status` tells of the hosts that the helper looked at.
+/// Findings of `status` about the inspected hosts.
 pub fn of_status(facts: &ClusterFacts) -> Vec<Finding> {
     let asked: Vec<_> = facts.proxy_nodes().filter(|node| node.host.is_some()).collect();
     let mut findings = Vec::new();
@@ -51,9 +51,9 @@ pub fn of_status(facts: &ClusterFacts) -> Vec<Finding> {
             .filter(|(_, survey)| survey.modules.outcome == PreparationOutcome::WouldPrepare);
         let names: Vec<_> = not_yet.map(|(name, _)| name.to_owned()).collect();
         if !names.is_empty() {
-            let message = format!("{}: not prepared for ipvs, now or at the next boot", few(&names));
+            let message = format!("{}: not prepared for ipvs now or at the next boot", few(&names));
             let hint = format!(
-                "{} prepares them, on one host kpx-prep node install; https://github.com/kubernetes/kubernetes/blob/master/pkg/proxy/ipvs/README.md#prerequisite",
+                "prepare them with: {}, or on one host with: kpx-prep node install; https://github.com/kubernetes/kubernetes/blob/master/pkg/proxy/ipvs/README.md#prerequisite",
                 facts.remediate()
             );
             findings.push(finding(Level::Warning, "node-modules", message, &hint));
@@ -63,7 +63,7 @@ pub fn of_status(facts: &ClusterFacts) -> Vec<Finding> {
     findings
 }
 
-/// What the helper found left behind on nodes of other modes, and what it found suspicious.
+/// Leftovers of other modes on nodes, and suspicious objects.
 fn leftovers(facts: &ClusterFacts, cleaned: bool) -> Vec<Finding> {
     let mut findings = Vec::new();
     let with = |wanted: fn(&Survey) -> usize| -> Vec<String> {
@@ -73,21 +73,23 @@ fn leftovers(facts: &ClusterFacts, cleaned: bool) -> Vec<Finding> {
     let left = with(|survey| survey.leftovers.len());
     if !left.is_empty() {
         let message = format!(
-            "{}: rules, sets, virtual servers or links of a mode that kube-proxy no longer runs there{}",
+            "{}: leftover rules, ipsets, virtual servers or links of another mode{}",
             few(&left),
-            if cleaned { "; they are removed" } else { "" }
+            if cleaned { "; they will be removed" } else { "" }
         );
         let hint = format!(
-            "{} removes them, on one host kpx-prep node clean; stale rules reject traffic: https://github.com/kubernetes/kubernetes/issues/102314",
+            "remove them with: {}, or on one host with: kpx-prep node clean; stale rules can reject traffic; https://github.com/kubernetes/kubernetes/issues/102314",
             facts.remediate()
         );
         findings.push(finding(if cleaned { Level::Info } else { Level::Warning }, "leftovers", message, &hint));
     }
     let suspicious = with(|survey| survey.suspicious.len());
     if !suspicious.is_empty() {
-        let message =
-            format!("{}: what looks like kube-proxy's and is not, or is used by others; left alone", few(&suspicious));
-        let hint = "kpx-prep node leftovers on the host names it; https://kubernetes.io/docs/reference/networking/virtual-ips/";
+        let message = format!(
+            "{}: objects that look like kube-proxy's but are not, or are used by others; not changed",
+            few(&suspicious)
+        );
+        let hint = "list them on the host with: kpx-prep node leftovers; https://kubernetes.io/docs/reference/networking/virtual-ips/";
         findings.push(finding(Level::Info, "suspicious-rules", message, hint));
     }
     findings
@@ -105,10 +107,10 @@ fn excluded(question: Question, findings: &mut Vec<Finding>) {
         .cloned()
         .collect();
     if !unknown.is_empty() {
-        let message = format!("--exclude-nodes: no such node: {}", few(&unknown));
-        findings.push(finding(Level::Error, "exclude-nodes", message, "kpx-prep status lists the nodes"));
+        let message = format!("--exclude-nodes: node not found: {}", few(&unknown));
+        findings.push(finding(Level::Error, "exclude-nodes", message, "list the nodes with: kpx-prep status"));
     }
-    // Nodes that read another configuration, or none, lose nothing.
+    // Nodes with another configuration, or none, are not affected.
     let reads = |name: &&String| facts.proxy_nodes().any(|node| node.name == **name);
     let names: Vec<_> = request.exclude_nodes.iter().filter(reads).cloned().collect();
     if names.is_empty() {
@@ -117,19 +119,22 @@ fn excluded(question: Question, findings: &mut Vec<Finding>) {
     let names = few(&names);
     let link = "https://github.com/kubernetes/kubernetes/blob/master/pkg/proxy/ipvs/README.md";
     let (level, message) = if target.mode != ProxyMode::Ipvs {
-        (Level::Warning, format!("{names}: not switched now; their kube-proxy runs {} once it restarts", target.mode))
+        (
+            Level::Warning,
+            format!("{names}: not switched now; their kube-proxy switches to {} at its next restart", target.mode),
+        )
     } else if facts.minor() <= 25 {
         (
             Level::Warning,
             format!(
-                "{names}: not prepared and not switched; one ConfigMap serves all nodes, so their kube-proxy tries ipvs once it restarts, and falls back to iptables without a word where the modules are missing"
+                "{names}: not prepared and not switched; all nodes use one ConfigMap, so their kube-proxy tries ipvs at its next restart, and silently falls back to iptables if the modules are missing"
             ),
         )
     } else {
         (
             Level::Error,
             format!(
-                "{names}: one ConfigMap serves all nodes; a kube-proxy of 1.26 or newer that restarts on a node that cannot run ipvs exits"
+                "{names}: all nodes use one ConfigMap; kube-proxy 1.26 or newer exits at its next restart on a node that cannot run ipvs"
             ),
         )
     };
@@ -145,13 +150,13 @@ fn unreachable(nodes: &[&NodeFacts], needed: bool, findings: &mut Vec<Finding>) 
     }
     let level = if needed { Level::Error } else { Level::Warning };
     for (why, names) in by_reason {
-        let message = format!("{}: the node helper could not look: {why}", few(&names));
-        let hint = "kubectl -n kube-system describe pods -l app.kubernetes.io/name=kpx-prep-node; or run kpx-prep node install there by hand; https://kubernetes.io/docs/tasks/debug/debug-application/debug-running-pod/";
+        let message = format!("{}: inspection by the node helper failed: {why}", few(&names));
+        let hint = "kubectl -n kube-system describe pods -l app.kubernetes.io/name=kpx-prep-node; or run kpx-prep node install on the node; https://kubernetes.io/docs/tasks/debug/debug-application/debug-running-pod/";
         findings.push(finding(level, "node-helper", message, hint));
     }
 }
 
-/// Nodes that cannot be prepared, by what is in the way.
+/// Nodes that cannot be prepared, by reason.
 fn unprepared(nodes: &[&NodeFacts], restores: bool, findings: &mut Vec<Finding>) {
     let mut by_reason: BTreeMap<(String, String), Vec<String>> = BTreeMap::new();
     for (name, survey) in
@@ -171,7 +176,7 @@ fn unprepared(nodes: &[&NodeFacts], restores: bool, findings: &mut Vec<Finding>)
     }
 }
 
-/// Nodes whose IPVS has no IPv6, where there are Services that need it.
+/// Nodes whose IPVS does not support IPv6, if there are Services that need it.
 fn without_ipv6(question: Question, nodes: &[&NodeFacts], findings: &mut Vec<Finding>) {
     if !question.surroundings.services.addresses.iter().any(IpAddr::is_ipv6) {
         return;
@@ -180,9 +185,11 @@ fn without_ipv6(question: Question, nodes: &[&NodeFacts], findings: &mut Vec<Fin
     let names: Vec<_> =
         surveys(nodes.iter().copied()).filter(|(_, survey)| lacks(survey)).map(|(name, _)| name.to_owned()).collect();
     if !names.is_empty() {
-        let message =
-            format!("{}: the kernel's IPVS has no IPv6, and there are Services with IPv6 addresses", few(&names));
-        let hint = "boot kernels that were built with CONFIG_IP_VS_IPV6, or exclude these nodes (--exclude-nodes); https://kubernetes.io/docs/concepts/services-networking/dual-stack/";
+        let message = format!(
+            "{}: the kernel's IPVS does not support IPv6, but there are Services with IPv6 addresses",
+            few(&names)
+        );
+        let hint = "boot kernels built with CONFIG_IP_VS_IPV6, or skip these nodes with --exclude-nodes; https://kubernetes.io/docs/concepts/services-networking/dual-stack/";
         let level = if question.request.is_restore() { Level::Warning } else { Level::Error };
         findings.push(finding(level, WITHOUT_IPV6, message, hint));
     }
@@ -204,7 +211,7 @@ fn foreign_servers(question: Question, nodes: &[&NodeFacts], findings: &mut Vec<
         for server in foreign {
             let own = format!("{}/{}", server.address, if server.address.is_ipv6() { 128 } else { 32 });
             let covered = own.parse::<Cidr>().is_ok_and(|own| ranges.iter().any(|range| range.overlaps(own)));
-            // kube-proxy looks at addresses only; one that goes by a mark has none.
+            // kube-proxy compares addresses only; one with a firewall mark has no address.
             if protects && (covered || server.protocol == "FWM") {
                 continue;
             }
@@ -223,19 +230,22 @@ fn foreign_servers(question: Question, nodes: &[&NodeFacts], findings: &mut Vec<
     let (message, hint) = if protects {
         let all: Vec<String> = given.into_iter().chain(cidrs).collect();
         (
-            format!("{}: virtual servers of somebody else ({list}), which kube-proxy in ipvs mode deletes", few(&on)),
             format!(
-                "--exclude-cidrs {} makes it leave them alone; https://github.com/kubernetes/kubernetes/issues/59507",
+                "{}: IPVS virtual servers not owned by kube-proxy ({list}) would be deleted in ipvs mode",
+                few(&on)
+            ),
+            format!(
+                "protect them with --exclude-cidrs {}; https://github.com/kubernetes/kubernetes/issues/59507",
                 all.join(",")
             ),
         )
     } else {
         (
             format!(
-                "{}: virtual servers of somebody else ({list}); kube-proxy in nftables mode empties all of IPVS at every start",
+                "{}: IPVS virtual servers not owned by kube-proxy ({list}); in nftables mode kube-proxy flushes IPVS at every start",
                 few(&on)
             ),
-            "they cannot live on one node: move them away first; https://github.com/kubernetes/kubernetes/issues/55857"
+            "they cannot run on the same node; move them to other nodes first; https://github.com/kubernetes/kubernetes/issues/55857"
                 .to_owned(),
         )
     };

@@ -1,6 +1,6 @@
-//! Preflight: named checks on what was observed, before anything is changed. Pure.
+//! Preflight: named checks of the observed state before anything is changed. Pure.
 //!
-//! An [`Level::Error`] stops the run unless its id is ignored, as with kubeadm's `--ignore-preflight-errors`.
+//! A [`Level::Error`] stops the run unless its id is ignored, as with kubeadm's `--ignore-preflight-errors`.
 
 mod config;
 mod host_network;
@@ -14,7 +14,7 @@ use question::Question;
 use crate::cluster::plan::request::Request;
 use crate::report::{Finding, Level};
 
-/// What all checks say; those that are ignored as warnings.
+/// Runs all checks; ignored errors become warnings.
 pub fn run(question: Question) -> Vec<Finding> {
     let mut findings = Vec::new();
     config::check(question, &mut findings);
@@ -26,7 +26,7 @@ pub fn run(question: Question) -> Vec<Finding> {
     findings
 }
 
-/// Ignored checks warn only.
+/// Turns errors of ignored checks into warnings.
 pub fn soften(findings: &mut [Finding], request: &Request) {
     for finding in findings.iter_mut().filter(|finding| finding.level == Level::Error && request.ignores(&finding.id)) {
         finding.level = Level::Warning;

@@ -1,4 +1,4 @@
-//! Checks on what else works on the nodes' network, and on Services that a mode treats differently.
+//! Checks of other software in the nodes' network, and of Services that modes treat differently.
 
 use super::question::Question;
 use crate::cluster::observe::neighbours::{Neighbour, SeenPod};
@@ -9,7 +9,7 @@ use crate::report::{Finding, Level, few, finding};
 
 pub(super) fn check(question: Question, findings: &mut Vec<Finding>) {
     let Question { facts, surroundings, target, .. } = question;
-    // What is there already is no news.
+    // The current mode needs no warnings.
     if !question.edits
         || facts.target() == Ok(target.mode) && facts.proxy_nodes().all(|n| n.proof.mode == Some(target.mode))
     {
@@ -24,15 +24,15 @@ pub(super) fn check(question: Question, findings: &mut Vec<Finding>) {
     cni(surroundings, target.mode, findings);
 }
 
-/// A kind of pods that matter, as they were seen.
+/// The pods of one kind of neighbour.
 fn seen(surroundings: &Surroundings, who: Neighbour) -> impl Iterator<Item = &SeenPod> {
     surroundings.neighbours.get(&who).into_iter().flatten()
 }
 
-/// Those that announce addresses by ARP, so that all nodes but theirs must not answer for them. `MetalLB`, `PureLB` and `OpenELB`
-/// ask for strictARP in their installation guides, kube-vip where it uses ARP.
+/// Pods that announce addresses by ARP, so that other nodes must not answer for them. `MetalLB`, `PureLB` and `OpenELB`
+/// require strictARP in their installation guides, kube-vip if it uses ARP.
 fn announcers(surroundings: &Surroundings) -> impl Iterator<Item = &SeenPod> {
-    // kube-vip announces by ARP only where it is told to; where nothing of it is seen, its settings are elsewhere.
+    // kube-vip announces by ARP only if configured; if no setting is visible, it may be configured elsewhere.
     let by_arp = |pod: &&SeenPod| {
         let says = |words: &[&str]| pod.words.iter().any(|word| words.iter().any(|w| word.eq_ignore_ascii_case(w)));
         says(&["vip_arp=true", "--arp", "--arp=true"])
@@ -46,40 +46,41 @@ fn announcers(surroundings: &Surroundings) -> impl Iterator<Item = &SeenPod> {
 
 fn ipvs(surroundings: &Surroundings, config: &ProxyConfig, findings: &mut Vec<Finding>) {
     if let Some(cache) = seen(surroundings, Neighbour::NodeLocalDns).find(|cache| !listens_on_link_local_only(cache)) {
-        let message =
-            format!("NodeLocal DNSCache ({}) binds the DNS Service's address, which ipvs mode takes", cache.name);
-        let hint = "let it listen on 169.254.20.10 only and set that as the kubelets' clusterDNS; \
+        let message = format!(
+            "NodeLocal DNSCache ({}) binds the address of the DNS Service, which ipvs mode also uses",
+            cache.name
+        );
+        let hint = "configure it to listen on 169.254.20.10 only and set that as clusterDNS of the kubelets; \
                     https://kubernetes.io/docs/tasks/administer-cluster/nodelocaldns/";
         findings.push(finding(Level::Error, "node-local-dns", message, hint));
     }
     for pod in announcers(surroundings).filter(|_| !config.strict_arp) {
         let message = format!(
-            "{} ({}) needs ipvs.strictARP: true, else every node answers ARP for its addresses",
+            "{} ({}) requires ipvs.strictARP: true; without it every node answers ARP requests for its addresses",
             pod.name, pod.image
         );
-        let hint = "--strict-arp; https://metallb.io/installation/#preparation";
+        let hint = "add --strict-arp; https://metallb.io/installation/#preparation";
         findings.push(finding(Level::Error, "strict-arp", message, hint));
     }
     if let Some(antrea) = seen(surroundings, Neighbour::Antrea).next().filter(|_| config.strict_arp) {
-        let message = format!("Antrea ({}): its Egress does not work with strictARP", antrea.name);
+        let message = format!("Antrea ({}): Egress does not work with strictARP", antrea.name);
         findings.push(finding(Level::Warning, "strict-arp", message, "https://github.com/antrea-io/antrea/pull/3816"));
     }
     for pod in ipvs_users(surroundings) {
         let protected = !config.exclude_cidrs.is_empty();
         let level = if protected { Level::Warning } else { Level::Error };
         let message = format!(
-            "{} ({}) keeps virtual servers of its own: kube-proxy in ipvs mode deletes those outside excludeCIDRs ({})",
+            "{} ({}) has its own IPVS virtual servers; in ipvs mode kube-proxy deletes those outside excludeCIDRs ({})",
             pod.name,
             pod.image,
             if protected { config.exclude_cidrs.join(", ") } else { "none set".to_owned() }
         );
-        let hint =
-            "--exclude-cidrs with the addresses that it serves; https://github.com/kubernetes/kubernetes/issues/59507";
+        let hint = "protect its addresses with --exclude-cidrs; https://github.com/kubernetes/kubernetes/issues/59507";
         findings.push(finding(level, "foreign-ipvs", message, hint));
     }
     if !surroundings.load_balancers.is_empty() {
         let message = format!(
-            "Services with a load balancer's IP address: {}: every node takes that address, so health checks and proxy protocol from inside end at the node",
+            "Services with a load balancer IP: {}; every node binds that address, so health checks and proxy protocol from inside the cluster end at the node",
             few(&surroundings.load_balancers)
         );
         let hint = "https://github.com/kubernetes/kubernetes/issues/66607";
@@ -93,7 +94,7 @@ fn ipvs(surroundings: &Surroundings, config: &ProxyConfig, findings: &mut Vec<Fi
         .collect();
     if !clashes.is_empty() {
         let message = format!(
-            "pods with a hostPort that is also a Service's port: {}: such a Service may end at that pod",
+            "pods with a hostPort that is also a Service port: {}; traffic for such a Service may reach that pod instead",
             few(&clashes)
         );
         let hint = "https://github.com/kubernetes/kubernetes/issues/66103";
@@ -101,7 +102,7 @@ fn ipvs(surroundings: &Surroundings, config: &ProxyConfig, findings: &mut Vec<Fi
     }
     if surroundings.node_ports > 0 {
         let message = format!(
-            "{} Service(s) with node ports: 127.0.0.1:<nodePort> does not work in ipvs mode",
+            "{} Service(s) with node ports; 127.0.0.1:<nodePort> does not work in ipvs mode",
             surroundings.node_ports
         );
         findings.push(finding(
@@ -112,9 +113,8 @@ fn ipvs(surroundings: &Surroundings, config: &ProxyConfig, findings: &mut Vec<Fi
         ));
     }
     if config.tcp_timeout.is_none() {
-        let message =
-            "idle TCP connections through a Service end after 900 s, the kernel's ipvs timeout; conntrack's was 5 days";
-        let hint = "use TCP keepalive, or set ipvs.tcpTimeout: https://github.com/kubernetes/kubernetes/issues/84041";
+        let message = "idle TCP connections through Services will time out after 900 s (IPVS default) instead of 5 days (conntrack)";
+        let hint = "use TCP keepalive, or set ipvs.tcpTimeout; https://github.com/kubernetes/kubernetes/issues/84041";
         findings.push(finding(Level::Warning, "idle-timeout", message, hint));
     }
 }
@@ -122,23 +122,23 @@ fn ipvs(surroundings: &Surroundings, config: &ProxyConfig, findings: &mut Vec<Fi
 fn nftables(surroundings: &Surroundings, findings: &mut Vec<Finding>) {
     for pod in ipvs_users(surroundings) {
         let message = format!(
-            "{} ({}) keeps virtual servers of its own: kube-proxy in nftables mode empties IPVS at every start",
+            "{} ({}) has its own IPVS virtual servers; in nftables mode kube-proxy flushes IPVS at every start",
             pod.name, pod.image
         );
-        let hint = "the two cannot share a node: https://github.com/kubernetes/kubernetes/issues/55857";
+        let hint = "they cannot run on the same node; https://github.com/kubernetes/kubernetes/issues/55857";
         findings.push(finding(Level::Error, "foreign-ipvs", message, hint));
     }
     if surroundings.node_ports > 0 {
         let message = format!(
-            "{} Service(s) with node ports: nftables mode serves them on the nodes' primary addresses only",
+            "{} Service(s) with node ports; nftables mode serves them only on the nodes' primary addresses",
             surroundings.node_ports
         );
-        let hint = "nodePortAddresses widens it: https://kubernetes.io/docs/reference/networking/virtual-ips/#proxy-mode-nftables";
+        let hint = "to serve other addresses, set nodePortAddresses; https://kubernetes.io/docs/reference/networking/virtual-ips/#proxy-mode-nftables";
         findings.push(finding(Level::Warning, "node-port", message, hint));
     }
 }
 
-/// Those that keep virtual servers of their own: kube-vip and kube-router only where they are told to, or not told not to.
+/// Pods with their own IPVS virtual servers: kube-vip only if enabled, kube-router unless disabled.
 fn ipvs_users(surroundings: &Surroundings) -> impl Iterator<Item = &SeenPod> {
     let says = |pod: &SeenPod, words: &[&str]| pod.words.iter().any(|word| words.contains(&word.as_str()));
     let balances =
@@ -163,9 +163,9 @@ fn cni(surroundings: &Surroundings, mode: ProxyMode, findings: &mut Vec<Finding>
     let runs_bpf = |pod: &&SeenPod| surroundings.calico.bpf || felix_says(pod, "FELIX_BPFENABLED");
     if let Some(calico) = calico().find(runs_bpf) {
         let message =
-            format!("Calico ({}) runs its eBPF data plane, which serves Services without kube-proxy", calico.name);
+            format!("Calico ({}) uses its eBPF data plane, which serves Services without kube-proxy", calico.name);
         let hint =
-            "kube-proxy's mode has no effect there: https://docs.tigera.io/calico/latest/operations/ebpf/enabling-ebpf";
+            "kube-proxy's mode has no effect there; https://docs.tigera.io/calico/latest/operations/ebpf/enabling-ebpf";
         findings.push(finding(Level::Error, "cni-mode", message, hint));
     } else if let Some(calico) = calico().next() {
         let enabled =
@@ -173,7 +173,10 @@ fn cni(surroundings: &Surroundings, mode: ProxyMode, findings: &mut Vec<Finding>
         let (level, message, hint) = match mode {
             ProxyMode::Nftables => (
                 Level::Warning,
-                format!("Calico ({}, {}) must run in nftables mode too, from 3.29 on", calico.name, calico.image),
+                format!(
+                    "Calico ({}, {}) must also run in nftables mode, which needs Calico 3.29 or newer",
+                    calico.name, calico.image
+                ),
                 "https://github.com/projectcalico/calico/issues/8025",
             ),
             _ if surroundings.calico.nftables
@@ -182,16 +185,16 @@ fn cni(surroundings: &Surroundings, mode: ProxyMode, findings: &mut Vec<Finding>
                 (
                     Level::Warning,
                     format!(
-                        "Calico ({}) runs in nftables mode (FELIX_NFTABLESMODE), which needs kube-proxy's nftables mode",
+                        "Calico ({}) runs in nftables mode (FELIX_NFTABLESMODE), which requires kube-proxy in nftables mode",
                         calico.name
                     ),
-                    "set nftablesMode to Auto or Disabled with this change; https://docs.tigera.io/calico/latest/getting-started/kubernetes/nftables",
+                    "set nftablesMode to Auto or Disabled together with this change; https://docs.tigera.io/calico/latest/getting-started/kubernetes/nftables",
                 )
             }
             _ => (
                 Level::Info,
                 format!(
-                    "Calico ({}) infers ipvs from the link kube-ipvs0: restart calico-node if it misses the change",
+                    "Calico ({}) detects ipvs mode by the link kube-ipvs0; restart calico-node if it does not notice the change",
                     calico.name
                 ),
                 "https://github.com/projectcalico/calico/issues/8929",
@@ -201,10 +204,10 @@ fn cni(surroundings: &Surroundings, mode: ProxyMode, findings: &mut Vec<Finding>
     }
     if let Some(cilium) = seen(surroundings, Neighbour::Cilium).next() {
         let message = format!(
-            "Cilium ({}) may serve Services itself (kubeProxyReplacement); then kube-proxy's mode matters little",
+            "Cilium ({}) may serve Services itself (kubeProxyReplacement); kube-proxy's mode then has little effect",
             cilium.name
         );
-        let hint = "cilium status | grep KubeProxyReplacement; https://docs.cilium.io/en/stable/network/kubernetes/kubeproxy-free/";
+        let hint = "check with: cilium status | grep KubeProxyReplacement; https://docs.cilium.io/en/stable/network/kubernetes/kubeproxy-free/";
         findings.push(finding(Level::Warning, "cni-mode", message, hint));
     }
 }

@@ -1,4 +1,4 @@
-//! Checks on nodes and kube-proxy's pods.
+//! Checks of nodes and kube-proxy's pods.
 
 use std::collections::BTreeSet;
 
@@ -15,30 +15,24 @@ pub(super) fn check(question: Question, findings: &mut Vec<Finding>) {
     others(question, findings);
     let down = names(&|node| !node.ready);
     if !down.is_empty() {
-        let message = format!("{}: not ready; reported and left, a later run picks them up", few(&down));
-        let hint = "kubectl describe node; https://kubernetes.io/docs/reference/node/node-status/";
+        let message = format!("{}: NotReady; skipped. Run remediate again once they are Ready", few(&down));
+        let hint = "check with: kubectl describe node; https://kubernetes.io/docs/reference/node/node-status/";
         findings.push(finding(Level::Warning, "nodes-not-ready", message, hint));
     }
     let unhealthy = names(&|node| node.ready && node.pod.as_ref().is_none_or(|pod| !pod.ready && !pod.deleting));
     if !unhealthy.is_empty() {
-        let message = format!("{}: the kube-proxy pod is not ready as it is", few(&unhealthy));
-        let hint = "fix it first, or nobody can tell what the change broke: kubectl describe pod, kubectl logs --previous; \
+        let message = format!("{}: the kube-proxy pod is not ready before the switch", few(&unhealthy));
+        let hint = "fix this first, otherwise failures caused by the switch cannot be told apart; check with: kubectl describe pod, kubectl logs --previous; \
                     https://kubernetes.io/docs/tasks/debug/debug-application/debug-pods/";
-        // Going on or back is how a half-done change is fixed.
+        // Continuing or rolling back is how an unfinished switch is fixed.
         let level = if edits && !request.is_restore() { Level::Error } else { Level::Warning };
         findings.push(finding(level, "unhealthy-pods", message, hint));
     }
     let images: BTreeSet<_> = facts.proxy_nodes().filter_map(|node| Some(node.pod.as_ref()?.image.as_str())).collect();
     if images.len() > 1 {
         let list = images.iter().copied().collect::<Vec<_>>().join(", ");
-        let hint =
-            "what a mode means depends on the version: https://kubernetes.io/releases/version-skew-policy/#kube-proxy";
-        findings.push(finding(
-            Level::Warning,
-            "image-skew",
-            format!("kube-proxy runs from several images: {list}"),
-            hint,
-        ));
+        let hint = "the behaviour of a mode depends on the version; https://kubernetes.io/releases/version-skew-policy/#kube-proxy";
+        findings.push(finding(Level::Warning, "image-skew", format!("kube-proxy runs several images: {list}"), hint));
     }
     let server = minor_of(&facts.version);
     if let (Some(server), Some(proxy)) = (server, facts.proxy_version().as_deref().and_then(minor_of))
@@ -50,7 +44,7 @@ pub(super) fn check(question: Question, findings: &mut Vec<Finding>) {
     }
 }
 
-/// kube-proxies that read another configuration: this run cannot switch them, and two on one node undo each other's rules.
+/// kube-proxies with another configuration: this run cannot switch them, and two on one node remove each other's rules.
 fn others(question: Question, findings: &mut Vec<Finding>) {
     let Question { surroundings, request, .. } = question;
     let there = surroundings.other_proxies.iter().filter(|(node, _)| !request.exclude_nodes.contains(node));
@@ -60,9 +54,9 @@ fn others(question: Question, findings: &mut Vec<Finding>) {
         return;
     }
     let message =
-        format!("{}: a kube-proxy with a configuration of its own, which this run does not switch", few(&places));
+        format!("{}: a kube-proxy with a separate configuration, which this run does not switch", few(&places));
     let hint = format!(
-        "switch it where it is configured, and leave its nodes out here: --exclude-nodes {}; https://kubernetes.io/docs/reference/command-line-tools-reference/kube-proxy/",
+        "switch it in its own configuration, and skip its nodes here with --exclude-nodes {}; https://kubernetes.io/docs/reference/command-line-tools-reference/kube-proxy/",
         nodes.join(",")
     );
     findings.push(finding(Level::Error, "other-kube-proxy", message, &hint));

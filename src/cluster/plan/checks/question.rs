@@ -1,22 +1,22 @@
-//! What every check is asked.
+//! The input of every check.
 
 use crate::cluster::observe::facts::{ClusterFacts, NodeFacts};
 use crate::cluster::observe::surroundings::Surroundings;
 use crate::cluster::plan::request::{Request, Target};
 use crate::messages::Survey;
 
-/// All that a check may look at.
+/// The input of a check.
 #[derive(Clone, Copy)]
 pub struct Question<'a> {
     /// The cluster.
     pub facts: &'a ClusterFacts,
-    /// What else is in it.
+    /// Other objects in the cluster.
     pub surroundings: &'a Surroundings,
-    /// What was asked for.
+    /// The request.
     pub request: &'a Request,
-    /// The configuration that it amounts to.
+    /// The resulting configuration.
     pub target: &'a Target,
-    /// Whether the configuration has to be changed for it; else pods are only replaced.
+    /// Whether the configuration must be changed; otherwise pods are only replaced.
     pub edits: bool,
 }
 

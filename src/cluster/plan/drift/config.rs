@@ -1,4 +1,4 @@
-//! What the configuration says, and what is wrong with it.
+//! Findings about the configuration.
 
 use crate::cluster::kube_proxy::config_map::HashAnnotation;
 use crate::cluster::kube_proxy::daemon_set::ConfigSource;
@@ -12,8 +12,8 @@ pub(super) fn check(facts: &ClusterFacts, findings: &mut Vec<Finding>) {
     match &kube_proxy.config {
         ConfigSource::Flags => {
             let message =
-                format!("DaemonSet {}/{} configures kube-proxy by flags only", kube_proxy.namespace, kube_proxy.name);
-            let hint = "kpx-prep edits the ConfigMap behind --config; change --proxy-mode in the DaemonSet, or move to --config: https://kubernetes.io/docs/reference/config-api/kube-proxy-config.v1alpha1/";
+                format!("DaemonSet {}/{} configures kube-proxy only with flags", kube_proxy.namespace, kube_proxy.name);
+            let hint = "kpx-prep only edits the ConfigMap of --config; change --proxy-mode in the DaemonSet, or migrate to --config; https://kubernetes.io/docs/reference/config-api/kube-proxy-config.v1alpha1/";
             findings.push(finding(Level::Error, "flag-only-config", message, hint));
             return;
         }
@@ -22,7 +22,7 @@ pub(super) fn check(facts: &ClusterFacts, findings: &mut Vec<Finding>) {
                 Level::Error,
                 "config-unreadable",
                 why.clone(),
-                "kpx-prep edits a ConfigMap only; https://kubernetes.io/docs/concepts/configuration/configmap/",
+                "kpx-prep only edits ConfigMaps; https://kubernetes.io/docs/concepts/configuration/configmap/",
             ));
             return;
         }
@@ -31,26 +31,26 @@ pub(super) fn check(facts: &ClusterFacts, findings: &mut Vec<Finding>) {
     let Some(config) = &facts.config else {
         let ConfigSource::ConfigMap { name, key } = &kube_proxy.config else { return };
         let message =
-            format!("ConfigMap {}/{name} with key {key}, which kube-proxy reads, is not there", kube_proxy.namespace);
+            format!("ConfigMap {}/{name} with key {key}, which kube-proxy reads, does not exist", kube_proxy.namespace);
         findings.push(finding(
             Level::Error,
             "config-unreadable",
             message,
-            "kubeadm init phase addon kube-proxy makes it anew; https://kubernetes.io/docs/reference/setup-tools/kubeadm/kubeadm-init-phase/",
+            "create it with: kubeadm init phase addon kube-proxy; https://kubernetes.io/docs/reference/setup-tools/kubeadm/kubeadm-init-phase/",
         ));
         return;
     };
     let place = format!("ConfigMap {}/{}, key {}", kube_proxy.namespace, config.name, config.key);
     let parsed = match &config.parsed {
         Err(why) => {
-            let hint = "fix it by kubectl edit configmap; a new kube-proxy may not start with it; https://kubernetes.io/docs/reference/config-api/kube-proxy-config.v1alpha1/";
+            let hint = "fix it manually (kubectl edit configmap); kube-proxy may fail to start with this configuration; https://kubernetes.io/docs/reference/config-api/kube-proxy-config.v1alpha1/";
             findings.push(finding(Level::Error, "config-unreadable", format!("{place}: {why}"), hint));
             return;
         }
         Ok(parsed) => parsed,
     };
     if let Err(why) = facts.target() {
-        let hint = "the next kube-proxy that starts will exit; kpx-prep remediate --mode MODE sets a mode that works";
+        let hint = "kube-proxy will exit at its next start; set a valid mode with: kpx-prep remediate --mode MODE";
         findings.push(finding(Level::Error, "mode-invalid", format!("{place}: {why}"), hint));
     }
     findings.extend(refused_fields(
@@ -61,7 +61,7 @@ pub(super) fn check(facts: &ClusterFacts, findings: &mut Vec<Finding>) {
         Level::Error,
     ));
     if !parsed.unknown.is_empty() {
-        let message = format!("{place}: kube-proxy ignores what it does not know: {}", few(&parsed.unknown));
+        let message = format!("{place}: unknown fields, ignored by kube-proxy: {}", few(&parsed.unknown));
         let hint = "https://kubernetes.io/docs/reference/config-api/kube-proxy-config.v1alpha1/";
         findings.push(finding(Level::Info, "config-unknown-field", message, hint));
     }
@@ -71,18 +71,18 @@ pub(super) fn check(facts: &ClusterFacts, findings: &mut Vec<Finding>) {
             Level::Info,
             "mode-empty",
             message,
-            &format!("an explicit mode survives upgrades: {}", facts.remediate()),
+            format!("set an explicit mode, which does not change with upgrades: {}", facts.remediate()),
         ));
     }
     version_policy(facts, parsed, &place, findings);
     match config.hash {
         HashAnnotation::Matches => {}
         HashAnnotation::Differs => {
-            let message = format!("{place}: changed since kubeadm generated it; kubeadm upgrade keeps it");
+            let message = format!("{place}: changed since kubeadm generated it; kubeadm upgrade keeps the changes");
             findings.push(finding(Level::Info, "config-hash", message, ""));
         }
         HashAnnotation::Absent => {
-            let message = format!("{place}: no kubeadm hash; kubeadm takes it as the user's and keeps it");
+            let message = format!("{place}: no kubeadm hash; kubeadm treats it as user-supplied and keeps it");
             findings.push(finding(Level::Info, "config-hash", message, ""));
         }
     }
@@ -91,9 +91,8 @@ pub(super) fn check(facts: &ClusterFacts, findings: &mut Vec<Finding>) {
 /// Fields that kube-proxy refuses when it starts in a mode.
 pub fn refused_fields(place: &str, config: &ProxyConfig, minor: u32, mode: ProxyMode, level: Level) -> Option<Finding> {
     let refused: Vec<_> = config.refused(minor, mode).iter().map(ToString::to_string).collect();
-    let message = format!("{place}: kube-proxy exits with it at its next start: {}", few(&refused));
-    let hint =
-        "fix it by kubectl edit configmap; https://kubernetes.io/docs/reference/config-api/kube-proxy-config.v1alpha1/";
+    let message = format!("{place}: kube-proxy will exit at its next start because of: {}", few(&refused));
+    let hint = "fix it manually (kubectl edit configmap); https://kubernetes.io/docs/reference/config-api/kube-proxy-config.v1alpha1/";
     (!refused.is_empty()).then(|| finding(level, "config-field", message, hint))
 }
 
@@ -107,21 +106,21 @@ fn version_policy(facts: &ClusterFacts, parsed: &ProxyConfig, place: &str, findi
                     Level::Error,
                     "version-policy",
                     refused.to_string(),
-                    "kpx-prep remediate --mode nftables",
+                    "switch with: kpx-prep remediate --mode nftables",
                 ));
             }
             Ok(policy) => {
                 if let Some(gate) = policy.gate.filter(|gate| !parsed.has_gate(gate)) {
                     let message =
                         format!("{place}: Kubernetes 1.{minor} runs {target} only with featureGates: {{{gate}: true}}");
-                    let hint = format!("{} sets the gate", facts.remediate());
+                    let hint = format!("set the gate with: {}", facts.remediate());
                     findings.push(finding(Level::Error, "version-policy", message, &hint));
                 } else if target == ProxyMode::Ipvs && minor >= 35 {
                     findings.push(finding(
                         Level::Info,
                         "version-policy",
                         IPVS_TIMELINE,
-                        "kpx-prep remediate --mode nftables --dry-run shows the way out of it",
+                        "to see the steps of a migration, run: kpx-prep remediate --mode nftables --dry-run",
                     ));
                 }
             }

@@ -1,4 +1,4 @@
-//! Where a cluster differs from its configuration, or its configuration from what it should be. Pure.
+//! Drift: where a cluster differs from its configuration, or its configuration from what it should be. Pure.
 
 mod config;
 
@@ -20,25 +20,26 @@ pub enum State {
     Right,
     /// It runs another mode.
     Wrong,
-    /// It was to run ipvs, could not, and runs iptables (kube-proxy ≤ 1.25).
+    /// It is configured for ipvs but fell back to iptables (kube-proxy ≤ 1.25).
     Fallback,
-    /// Its mode is not known.
+    /// Its mode could not be verified.
     Unproved,
-    /// It has no kube-proxy pod, and should have one.
+    /// It has no kube-proxy pod but should have one.
     NoPod,
 }
 
 /// A run that holds the lock.
 fn other_run(run: &OtherRun) -> Finding {
     if run.alive {
-        let message = format!("a run is in progress ({}): what is told here changes while it lasts", run.words());
+        let message =
+            format!("another kpx-prep run is in progress ({}); this report may change while it lasts", run.words());
         return finding(Level::Info, "run-in-progress", message, "wait for it to finish");
     }
-    let message = format!("a run was killed ({}): it holds the lock and does not renew it", run.words());
-    finding(Level::Info, "lock-left", message, "the next run takes the lock over")
+    let message = format!("a kpx-prep run was killed ({}); it holds the lock but does not renew it", run.words());
+    finding(Level::Info, "lock-left", message, "no action needed; the next run takes over the lock")
 }
 
-/// How a node's kube-proxy compares with the mode that the configuration amounts to.
+/// How a node's kube-proxy compares with the configured mode.
 pub fn state(node: &NodeFacts, facts: &ClusterFacts) -> State {
     if node.pod.is_none() {
         return State::NoPod;
@@ -51,7 +52,7 @@ pub fn state(node: &NodeFacts, facts: &ClusterFacts) -> State {
     if node.proof.fallback { State::Fallback } else { State::Wrong }
 }
 
-/// Everything an operator should know about a cluster's kube-proxy.
+/// All findings about a cluster's kube-proxy.
 pub fn findings(facts: &ClusterFacts) -> Vec<Finding> {
     let mut findings = Vec::new();
     if let Some(advice) = facts.flavour.advice() {
@@ -66,8 +67,8 @@ pub fn findings(facts: &ClusterFacts) -> Vec<Finding> {
     }
     let Some(kube_proxy) = &facts.kube_proxy else {
         let instead = replacement(&facts.daemon_sets);
-        let message = instead.unwrap_or_else(|| "no DaemonSet of this cluster runs kube-proxy".to_owned());
-        let hint = "kpx-prep works on a kube-proxy DaemonSet; name it by --namespace and --daemonset if it looks unusual; https://kubernetes.io/docs/reference/command-line-tools-reference/kube-proxy/";
+        let message = instead.unwrap_or_else(|| "no DaemonSet in this cluster runs kube-proxy".to_owned());
+        let hint = "kpx-prep requires a kube-proxy DaemonSet; if it was not detected, set --namespace and --daemonset; https://kubernetes.io/docs/reference/command-line-tools-reference/kube-proxy/";
         findings.push(finding(Level::Error, "no-kube-proxy", message, hint));
         return findings;
     };
@@ -76,19 +77,19 @@ pub fn findings(facts: &ClusterFacts) -> Vec<Finding> {
         && kube_proxy.config != ConfigSource::Flags
     {
         let message = format!(
-            "DaemonSet {}/{} has --proxy-mode={flag} beside --config: kube-proxy ignores the flag",
+            "DaemonSet {}/{} has --proxy-mode={flag} together with --config; kube-proxy ignores the flag",
             kube_proxy.namespace, kube_proxy.name
         );
         findings.push(finding(
             Level::Warning,
             "mode-flag",
             message,
-            "remove the flag; only the ConfigMap's mode counts",
+            "remove the flag; only the mode in the ConfigMap applies",
         ));
     }
     if !kube_proxy.ignored_flags.is_empty() {
         let message = format!(
-            "DaemonSet {}/{} has flags beside --config that kube-proxy ignores: {}",
+            "DaemonSet {}/{} has flags that kube-proxy ignores together with --config: {}",
             kube_proxy.namespace,
             kube_proxy.name,
             few(&kube_proxy.ignored_flags)
@@ -102,23 +103,23 @@ pub fn findings(facts: &ClusterFacts) -> Vec<Finding> {
     let helpers = facts.daemon_sets.iter().filter(|set| set.name.rsplit('/').next() == Some(helper::manifest::NAME));
     for left in helpers.filter(|_| !in_use) {
         let message = format!(
-            "DaemonSet {}: the node helper is left running, by --keep-helper or a run that was killed",
+            "DaemonSet {}: the node helper is still running, because of --keep-helper or a run that was killed",
             left.name
         );
         findings.push(finding(
             Level::Info,
             "helper-left",
             message,
-            "the next run uses it; kpx-prep remediate --remove-helper takes it away",
+            "the next run will reuse it; remove it with: kpx-prep remediate --remove-helper",
         ));
     }
     if !facts.elsewhere.is_empty() {
-        let message = format!("{}: kube-proxy with another configuration, not looked at here", few(&facts.elsewhere));
-        let hint = "--namespace and --daemonset choose it; https://kubernetes.io/docs/reference/command-line-tools-reference/kube-proxy/";
+        let message = format!("{}: kube-proxy with another configuration, not included here", few(&facts.elsewhere));
+        let hint = "select it with --namespace and --daemonset; https://kubernetes.io/docs/reference/command-line-tools-reference/kube-proxy/";
         findings.push(finding(Level::Warning, "other-kube-proxy", message, hint));
     }
     if !facts.windows_sets.is_empty() {
-        let message = format!("{}: kube-proxy of Windows nodes, left alone", few(&facts.windows_sets));
+        let message = format!("{}: kube-proxy of Windows nodes, not changed", few(&facts.windows_sets));
         findings.push(finding(Level::Info, "windows", message, ""));
     }
     node_findings(facts, &mut findings);
@@ -130,22 +131,22 @@ fn node_findings(facts: &ClusterFacts, findings: &mut Vec<Finding>) {
         facts.proxy_nodes().filter(|node| wanted(node)).map(|node| node.name.clone()).collect::<Vec<_>>()
     };
     let is = |node: &NodeFacts, wanted: State| state(node, facts) == wanted;
-    let rerun = format!("{} replaces these pods one by one, and verifies each", facts.remediate());
+    let rerun = format!("replace these pods one by one, verifying each: {}", facts.remediate());
     let configured = facts.target().map_or("no valid mode", ProxyMode::name);
     let mut tell = |level, id, nodes: Vec<String>, what: &str, hint: &str| {
         if !nodes.is_empty() {
             findings.push(finding(level, id, format!("{}: {what}", few(&nodes)), hint));
         }
     };
-    let wrong = format!("the configuration says {configured}, kube-proxy runs another mode");
+    let wrong = format!("configured for {configured}, but kube-proxy runs another mode");
     tell(Level::Warning, "drift", names(&|node| is(node, State::Wrong)), &wrong, &rerun);
     tell(
         Level::Warning,
         "silent-fallback",
         names(&|node| is(node, State::Fallback)),
-        "the configuration says ipvs, kube-proxy fell back to iptables without a word",
+        "configured for ipvs, but kube-proxy silently fell back to iptables",
         &format!(
-            "the kernel modules are missing there: {} prepares the nodes and replaces these pods",
+            "the kernel modules are missing; prepare the nodes and replace these pods with: {}",
             facts.remediate()
         ),
     );
@@ -153,21 +154,21 @@ fn node_findings(facts: &ClusterFacts, findings: &mut Vec<Finding>) {
         Level::Warning,
         "unproved",
         names(&|node| is(node, State::Unproved)),
-        "the effective mode could not be proved",
-        "the reason stands beside each node: -o wide",
+        "the effective mode could not be verified",
+        "run with -o wide to see the reason for each node",
     );
     tell(
         Level::Warning,
         "no-pod",
         names(&|node| is(node, State::NoPod)),
         "no kube-proxy pod",
-        "kubectl describe daemonset",
+        "check with: kubectl describe daemonset",
     );
     tell(
         Level::Info,
         "stale-pods",
         names(&|node| node.pod.as_ref().is_some_and(|pod| facts.is_stale(pod))),
-        "kube-proxy is older than the last change of its configuration, and reads it only at its start",
+        "kube-proxy was started before the last change of its configuration, which it reads only at start",
         &rerun,
     );
     tell(Level::Warning, "nodes-not-ready", names(&|node| !node.ready), "not ready", "");
@@ -177,6 +178,6 @@ fn node_findings(facts: &ClusterFacts, findings: &mut Vec<Finding>) {
         "unhealthy-pods",
         names(&crashing),
         "the kube-proxy pod is not ready",
-        "kubectl logs --previous",
+        "check with: kubectl logs --previous",
     );
 }
