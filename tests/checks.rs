@@ -97,5 +97,16 @@ fn every_check_in_the_table_is_in_a_test() {
     assert_eq!(missing, WITHOUT_TEST.to_vec());
 }
 
-/// These need a failure that no test can cause yet.
-const WITHOUT_TEST: [&str; 0] = [];
+/// These are caused by failures of the system in the middle of an action: the tests on real kernels meet them at most by
+/// chance, and look at exit statuses and outcomes.
+const WITHOUT_TEST: [&str; 9] = [
+    "connections-cut",
+    "folder-left",
+    "iptables-unreadable",
+    "leftover",
+    "networkmanager-reload",
+    "no-iptables",
+    "not-removed",
+    "not-undone",
+    "sets-unreadable",
+];
