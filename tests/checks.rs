@@ -1,15 +1,16 @@
 //! The table of checks against the rest: docs/checks.md is made of it, every id that the program uses or that a golden shows
 //! is in it, and every check in it is shown by a test.
 
-mod support;
+#[path = "support/golden.rs"]
+mod golden;
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use assert_cmd::Command;
+use golden::Goldens;
 use kpx_prep::checks::{check, checks};
-use support::golden::Goldens;
-use support::kpx_prep;
 
 fn project() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
@@ -62,7 +63,7 @@ fn given(source: &str) -> BTreeSet<&str> {
 
 #[test]
 fn docs_are_made_of_the_table() {
-    let output = kpx_prep("checks", &project()).arg("--markdown").output().unwrap();
+    let output = Command::cargo_bin("kpx-prep").unwrap().args(["checks", "--markdown"]).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let mut goldens = Goldens::default();
     goldens.compare(&project().join("docs/checks.md"), &output.stdout);

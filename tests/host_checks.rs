@@ -90,7 +90,7 @@ const CASES: &[Case] = &[
             without_ipv6(host(facts));
             surroundings.services.addresses.insert("fd00::1".parse().unwrap());
         },
-        "worker-2: the kernel's IPVS has no IPv6",
+        "worker-2: the kernel's IPVS does not support IPv6",
     ),
     ("node-helper", "ipvs", Level::Error, |facts, _, _| facts.nodes[1].host = Some(Err("no pod".to_owned())), "no pod"),
     (

@@ -43,7 +43,7 @@ fn order(plan: &Plan) -> String {
     format!("{} | {}", plan.canary.as_deref().unwrap_or("-"), batches.join(" "))
 }
 
-fn ids(plan: &Plan, level: Level) -> Vec<&'static str> {
+fn ids(plan: &Plan, level: Level) -> Vec<&str> {
     plan.checks.iter().filter(|check| check.level == level).map(|check| &*check.id).collect()
 }
 

@@ -69,15 +69,15 @@ fn planned(facts: &ClusterFacts, request: &Request) -> Plan {
     )
 }
 
-fn ids(plan: &Plan, level: Level) -> Vec<&'static str> {
-    plan.checks.iter().filter(|check| check.level == level).map(|check| check.id).collect()
+fn ids(plan: &Plan, level: Level) -> Vec<&str> {
+    plan.checks.iter().filter(|check| check.level == level).map(|check| &*check.id).collect()
 }
 
 #[test]
 fn everything_is_read_if_everything_is_right() {
     let config = read(&with("")).unwrap();
     assert_eq!((config.mode.as_str(), config.metrics_port, config.healthz_port), ("iptables", 9000, 10256));
-    assert_eq!((config.scheduler.as_deref(), config.strict_arp), (Some("lc"), true));
+    assert_eq!((config.written_scheduler.as_deref(), config.strict_arp), (Some("lc"), true));
     assert_eq!(
         (config.exclude_cidrs.as_slice(), config.tcp_timeout.as_deref()),
         (&["10.1.0.1/16".to_owned()][..], Some("2h"))
@@ -126,7 +126,7 @@ fn each_field_unreadable_in_turn() {
         let parts = [
             ("mode", config.mode == "iptables"),
             ("metricsBindAddress", config.metrics_port == 9000),
-            ("ipvs.scheduler", config.scheduler.as_deref() == Some("lc")),
+            ("ipvs.scheduler", config.written_scheduler.as_deref() == Some("lc")),
             ("ipvs.strictARP", config.strict_arp),
             ("ipvs.excludeCIDRs", config.exclude_cidrs.len() == 1),
             ("ipvs.tcpTimeout", config.tcp_timeout.is_some()),
@@ -196,7 +196,7 @@ fn what_can_be_read_can_be_edited_or_is_refused() {
         let edited = edit(&text, &settings);
         match path {
             "ipvs" => assert!(edited.is_err(), "{edited:?}"),
-            _ => assert_eq!(read(&edited.unwrap()).unwrap().scheduler.as_deref(), Some("rr"), "{path}"),
+            _ => assert_eq!(read(&edited.unwrap()).unwrap().written_scheduler.as_deref(), Some("rr"), "{path}"),
         }
     }
 }

@@ -85,8 +85,7 @@ fn resolve(path: &str, from: &[String], modules: &BTreeSet<Vec<String>>) -> Opti
     let mut parts: Vec<&str> = path.split("::").map(str::trim).collect();
     let mut full: Vec<String> = match parts[0] {
         "crate" => Vec::new(),
-        "super" => from.to_vec(),
-        "self" => from.to_vec(),
+        "super" | "self" => from.to_vec(),
         first => {
             let child = [from, &[first.to_owned()]].concat();
             modules.contains(&child).then(|| from.to_vec())?

@@ -4,7 +4,7 @@
 //! gate `KubeProxyIPVS` since 1.37 (pull request 139397), off by default from 1.40 and gone from 1.43 (KEP-5495).
 //! nftables is alpha in 1.29 and 1.30, beta from 1.31, stable from 1.33 (KEP-3866), the default from 1.40 (KEP-5343).
 
-use super::ProxyMode;
+use super::proxy_mode::ProxyMode;
 
 /// How a Kubernetes version supports a mode that it can run.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

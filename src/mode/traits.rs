@@ -1,6 +1,6 @@
 //! What each mode needs on a node, and what kube-proxy does there in it. One value for each mode.
 
-use super::ProxyMode;
+use super::proxy_mode::ProxyMode;
 
 /// What kube-proxy does with IPVS virtual servers that it did not make.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -103,10 +103,10 @@ const CASES: &[Case] = &[
         seen(surroundings, Neighbour::Keepalived, "osixia/keepalived:2", &[]);
     }),
     ("foreign-ipvs", "ipvs", Level::Error, |_, surroundings, _| {
-        seen(surroundings, Neighbour::KubeRouter, "x/kube-router:2", &[])
+        seen(surroundings, Neighbour::KubeRouter, "x/kube-router:2", &[]);
     }),
     ("foreign-ipvs", "ipvs", Level::Error, |_, surroundings, _| {
-        seen(surroundings, Neighbour::LvsCare, "labring/lvscare:v4", &[])
+        seen(surroundings, Neighbour::LvsCare, "labring/lvscare:v4", &[]);
     }),
     ("foreign-ipvs", "ipvs", Level::Error, |facts, surroundings, _| {
         seen(surroundings, Neighbour::KubeVip, "x/kube-vip:1", &["lb_enable=true"]);
@@ -120,7 +120,7 @@ const CASES: &[Case] = &[
         seen(surroundings, Neighbour::LvsCare, "labring/lvscare:v4", &[]);
     }),
     ("load-balancer-ip", "ipvs", Level::Warning, |_, surroundings, _| {
-        surroundings.load_balancers.push("default/web".to_owned())
+        surroundings.load_balancers.push("default/web".to_owned());
     }),
     ("host-port", "ipvs", Level::Warning, |_, surroundings, _| {
         surroundings.service_ports.insert((80, "TCP".to_owned()));
@@ -155,10 +155,10 @@ const CASES: &[Case] = &[
         seen(surroundings, Neighbour::NodeLocalDns, "x/k8s-dns-node-cache:1", &["-localip", "10.96.0.10"]);
     }),
     ("strict-arp", "ipvs", Level::Error, |_, surroundings, _| {
-        seen(surroundings, Neighbour::PureLb, "x/lbnodeagent:1", &[])
+        seen(surroundings, Neighbour::PureLb, "x/lbnodeagent:1", &[]);
     }),
     ("strict-arp", "ipvs", Level::Error, |_, surroundings, _| {
-        seen(surroundings, Neighbour::OpenElb, "x/openelb:1", &[])
+        seen(surroundings, Neighbour::OpenElb, "x/openelb:1", &[]);
     }),
     ("other-kube-proxy", "ipvs", Level::Error, |_, surroundings, _| {
         surroundings.other_proxies.insert("edge-1".to_owned(), "edge/kube-proxy-x7k2p".to_owned());

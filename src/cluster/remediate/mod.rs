@@ -2,6 +2,7 @@
 //! roll out, clean; or roll back.
 
 mod access_review;
+pub mod ended;
 pub mod events;
 pub mod interrupt;
 pub mod on_nodes;
@@ -35,6 +36,7 @@ use crate::mode::ProxyMode;
 use crate::report::say::say;
 use crate::report::{Finding, Level};
 use access_review::{names, rights};
+use ended::Ended;
 use interrupt::Interrupt;
 use rehearsal::rehearse;
 use run::Run;
@@ -87,21 +89,6 @@ struct Planned {
     facts: Option<ClusterFacts>,
     surroundings: Surroundings,
     plan: Plan,
-}
-
-/// The end of a run.
-#[derive(Debug)]
-pub struct Ended {
-    /// Its report.
-    pub report: RemediationReport,
-    /// Its exit status.
-    pub exit: Exit,
-}
-
-impl Ended {
-    fn new(plan: &Plan, outcome: Outcome, message: impl Into<String>, exit: Exit) -> Self {
-        Self { report: RemediationReport::new(plan, outcome, message), exit }
-    }
 }
 
 /// Runs `remediate`.

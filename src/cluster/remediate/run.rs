@@ -6,7 +6,7 @@ use anyhow::Context as _;
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::api::Api;
 
-use super::Ended;
+use super::ended::Ended;
 use super::events::Events;
 use super::interrupt::Interrupt;
 use super::on_nodes;
