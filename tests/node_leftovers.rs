@@ -108,7 +108,8 @@ fn holds(observed: &Observed, running: ProxyMode, from: Option<&str>) -> Result<
         return Err(format!("left over after cleaning: {:?}", again.list()));
     }
     // The same things are held for the same reasons.
-    let kept = |left: &Leftovers| left.suspicious.iter().filter(|text| text.contains(" is kept because ")).cloned().collect();
+    let kept =
+        |left: &Leftovers| left.suspicious.iter().filter(|text| text.contains(" is kept because ")).cloned().collect();
     let (kept_before, kept_after): (BTreeSet<String>, BTreeSet<String>) = (kept(&left), kept(&again));
     if kept_before != kept_after {
         return Err(format!("{kept_before:?} became {kept_after:?}"));

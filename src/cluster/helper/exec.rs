@@ -57,8 +57,12 @@ impl Helper {
     ) -> Result<T, String> {
         let pod = {
             let pods = self.pods();
-            let why =
-                || pods.missing.get(node).cloned().unwrap_or_else(|| "the node helper is not running on this node".to_owned());
+            let why = || {
+                pods.missing
+                    .get(node)
+                    .cloned()
+                    .unwrap_or_else(|| "the node helper is not running on this node".to_owned())
+            };
             pods.ready.get(node).cloned().ok_or_else(why)?
         };
         let _turn = self.turns.acquire().await.map_err(|_| "the run has ended".to_owned())?;
@@ -128,8 +132,8 @@ impl Helper {
         Ok(Answer { exit, stdout, stderr })
     }
 
-    /// Returns when the command has not sent a heartbeat for too long. The connection's own timeout does not detect that, because
-    /// this side keeps writing.
+    /// Returns when the command has not sent a heartbeat for too long. The connection's own timeout does not detect
+    /// that, because this side keeps writing.
     async fn silence(&self, heard: &Mutex<BootInstant>) -> Duration {
         let limit = self.heartbeat * BEATS_MISSED;
         loop {

@@ -140,8 +140,8 @@ impl Helper {
         &self.client
     }
 
-    /// Keeps it after this and later runs. With a scheduler, it prepares nodes that join later for ipvs. Existing pods are not
-    /// changed.
+    /// Keeps it after this and later runs. With a scheduler, it prepares nodes that join later for ipvs. Existing pods
+    /// are not changed.
     ///
     /// # Errors
     /// Errors of the API server.
@@ -214,7 +214,9 @@ pub async fn remove(client: &kube::Client, namespace: &str, uid: Option<&str>, l
             ),
         }
     }
-    anyhow::bail!("deleting {place}: it keeps changing; it is still running. Retry with: kpx-prep remediate --remove-helper")
+    anyhow::bail!(
+        "deleting {place}: it keeps changing; it is still running. Retry with: kpx-prep remediate --remove-helper"
+    )
 }
 
 /// Validates the `DaemonSet` with a server-side dry run.
@@ -261,7 +263,10 @@ async fn ensure(
                 Err(error) => anyhow::bail!("creating {place}: {error}; nothing was changed"),
             }
         };
-        anyhow::ensure!(is_ours(&there), "{place} was not created by kpx-prep; nothing was changed. Rename or remove it");
+        anyhow::ensure!(
+            is_ours(&there),
+            "{place} was not created by kpx-prep; nothing was changed. Rename or remove it"
+        );
         let same = there.annotations().get(SPEC_HASH) == wanted.annotations().get(SPEC_HASH);
         // It belongs to a deleted Lease and is being garbage-collected.
         let stays = there.owner_references().iter().all(|owner| owner.uid == lock.owner().uid);

@@ -164,7 +164,8 @@ impl Helper {
         let mut arguments = vec!["survey", "--metrics-port", &port];
         arguments.extend(self.needs(about.scheduler));
         arguments.extend(questions.iter().flat_map(|question| ["--ask", question.as_str()]));
-        let patience = SURVEY_TIMEOUT + SURVEY_TIMEOUT_PER_SERVICE * u32::try_from(about.services).unwrap_or(10_000).min(10_000);
+        let patience =
+            SURVEY_TIMEOUT + SURVEY_TIMEOUT_PER_SERVICE * u32::try_from(about.services).unwrap_or(10_000).min(10_000);
         let arguments = &arguments;
         self.on_all(nodes, |node| async move {
             let known = known(about.pods.get(node), about.services);

@@ -133,11 +133,7 @@ mod tests {
         ] {
             assert_eq!(logged_mode(&with_times(&log, from), Some(STARTED)), expected, "{what}");
         }
-        assert_eq!(
-            logged_mode(&with_times(start, STARTED), None),
-            LoggedMode::Nothing,
-            "the start time is unknown"
-        );
+        assert_eq!(logged_mode(&with_times(start, STARTED), None), LoggedMode::Nothing, "the start time is unknown");
         assert_eq!(logged_mode(start, Some(STARTED)), LoggedMode::Nothing, "without the kubelet's times");
     }
 }

@@ -67,10 +67,12 @@ impl Flavour {
             Self::Eks => Some(
                 "EKS manages kube-proxy; set the mode in the configuration values of the kube-proxy add-on (aws eks update-addon --configuration-values), otherwise an update reverts it",
             ),
-            Self::Aks => {
-                Some("AKS manages kube-proxy; set the mode with az aks update --kube-proxy-config, otherwise the edit is reverted")
+            Self::Aks => Some(
+                "AKS manages kube-proxy; set the mode with az aks update --kube-proxy-config, otherwise the edit is reverted",
+            ),
+            Self::Gke => {
+                Some("GKE manages kube-proxy and does not support ipvs mode; its Dataplane V2 replaces kube-proxy")
             }
-            Self::Gke => Some("GKE manages kube-proxy and does not support ipvs mode; its Dataplane V2 replaces kube-proxy"),
             Self::Other => Some(
                 "no ConfigMap kubeadm-config in kube-system, so this cluster was not created by kubeadm; the tool that manages it may revert the edit",
             ),

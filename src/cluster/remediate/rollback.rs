@@ -94,11 +94,13 @@ impl Rollback<'_> {
         let place = format!("ConfigMap {}/{name}", self.kube_proxy.namespace);
         let api = Api::<ConfigMap>::namespaced(self.connection.client.clone(), &self.kube_proxy.namespace);
         for _ in 0..3 {
-            let now = get(&api, name).await.map_err(|error| {
-                anyhow::anyhow!("reading {place}: {}; it has the new configuration", plain(&error))
-            })?;
+            let now = get(&api, name)
+                .await
+                .map_err(|error| anyhow::anyhow!("reading {place}: {}; it has the new configuration", plain(&error)))?;
             let Some(now) = now.as_ref().and_then(|map| read(map, key)) else {
-                anyhow::bail!("{place} or its key {key} was deleted, so the original cannot be restored; it is in the backup");
+                anyhow::bail!(
+                    "{place} or its key {key} was deleted, so the original cannot be restored; it is in the backup"
+                );
             };
             if now.text == self.original {
                 return Ok(());

@@ -241,7 +241,8 @@ impl<'a> Run<'a> {
                 } else {
                     String::new()
                 };
-                let message = format!("Done: kube-proxy runs in {mode} mode on {proved} node(s), verified on each{rest}.");
+                let message =
+                    format!("Done: kube-proxy runs in {mode} mode on {proved} node(s), verified on each{rest}.");
                 events.normal("RemediationDone", message.clone()).await;
                 let unclean = |node: &&NodeResult| node.cleaned.as_ref().is_some_and(|cleaned| !cleaned.is_clean());
                 let dirty: Vec<_> = report.nodes.iter().filter(unclean).map(|node| node.name.clone()).collect();
@@ -266,9 +267,7 @@ impl<'a> Run<'a> {
                 (Outcome::Interrupted, message, Exit::Interrupted)
             }
             RollEnd::Stopped(why) => {
-                let message = format!(
-                    "Stopped: {why}. This run configured {mode}, {proved} node(s) run it; {again}."
-                );
+                let message = format!("Stopped: {why}. This run configured {mode}, {proved} node(s) run it; {again}.");
                 events.warning("RemediationFailed", message.clone()).await;
                 (Outcome::Left, message, Exit::TimedOut)
             }

@@ -57,8 +57,8 @@ pub struct Switcher {
 }
 
 impl Switcher {
-    /// For kube-proxy's pods; `port` is its metrics port, `timeout` the time for verifying a new pod, `lock` is checked before
-    /// a pod is deleted.
+    /// For kube-proxy's pods; `port` is its metrics port, `timeout` the time for verifying a new pod, `lock` is checked
+    /// before a pod is deleted.
     pub fn new(connection: &Connection, kube_proxy: &KubeProxy, port: u16, timeout: Duration, lock: &Lock) -> Self {
         let client = &connection.client;
         Self {
@@ -144,9 +144,9 @@ impl Switcher {
             if Instant::now() >= deadline {
                 // The cause may be a node that is not ready any more.
                 let end = self.look_at(node).await?;
-                return Ok(
-                    end.unwrap_or_else(|| SwitchEnd::TimedOut(format!("not verified within {:?}: {last}", self.timeout)))
-                );
+                return Ok(end.unwrap_or_else(|| {
+                    SwitchEnd::TimedOut(format!("not verified within {:?}: {last}", self.timeout))
+                }));
             }
             if looked.elapsed() >= LOOK_AT_NODE_EVERY {
                 if let Some(end) = self.look_at(node).await? {
@@ -255,8 +255,7 @@ fn judge(pod: &PodFacts, proof: &Proof, mode: ProxyMode) -> Option<SwitchEnd> {
     match (proof.mode, proof.how) {
         (Some(runs), Some(how)) if runs == mode => Some(SwitchEnd::Proved(Box::new(pod.clone()), how)),
         (Some(runs), Some(_)) => {
-            let silent =
-                if mode == ProxyMode::Ipvs { " (kube-proxy up to 1.25 falls back silently)" } else { "" };
+            let silent = if mode == ProxyMode::Ipvs { " (kube-proxy up to 1.25 falls back silently)" } else { "" };
             Some(SwitchEnd::Failed(format!("pod {} runs {runs}, not {mode}{silent}", pod.name)))
         }
         _ => None,

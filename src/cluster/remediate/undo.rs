@@ -16,8 +16,11 @@ impl Run<'_> {
         let (progress, events) = (tools.progress, tools.events);
         let original = self.original();
         let (Some(original), false) = (original, self.request.no_rollback) else {
-            let because =
-                if self.request.no_rollback { "not rolled back because of --no-rollback" } else { "this run changed nothing to roll back" };
+            let because = if self.request.no_rollback {
+                "not rolled back because of --no-rollback"
+            } else {
+                "this run changed nothing to roll back"
+            };
             report.outcome = Outcome::Left;
             report.message = format!(
                 "Failed: {why}; {because}. Fix the node and run again to continue, or roll back with `kpx-prep remediate --rollback`."

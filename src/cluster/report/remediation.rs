@@ -188,7 +188,11 @@ pub fn plan_text(facts: Option<&ClusterFacts>, plan: &Plan) -> String {
     if plan.to == Some("ipvs") {
         let looked = facts.is_some_and(|facts| facts.proxy_nodes().any(|node| node.host.is_some()));
         steps.push(if !plan.to_prepare.is_empty() {
-            format!("prepare {} node(s) (load modules now and at boot): {}", plan.to_prepare.len(), few(&plan.to_prepare))
+            format!(
+                "prepare {} node(s) (load modules now and at boot): {}",
+                plan.to_prepare.len(),
+                few(&plan.to_prepare)
+            )
         } else if looked {
             "all nodes are already prepared".to_owned()
         } else {
@@ -210,7 +214,9 @@ pub fn plan_text(facts: Option<&ClusterFacts>, plan: &Plan) -> String {
         steps.push(format!("the other {rest} node(s), {} at a time, verifying each: {}", plan.batch_size, few(&names)));
     }
     if plan.cleans && (rest > 0 || plan.canary.is_some()) {
-        steps.push("on each node, once the new mode has programmed all Services: remove the old mode's rules".to_owned());
+        steps.push(
+            "on each node, once the new mode has programmed all Services: remove the old mode's rules".to_owned(),
+        );
     }
     if !plan.to_clean.is_empty() {
         steps.push(format!("clean nodes that are already up to date: {}", few(&plan.to_clean)));

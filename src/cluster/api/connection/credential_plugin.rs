@@ -90,7 +90,8 @@ struct Spec<'a> {
 }
 
 impl Plugin {
-    /// Runs the plugin and creates a client with its credentials. `exec`: with `interactiveMode` resolved to `Always` or `Never`.
+    /// Runs the plugin and creates a client with its credentials. `exec`: with `interactiveMode` resolved to `Always`
+    /// or `Never`.
     ///
     /// # Errors
     /// If the plugin fails; the message contains its name but never its output.
@@ -171,7 +172,8 @@ fn printed(exec: &ExecConfig, asks: bool, limits: Limits) -> Result<SecretString
     let cluster = exec.cluster.as_ref().filter(|_| exec.provide_cluster_info);
     let spec = Spec { cluster, interactive: asks };
     let told = ExecInfo { kind: "ExecCredential", api_version: exec.api_version.as_deref(), spec };
-    let told = serde_json::to_string(&told).map_err(|error| format!("could not get the cluster information: {error}"))?;
+    let told =
+        serde_json::to_string(&told).map_err(|error| format!("could not get the cluster information: {error}"))?;
     command.env("KUBERNETES_EXEC_INFO", told);
     for name in VARIABLES {
         command.env_remove(name);

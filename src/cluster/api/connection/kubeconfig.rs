@@ -92,10 +92,7 @@ fn refusal(place: &str, why: &str) -> anyhow::Error {
 
 fn in_pod(access: &Access) -> anyhow::Result<Loaded> {
     if let Some(context) = &access.context {
-        return Err(refusal(
-            &format!("--context {context}"),
-            "no kubeconfig found; set --kubeconfig or KUBECONFIG",
-        ));
+        return Err(refusal(&format!("--context {context}"), "no kubeconfig found; set --kubeconfig or KUBECONFIG"));
     }
     let mut config = Config::incluster().map_err(|error| {
         Refusal::usage(format!(
@@ -149,7 +146,8 @@ fn of_context(kubeconfig: &Kubeconfig, name: &str) -> Result<(Config, credential
     let mut auth: AuthInfo = user.and_then(|named| named.auth_info.clone()).unwrap_or_default();
     let told = ExecAuthCluster::try_from(cluster).map_err(|error| chain(&error))?;
     let server = cluster.server.as_deref().filter(|server| !server.is_empty()).ok_or("the cluster has no server")?;
-    let server: Uri = server.parse().map_err(|error| format!("the server {:?} is not a URL: {error}", foreign(server)))?;
+    let server: Uri =
+        server.parse().map_err(|error| format!("the server {:?} is not a URL: {error}", foreign(server)))?;
     let mut config = Config::new(server);
     if let Some(namespace) = context.namespace.as_ref().filter(|name| !name.is_empty()) {
         config.default_namespace.clone_from(namespace);

@@ -128,7 +128,9 @@ impl Held {
                 let other = lease.spec.and_then(|spec| spec.holder_identity).unwrap_or_default();
                 Renewal::Lost(format!("{other} has taken over Lease {}", self.place))
             }
-            Ok(None) => Renewal::Lost(format!("Lease {} was deleted: another run took it over and has ended", self.place)),
+            Ok(None) => {
+                Renewal::Lost(format!("Lease {} was deleted: another run took it over and has ended", self.place))
+            }
             Err(error) => Renewal::Unknown(format!("reading Lease {}: {}", self.place, plain(&error))),
         }
     }

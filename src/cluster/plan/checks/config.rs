@@ -65,8 +65,11 @@ pub(super) fn check(question: Question, findings: &mut Vec<Finding>) {
         .collect();
     let unseen = kube_proxy.sets().any(|set| set.generation != set.observed_generation);
     if unseen || !pending.is_empty() {
-        let how =
-            if kube_proxy.sets().any(|set| set.on_delete) { "its update strategy is OnDelete" } else { "a rollout is in progress" };
+        let how = if kube_proxy.sets().any(|set| set.on_delete) {
+            "its update strategy is OnDelete"
+        } else {
+            "a rollout is in progress"
+        };
         let message = format!(
             "DaemonSet {}/{} has a newer template than the pods on {} node(s) ({how}); replacing these pods would deploy it",
             kube_proxy.namespace,
@@ -81,8 +84,7 @@ pub(super) fn check(question: Question, findings: &mut Vec<Finding>) {
 /// Whether another pod uses the metrics port: kube-proxy keeps running, but its mode cannot be read from that port.
 fn taken_port(surroundings: &Surroundings, config: &ProxyConfig, findings: &mut Vec<Finding>) {
     let port = config.metrics_port;
-    let by =
-        surroundings.host_network_ports.get(&i32::from(port)).map(|pod| format!("pod {pod} in the host network"));
+    let by = surroundings.host_network_ports.get(&i32::from(port)).map(|pod| format!("pod {pod} in the host network"));
     let by = by.or_else(|| (port == config.healthz_port).then(|| "healthzBindAddress".to_owned()));
     if let Some(by) = by {
         let message = format!(

@@ -84,8 +84,10 @@ fn leftovers(facts: &ClusterFacts, cleaned: bool) -> Vec<Finding> {
     }
     let suspicious = with(|survey| survey.suspicious.len());
     if !suspicious.is_empty() {
-        let message =
-            format!("{}: objects that look like kube-proxy's but are not, or are used by others; not changed", few(&suspicious));
+        let message = format!(
+            "{}: objects that look like kube-proxy's but are not, or are used by others; not changed",
+            few(&suspicious)
+        );
         let hint = "list them on the host with: kpx-prep node leftovers; https://kubernetes.io/docs/reference/networking/virtual-ips/";
         findings.push(finding(Level::Info, "suspicious-rules", message, hint));
     }
@@ -116,7 +118,10 @@ fn excluded(question: Question, findings: &mut Vec<Finding>) {
     let names = few(&names);
     let link = "https://github.com/kubernetes/kubernetes/blob/master/pkg/proxy/ipvs/README.md";
     let (level, message) = if target.mode != ProxyMode::Ipvs {
-        (Level::Warning, format!("{names}: not switched now; their kube-proxy switches to {} at its next restart", target.mode))
+        (
+            Level::Warning,
+            format!("{names}: not switched now; their kube-proxy switches to {} at its next restart", target.mode),
+        )
     } else if facts.minor() <= 25 {
         (
             Level::Warning,
@@ -178,8 +183,10 @@ fn without_ipv6(question: Question, nodes: &[&NodeFacts], findings: &mut Vec<Fin
     let names: Vec<_> =
         surveys(nodes.iter().copied()).filter(|(_, survey)| lacks(survey)).map(|(name, _)| name.to_owned()).collect();
     if !names.is_empty() {
-        let message =
-            format!("{}: the kernel's IPVS does not support IPv6, but there are Services with IPv6 addresses", few(&names));
+        let message = format!(
+            "{}: the kernel's IPVS does not support IPv6, but there are Services with IPv6 addresses",
+            few(&names)
+        );
         let hint = "boot kernels built with CONFIG_IP_VS_IPV6, or skip these nodes with --exclude-nodes; https://kubernetes.io/docs/concepts/services-networking/dual-stack/";
         let level = if question.request.is_restore() { Level::Warning } else { Level::Error };
         findings.push(finding(level, WITHOUT_IPV6, message, hint));
@@ -221,7 +228,10 @@ fn foreign_servers(question: Question, nodes: &[&NodeFacts], findings: &mut Vec<
     let (message, hint) = if protects {
         let all: Vec<String> = given.into_iter().chain(cidrs).collect();
         (
-            format!("{}: IPVS virtual servers not owned by kube-proxy ({list}) would be deleted in ipvs mode", few(&on)),
+            format!(
+                "{}: IPVS virtual servers not owned by kube-proxy ({list}) would be deleted in ipvs mode",
+                few(&on)
+            ),
             format!(
                 "protect them with --exclude-cidrs {}; https://github.com/kubernetes/kubernetes/issues/59507",
                 all.join(",")

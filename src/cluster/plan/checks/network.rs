@@ -46,8 +46,10 @@ fn announcers(surroundings: &Surroundings) -> impl Iterator<Item = &SeenPod> {
 
 fn ipvs(surroundings: &Surroundings, config: &ProxyConfig, findings: &mut Vec<Finding>) {
     if let Some(cache) = seen(surroundings, Neighbour::NodeLocalDns).find(|cache| !listens_on_link_local_only(cache)) {
-        let message =
-            format!("NodeLocal DNSCache ({}) binds the address of the DNS Service, which ipvs mode also uses", cache.name);
+        let message = format!(
+            "NodeLocal DNSCache ({}) binds the address of the DNS Service, which ipvs mode also uses",
+            cache.name
+        );
         let hint = "configure it to listen on 169.254.20.10 only and set that as clusterDNS of the kubelets; \
                     https://kubernetes.io/docs/tasks/administer-cluster/nodelocaldns/";
         findings.push(finding(Level::Error, "node-local-dns", message, hint));
@@ -73,8 +75,7 @@ fn ipvs(surroundings: &Surroundings, config: &ProxyConfig, findings: &mut Vec<Fi
             pod.image,
             if protected { config.exclude_cidrs.join(", ") } else { "none set".to_owned() }
         );
-        let hint =
-            "protect its addresses with --exclude-cidrs; https://github.com/kubernetes/kubernetes/issues/59507";
+        let hint = "protect its addresses with --exclude-cidrs; https://github.com/kubernetes/kubernetes/issues/59507";
         findings.push(finding(level, "foreign-ipvs", message, hint));
     }
     if !surroundings.load_balancers.is_empty() {
@@ -112,8 +113,7 @@ fn ipvs(surroundings: &Surroundings, config: &ProxyConfig, findings: &mut Vec<Fi
         ));
     }
     if config.tcp_timeout.is_none() {
-        let message =
-            "idle TCP connections through Services will time out after 900 s (IPVS default) instead of 5 days (conntrack)";
+        let message = "idle TCP connections through Services will time out after 900 s (IPVS default) instead of 5 days (conntrack)";
         let hint = "use TCP keepalive, or set ipvs.tcpTimeout; https://github.com/kubernetes/kubernetes/issues/84041";
         findings.push(finding(Level::Warning, "idle-timeout", message, hint));
     }
@@ -173,7 +173,10 @@ fn cni(surroundings: &Surroundings, mode: ProxyMode, findings: &mut Vec<Finding>
         let (level, message, hint) = match mode {
             ProxyMode::Nftables => (
                 Level::Warning,
-                format!("Calico ({}, {}) must also run in nftables mode, which needs Calico 3.29 or newer", calico.name, calico.image),
+                format!(
+                    "Calico ({}, {}) must also run in nftables mode, which needs Calico 3.29 or newer",
+                    calico.name, calico.image
+                ),
                 "https://github.com/projectcalico/calico/issues/8025",
             ),
             _ if surroundings.calico.nftables

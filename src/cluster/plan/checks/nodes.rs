@@ -31,14 +31,8 @@ pub(super) fn check(question: Question, findings: &mut Vec<Finding>) {
     let images: BTreeSet<_> = facts.proxy_nodes().filter_map(|node| Some(node.pod.as_ref()?.image.as_str())).collect();
     if images.len() > 1 {
         let list = images.iter().copied().collect::<Vec<_>>().join(", ");
-        let hint =
-            "the behaviour of a mode depends on the version; https://kubernetes.io/releases/version-skew-policy/#kube-proxy";
-        findings.push(finding(
-            Level::Warning,
-            "image-skew",
-            format!("kube-proxy runs several images: {list}"),
-            hint,
-        ));
+        let hint = "the behaviour of a mode depends on the version; https://kubernetes.io/releases/version-skew-policy/#kube-proxy";
+        findings.push(finding(Level::Warning, "image-skew", format!("kube-proxy runs several images: {list}"), hint));
     }
     let server = minor_of(&facts.version);
     if let (Some(server), Some(proxy)) = (server, facts.proxy_version().as_deref().and_then(minor_of))

@@ -92,8 +92,7 @@ pub(super) fn check(facts: &ClusterFacts, findings: &mut Vec<Finding>) {
 pub fn refused_fields(place: &str, config: &ProxyConfig, minor: u32, mode: ProxyMode, level: Level) -> Option<Finding> {
     let refused: Vec<_> = config.refused(minor, mode).iter().map(ToString::to_string).collect();
     let message = format!("{place}: kube-proxy will exit at its next start because of: {}", few(&refused));
-    let hint =
-        "fix it manually (kubectl edit configmap); https://kubernetes.io/docs/reference/config-api/kube-proxy-config.v1alpha1/";
+    let hint = "fix it manually (kubectl edit configmap); https://kubernetes.io/docs/reference/config-api/kube-proxy-config.v1alpha1/";
     (!refused.is_empty()).then(|| finding(level, "config-field", message, hint))
 }
 

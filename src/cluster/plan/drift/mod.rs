@@ -31,7 +31,8 @@ pub enum State {
 /// A run that holds the lock.
 fn other_run(run: &OtherRun) -> Finding {
     if run.alive {
-        let message = format!("another kpx-prep run is in progress ({}); this report may change while it lasts", run.words());
+        let message =
+            format!("another kpx-prep run is in progress ({}); this report may change while it lasts", run.words());
         return finding(Level::Info, "run-in-progress", message, "wait for it to finish");
     }
     let message = format!("a kpx-prep run was killed ({}); it holds the lock but does not renew it", run.words());
