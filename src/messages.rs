@@ -6,27 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use serde::{Deserialize, Serialize};
 
-use crate::report::{Finding, Level};
-
-/// A finding reported by another process.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Note {
-    /// Its severity.
-    pub level: Level,
-    /// The check's id.
-    pub id: String,
-    /// What was found.
-    pub message: String,
-    /// What to do about it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub hint: Option<String>,
-}
-
-impl From<Finding> for Note {
-    fn from(finding: Finding) -> Self {
-        Self { level: finding.level, id: finding.id.to_owned(), message: finding.message, hint: finding.hint }
-    }
-}
+use crate::report::Finding;
 
 /// The result of `node survey`: everything on a host that affects kube-proxy's mode.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -77,18 +57,47 @@ pub struct Survey {
     pub other_kube_proxies: Vec<String>,
     /// What could not be read, so that the survey may be incomplete.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub findings: Vec<Note>,
+    pub findings: Vec<Finding>,
+}
+
+/// The outcome of a node command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PreparationOutcome {
+    /// Prepared now.
+    Prepared,
+    /// Already prepared; nothing was done.
+    AlreadyPrepared,
+    /// A dry run; the report lists what would be done.
+    WouldPrepare,
+    /// A check failed; nothing was done.
+    #[default]
+    NotPrepared,
+    /// Loading failed; the files were restored.
+    Failed,
+    /// Everything that install wrote was removed.
+    Removed,
+    /// There were no files of kpx-prep.
+    NothingToRemove,
+}
+
+impl PreparationOutcome {
+    /// Whether the node is prepared now.
+    pub fn is_prepared(self) -> bool {
+        matches!(self, Self::Prepared | Self::AlreadyPrepared)
+    }
 }
 
 /// The result that `node install` had or would have.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Preparation {
     /// Its outcome.
-    pub outcome: String,
+    pub outcome: PreparationOutcome,
     /// Its summary.
     pub summary: String,
     /// Its findings.
-    pub findings: Vec<Note>,
+    #[serde(default)]
+    pub findings: Vec<Finding>,
 }
 
 /// A virtual server of IPVS.
@@ -208,5 +217,5 @@ pub struct CleanReport {
     /// What looks like kube-proxy's but is not.
     pub suspicious: Vec<String>,
     /// Further findings.
-    pub findings: Vec<Note>,
+    pub findings: Vec<Finding>,
 }

@@ -168,7 +168,7 @@ fn kubeadm_does_not_run_on_a_node_that_is_not_prepared() {
             let output = node.run(shell, &[("NODE_EXIT", exit)]);
             assert!(!output.status.success());
             assert!(!node.log().contains("kubeadm"), "{}", node.log());
-            assert!(String::from_utf8_lossy(&output.stderr).contains(&format!("exit {exit}")));
+            assert!(String::from_utf8_lossy(&output.stderr).contains(&format!("exit status {exit}")));
         }
     }
 }

@@ -2,10 +2,13 @@
 
 #[path = "support/cluster_facts.rs"]
 mod cluster_facts;
+#[path = "support/golden.rs"]
+mod golden;
 
 use std::path::Path;
 
 use cluster_facts::{CHANGED, cluster, node, request, text};
+use golden::Goldens;
 use kpx_prep::cluster::kube_proxy::backup::Backup;
 use kpx_prep::cluster::kube_proxy::proof::Proof;
 use kpx_prep::cluster::observe::facts::ClusterFacts;
@@ -18,14 +21,9 @@ use kpx_prep::mode::ProxyMode;
 use kpx_prep::report::{Format, serialize};
 
 fn golden(name: &str, text: &str) {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cluster-reports").join(name);
-    if std::env::var_os("BLESS").is_some() {
-        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-        std::fs::write(&path, text).unwrap();
-    }
-    let expected = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{name}: {error}; BLESS=1 writes it"));
-    let difference = similar::TextDiff::from_lines(expected.as_str(), text).unified_diff().to_string();
-    assert!(difference.is_empty(), "{name}:\n{difference}");
+    let mut goldens = Goldens::default();
+    goldens.compare(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cluster-reports").join(name), text);
+    goldens.end(1);
 }
 
 /// A roll that stopped half-way, with one of each kind of node.

@@ -9,7 +9,7 @@ use kpx_prep::cluster::observe::surroundings::Surroundings;
 use kpx_prep::cluster::plan::drift::findings;
 use kpx_prep::cluster::plan::plan;
 use kpx_prep::cluster::report::status::StatusReport;
-use kpx_prep::messages::{Leftover, LeftoverKind, Preparation, Survey};
+use kpx_prep::messages::{Leftover, LeftoverKind, Preparation, PreparationOutcome, Survey};
 use kpx_prep::mode::ProxyMode;
 use kpx_prep::report::{Finding, Level};
 
@@ -44,14 +44,14 @@ const CHANGES: [Change; 7] = [
     }),
     ("node-modules", |facts| {
         let mut survey = survey();
-        "would-prepare".clone_into(&mut survey.modules.outcome);
+        survey.modules.outcome = PreparationOutcome::WouldPrepare;
         facts.nodes[1].host = Some(Ok(survey));
     }),
     ("version-policy", |facts| "kube-proxy:v1.40.0".clone_into(&mut facts.kube_proxy.as_mut().unwrap().image)),
 ];
 
 fn survey() -> Survey {
-    let modules = Preparation { outcome: "already-prepared".to_owned(), ..Preparation::default() };
+    let modules = Preparation { outcome: PreparationOutcome::AlreadyPrepared, ..Preparation::default() };
     Survey { modules, ..Survey::default() }
 }
 

@@ -9,12 +9,12 @@ use kpx_prep::cluster::observe::surroundings::Surroundings;
 use kpx_prep::cluster::plan::checks::hosts::of_status;
 use kpx_prep::cluster::plan::plan;
 use kpx_prep::cluster::plan::request::Request;
-use kpx_prep::messages::{Leftover, LeftoverKind, Note, Preparation, Survey, VirtualServer};
+use kpx_prep::messages::{Leftover, LeftoverKind, Preparation, PreparationOutcome, Survey, VirtualServer};
 use kpx_prep::mode::ProxyMode;
-use kpx_prep::report::Level;
+use kpx_prep::report::{Level, finding};
 
 fn survey() -> Survey {
-    let modules = Preparation { outcome: "already-prepared".to_owned(), ..Preparation::default() };
+    let modules = Preparation { outcome: PreparationOutcome::AlreadyPrepared, ..Preparation::default() };
     Survey {
         kernel: "6.1.0-18-amd64".to_owned(),
         modules,
@@ -53,18 +53,18 @@ fn host(facts: &mut ClusterFacts) -> &mut Survey {
 }
 
 fn not_prepared(host: &mut Survey) {
-    let note = Note {
-        level: Level::Error,
-        id: "module-missing".to_owned(),
-        message: "ip_vs: not in the kernel's modules".to_owned(),
-        hint: Some("install linux-modules-extra-6.1".to_owned()),
-    };
-    host.modules = Preparation { outcome: "not-prepared".to_owned(), summary: "no".to_owned(), findings: vec![note] };
+    let note = finding(
+        Level::Error,
+        "module-missing",
+        "ip_vs: not in the kernel's modules",
+        "install linux-modules-extra-6.1",
+    );
+    host.modules =
+        Preparation { outcome: PreparationOutcome::NotPrepared, summary: "no".to_owned(), findings: vec![note] };
 }
 
 fn without_ipv6(host: &mut Survey) {
-    let (level, id) = (Level::Warning, "ipvs-without-ipv6".to_owned());
-    host.modules.findings.push(Note { level, id, message: "no IPv6".to_owned(), hint: None });
+    host.modules.findings.push(finding(Level::Warning, "ipvs-without-ipv6", "no IPv6", ""));
 }
 
 #[test]
@@ -268,7 +268,7 @@ fn only_nodes_that_are_not_prepared_are_prepared() {
     let mut facts = looked_at("", ProxyMode::Iptables);
     let wanted = Request { nodes_are_prepared: false, ..request("ipvs") };
     assert!(plan(&facts, &Surroundings::default(), &wanted).to_prepare.is_empty());
-    "would-prepare".clone_into(&mut host(&mut facts).modules.outcome);
+    host(&mut facts).modules.outcome = PreparationOutcome::WouldPrepare;
     assert_eq!(plan(&facts, &Surroundings::default(), &wanted).to_prepare, ["worker-2"]);
     for other in [request("ipvs"), Request { nodes_are_prepared: false, ..request("nftables") }] {
         assert!(plan(&facts, &Surroundings::default(), &other).to_prepare.is_empty());
@@ -279,8 +279,9 @@ fn only_nodes_that_are_not_prepared_are_prepared() {
 fn status_tells_what_is_not_as_it_should_be() {
     let mut facts = looked_at("ipvs", ProxyMode::Ipvs);
     assert_eq!(of_status(&facts), []);
-    "would-prepare".clone_into(&mut host(&mut facts).modules.outcome);
+    host(&mut facts).modules.outcome = PreparationOutcome::WouldPrepare;
     host(&mut facts).leftovers.push(leftover("iptables"));
-    let ids: Vec<_> = of_status(&facts).iter().map(|finding| (finding.id, finding.level)).collect();
+    let found = of_status(&facts);
+    let ids: Vec<_> = found.iter().map(|finding| (&*finding.id, finding.level)).collect();
     assert_eq!(ids, [("node-modules", Level::Warning), ("leftovers", Level::Warning)]);
 }

@@ -44,7 +44,7 @@ fn order(plan: &Plan) -> String {
 }
 
 fn ids(plan: &Plan, level: Level) -> Vec<&'static str> {
-    plan.checks.iter().filter(|check| check.level == level).map(|check| check.id).collect()
+    plan.checks.iter().filter(|check| check.level == level).map(|check| &*check.id).collect()
 }
 
 #[test]

@@ -8,10 +8,10 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::exit_code::{Exit, Refusal};
 use crate::kubernetes_version::KubernetesVersion;
-use crate::node::install::{Options, install};
+use crate::node::install::{InstallOptions, install};
 use crate::node::modprobe::HostModprobe;
+use crate::node::request::NodeRequest;
 use crate::node::root::Root;
-use crate::node::wish::Wish;
 use crate::report::say::say;
 use crate::report::{Format, print_text};
 
@@ -55,10 +55,10 @@ impl HelperArgs {
 
     fn install(&self) -> anyhow::Result<()> {
         let minor = self.kubernetes_version.as_ref().map(KubernetesVersion::minor);
-        let wish = Wish::parse("all", &self.scheduler).map_err(Refusal::usage)?.with(minor, None, None);
+        let request = NodeRequest::parse("all", &self.scheduler).map_err(Refusal::usage)?.with(minor, None, None);
         let root = Root::new(&self.root).with_context(|| format!("--root {}", self.root.display()))?;
-        let options = Options { load: true, dry_run: false, force: false };
-        let (report, _) = install(&root, &wish, options, &HostModprobe(&root))?;
+        let options = InstallOptions { load: true, dry_run: false, force: false };
+        let (report, _) = install(&root, &request, options, &HostModprobe(&root))?;
         print_text(&report.render(Format::Text)?)
     }
 }

@@ -13,12 +13,12 @@ use super::node_root::Where;
 use crate::exit_code::{Exit, Refusal};
 use crate::kubernetes_version::KubernetesVersion;
 use crate::node::check::check;
-use crate::node::install::{Options, install};
+use crate::node::install::{InstallOptions, install};
 use crate::node::mechanism::Mechanism;
 use crate::node::modprobe::HostModprobe;
 use crate::node::remove::remove;
+use crate::node::request::NodeRequest;
 use crate::node::root::Root;
-use crate::node::wish::Wish;
 
 /// Prepare this node for kube-proxy in IPVS mode: kernel modules now and at boot
 #[derive(Debug, Args)]
@@ -99,8 +99,8 @@ struct Fit {
 }
 
 impl Fit {
-    fn apply(&self, wish: Wish, before: Option<&Wish>) -> Wish {
-        wish.with(self.kubernetes_version.as_ref().map(KubernetesVersion::minor), self.boot_mechanism, before)
+    fn apply(&self, request: NodeRequest, before: Option<&NodeRequest>) -> NodeRequest {
+        request.with(self.kubernetes_version.as_ref().map(KubernetesVersion::minor), self.boot_mechanism, before)
     }
 }
 
@@ -135,11 +135,11 @@ struct InstallArgs {
 
 impl InstallArgs {
     fn run(self) -> anyhow::Result<Exit> {
-        let wish = Wish::parse(&self.modules, &self.scheduler).map_err(Refusal::usage)?;
-        let wish = self.fit.apply(wish, None);
+        let request = NodeRequest::parse(&self.modules, &self.scheduler).map_err(Refusal::usage)?;
+        let request = self.fit.apply(request, None);
         let root = self.place.root()?;
-        let options = Options { load: self.loading.wanted(&root), dry_run: self.dry_run, force: self.force };
-        self.place.tell(install(&root, &wish, options, &HostModprobe(&root)))
+        let options = InstallOptions { load: self.loading.wanted(&root), dry_run: self.dry_run, force: self.force };
+        self.place.tell(install(&root, &request, options, &HostModprobe(&root)))
     }
 }
 
@@ -163,19 +163,19 @@ struct CheckArgs {
 impl CheckArgs {
     fn run(self) -> anyhow::Result<Exit> {
         // Without either option, the installed files record what was requested.
-        let wish = if self.modules.is_some() || self.scheduler.is_some() {
+        let request = if self.modules.is_some() || self.scheduler.is_some() {
             let (modules, scheduler) = (self.modules.as_deref(), self.scheduler.as_deref());
-            Some(Wish::parse(modules.unwrap_or("all"), scheduler.unwrap_or("rr")).map_err(Refusal::usage)?)
+            Some(NodeRequest::parse(modules.unwrap_or("all"), scheduler.unwrap_or("rr")).map_err(Refusal::usage)?)
         } else {
             None
         };
         let root = self.place.root()?;
         let (fit, loaded) = (self.fit, self.loading.wanted(&root));
-        let wish = |before: Option<Wish>| {
-            let new = wish.or_else(|| before.clone()).unwrap_or_default();
+        let request = |before: Option<NodeRequest>| {
+            let new = request.or_else(|| before.clone()).unwrap_or_default();
             fit.apply(new, before.as_ref())
         };
-        self.place.tell(check(&root, wish, loaded))
+        self.place.tell(check(&root, request, loaded))
     }
 }
 

@@ -15,11 +15,11 @@ use crate::exit_code::{Exit, Refusal};
 use crate::kubernetes_version::KubernetesVersion;
 use crate::messages::ServicePort;
 use crate::mode::ProxyMode;
-use crate::node::kube_proxy::clean::{Options, clean};
+use crate::node::kube_proxy::clean::{CleanOptions, clean};
 use crate::node::kube_proxy::report::{clean_text, leftovers, survey_text};
 use crate::node::kube_proxy::survey::survey;
 use crate::node::kube_proxy::toolbox::Known;
-use crate::node::wish::Wish;
+use crate::node::request::NodeRequest;
 
 #[derive(Debug, Args)]
 struct Metrics {
@@ -78,10 +78,10 @@ pub(super) struct SurveyArgs {
 impl SurveyArgs {
     pub(super) fn run(self) -> anyhow::Result<Exit> {
         let minor = self.kubernetes_version.as_ref().map(KubernetesVersion::minor);
-        let wish = Wish::parse("all", &self.scheduler).map_err(Refusal::usage)?.with(minor, None, None);
+        let request = NodeRequest::parse("all", &self.scheduler).map_err(Refusal::usage)?.with(minor, None, None);
         need_root()?;
         let survey =
-            survey(&self.place.root()?, &wish, self.metrics.metrics_port, &self.ask, &self.kube_proxy.known())?;
+            survey(&self.place.root()?, &request, self.metrics.metrics_port, &self.ask, &self.kube_proxy.known())?;
         self.place.print(&survey, || survey_text(&survey))?;
         Ok(Exit::Done)
     }
@@ -144,7 +144,7 @@ pub(super) struct CleanArgs {
 impl CleanArgs {
     pub(super) fn run(self) -> anyhow::Result<Exit> {
         need_root()?;
-        let options = Options {
+        let options = CleanOptions {
             from: self.from,
             dry_run: self.dry_run,
             port: self.metrics.metrics_port,

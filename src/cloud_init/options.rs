@@ -4,7 +4,7 @@ use clap::{Args, ValueEnum};
 
 use crate::kubeadm::check::{OnNode, check};
 use crate::kubeadm::given_options::Scope;
-use crate::kubeadm::options::{Options, Purpose};
+use crate::kubeadm::options::{KubeadmOptions, Purpose};
 use crate::kubeadm::problem::Findings;
 use crate::kubeadm::proxy::{Mode, RawSettings};
 use crate::kubeadm::raw_options::RawOptions;
@@ -107,7 +107,7 @@ pub enum Binary {
 #[derive(Clone, Debug)]
 pub enum Config {
     /// It is part of the user-data.
-    InUserData(Box<Options>),
+    InUserData(Box<KubeadmOptions>),
     /// It is generated on the node by `kpx-prep kubeadm-config` with these arguments.
     MadeOnNode(Vec<String>),
 }
@@ -135,7 +135,7 @@ pub fn check_all(
     if !findings.problems.is_empty() {
         return None;
     }
-    if node.boot_mechanism.is_some() && mode.mode != ProxyMode::Ipvs {
+    if node.boot_mechanism.is_some() && !mode.mode.traits().needs_modules {
         findings.problem("--boot-mechanism", "is for ipvs mode only; other modes load no modules at boot");
         return None;
     }
@@ -147,7 +147,7 @@ pub fn check_all(
         warn_of_secrets(&options, findings);
         Config::InUserData(Box::new(options))
     };
-    let needs_binary = mode.mode == ProxyMode::Ipvs || on_node.any();
+    let needs_binary = mode.mode.traits().needs_modules || on_node.any();
     if !needs_binary {
         findings.note(
             "node-preparation",
@@ -233,7 +233,7 @@ fn check_binary(node: &RawNodeOptions, findings: &mut Findings) -> Option<Binary
     Some(Binary::Url { url: url.clone(), sha256 })
 }
 
-fn warn_of_secrets(options: &Options, findings: &mut Findings) {
+fn warn_of_secrets(options: &KubeadmOptions, findings: &mut Findings) {
     for (secret, what, option) in [
         (&options.token, "bootstrap token", "--node-token-file"),
         (&options.certificate_key, "certificate key", "--node-certificate-key-file"),

@@ -3,7 +3,6 @@
 use clap::ValueEnum as _;
 
 use super::options::{Binary, Config, DEFAULT_BINARY, NodeOptions, Role};
-use crate::mode::ProxyMode;
 
 /// Where the kubeadm config is on the node.
 pub(super) const CONFIG: &str = "/etc/kpx-prep/kubeadm.yaml";
@@ -29,7 +28,7 @@ pub(super) fn script(options: &NodeOptions) -> String {
 }
 
 fn prepare(options: &NodeOptions) -> String {
-    if options.mode != ProxyMode::Ipvs {
+    if !options.mode.traits().needs_modules {
         return String::new();
     }
     let mechanism = options.boot_mechanism.and_then(|mechanism| mechanism.to_possible_value());

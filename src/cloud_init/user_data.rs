@@ -3,7 +3,6 @@
 use super::options::{Config, NodeOptions, Role};
 use super::script::{CONFIG, script};
 use crate::kubeadm::render as kubeadm;
-use crate::mode::ProxyMode;
 
 /// The size limit of user-data (EC2's, before encoding); it must be smaller.
 pub const MAX_BYTES: usize = 16 * 1024;
@@ -18,7 +17,7 @@ pub fn render(options: &NodeOptions) -> Result<String, String> {
         Role::ControlPlaneJoin => "an additional control-plane node",
         Role::Worker => "a worker",
     };
-    let prepared = if options.mode == ProxyMode::Ipvs { "prepares it for kube-proxy's ipvs mode, " } else { "" };
+    let prepared = if options.mode.traits().needs_modules { "prepares it for kube-proxy's ipvs mode, " } else { "" };
     let mut text = format!(
         "#cloud-config\n\
          # Makes this machine {role} of a Kubernetes cluster: {prepared}then runs kubeadm.\n\

@@ -6,7 +6,7 @@ use std::path::Path;
 use super::endpoint::{Endpoint, check_alternative_name, check_dns_name};
 use super::formats::{check_ca_cert_hash, check_cri_socket, check_image_repository, feature_gates};
 use super::given_options::Scope;
-use super::options::{Cluster, Config, Join, Options, Purpose};
+use super::options::{Cluster, Config, Join, KubeadmOptions, Purpose};
 use super::problem::Findings;
 use super::proxy::RawSettings;
 use super::ranges::Ranges;
@@ -42,7 +42,7 @@ pub fn check(
     version: Option<KubernetesVersion>,
     on_node: OnNode,
     findings: &mut Findings,
-) -> Option<Options> {
+) -> Option<KubeadmOptions> {
     refuse_misplaced(raw, purpose, findings);
     check_node(raw, findings);
     let token = secret(
@@ -54,8 +54,10 @@ pub fn check(
         findings,
     );
     if token.as_ref().is_some_and(|token| token.reveal() == EXAMPLE_TOKEN) {
-        findings
-            .warn("the bootstrap token is the example in kubeadm's documentation; anyone can join the cluster with it");
+        findings.warn(
+            "placeholder",
+            "the bootstrap token is the example in kubeadm's documentation; anyone can join the cluster with it",
+        );
     }
     let certificate_key = if purpose.allows(Scope::CertificateKey) {
         let (given, file) = (raw.certificate_key.as_ref(), raw.certificate_key_file.as_deref());
@@ -88,7 +90,7 @@ pub fn check(
         );
     }
     let (version, kind) = (version?, kind?);
-    findings.problems.is_empty().then(|| Options {
+    findings.problems.is_empty().then(|| KubeadmOptions {
         version,
         node_name: raw.node_name.clone(),
         cri_socket: raw.cri_socket.clone(),

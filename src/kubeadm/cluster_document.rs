@@ -66,8 +66,10 @@ fn ranges(place: &str, text: &str, dual_stack: bool, minor: u32, findings: &mut 
     let parsed = findings.accept(place, parsed)?;
     for (range, address) in &parsed {
         if range.to_string() != format!("{address}/{}", range.prefix()) {
-            findings
-                .warn(format!("{place}: {address}/{} has host bits set; kubeadm reads it as {range}", range.prefix()));
+            findings.warn(
+                "address-ranges",
+                format!("{place}: {address}/{} has host bits set; kubeadm reads it as {range}", range.prefix()),
+            );
         }
     }
     let ranges: Vec<Cidr> = parsed.into_iter().map(|(range, _)| range).collect();
@@ -124,7 +126,7 @@ fn check_pods(
         (false, 31..) => {}
         // Unknown since which version kubeadm reads that argument.
         (false, 21..31) => {
-            findings.warn("address-ranges", format!("{place_of_pods}: {why}; kubeadm of some versions refuses it"))
+            findings.warn("address-ranges", format!("{place_of_pods}: {why}; kubeadm of some versions refuses it"));
         }
         _ => findings.problem(place_of_pods, why),
     }

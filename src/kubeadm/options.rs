@@ -29,7 +29,7 @@ impl Purpose {
 
 /// A checked set of options.
 #[derive(Clone, Debug)]
-pub struct Options {
+pub struct KubeadmOptions {
     /// The Kubernetes version.
     pub version: KubernetesVersion,
     /// The node's name.

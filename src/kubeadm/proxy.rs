@@ -86,7 +86,7 @@ impl RawSettings {
             check_scheduler(scheduler, minor, findings);
         }
         let sync = self.sync_period.as_ref().map_or(Some(DEFAULT_SYNC_PERIOD), |given| not_negative(given, findings));
-        let ipvs = mode.as_ref().is_none_or(|mode| mode.mode == ProxyMode::Ipvs);
+        let ipvs = mode.as_ref().is_none_or(|mode| mode.mode.traits().has_ipvs_settings);
         let least = if ipvs { 0 } else { DEFAULT_MIN_SYNC_PERIOD };
         let min_sync = self.min_sync_period.as_ref().map_or(Some(least), |given| not_negative(given, findings));
         if let (Some(sync), Some(min_sync)) = (sync, min_sync) {
@@ -150,7 +150,7 @@ impl RawSettings {
 
     /// Refuses ipvs-only options with another mode, in which they would have no effect.
     pub fn refuse_ipvs_only(&self, mode: &Mode, findings: &mut Findings) {
-        if mode.mode == ProxyMode::Ipvs {
+        if mode.mode.traits().has_ipvs_settings {
             return;
         }
         let single = [&self.scheduler, &self.strict_arp, &self.tcp_timeout, &self.tcp_fin_timeout, &self.udp_timeout];

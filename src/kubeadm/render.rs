@@ -1,14 +1,14 @@
 //! Renders checked options as kubeadm documents. Only what was given is written, and the proxy mode always.
 
 use super::api_version::ApiVersion;
-use super::options::{Cluster, Config, Join, Options};
+use super::options::{Cluster, Config, Join, KubeadmOptions};
 use super::proxy::{self, Mode, RawSettings};
 use crate::yaml::Value;
 
 /// The documents with comments, separated by `---`.
 ///
 /// There is no comment before the first `---`: kubeadm would read it as a document without a kind.
-pub fn render(options: &Options) -> String {
+pub fn render(options: &KubeadmOptions) -> String {
     let api = ApiVersion::for_minor(options.version.minor()).group_version();
     match &options.kind {
         Config::Init(cluster) => [
@@ -50,7 +50,7 @@ impl Fields {
     }
 }
 
-fn init(options: &Options, cluster: &Cluster, api: &str) -> String {
+fn init(options: &KubeadmOptions, cluster: &Cluster, api: &str) -> String {
     let token = Fields::default()
         .text("token", options.token.as_ref().map(super::secret::Secret::reveal))
         .text("ttl", cluster.token_ttl.as_deref())
@@ -66,24 +66,20 @@ fn init(options: &Options, cluster: &Cluster, api: &str) -> String {
          # Use: kubeadm init --config FILE{}\n{}",
         options.version,
         cluster.mode.mode,
-        if cluster.mode.mode == crate::mode::ProxyMode::Ipvs {
-            ", on nodes prepared with kpx-prep node install."
-        } else {
-            ""
-        },
+        if cluster.mode.mode.traits().needs_modules { ", on nodes prepared with kpx-prep node install." } else { "" },
         body.map().to_block()
     )
 }
 
-fn local_endpoint(options: &Options) -> Value {
+fn local_endpoint(options: &KubeadmOptions) -> Value {
     Fields::default().text("advertiseAddress", options.advertise_address.as_deref()).map()
 }
 
-fn node_registration(options: &Options) -> Value {
+fn node_registration(options: &KubeadmOptions) -> Value {
     Fields::default().text("name", options.node_name.as_deref()).text("criSocket", options.cri_socket.as_deref()).map()
 }
 
-fn cluster_configuration(options: &Options, cluster: &Cluster, api: &str) -> String {
+fn cluster_configuration(options: &KubeadmOptions, cluster: &Cluster, api: &str) -> String {
     let networking = Fields::default()
         .text("podSubnet", cluster.pod_subnet.as_deref())
         .text("serviceSubnet", cluster.service_subnet.as_deref())
@@ -139,7 +135,7 @@ fn kubelet_configuration() -> String {
     format!("# The container runtime must use the systemd cgroup driver too.\n{}", body.map().to_block())
 }
 
-fn join_configuration(options: &Options, join: &Join, api: &str) -> String {
+fn join_configuration(options: &KubeadmOptions, join: &Join, api: &str) -> String {
     let discovery = Fields::default()
         .text("apiServerEndpoint", Some(&join.endpoint))
         .text("token", options.token.as_ref().map(super::secret::Secret::reveal))

@@ -9,8 +9,8 @@ use clap::ValueEnum as _;
 use super::kernel::Kernel;
 use super::mechanism::Mechanism;
 use super::module_name::{canonical, is_module_name};
+use super::request::{NodeRequest, Selection};
 use super::root::Root;
-use super::wish::{Selection, Wish};
 use crate::file_kind::{is_link, is_regular, mode_of};
 use crate::folder::is_absent;
 use crate::kubernetes_version::KubernetesVersion;
@@ -109,24 +109,24 @@ pub fn is_ours(content: &str) -> bool {
 ///
 /// `kernels` are all installed kernels: the list for systemd-modules-load names only modules that each of them has.
 pub fn wanted(
-    wish: &Wish,
+    request: &NodeRequest,
     modules: &BTreeMap<String, bool>,
     kernels: &BTreeMap<String, Kernel>,
     network_manager: bool,
 ) -> Vec<BootFile> {
-    let mut list = with_wish(include_str!("files/modules-load.conf"), wish);
+    let mut list = with_wish(include_str!("files/modules-load.conf"), request);
     for name in modules.keys().filter(|name| kernels.values().all(|kernel| kernel.finds(name))) {
         list.push_str(name);
         list.push('\n');
     }
-    let mandatory = wish.mandatory().join(" ");
+    let mandatory = request.mandatory().join(" ");
     // The script finds the name of the conntrack module when it runs.
     let names = modules.keys().filter(|name| !name.starts_with("nf_conntrack"));
-    let all_names = match wish.selection {
+    let all_names = match request.selection {
         Selection::All => "all".to_owned(),
         Selection::Required | Selection::Named(_) => names.cloned().collect::<Vec<_>>().join(" "),
     };
-    let script = with_wish(include_str!("files/ipvs.modules"), wish)
+    let script = with_wish(include_str!("files/ipvs.modules"), request)
         .replace("@MANDATORY@", &mandatory)
         .replace("@WANTED@", &all_names);
     let mut files = vec![
@@ -140,12 +140,12 @@ pub fn wanted(
     files
 }
 
-fn with_wish(template: &str, wish: &Wish) -> String {
-    let mut asked = format!("{} --scheduler {}", wish.modules_argument(), wish.scheduler);
-    if let Some(minor) = wish.minor {
+fn with_wish(template: &str, request: &NodeRequest) -> String {
+    let mut asked = format!("{} --scheduler {}", request.modules_argument(), request.scheduler);
+    if let Some(minor) = request.minor {
         asked.push_str(&format!(" --kubernetes-version 1.{minor}"));
     }
-    if let Some(mechanism) = wish.mechanism.and_then(|mechanism| mechanism.to_possible_value()) {
+    if let Some(mechanism) = request.mechanism.and_then(|mechanism| mechanism.to_possible_value()) {
         asked.push_str(&format!(" --boot-mechanism {}", mechanism.get_name()));
     }
     template.replace("@WISH@", &asked)
@@ -167,7 +167,7 @@ pub fn does_the_same(there: &str, wanted: &str) -> bool {
 }
 
 /// The request recorded in the installed list or script; `None` if there is no such file of kpx-prep.
-pub fn installed_wish(existing: &BTreeMap<&'static str, Existing>) -> Option<Wish> {
+pub fn installed_request(existing: &BTreeMap<&'static str, Existing>) -> Option<NodeRequest> {
     [LIST, SCRIPT].iter().find_map(|path| match existing.get(path)? {
         Existing::File { content, .. } if is_ours(content) => {
             let asked = content.lines().find_map(|line| line.strip_prefix(ASKED_FOR))?;
@@ -179,8 +179,8 @@ pub fn installed_wish(existing: &BTreeMap<&'static str, Existing>) -> Option<Wis
             };
             let minor = option("--kubernetes-version").and_then(|version| version.parse::<KubernetesVersion>().ok());
             let mechanism = option("--boot-mechanism").and_then(|name| Mechanism::from_str(name, false).ok());
-            let wish = Wish::parse(modules, option("--scheduler")?).ok()?;
-            Some(wish.with(minor.map(|version| version.minor()), mechanism, None))
+            let request = NodeRequest::parse(modules, option("--scheduler")?).ok()?;
+            Some(request.with(minor.map(|version| version.minor()), mechanism, None))
         }
         _ => None,
     })

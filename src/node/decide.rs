@@ -4,14 +4,14 @@ use super::boot::{Boot, BootList};
 use super::boot_files::{self, BootFile, Existing, SCRIPT};
 use super::boot_findings::{boot_findings, declarative_finding, doubtful_findings, read_only_finding};
 use super::classic_script;
-use super::facts::Facts;
+use super::facts::HostFacts;
 use super::file_decision::{FileAction, FileDecision};
 use super::kernel::Kernel;
 use super::module_findings::{config_findings, module_findings, unseen_finding, version_finding};
 use super::modules::{Module, State};
 use super::mounts::Lasting;
-use super::wish::Wish;
-use crate::report::{Finding, Level};
+use super::request::NodeRequest;
+use crate::report::{Finding, Level, finding};
 
 /// What to do on a node.
 #[derive(Clone, Debug, Default)]
@@ -37,35 +37,33 @@ impl Decision {
 }
 
 /// Decides what to do to prepare the node. `force` replaces files that kpx-prep did not write.
-pub fn decide(facts: &Facts, wish: &Wish, force: bool) -> Decision {
+pub fn decide(facts: &HostFacts, request: &NodeRequest, force: bool) -> Decision {
     let kernel = facts.kernel();
-    let wanted = wish.modules(kernel, &facts.host.loaded);
-    let around = facts.surroundings();
+    let wanted = request.modules(kernel, &facts.host.loaded);
+    let context = facts.surroundings();
     let mut decision = Decision {
-        modules: wanted.iter().map(|(name, mandatory)| around.module(name, *mandatory)).collect(),
+        modules: wanted.iter().map(|(name, mandatory)| context.module(name, *mandatory)).collect(),
         ..Decision::default()
     };
     decision.findings.extend(module_findings(&decision.modules));
-    decision.findings.extend(version_finding(wish, &decision.modules));
+    decision.findings.extend(version_finding(request, &decision.modules));
     decision.findings.extend(kernel.into_iter().flat_map(config_findings));
-    decision.findings.extend(kernel.and_then(|kernel| unseen_finding(wish, kernel, &decision.modules)));
+    decision.findings.extend(kernel.and_then(|kernel| unseen_finding(request, kernel, &decision.modules)));
     decision.findings.extend(unreadable_findings(facts));
     decision.findings.extend(doubtful_findings(&facts.boot));
     if let Some(kind) = &facts.host.container {
         if !decision.is_blocked() {
-            decision.findings.push(Finding {
-                level: Level::Warning,
-                id: "container",
-                message: format!(
-                    "this is a container ({kind}); kernel modules belong to its host, so nothing is written here"
-                ),
-                hint: Some("run `kpx-prep node install` on the host".to_owned()),
-            });
+            decision.findings.push(finding(
+                Level::Warning,
+                "container",
+                format!("this is a container ({kind}); kernel modules belong to its host, so nothing is written here"),
+                "run `kpx-prep node install` on the host",
+            ));
         }
         return decision;
     }
     let nothing = Existing::Absent { missing: Vec::new() };
-    for mut file in boot_files::wanted(wish, &wanted, &facts.kernels, facts.host.network_manager) {
+    for mut file in boot_files::wanted(request, &wanted, &facts.kernels, facts.host.network_manager) {
         let existing = facts.existing.get(file.path).unwrap_or(&nothing);
         file.note_folders(existing, &facts.unfinished_folders);
         let action = match existing {
@@ -82,12 +80,12 @@ pub fn decide(facts: &Facts, wish: &Wish, force: bool) -> Decision {
                 FileAction::KeepForeign
             }
             Existing::InTheWay(why) => {
-                decision.findings.push(Finding {
-                    level: Level::Error,
-                    id: "in-the-way",
-                    message: format!("{} cannot be written: {why}", file.path),
-                    hint: Some("remove it or replace it with a regular file".to_owned()),
-                });
+                decision.findings.push(finding(
+                    Level::Error,
+                    "in-the-way",
+                    format!("{} cannot be written: {why}", file.path),
+                    "remove it or replace it with a regular file",
+                ));
                 FileAction::InTheWay
             }
         };
@@ -101,14 +99,16 @@ pub fn decide(facts: &Facts, wish: &Wish, force: bool) -> Decision {
 }
 
 /// Files that may concern modules and could not be read.
-fn unreadable_findings(facts: &Facts) -> impl Iterator<Item = Finding> {
+fn unreadable_findings(facts: &HostFacts) -> impl Iterator<Item = Finding> {
     let all = facts.config.unreadable.iter().chain(&facts.boot.unreadable);
     // Files that install writes have findings of their own.
-    all.filter(|(path, _)| !boot_files::PATHS.contains(&path.as_str())).map(|(path, why)| Finding {
-        level: Level::Warning,
-        id: "unreadable-file",
-        message: format!("{path} cannot be read: {why}; its effect on kernel modules is unknown"),
-        hint: Some("make it a readable regular file, or remove it".to_owned()),
+    all.filter(|(path, _)| !boot_files::PATHS.contains(&path.as_str())).map(|(path, why)| {
+        finding(
+            Level::Warning,
+            "unreadable-file",
+            format!("{path} cannot be read: {why}; its effect on kernel modules is unknown"),
+            "make it a readable regular file, or remove it",
+        )
     })
 }
 
@@ -118,12 +118,12 @@ fn foreign_file(file: &BootFile, content: &str, mode: u32, kernel: Option<&Kerne
         _ => Vec::new(),
     };
     let faults = if faults.is_empty() { String::new() } else { format!(": {}", faults.join("; ")) };
-    Finding {
-        level: Level::Warning,
-        id: "foreign-file",
-        message: format!("{} was not written by kpx-prep; kept{faults}", file.path),
-        hint: Some("to replace it, keeping a backup, run `kpx-prep node install --force`".to_owned()),
-    }
+    finding(
+        Level::Warning,
+        "foreign-file",
+        format!("{} was not written by kpx-prep; kept{faults}", file.path),
+        "to replace it, keeping a backup, run `kpx-prep node install --force`",
+    )
 }
 
 /// What will load modules at boot once the files are installed.

@@ -9,14 +9,14 @@ use super::host::{self, Host};
 use super::kernel::{self, Kernel};
 use super::kernel_config::KernelConfig;
 use super::modprobe_config::{self, ModprobeConfig};
-use super::modules::Surroundings;
+use super::modules::ModuleContext;
 use super::mounts::Mounts;
+use super::request::NodeRequest;
 use super::root::Root;
-use super::wish::Wish;
 
 /// The observed state of a node.
 #[derive(Clone, Debug, Default)]
-pub struct Facts {
+pub struct HostFacts {
     /// The host.
     pub host: Host,
     /// The installed kernels, by release.
@@ -31,24 +31,28 @@ pub struct Facts {
     pub unfinished_folders: BTreeSet<String>,
 }
 
-impl Facts {
+impl HostFacts {
     /// Observes a node.
     ///
     /// # Errors
     /// If a required file exists and cannot be read.
-    pub fn observe(root: &Root, existing: BTreeMap<&'static str, Existing>, wish: &Wish) -> anyhow::Result<Self> {
+    pub fn observe(
+        root: &Root,
+        existing: BTreeMap<&'static str, Existing>,
+        request: &NodeRequest,
+    ) -> anyhow::Result<Self> {
         let host = host::observe(root)?;
         // A container's init does not load kernel modules.
         let boot = if host.container.is_some() {
             Boot::default()
         } else {
-            boot::observe(root, &host, &Mounts::observe(root), wish.mechanism)
+            boot::observe(root, &host, &Mounts::observe(root), request.mechanism)
         };
-        let kernels = kernels(root, &host, wish);
+        let kernels = kernels(root, &host, request);
         let config = modprobe_config::read(root);
         let mut facts = Self { host, kernels, config, boot, existing, ..Self::default() };
-        if !facts.is_plain(wish) {
-            let asked = &wish.names();
+        if !facts.is_plain(request) {
+            let asked = &request.names();
             let with_folder = facts.kernels.values_mut().filter(|kernel| !kernel.is_bare());
             with_folder.for_each(|kernel| kernel.read_index(root, asked));
         }
@@ -61,20 +65,20 @@ impl Facts {
 
     /// Whether depmod's large index is not needed: there is only the running kernel, all requested modules are loaded, and
     /// kpx-prep's list names all of them.
-    fn is_plain(&self, wish: &Wish) -> bool {
+    fn is_plain(&self, request: &NodeRequest) -> bool {
         let Some(kernel) = self.kernel() else { return false };
         let Some(Existing::File { content, .. }) = self.existing.get(boot_files::LIST) else { return false };
         let listed = self.boot.loaded_by(boot_files::LIST, content);
-        let wanted = wish.modules(Some(kernel), &self.host.loaded);
+        let wanted = request.modules(Some(kernel), &self.host.loaded);
         self.kernels.len() == 1 && wanted.keys().all(|name| self.host.loaded.contains(name) && listed.contains(name))
     }
 
-    /// [`Facts::observe`], including the files.
+    /// [`HostFacts::observe`], including the files.
     ///
     /// # Errors
     /// If a required file exists and cannot be read.
-    pub fn observe_all(root: &Root, wish: &Wish) -> anyhow::Result<Self> {
-        Self::observe(root, boot_files::observe(root)?, wish)
+    pub fn observe_all(root: &Root, request: &NodeRequest) -> anyhow::Result<Self> {
+        Self::observe(root, boot_files::observe(root)?, request)
     }
 
     /// The kernel to check: the running one; in an image that is not running, the newest.
@@ -86,8 +90,8 @@ impl Facts {
     }
 
     /// What the state of a module depends on.
-    pub fn surroundings(&self) -> Surroundings<'_> {
-        Surroundings {
+    pub fn surroundings(&self) -> ModuleContext<'_> {
+        ModuleContext {
             host: &self.host,
             kernel: self.kernel(),
             other_kernel: self.newest(self.host.release.as_deref()).map(|kernel| kernel.release.as_str()),
@@ -103,8 +107,8 @@ impl Facts {
 }
 
 /// The installed kernels, and the running one if anything is known about it.
-fn kernels(root: &Root, host: &Host, wish: &Wish) -> BTreeMap<String, Kernel> {
-    let mut kernels = kernel::installed(root, &wish.names());
+fn kernels(root: &Root, host: &Host, request: &NodeRequest) -> BTreeMap<String, Kernel> {
+    let mut kernels = kernel::installed(root, &request.names());
     let nothing = BTreeSet::new();
     for kernel in kernels.values_mut() {
         let running = host.release.as_ref() == Some(&kernel.release);

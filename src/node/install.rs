@@ -6,23 +6,23 @@ use anyhow::anyhow;
 
 use super::boot_files::{self, NETWORK_MANAGER};
 use super::decide::{Decision, decide};
-use super::facts::Facts;
+use super::facts::HostFacts;
 use super::file_decision::FileAction;
 use super::lock::NodeLock;
 use super::modprobe::Modprobe;
 use super::modules::State;
 use super::report::{FileLine, NOT_UNDONE, NodeReport, Outcome, file_line};
+use super::request::NodeRequest;
 use super::root::Root;
 use super::transaction::{Transaction, remove_temporary};
 use super::undo::Undone;
-use super::wish::Wish;
 use super::{host, network_manager};
 use crate::exit_code::Exit;
-use crate::report::{Finding, Level};
+use crate::report::{Level, finding};
 
 /// Options of `node install`.
 #[derive(Clone, Copy, Debug)]
-pub struct Options {
+pub struct InstallOptions {
     /// Load the modules now.
     pub load: bool,
     /// Only report what would be done.
@@ -38,17 +38,18 @@ pub struct Options {
 /// A module that cannot be loaded is not an error but a report with [`Outcome::Failed`].
 pub fn install(
     root: &Root,
-    wish: &Wish,
-    options: Options,
+    request: &NodeRequest,
+    options: InstallOptions,
     modprobe: &dyn Modprobe,
 ) -> anyhow::Result<(NodeReport, Exit)> {
     let mut lock = if options.dry_run { None } else { Some(NodeLock::take(root)?) };
     let existing = boot_files::observe(root)?;
     // Version and boot mechanism are kept as recorded before.
-    let wish = &wish.clone().with(wish.minor, wish.mechanism, boot_files::installed_wish(&existing).as_ref());
-    let mut facts = Facts::observe(root, existing, wish)?;
+    let request =
+        &request.clone().with(request.minor, request.mechanism, boot_files::installed_request(&existing).as_ref());
+    let mut facts = HostFacts::observe(root, existing, request)?;
     facts.unfinished_folders = lock.as_ref().map(|lock| lock.unfinished().clone()).unwrap_or_default();
-    let mut decision = decide(&facts, wish, options.force);
+    let mut decision = decide(&facts, request, options.force);
     let lines = |decision: &Decision, done: bool| -> Vec<FileLine> {
         decision.files.iter().map(|f| file_line(f.file.path, f.action, done)).collect()
     };
@@ -102,20 +103,14 @@ pub fn install(
         if not_loaded {
             let undone = undo(&mut transaction, lock);
             let files = lines(&decision, false);
-            decision.findings.extend(undone.failures.into_iter().map(|message| Finding {
-                level: Level::Error,
-                id: NOT_UNDONE,
-                message,
-                hint: Some("run `kpx-prep node remove` once the cause is fixed".to_owned()),
+            decision.findings.extend(undone.failures.into_iter().map(|message| {
+                finding(Level::Error, NOT_UNDONE, message, "run `kpx-prep node remove` once the cause is fixed")
             }));
             return Ok((NodeReport::new(root, &facts, Outcome::Failed, decision, files), Exit::Failed));
         }
     }
-    decision.findings.extend(transaction.commit().into_iter().map(|message| Finding {
-        level: Level::Warning,
-        id: "leftover",
-        message,
-        hint: Some("`kpx-prep node install` removes it once the cause is fixed".to_owned()),
+    decision.findings.extend(transaction.commit().into_iter().map(|message| {
+        finding(Level::Warning, "leftover", message, "`kpx-prep node install` removes it once the cause is fixed")
     }));
     lock.settle();
     let wrote = |path| decision.files.iter().any(|file| file.file.path == path && file.action.writes());
@@ -155,24 +150,24 @@ fn would_be(decision: &Decision) -> Vec<FileLine> {
 }
 
 /// Verifies in `/proc/modules` what modprobe loaded. Returns whether a mandatory module is missing.
-fn after_loading(facts: &Facts, decision: &mut Decision, said: &str) -> bool {
-    let around = facts.surroundings();
+fn after_loading(facts: &HostFacts, decision: &mut Decision, said: &str) -> bool {
+    let context = facts.surroundings();
     let mut failed = false;
     for module in decision.modules.iter_mut().filter(|module| module.state == State::Loadable) {
         let name = module.name.clone();
-        *module = around.module(&name, module.mandatory);
+        *module = context.module(&name, module.mandatory);
         if module.state == State::Loaded {
             continue;
         }
         failed |= module.mandatory;
         let about: Vec<&str> = said.lines().filter(|line| line.contains(&name)).map(str::trim).collect();
         let about = if about.is_empty() { "modprobe printed no reason".to_owned() } else { about.join("; ") };
-        decision.findings.push(Finding {
-            level: if module.mandatory { Level::Error } else { Level::Warning },
-            id: "load-failed",
-            message: format!("{name} is not in /proc/modules after modprobe: {about}"),
-            hint: Some(format!("modprobe -v {name}; dmesg | tail")),
-        });
+        decision.findings.push(finding(
+            if module.mandatory { Level::Error } else { Level::Warning },
+            "load-failed",
+            format!("{name} is not in /proc/modules after modprobe: {about}"),
+            format!("modprobe -v {name}; dmesg | tail"),
+        ));
     }
     failed
 }

@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::kernel::Kernel;
 use super::kernel_config::Setting;
 use super::modules::{Module, State};
-use super::wish::{BASIC_SCHEDULERS, LAST_WITH_LIST, Wish};
-use crate::report::{Finding, Level};
+use super::request::{BASIC_SCHEDULERS, LAST_WITH_LIST, NodeRequest};
+use crate::report::{Finding, Level, finding};
 
 /// The finding for a kernel whose IPVS supports IPv4 only.
 pub const WITHOUT_IPV6: &str = "ipvs-without-ipv6";
@@ -25,16 +25,16 @@ pub(super) fn module_findings(modules: &[Module]) -> Vec<Finding> {
     let finding = |((optional, _, hint), group): (Group<'_>, Vec<&Module>)| {
         let names: Vec<&str> = group.iter().map(|module| module.name.as_str()).collect();
         let detail = group.first().and_then(|module| module.detail.as_deref()).unwrap_or_default();
-        Finding {
-            level: if optional { Level::Warning } else { Level::Error },
-            id: match group.first().map(|module| module.state) {
+        finding(
+            if optional { Level::Warning } else { Level::Error },
+            match group.first().map(|module| module.state) {
                 Some(State::Missing) => "module-missing",
                 Some(State::Unknown) => "module-unknown",
                 _ => "module-blocked",
             },
-            message: format!("{}: {detail}", names.join(" ")),
-            hint: hint.map(str::to_owned),
-        }
+            format!("{}: {detail}", names.join(" ")),
+            hint.map(str::to_owned).unwrap_or_default(),
+        )
     };
     // A reason that is reported for mandatory modules is not repeated.
     let detail = |group: &[&Module]| group.first().and_then(|module| module.detail.clone());
@@ -47,45 +47,35 @@ pub(super) fn module_findings(modules: &[Module]) -> Vec<Finding> {
 }
 
 /// Modules that kube-proxy of an unknown version may need and that are not usable.
-pub(super) fn version_finding(wish: &Wish, modules: &[Module]) -> Option<Finding> {
+pub(super) fn version_finding(request: &NodeRequest, modules: &[Module]) -> Option<Finding> {
     let is_lacking = |module: &&Module| !matches!(module.state, State::Loaded | State::BuiltIn | State::Loadable);
     // No version can run ipvs without the mandatory modules.
-    if wish.minor.is_some() || modules.iter().filter(|module| module.mandatory).any(|module| is_lacking(&module)) {
+    if request.minor.is_some() || modules.iter().filter(|module| module.mandatory).any(|module| is_lacking(&module)) {
         return None;
     }
     let basic = modules.iter().filter(|module| BASIC_SCHEDULERS.contains(&module.name.as_str()));
     let lacking: Vec<&str> = basic.filter(is_lacking).map(|module| module.name.as_str()).collect();
-    (!lacking.is_empty()).then(|| Finding {
-        level: Level::Warning,
-        id: KUBERNETES_VERSION,
-        message: format!(
+    (!lacking.is_empty()).then(|| finding(Level::Warning, KUBERNETES_VERSION, format!(
             "{} cannot be used, and the Kubernetes version is unknown; without them kube-proxy up to 1.25 silently falls back to iptables, and 1.26 exits",
             lacking.join(" ")
-        ),
-        hint: Some("set --kubernetes-version vX.Y; kube-proxy 1.27 and newer do not need them".to_owned()),
-    })
+        ), "set --kubernetes-version vX.Y; kube-proxy 1.27 and newer do not need them"))
 }
 
 /// Built-in modules that kube-proxy up to 1.26 does not find: it reads `modules.builtin` and then runs modprobe
 /// (pkg/proxy/ipvs/proxier.go, `GetModules`).
-pub(super) fn unseen_finding(wish: &Wish, kernel: &Kernel, modules: &[Module]) -> Option<Finding> {
+pub(super) fn unseen_finding(request: &NodeRequest, kernel: &Kernel, modules: &[Module]) -> Option<Finding> {
     let unseen = modules.iter().filter(|module| module.state == State::BuiltIn && module.name.starts_with("ip_vs"));
     let names: Vec<&str> = unseen.map(|module| module.name.as_str()).collect();
-    let looks = wish.minor.is_none_or(|minor| minor <= LAST_WITH_LIST);
-    (looks && !kernel.knows_builtin && !names.is_empty()).then(|| Finding {
-        level: if wish.minor.is_some() { Level::Error } else { Level::Warning },
-        id: "modules-builtin",
-        message: format!(
+    let looks = request.minor.is_none_or(|minor| minor <= LAST_WITH_LIST);
+    (looks && !kernel.knows_builtin && !names.is_empty()).then(|| finding(if request.minor.is_some() { Level::Error } else { Level::Warning }, "modules-builtin", format!(
             "{}: built into kernel {}, but not listed in a modules.builtin, so kube-proxy up to 1.26 treats them as missing",
             names.join(" "),
             kernel.release
-        ),
-        hint: Some(if wish.minor.is_some() {
+        ), if request.minor.is_some() {
             format!("copy that kernel's modules.builtin to /lib/modules/{}, or use Kubernetes 1.27 or newer", kernel.release)
         } else {
             "set --kubernetes-version vX.Y; kube-proxy 1.27 and newer do not use that file".to_owned()
-        }),
-    })
+        }))
 }
 
 /// Kernel options without which kube-proxy's ipvs mode fails although all modules exist.
@@ -107,11 +97,13 @@ pub(super) fn config_findings(kernel: &Kernel) -> Vec<Finding> {
         ),
     ];
     let off = options.into_iter().filter(|(_, name, _)| config.option(name) == Setting::Off);
-    off.map(|(level, name, what)| Finding {
-        level,
-        id: if name == "IP_VS_IPV6" { WITHOUT_IPV6 } else { "kernel-config" },
-        message: format!("kernel {} was built without CONFIG_{name} ({}): {what}", kernel.release, config.place),
-        hint: Some(format!("boot a kernel built with CONFIG_{name}")),
+    off.map(|(level, name, what)| {
+        finding(
+            level,
+            if name == "IP_VS_IPV6" { WITHOUT_IPV6 } else { "kernel-config" },
+            format!("kernel {} was built without CONFIG_{name} ({}): {what}", kernel.release, config.place),
+            format!("boot a kernel built with CONFIG_{name}"),
+        )
     })
     .collect()
 }

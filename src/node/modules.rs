@@ -8,7 +8,7 @@ use super::kernel::Kernel;
 use super::kernel_config::Setting;
 use super::modprobe_config::{ModprobeConfig, Rule};
 use super::packages;
-use super::wish::NOT_SCHEDULERS;
+use super::request::NOT_SCHEDULERS;
 
 /// The schedulers of all Linux versions.
 const KNOWN_SCHEDULERS: [&str; 14] =
@@ -53,7 +53,7 @@ pub struct Module {
 }
 
 /// What the state of a module depends on.
-pub struct Surroundings<'a> {
+pub struct ModuleContext<'a> {
     /// The host.
     pub host: &'a Host,
     /// The running kernel, if it is installed.
@@ -66,7 +66,7 @@ pub struct Surroundings<'a> {
     pub boot: &'a Boot,
 }
 
-impl Surroundings<'_> {
+impl ModuleContext<'_> {
     /// The state of a module. What would prevent loading at the next boot counts even while it is loaded.
     pub fn module(&self, name: &str, mandatory: bool) -> Module {
         let module = |state| Module { name: name.to_owned(), mandatory, state, reason: None, detail: None, hint: None };

@@ -5,7 +5,7 @@ use std::process::Command;
 use super::root::Root;
 use crate::bounded_command;
 use crate::bounded_command::limits::LITTLE;
-use crate::report::{Finding, Level};
+use crate::report::{Finding, Level, finding};
 
 /// Reloads NetworkManager's configuration if it is running. `None` on success, or if there is nothing to reload: the root
 /// is not this system's own, or NetworkManager is not running.
@@ -20,10 +20,10 @@ pub fn reload(root: &Root) -> Option<Finding> {
         Ok(ended) => ended.stderr,
         Err(error) => error.to_string(),
     };
-    Some(Finding {
-        level: Level::Warning,
-        id: "networkmanager-reload",
-        message: format!("NetworkManager was not reloaded: {why}"),
-        hint: Some("run systemctl reload NetworkManager".to_owned()),
-    })
+    Some(finding(
+        Level::Warning,
+        "networkmanager-reload",
+        format!("NetworkManager was not reloaded: {why}"),
+        "run systemctl reload NetworkManager",
+    ))
 }

@@ -8,20 +8,20 @@ use anyhow::Context as _;
 
 use super::boot_files::{self, Existing, NETWORK_MANAGER};
 use super::decide::Decision;
-use super::facts::Facts;
+use super::facts::HostFacts;
 use super::host;
 use super::install::COPY_SUFFIX;
 use super::lock::NodeLock;
 use super::modprobe::Modprobe;
 use super::network_manager;
 use super::report::{FileLine, NodeReport, Outcome};
+use super::request::NodeRequest;
 use super::root::Root;
 use super::transaction::remove_temporary;
-use super::wish::Wish;
 use crate::exit_code::Exit;
 use crate::file_kind::is_regular;
 use crate::folder::unless_absent;
-use crate::report::{Finding, Level};
+use crate::report::{Level, finding};
 
 /// Rounds of unloading: schedulers first, then the modules that they used.
 const ROUNDS: usize = 5;
@@ -34,7 +34,7 @@ const ROUNDS: usize = 5;
 pub fn remove(root: &Root, unload: bool, modprobe: &dyn Modprobe) -> anyhow::Result<(NodeReport, Exit)> {
     let mut lock = NodeLock::take(root)?;
     let existing = boot_files::observe(root)?;
-    let wish = boot_files::installed_wish(&existing).unwrap_or_default();
+    let request = boot_files::installed_request(&existing).unwrap_or_default();
     let ours = existing.iter().filter(|(_, existing)| existing.is_ours()).count();
     if ours > 0 || unload || !lock.unfinished().is_empty() {
         lock.held()?;
@@ -67,15 +67,15 @@ pub fn remove(root: &Root, unload: bool, modprobe: &dyn Modprobe) -> anyhow::Res
     }
     let mut outcome = if removed.is_empty() { Outcome::NothingToRemove } else { Outcome::Removed };
     if unload {
-        let gone = unload_unused(root, &wish, modprobe, &mut decision)?;
+        let gone = unload_unused(root, &request, modprobe, &mut decision)?;
         if gone > 0 {
             outcome = Outcome::Removed;
         }
     }
-    let facts = Facts::observe(root, boot_files::observe(root)?, &wish)?;
-    let around = facts.surroundings();
-    let wanted = wish.modules(facts.kernel(), &facts.host.loaded);
-    decision.modules = wanted.iter().map(|(name, mandatory)| around.module(name, *mandatory)).collect();
+    let facts = HostFacts::observe(root, boot_files::observe(root)?, &request)?;
+    let context = facts.surroundings();
+    let wanted = request.modules(facts.kernel(), &facts.host.loaded);
+    decision.modules = wanted.iter().map(|(name, mandatory)| context.module(name, *mandatory)).collect();
     Ok((NodeReport::new(root, &facts, outcome, decision, files), Exit::Done))
 }
 
@@ -127,12 +127,12 @@ fn remove_folders(root: &Root, made: &BTreeSet<String>, decision: &mut Decision)
             if folder.remove_folder(name)? { folder.sync() } else { Ok(()) }
         });
         if let Err(error) = removed {
-            decision.findings.push(Finding {
-                level: Level::Warning,
-                id: "folder-left",
-                message: format!("{path}, created by install, could not be removed: {error}"),
-                hint: Some("run `kpx-prep node remove` again once the cause is fixed".to_owned()),
-            });
+            decision.findings.push(finding(
+                Level::Warning,
+                "folder-left",
+                format!("{path}, created by install, could not be removed: {error}"),
+                "run `kpx-prep node remove` again once the cause is fixed",
+            ));
         }
     }
     decision.findings.len() == before
@@ -156,9 +156,14 @@ fn newest_copy(root: &Root, path: &str) -> Option<String> {
 }
 
 /// Unloads requested modules that are not in use, in rounds; returns their number. Modules in use are reported.
-fn unload_unused(root: &Root, wish: &Wish, modprobe: &dyn Modprobe, decision: &mut Decision) -> anyhow::Result<usize> {
-    let facts = Facts::observe(root, boot_files::observe(root)?, wish)?;
-    let mut ours: Vec<String> = wish.modules(facts.kernel(), &facts.host.loaded).into_keys().collect();
+fn unload_unused(
+    root: &Root,
+    request: &NodeRequest,
+    modprobe: &dyn Modprobe,
+    decision: &mut Decision,
+) -> anyhow::Result<usize> {
+    let facts = HostFacts::observe(root, boot_files::observe(root)?, request)?;
+    let mut ours: Vec<String> = request.modules(facts.kernel(), &facts.host.loaded).into_keys().collect();
     ours.retain(|name| facts.host.loaded.contains(name));
     let before = ours.len();
     let mut said = String::new();
@@ -181,18 +186,14 @@ fn unload_unused(root: &Root, wish: &Wish, modprobe: &dyn Modprobe, decision: &m
         }
     }
     if !ours.is_empty() {
-        decision.findings.push(Finding {
-            level: Level::Warning,
-            id: "module-in-use",
-            message: format!(
-                "{}: still loaded because in use. {}",
-                ours.join(" "),
-                said.lines().next().unwrap_or_default()
-            )
-            .trim_end()
-            .to_owned(),
-            hint: Some("kube-proxy in IPVS mode uses them; switch it to another mode first".to_owned()),
-        });
+        decision.findings.push(finding(
+            Level::Warning,
+            "module-in-use",
+            format!("{}: still loaded because in use. {}", ours.join(" "), said.lines().next().unwrap_or_default())
+                .trim_end()
+                .to_owned(),
+            "kube-proxy in IPVS mode uses them; switch it to another mode first",
+        ));
     }
     Ok(before - ours.len())
 }

@@ -6,36 +6,17 @@ use comfy_table::{Table, presets};
 use serde::Serialize;
 
 use super::decide::Decision;
-use super::facts::Facts;
+use super::facts::HostFacts;
 use super::file_decision::FileAction;
 use super::mechanism::Mechanism;
 use super::module_findings::KUBERNETES_VERSION;
 use super::modules::{Module, State};
 use super::root::Root;
+pub use crate::messages::PreparationOutcome as Outcome;
 use crate::report::{API_VERSION, Finding, Format, Level, serialize};
 
 /// The finding for a file that could not be restored.
 pub const NOT_UNDONE: &str = "not-undone";
-
-/// The outcome of a node command.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Outcome {
-    /// Prepared now.
-    Prepared,
-    /// Already prepared; nothing was done.
-    AlreadyPrepared,
-    /// A dry run; the report lists what would be done.
-    WouldPrepare,
-    /// A check failed; nothing was done.
-    NotPrepared,
-    /// Loading failed; the files were restored.
-    Failed,
-    /// Everything that install wrote was removed.
-    Removed,
-    /// There were no files of kpx-prep.
-    NothingToRemove,
-}
 
 /// A file and what was done with it.
 #[derive(Clone, Debug, Serialize)]
@@ -78,7 +59,7 @@ pub struct NodeReport {
 
 impl NodeReport {
     /// A report on a node, its findings sorted by severity.
-    pub fn new(root: &Root, facts: &Facts, outcome: Outcome, decision: Decision, files: Vec<FileLine>) -> Self {
+    pub fn new(root: &Root, facts: &HostFacts, outcome: Outcome, decision: Decision, files: Vec<FileLine>) -> Self {
         let mut findings = decision.findings;
         findings.sort_by_key(|finding| std::cmp::Reverse(finding.level));
         let mut report = Self {

@@ -35,7 +35,7 @@ pub(super) fn check(json: &Value, minor: u32, mode: ProxyMode) -> Vec<Problem> {
         check.not_negative(field);
     }
     check.periods("iptables", MIN_SYNC_PERIOD);
-    if mode == ProxyMode::Ipvs {
+    if mode.traits().has_ipvs_settings {
         check.periods("ipvs", 0);
         for field in ["ipvs.tcpTimeout", "ipvs.tcpFinTimeout", "ipvs.udpTimeout"] {
             check.not_negative(field);

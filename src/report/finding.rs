@@ -1,5 +1,6 @@
 //! A finding: what a check found, its severity, and what to do. All commands print findings alike.
 
+use std::borrow::Cow;
 use std::fmt::Write as _;
 
 use serde::{Deserialize, Serialize};
@@ -27,43 +28,39 @@ impl Level {
     }
 }
 
-/// The result of a check, with the next step.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+/// Something a check found, with what to do about it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Finding {
     /// Its severity.
     pub level: Level,
-    /// Stable id of the check, for scripts.
-    pub id: &'static str,
-    /// What was found, with the object or path.
+    /// Stable id of the check, for scripts; see [`crate::checks`].
+    pub id: Cow<'static, str>,
+    /// What was found, naming the object or path.
     pub message: String,
-    /// What to do next.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// What to do about it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hint: Option<String>,
 }
 
 impl Finding {
-    /// The finding as text.
+    /// The finding for people: a line with its level, id and message, then the hint and the link on lines of their own.
     pub fn text(&self) -> String {
-        text(self.level, self.id, &self.message, self.hint.as_deref())
+        let mut text = format!("{} [{}] {}\n", self.level.word(), self.id, self.message);
+        let (hint, link) = self.hint.as_deref().map_or(("", None), hint_and_link);
+        if !hint.is_empty() {
+            let _ = writeln!(text, "  hint: {hint}");
+        }
+        if let Some(link) = link {
+            let _ = writeln!(text, "  see:  {link}");
+        }
+        text
     }
 }
 
-/// A finding; an empty hint means no hint.
-pub fn finding(level: Level, id: &'static str, message: impl Into<String>, hint: &str) -> Finding {
-    Finding { level, id, message: message.into(), hint: (!hint.is_empty()).then(|| hint.to_owned()) }
-}
-
-/// A finding as text: a line with its level, id and message, then hint and link on separate lines.
-pub fn text(level: Level, id: &str, message: &str, hint: Option<&str>) -> String {
-    let mut text = format!("{} [{id}] {message}\n", level.word());
-    let (hint, link) = hint.map_or(("", None), hint_and_link);
-    if !hint.is_empty() {
-        let _ = writeln!(text, "  hint: {hint}");
-    }
-    if let Some(link) = link {
-        let _ = writeln!(text, "  see:  {link}");
-    }
-    text
+/// A finding; an empty hint is none.
+pub fn finding(level: Level, id: &'static str, message: impl Into<String>, hint: impl Into<String>) -> Finding {
+    let hint = Some(hint.into()).filter(|hint| !hint.is_empty());
+    Finding { level, id: Cow::Borrowed(id), message: message.into(), hint }
 }
 
 /// A hint may end with a link, after a colon or semicolon.

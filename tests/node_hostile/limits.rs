@@ -11,8 +11,8 @@ use kpx_prep::exit_code::Exit;
 use kpx_prep::node::install::{Options, install};
 use kpx_prep::node::modprobe::Modprobe;
 use kpx_prep::node::remove::remove;
+use kpx_prep::node::request::NodeRequest;
 use kpx_prep::node::root::Root;
-use kpx_prep::node::wish::Wish;
 use nix::mount::{MsFlags, mount};
 use nix::sys::resource::{Resource, setrlimit};
 
@@ -129,7 +129,7 @@ fn remounted() {
             }
             let before = tree::snapshot(path);
             let root = Root::new(path).unwrap();
-            let text = match install(&root, &Wish::default(), OPTIONS, &Remounting { place: path, error }) {
+            let text = match install(&root, &NodeRequest::default(), OPTIONS, &Remounting { place: path, error }) {
                 Err(error) => format!("{error:#}"),
                 Ok((report, exit)) => {
                     assert_eq!(exit, Exit::Failed);

@@ -6,7 +6,7 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use futures::StreamExt as _;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use super::{AT_A_TIME, Coverage, Helper};
 use crate::cluster::kube_proxy::pod::PodFacts;
@@ -148,14 +148,6 @@ fn known(pod: Option<&String>, services: usize) -> Vec<String> {
     pod.into_iter().flatten().chain(count).collect()
 }
 
-#[derive(Deserialize)]
-struct Installed {
-    outcome: String,
-    summary: String,
-    #[serde(default)]
-    findings: Vec<crate::messages::Note>,
-}
-
 impl Helper {
     /// Surveys these nodes in parallel.
     pub async fn survey(&self, nodes: &[String], about: &Surveyed<'_>) -> Answers<Survey> {
@@ -179,7 +171,7 @@ impl Helper {
     pub async fn install(&self, nodes: &[String], scheduler: &str) -> Answers<Preparation> {
         let arguments = [vec!["install", "--load"], self.needs(scheduler)].concat();
         self.on_all(nodes, |node| async {
-            let installed: Installed = self.ask(node, &arguments, None, INSTALL_TIMEOUT).await?;
+            let installed: Preparation = self.ask(node, &arguments, None, INSTALL_TIMEOUT).await?;
             Ok(Preparation { outcome: installed.outcome, summary: installed.summary, findings: installed.findings })
         })
         .await
@@ -206,7 +198,7 @@ impl Cleaner<'_> {
         let Some(scheduler) = &self.prepares else { return Ok(()) };
         for (_, answer) in self.helper.install(&node, scheduler).await {
             let prepared = answer?;
-            if !matches!(prepared.outcome.as_str(), "prepared" | "already-prepared") {
+            if !prepared.outcome.is_prepared() {
                 return Err(prepared.summary);
             }
         }

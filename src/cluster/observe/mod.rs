@@ -26,7 +26,6 @@ use super::kube_proxy::pod::PodFacts;
 use super::kube_proxy::proof::{How, Proof, Prover};
 use crate::exit_code::Refusal;
 use crate::mode::ProxyMode;
-use crate::proxy_config;
 use crate::report::foreign::foreign;
 use facts::{ClusterFacts, NodeFacts};
 use flavour::{Flavour, OtherSet};

@@ -124,7 +124,7 @@ pub fn plan(facts: &ClusterFacts, surroundings: &Surroundings, request: &Request
             // If the cluster itself is unsuitable, that is reported instead of an error of editing its configuration.
             let unfit = ["no-kube-proxy", "flag-only-config", "config-unreadable", "managed-cluster"];
             let mut of_cluster = findings(facts);
-            of_cluster.retain(|f| unfit.contains(&f.id) && !plan.checks.iter().any(|check| check.id == f.id));
+            of_cluster.retain(|f| unfit.contains(&&*f.id) && !plan.checks.iter().any(|check| check.id == f.id));
             plan.checks.extend(of_cluster.into_iter().map(|f| Finding { level: Level::Error, ..f }));
             soften(&mut plan.checks, request);
             // Without a target, no further planning is possible.
@@ -147,7 +147,7 @@ pub fn plan(facts: &ClusterFacts, surroundings: &Surroundings, request: &Request
     order(facts, request, &target, &mut plan);
     if target.mode == ProxyMode::Ipvs && target.unfit.is_none() && !request.nodes_are_prepared && !plan.is_empty() {
         let wanting = |node: &&NodeFacts| {
-            let prepared = node.survey().is_none_or(|host| host.modules.outcome == "already-prepared");
+            let prepared = node.survey().is_none_or(|host| host.modules.outcome.is_prepared());
             node.ready && !prepared && !request.exclude_nodes.contains(&node.name)
         };
         plan.to_prepare = facts.proxy_nodes().filter(wanting).map(|node| node.name.clone()).collect();

@@ -28,7 +28,7 @@ pub async fn prepare(helper: &Helper, nodes: &[String], scheduler: &str, progres
     progress.event(&format!("preparing {} node(s): {}", nodes.len(), few(nodes)));
     for (node, answer) in helper.install(nodes, scheduler).await {
         match answer {
-            Ok(done) if matches!(done.outcome.as_str(), "prepared" | "already-prepared") => {
+            Ok(done) if done.outcome.is_prepared() => {
                 progress.event(&format!("{node}: {}", done.summary));
                 prepared.now.push(node);
             }

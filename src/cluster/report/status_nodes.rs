@@ -6,7 +6,7 @@ use serde::Serialize;
 use crate::cluster::kube_proxy::proof::How;
 use crate::cluster::observe::facts::{ClusterFacts, NodeFacts};
 use crate::cluster::plan::drift::{State, state};
-use crate::messages::{Leftover, Survey};
+use crate::messages::{Leftover, PreparationOutcome, Survey};
 use crate::mode::ProxyMode;
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -36,7 +36,7 @@ pub(super) struct NodeLine {
 struct HostLine {
     /// The outcome that `node install` would have.
     #[serde(skip_serializing_if = "Option::is_none")]
-    modules: Option<String>,
+    modules: Option<PreparationOutcome>,
     #[serde(skip_serializing_if = "Option::is_none")]
     leftovers: Option<Vec<Leftover>>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -72,17 +72,17 @@ impl NodeLine {
     /// Whether the host is suitable for its mode, or was not inspected.
     pub(super) fn host_is_fine(&self, ipvs: bool) -> bool {
         self.host.as_ref().is_none_or(|host| {
-            let prepared = !ipvs || host.modules.as_deref() == Some("already-prepared");
+            let prepared = !ipvs || host.modules.is_some_and(PreparationOutcome::is_prepared);
             prepared && host.leftovers.as_ref().is_some_and(Vec::is_empty)
         })
     }
 
     fn host_words(&self) -> [String; 2] {
         let Some(host) = &self.host else { return ["-".to_owned(), "-".to_owned()] };
-        let modules = match host.modules.as_deref() {
-            Some("already-prepared") => "prepared",
-            Some("would-prepare") => "not prepared",
-            Some("not-prepared") => "impossible",
+        let modules = match host.modules {
+            Some(PreparationOutcome::AlreadyPrepared) => "prepared",
+            Some(PreparationOutcome::WouldPrepare) => "not prepared",
+            Some(PreparationOutcome::NotPrepared) => "impossible",
             _ => "unknown",
         };
         let leftovers = host.leftovers.as_ref().map_or_else(|| "unknown".to_owned(), |left| left.len().to_string());
@@ -105,7 +105,7 @@ impl HostLine {
     fn new(host: &Result<Survey, String>) -> Self {
         match host {
             Ok(survey) => Self {
-                modules: Some(survey.modules.outcome.clone()),
+                modules: Some(survey.modules.outcome),
                 leftovers: Some(survey.leftovers.clone()),
                 suspicious: Some(survey.suspicious.clone()),
                 error: None,

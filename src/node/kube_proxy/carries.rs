@@ -8,6 +8,7 @@ use super::observe::Observed;
 use super::stale::is_of;
 use crate::messages::ServicePort;
 use crate::mode::ProxyMode;
+use crate::mode::traits::Carrier;
 
 /// The destination of a packet to a Service: protocol in upper case, address and port.
 pub type Target = (String, IpAddr, u16);
@@ -18,14 +19,14 @@ const PORTALS: [(&str, &str); 3] =
 
 /// The targets that the running mode has programmed. `nft`: those in the tables of nftables mode, see [`elements`].
 pub fn carried(observed: &Observed, running: ProxyMode, nft: BTreeSet<Target>) -> BTreeSet<Target> {
-    match running {
-        ProxyMode::Ipvs => {
+    match running.traits().carrier {
+        Carrier::VirtualServers => {
             let target = |server: &super::ipvs_table::Server| {
                 Some((server.protocol.clone(), server.address, u16::try_from(server.port).ok()?))
             };
             observed.servers.iter().filter_map(target).collect()
         }
-        ProxyMode::Iptables => {
+        Carrier::IptablesChains => {
             let tables =
                 observed.saves.iter().filter(|(_, save)| is_of(save, running)).flat_map(|(_, save)| &save.tables);
             let rules = tables.flat_map(|table| table.rules.iter().map(move |rule| (table.name.as_str(), rule)));
@@ -34,7 +35,7 @@ pub fn carried(observed: &Observed, running: ProxyMode, nft: BTreeSet<Target>) -
                 .filter_map(|(_, r)| target(r))
                 .collect()
         }
-        ProxyMode::Nftables => nft,
+        Carrier::NftablesTables => nft,
     }
 }
 

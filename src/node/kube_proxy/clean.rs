@@ -14,18 +14,18 @@ use super::ready::{wait_serving, wait_synced};
 use super::remove;
 use super::toolbox::{Known, Toolbox};
 use crate::exit_code::Exit;
-use crate::messages::{CleanOutcome, CleanReport, Leftover, Note, ServicePort};
+use crate::messages::{CleanOutcome, CleanReport, Leftover, ServicePort};
 use crate::mode::ProxyMode;
 use crate::node::lock::NodeLock;
 use crate::node::root::Root;
-use crate::report::{API_VERSION, Level};
+use crate::report::{API_VERSION, Level, finding};
 
 /// kube-proxy may write rules between reading and changing them; the change is then refused as a whole and retried.
 const TRIES: u32 = 3;
 
 /// Options of `node clean`.
 #[derive(Clone, Debug)]
-pub struct Options {
+pub struct CleanOptions {
     /// Clean only what this mode left; otherwise what any mode but the running one left.
     pub from: Option<ProxyMode>,
     /// Only report what would be done.
@@ -49,7 +49,7 @@ pub struct Options {
 /// # Errors
 /// If another run is in progress on this node, or the node cannot be inspected. An object that cannot be removed is not
 /// an error but a report with [`CleanOutcome::Failed`].
-pub fn clean(root: &Root, options: &Options) -> anyhow::Result<(CleanReport, Exit)> {
+pub fn clean(root: &Root, options: &CleanOptions) -> anyhow::Result<(CleanReport, Exit)> {
     let lock = if options.dry_run { None } else { Some(NodeLock::take(root)?) };
     lock.as_ref().map_or(Ok(()), NodeLock::held)?;
     let running = match running(root, options) {
@@ -69,7 +69,7 @@ pub fn clean(root: &Root, options: &Options) -> anyhow::Result<(CleanReport, Exi
 }
 
 /// The running mode if cleaning is possible, otherwise the reason.
-fn running(root: &Root, options: &Options) -> Result<ProxyMode, (Option<String>, String)> {
+fn running(root: &Root, options: &CleanOptions) -> Result<ProxyMode, (Option<String>, String)> {
     if !shares_network(root) {
         return Err((
             None,
@@ -103,7 +103,7 @@ fn stopped(outcome: CleanOutcome, running: Option<String>, why: String) -> (Clea
     };
     let mut report = empty(outcome, running);
     report.summary = format!("{why}; nothing was changed");
-    report.findings.push(Note { level: Level::Error, id: id.to_owned(), message: why, hint: Some(hint.to_owned()) });
+    report.findings.push(finding(Level::Error, id, why, hint));
     (report, exit_of(outcome))
 }
 
@@ -135,7 +135,7 @@ pub fn exit_of(outcome: CleanOutcome) -> Exit {
 
 struct Cleaning<'a> {
     root: &'a Root,
-    options: &'a Options,
+    options: &'a CleanOptions,
     running: ProxyMode,
     failures: Vec<String>,
 }
@@ -148,7 +148,7 @@ impl Cleaning<'_> {
             return Ok(self.would(&observed, &left, before));
         }
         // First, so that fewer connections remain to be drained at the end.
-        if self.running == ProxyMode::Ipvs {
+        if self.running.traits().holds_connections {
             own_connections::come_from_the_service(&observed);
         } else if left.link {
             own_connections::come_from_the_host(&observed);
@@ -249,7 +249,7 @@ impl Cleaning<'_> {
         let remaining = left.list();
         let removed: Vec<Leftover> = before.iter().filter(|leftover| !remaining.contains(leftover)).cloned().collect();
         let kept = self.is_kept(left);
-        let blind = observed.notes.iter().any(|note| note.level == Level::Error);
+        let blind = observed.findings.iter().any(|note| note.level == Level::Error);
         let outcome = match () {
             () if remaining.len() > kept || blind => CleanOutcome::Failed,
             () if removed.is_empty() => CleanOutcome::NothingToClean,
@@ -269,15 +269,15 @@ impl Cleaning<'_> {
             // A retry that succeeded is not a failure.
             let level = if outcome == CleanOutcome::Failed { Level::Error } else { Level::Info };
             let hint = (level == Level::Error).then(|| "run it again; it continues from the current state".to_owned());
-            report.findings.push(Note { level, id: "not-removed".to_owned(), message: failure.clone(), hint });
+            report.findings.push(finding(level, "not-removed", failure.clone(), hint.unwrap_or_default()));
         }
         if cut > 0 {
-            report.findings.push(Note {
-                level: Level::Warning,
-                id: "connections-cut".to_owned(),
-                message: format!("{cut} connections were still open after the drain time and were closed"),
-                hint: Some("for long-lived connections, increase --drain".to_owned()),
-            });
+            report.findings.push(finding(
+                Level::Warning,
+                "connections-cut",
+                format!("{cut} connections were still open after the drain time and were closed"),
+                "for long-lived connections, increase --drain",
+            ));
         }
         (report.removed, report.remaining, report.connections_cut) = (removed, remaining, cut);
         let exit = exit_of(outcome);
@@ -287,7 +287,7 @@ impl Cleaning<'_> {
     fn new_report(&self, outcome: CleanOutcome, observed: &Observed, left: &Leftovers) -> CleanReport {
         let mut report = empty(outcome, Some(self.running.name().to_owned()));
         report.suspicious.clone_from(&left.suspicious);
-        report.findings.clone_from(&observed.notes);
+        report.findings.clone_from(&observed.findings);
         report
     }
 

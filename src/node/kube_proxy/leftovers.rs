@@ -10,6 +10,7 @@ use super::restore_text::restore_text;
 use super::stale::{Stale, is_of, stale};
 use crate::messages::{Leftover, LeftoverKind};
 use crate::mode::ProxyMode;
+use crate::mode::traits::Carrier;
 
 /// All leftovers, in the order of removal.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -44,10 +45,10 @@ impl Leftovers {
             }
         }
         left.suspicious.extend(observed.sets.suspicious().map(|set| format!("the ipset {set} is not kube-proxy's")));
-        if running != ProxyMode::Nftables && wanted(ProxyMode::Nftables.name()) {
+        if running.traits().carrier != Carrier::NftablesTables && wanted(ProxyMode::Nftables.name()) {
             left.nft_tables.clone_from(&observed.nft_tables);
         }
-        if running != ProxyMode::Ipvs && wanted(ProxyMode::Ipvs.name()) {
+        if running.traits().carrier != Carrier::VirtualServers && wanted(ProxyMode::Ipvs.name()) {
             left.of_ipvs(observed);
         }
         left

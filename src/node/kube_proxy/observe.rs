@@ -10,10 +10,9 @@ use super::ipvs_table::{self, Connection, Server};
 use super::owners::{LINK, NFT_TABLE};
 use super::sets::Sets;
 use super::toolbox::{Tool, Toolbox};
-use crate::messages::Note;
 use crate::node::netlink::{links, nftables};
 use crate::node::root::Root;
-use crate::report::Level;
+use crate::report::{Finding, Level, finding};
 
 const SERVERS: &str = "/proc/net/ip_vs";
 const CONNECTIONS: &str = "/proc/net/ip_vs_conn";
@@ -84,7 +83,7 @@ pub struct Observed {
     /// All other addresses of the host.
     pub own_addresses: BTreeSet<IpAddr>,
     /// What could not be read.
-    pub notes: Vec<Note>,
+    pub findings: Vec<Finding>,
 }
 
 impl Observed {
@@ -94,7 +93,7 @@ impl Observed {
     /// If a file below `/proc` exists and cannot be read, or the kernel does not answer.
     pub fn new(root: &Root, toolbox: &Toolbox) -> anyhow::Result<Self> {
         let mut observed = Self::default();
-        observed.notes.extend(toolbox.note().cloned());
+        observed.findings.extend(toolbox.note().cloned());
         // A kernel without nftables has no tables of that variant.
         let tables = nftables::tables().unwrap_or_default();
         for place in Place::ALL.into_iter().filter(|place| place.variant == "legacy" || place.is_in(&tables)) {
@@ -194,9 +193,8 @@ impl Observed {
         }
     }
 
-    fn unseen(&mut self, level: Level, id: &str, message: String) {
-        let hint = Some("install iptables, ipset and nftables on the host".to_owned());
-        self.notes.push(Note { level, id: id.to_owned(), message, hint });
+    fn unseen(&mut self, level: Level, id: &'static str, message: String) {
+        self.findings.push(finding(level, id, message, "install iptables, ipset and nftables on the host"));
     }
 }
 

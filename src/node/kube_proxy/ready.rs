@@ -14,6 +14,7 @@ use super::stale::is_of;
 use super::toolbox::{Known, Toolbox};
 use crate::messages::ServicePort;
 use crate::mode::ProxyMode;
+use crate::mode::traits::Carrier;
 use crate::node::root::Root;
 use crate::report::say::still_waiting;
 
@@ -66,7 +67,11 @@ fn synced(
     if services.is_empty() {
         return Ok(Ok((toolbox, observed)));
     }
-    let nft = if running == ProxyMode::Nftables { nft_targets(&toolbox, &observed) } else { Ok(BTreeSet::new()) };
+    let nft = if running.traits().carrier == Carrier::NftablesTables {
+        nft_targets(&toolbox, &observed)
+    } else {
+        Ok(BTreeSet::new())
+    };
     let nft = match nft {
         Ok(nft) => nft,
         Err(why) => return Ok(Err(why)),
@@ -93,13 +98,13 @@ fn families(observed: &Observed, running: ProxyMode) -> Result<Vec<&'static str>
     for (family, nft) in [("ipv4", "ip "), ("ipv6", "ip6 ")] {
         let saves = || observed.saves.iter().filter(|(place, _)| place.family == family).map(|(_, save)| save);
         let has_portals = |save: &Save| save.table("nat").is_some_and(|nat| nat.has_chain("KUBE-SERVICES"));
-        let runs = match running {
-            ProxyMode::Nftables => observed.nft_tables.iter().any(|table| table.starts_with(nft)),
-            mode => saves().any(|save| is_of(save, mode)),
+        let runs = match running.traits().carrier {
+            Carrier::NftablesTables => observed.nft_tables.iter().any(|table| table.starts_with(nft)),
+            Carrier::IptablesChains | Carrier::VirtualServers => saves().any(|save| is_of(save, running)),
         };
         if runs {
             served.push(family);
-        } else if running != ProxyMode::Nftables && saves().any(has_portals) {
+        } else if running.traits().carrier != Carrier::NftablesTables && saves().any(has_portals) {
             return Err(format!(
                 "{running} mode has not written its {family} rules yet; only rules of another mode exist"
             ));

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::leftovers::Leftovers;
 use super::observe::Place;
 use super::owners::LINK;
-use super::toolbox::{Said, Tool, Toolbox};
+use super::toolbox::{Tool, ToolOutput, Toolbox};
 use crate::node::netlink::links;
 
 /// Seconds to wait for another process that is changing rules.
@@ -47,7 +47,7 @@ fn restore(toolbox: &Toolbox, place: Place, text: &str) -> Result<(), String> {
         ));
     };
     let first = tool.run(&["--noflush", "-w", LOCK_SECONDS], Some(text));
-    let unknown = |said: &Said| {
+    let unknown = |said: &ToolOutput| {
         !said.success
             && ["unrecognized option", "unknown option", "invalid option"].iter().any(|w| said.stderr.contains(w))
     };
@@ -105,7 +105,7 @@ fn run(toolbox: &Toolbox, program: &str, arguments: &[&str], input: Option<&str>
     said(&tool, tool.run(arguments, input))
 }
 
-fn said(tool: &Tool, result: std::io::Result<Said>) -> Result<(), String> {
+fn said(tool: &Tool, result: std::io::Result<ToolOutput>) -> Result<(), String> {
     match result {
         Ok(said) if said.success => Ok(()),
         Ok(said) if said.stderr.is_empty() => Err(format!("{} failed without an error message", tool.name())),

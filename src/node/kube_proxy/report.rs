@@ -10,11 +10,11 @@ use super::observe::Observed;
 use super::process::shares_network;
 use super::toolbox::{Known, Toolbox};
 use crate::exit_code::Exit;
-use crate::messages::{CleanReport, Leftover, LeftoverKind, Note, Survey};
+use crate::messages::{CleanReport, Leftover, LeftoverKind, Survey};
 use crate::mode::ProxyMode;
 use crate::node::report::{plain_table, push_table};
 use crate::node::root::Root;
-use crate::report::{API_VERSION, Level, finding};
+use crate::report::{API_VERSION, Finding, Level, finding};
 
 /// The result of `node leftovers`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -31,7 +31,7 @@ pub struct LeftoversReport {
     /// What looks like kube-proxy's but is not.
     pub suspicious: Vec<String>,
     /// Further findings.
-    pub findings: Vec<Note>,
+    pub findings: Vec<Finding>,
 }
 
 /// Finds the leftovers on a host.
@@ -48,12 +48,14 @@ pub fn leftovers(root: &Root, port: u16, known: &Known) -> anyhow::Result<(Lefto
         findings: Vec::new(),
     };
     let observed = Observed::new(root, &Toolbox::new(root, known))?;
-    report.findings.clone_from(&observed.notes);
-    let unknown = |message: String| Note {
-        level: Level::Error,
-        id: "mode-unknown".to_owned(),
-        message: format!("{message}; leftovers cannot be identified"),
-        hint: Some("set --metrics-port if kube-proxy's metrics port is not 10249".to_owned()),
+    report.findings.clone_from(&observed.findings);
+    let unknown = |message: String| {
+        finding(
+            Level::Error,
+            "mode-unknown",
+            format!("{message}; leftovers cannot be identified"),
+            "set --metrics-port if kube-proxy's metrics port is not 10249",
+        )
     };
     let running = match &report.running {
         _ if !shares_network(root) => Err("this process is not in the host's network namespace".to_owned()),
@@ -81,7 +83,7 @@ impl LeftoversReport {
         match (&self.running, self.leftovers.len()) {
             (None, _) => {}
             (Some(mode), 0) => {
-                text.push_str(&format!("no leftovers of another mode; kube-proxy runs in {mode} mode\n"))
+                text.push_str(&format!("no leftovers of another mode; kube-proxy runs in {mode} mode\n"));
             }
             (Some(mode), number) => text.push_str(&format!(
                 "{number} left over; kube-proxy runs in {mode} mode. Remove them with: kpx-prep node clean\n"
@@ -167,11 +169,11 @@ fn push_leftovers(text: &mut String, leftovers: &[Leftover]) {
     push_table(text, &table);
 }
 
-fn push_rest(text: &mut String, suspicious: &[String], findings: &[Note]) {
+fn push_rest(text: &mut String, suspicious: &[String], findings: &[Finding]) {
     for suspicious in suspicious {
         let _ = writeln!(text, "not changed: {suspicious}");
     }
-    for note in findings {
-        text.push_str(&finding::text(note.level, &note.id, &note.message, note.hint.as_deref()));
+    for finding in findings {
+        text.push_str(&finding.text());
     }
 }

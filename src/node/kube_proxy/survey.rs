@@ -12,17 +12,17 @@ use super::owners::{LINK, Owner, owner};
 use super::process;
 use super::ready::answering;
 use super::toolbox::{Known, Toolbox};
-use crate::messages::{Note, Preparation, Survey, VirtualServer};
+use crate::messages::{Preparation, Survey, VirtualServer};
 use crate::mode::ProxyMode;
 use crate::node::cni;
 use crate::node::conf_files::ConfFiles;
 use crate::node::host::Host;
-use crate::node::install::{Options, install};
+use crate::node::install::{InstallOptions, install};
 use crate::node::modprobe::HostModprobe;
 use crate::node::netlink::ipvs::Ipvs;
 use crate::node::netlink::nftables;
+use crate::node::request::NodeRequest;
 use crate::node::root::Root;
-use crate::node::wish::Wish;
 use crate::report::API_VERSION;
 
 /// The kernel's default, if the kernel does not report the timeout.
@@ -32,9 +32,15 @@ const UDP_TIMEOUT: u32 = 300;
 ///
 /// # Errors
 /// If the host cannot be inspected.
-pub fn survey(root: &Root, wish: &Wish, port: u16, questions: &[SocketAddr], known: &Known) -> anyhow::Result<Survey> {
-    let options = Options { load: true, dry_run: true, force: false };
-    let (prepared, _) = install(root, wish, options, &HostModprobe(root))?;
+pub fn survey(
+    root: &Root,
+    request: &NodeRequest,
+    port: u16,
+    questions: &[SocketAddr],
+    known: &Known,
+) -> anyhow::Result<Survey> {
+    let options = InstallOptions { load: true, dry_run: true, force: false };
+    let (prepared, _) = install(root, request, options, &HostModprobe(root))?;
     let host = crate::node::host::observe(root)?;
     let toolbox = Toolbox::new(root, known);
     let observed = Observed::new(root, &toolbox)?;
@@ -48,11 +54,7 @@ pub fn survey(root: &Root, wish: &Wish, port: u16, questions: &[SocketAddr], kno
         version: env!("CARGO_PKG_VERSION").to_owned(),
         kernel: host.release.clone().unwrap_or_default(),
         distro: format!("{} {}", host.distro, host.distro_version).trim_end().to_owned(),
-        modules: Preparation {
-            outcome: word(prepared.outcome),
-            summary: prepared.summary,
-            findings: prepared.findings.into_iter().map(Note::from).collect(),
-        },
+        modules: Preparation { outcome: prepared.outcome, summary: prepared.summary, findings: prepared.findings },
         running,
         virtual_servers: virtual_servers(&observed),
         leftovers: left.list(),
@@ -67,7 +69,7 @@ pub fn survey(root: &Root, wish: &Wish, port: u16, questions: &[SocketAddr], kno
         network_manager_interferes: network_manager_interferes(root, &host),
         mark_chains: cni::mark_chains(root),
         other_kube_proxies: others(root, known),
-        findings: observed.notes,
+        findings: observed.findings,
     })
 }
 
@@ -76,12 +78,6 @@ fn others(root: &Root, known: &Known) -> Vec<String> {
     let (candidates, place) = process::observe(root);
     let others = strangers(&candidates, &place, &known.pods);
     others.map(|other| format!("process {} ({})", other.id, other.cgroup_path())).collect()
-}
-
-/// An outcome as in JSON.
-fn word(outcome: crate::node::report::Outcome) -> String {
-    let value = serde_json::to_value(outcome).unwrap_or_default();
-    value.as_str().unwrap_or_default().to_owned()
 }
 
 fn virtual_servers(observed: &Observed) -> Vec<VirtualServer> {

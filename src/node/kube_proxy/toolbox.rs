@@ -11,10 +11,9 @@ use super::candidate::{Candidate, Verdict, judge};
 use super::process;
 use crate::bounded_command::limits::{LITTLE, Limits};
 use crate::bounded_command::{self, Ended};
-use crate::messages::Note;
 use crate::node::chroot;
 use crate::node::root::Root;
-use crate::report::Level;
+use crate::report::{Finding, Level, finding};
 
 const FOLDERS: [&str; 6] = ["/usr/sbin", "/sbin", "/usr/bin", "/bin", "/usr/local/sbin", "/usr/local/bin"];
 
@@ -34,7 +33,7 @@ const LINKS: usize = 8;
 pub struct Toolbox {
     places: Vec<Root>,
     limits: Limits,
-    note: Option<Note>,
+    note: Option<Finding>,
 }
 
 /// A program, and the root in which it runs.
@@ -47,7 +46,7 @@ pub struct Tool {
 
 /// The result of a program.
 #[derive(Clone, Debug)]
-pub struct Said {
+pub struct ToolOutput {
     /// Its standard output.
     pub stdout: String,
     /// Its standard error, trimmed.
@@ -86,7 +85,7 @@ impl Toolbox {
     }
 
     /// Why only the host's programs are used, if they are.
-    pub fn note(&self) -> Option<&Note> {
+    pub fn note(&self) -> Option<&Finding> {
         self.note.as_ref()
     }
 
@@ -119,29 +118,26 @@ fn trusted(root: &Root) -> Option<Root> {
     root.may_run_programs().then(|| root.clone())
 }
 
-fn foreign_tree(root: &Root) -> Note {
-    Note {
-        level: Level::Error,
-        id: "foreign-tree".to_owned(),
-        message: format!("{} belongs to another user, so its programs are not run", root.path().display()),
-        hint: Some("set --root to a tree that is owned by root and not writable by other users".to_owned()),
-    }
+fn foreign_tree(root: &Root) -> Finding {
+    finding(
+        Level::Error,
+        "foreign-tree",
+        format!("{} belongs to another user, so its programs are not run", root.path().display()),
+        "set --root to a tree that is owned by root and not writable by other users",
+    )
 }
 
-fn hosts_only(level: Level, why: &str) -> Note {
-    Note { level, id: "host-programs".to_owned(), message: format!("{why}; using the host's programs"), hint: None }
+fn hosts_only(level: Level, why: &str) -> Finding {
+    finding(level, "host-programs", format!("{why}; using the host's programs"), "")
 }
 
-fn several(ids: &[String]) -> Note {
-    Note {
-        level: Level::Error,
-        id: "kube-proxy-ambiguous".to_owned(),
-        message: format!(
-            "several processes could be kube-proxy (process {}); none of their programs is used",
-            ids.join(", ")
-        ),
-        hint: Some("stop the one that is not kube-proxy, or set --pod to the UID of kube-proxy's pod".to_owned()),
-    }
+fn several(ids: &[String]) -> Finding {
+    finding(
+        Level::Error,
+        "kube-proxy-ambiguous",
+        format!("several processes could be kube-proxy (process {}); none of their programs is used", ids.join(", ")),
+        "stop the one that is not kube-proxy, or set --pod to the UID of kube-proxy's pod",
+    )
 }
 
 impl Tool {
@@ -170,14 +166,14 @@ impl Tool {
     ///
     /// # Errors
     /// If it could not be started, or exceeded the limits.
-    pub fn run(&self, arguments: &[&str], input: Option<&str>) -> io::Result<Said> {
+    pub fn run(&self, arguments: &[&str], input: Option<&str>) -> io::Result<ToolOutput> {
         let mut stdout = String::new();
         let limits = Limits { time: self.limits.time, ..LITTLE };
         let ended = self.bounded(arguments, input, limits, &mut |line| {
             stdout.push_str(line);
             stdout.push('\n');
         })?;
-        Ok(Said { stdout, stderr: ended.stderr, success: ended.status.success() })
+        Ok(ToolOutput { stdout, stderr: ended.stderr, success: ended.status.success() })
     }
 
     /// Runs it and passes on its output line by line.

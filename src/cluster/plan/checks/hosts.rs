@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use super::question::{Question, surveys};
 use crate::cidr::Cidr;
 use crate::cluster::observe::facts::{ClusterFacts, NodeFacts};
-use crate::messages::Survey;
+use crate::messages::{PreparationOutcome, Survey};
 use crate::mode::ProxyMode;
 use crate::node::module_findings::WITHOUT_IPV6;
 use crate::report::{Finding, Level, few, finding};
@@ -47,7 +47,8 @@ pub fn of_status(facts: &ClusterFacts) -> Vec<Finding> {
     unreachable(&asked, false, &mut findings);
     if facts.target() == Ok(ProxyMode::Ipvs) {
         unprepared(&asked, true, &mut findings);
-        let not_yet = surveys(asked.iter().copied()).filter(|(_, survey)| survey.modules.outcome == "would-prepare");
+        let not_yet = surveys(asked.iter().copied())
+            .filter(|(_, survey)| survey.modules.outcome == PreparationOutcome::WouldPrepare);
         let names: Vec<_> = not_yet.map(|(name, _)| name.to_owned()).collect();
         if !names.is_empty() {
             let message = format!("{}: not prepared for ipvs now or at the next boot", few(&names));
@@ -158,7 +159,8 @@ fn unreachable(nodes: &[&NodeFacts], needed: bool, findings: &mut Vec<Finding>) 
 /// Nodes that cannot be prepared, by reason.
 fn unprepared(nodes: &[&NodeFacts], restores: bool, findings: &mut Vec<Finding>) {
     let mut by_reason: BTreeMap<(String, String), Vec<String>> = BTreeMap::new();
-    for (name, survey) in surveys(nodes.iter().copied()).filter(|(_, survey)| survey.modules.outcome == "not-prepared")
+    for (name, survey) in
+        surveys(nodes.iter().copied()).filter(|(_, survey)| survey.modules.outcome == PreparationOutcome::NotPrepared)
     {
         let errors = survey.modules.findings.iter().filter(|note| note.level == Level::Error);
         let (messages, hints): (Vec<_>, BTreeSet<_>) =

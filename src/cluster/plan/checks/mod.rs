@@ -12,7 +12,7 @@ pub mod question;
 use question::Question;
 
 use crate::cluster::plan::request::Request;
-use crate::report::{Finding, Level, finding};
+use crate::report::{Finding, Level};
 
 /// Runs all checks; ignored errors become warnings.
 pub fn run(question: Question) -> Vec<Finding> {
@@ -28,7 +28,7 @@ pub fn run(question: Question) -> Vec<Finding> {
 
 /// Turns errors of ignored checks into warnings.
 pub fn soften(findings: &mut [Finding], request: &Request) {
-    for finding in findings.iter_mut().filter(|finding| finding.level == Level::Error && request.ignores(finding.id)) {
+    for finding in findings.iter_mut().filter(|finding| finding.level == Level::Error && request.ignores(&finding.id)) {
         finding.level = Level::Warning;
         finding.message.push_str(" (ignored)");
     }

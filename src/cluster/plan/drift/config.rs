@@ -71,7 +71,7 @@ pub(super) fn check(facts: &ClusterFacts, findings: &mut Vec<Finding>) {
             Level::Info,
             "mode-empty",
             message,
-            &format!("set an explicit mode, which does not change with upgrades: {}", facts.remediate()),
+            format!("set an explicit mode, which does not change with upgrades: {}", facts.remediate()),
         ));
     }
     version_policy(facts, parsed, &place, findings);

@@ -34,7 +34,7 @@ pub enum Selection {
 
 /// The request for a node.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Wish {
+pub struct NodeRequest {
     /// Which modules.
     pub selection: Selection,
     /// The IPVS scheduler that kube-proxy will use, such as `rr`.
@@ -45,13 +45,13 @@ pub struct Wish {
     pub mechanism: Option<Mechanism>,
 }
 
-impl Default for Wish {
+impl Default for NodeRequest {
     fn default() -> Self {
         Self { selection: Selection::All, scheduler: "rr".to_owned(), minor: None, mechanism: None }
     }
 }
 
-impl Wish {
+impl NodeRequest {
     /// Parses `--modules` and `--scheduler`.
     ///
     /// # Errors
