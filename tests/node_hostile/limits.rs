@@ -8,7 +8,7 @@ use std::path::Path;
 use std::process::Command;
 
 use kpx_prep::exit_code::Exit;
-use kpx_prep::node::install::{Options, install};
+use kpx_prep::node::install::{InstallOptions, install};
 use kpx_prep::node::modprobe::Modprobe;
 use kpx_prep::node::remove::remove;
 use kpx_prep::node::request::NodeRequest;
@@ -112,7 +112,7 @@ fn read_only(place: &Path, on: bool) {
 }
 
 fn remounted() {
-    const OPTIONS: Options = Options { load: true, dry_run: false, force: false };
+    const OPTIONS: InstallOptions = InstallOptions { load: true, dry_run: false, force: false };
     let folder = tempfile::tempdir().unwrap();
     let mut times = 0;
     for replaced in [false, true] {
