@@ -45,9 +45,9 @@ impl ApiVersion {
         Self::ALL.into_iter().find(|version| version.group_version() == text)
     }
 
-    /// The kubeadm minor versions that read it: first, and last if there is one.
-    /// v1beta1 was removed in 1.22 (`validateSupportedVersion` in `cmd/kubeadm/app/util/config/common.go` lists the versions),
-    /// v1beta2 in 1.27 by kubernetes/kubernetes pull request 114540.
+    /// The kubeadm minor versions that read it: first, and last if there is one. v1beta1 was removed in 1.22
+    /// (`validateSupportedVersion` in `cmd/kubeadm/app/util/config/common.go` lists the versions), v1beta2 in 1.27 by
+    /// kubernetes/kubernetes pull request 114540.
     pub fn read_by(self) -> (u32, Option<u32>) {
         match self {
             Self::V1beta1 => (13, Some(21)),

@@ -46,7 +46,8 @@ pub struct Boot {
     pub lists: Vec<BootList>,
     /// Lists and scripts that could not be read, with the reason.
     pub unreadable: Vec<(String, String)>,
-    /// Lists and scripts that name modules but are ignored, with the reason: their file system does not persist across reboots.
+    /// Lists and scripts that name modules but are ignored, with the reason: their file system does not persist across
+    /// reboots.
     pub gone: Vec<(String, String)>,
     /// What happens to the files that install writes, if they may not persist.
     pub lasting: BTreeMap<&'static str, Lasting>,
@@ -179,8 +180,8 @@ fn find_mechanisms(root: &Root, host: &Host, boot: &mut Boot) {
     let openrc = !systemd_runs
         && first_process_may_be(root, &["init", "openrc-init"])
         && ["/sbin/openrc-run", "/usr/sbin/openrc-run", "/usr/bin/openrc-run"].iter().any(|path| root.exists(path));
-    // A running system has that folder if systemd is its init (sd_booted(3)). Without it, systemd's files count unless another
-    // init is found: an image has only the files.
+    // A running system has that folder if systemd is its init (sd_booted(3)). Without it, systemd's files count unless
+    // another init is found: an image has only the files.
     let may_be_systemd = systemd_runs || !is_another_init(root);
     match unit(root, "systemd-modules-load.service") {
         _ if openrc => {
@@ -272,7 +273,8 @@ fn is_there(root: &Root, path: &str) -> bool {
     root.lstat(path).is_ok_and(|stat| stat.is_some())
 }
 
-/// Alpine's `modules` service reads /etc/modules, and not the variables of /etc/conf.d/modules; upstream's the other way round.
+/// Alpine's `modules` service reads /etc/modules, and not the variables of /etc/conf.d/modules; upstream's the other
+/// way round.
 fn reads_etc_modules(host: &Host) -> bool {
     host.is_like("alpine")
 }

@@ -11,8 +11,8 @@ pub enum Grammar {
     /// (`read_stripped_line` and `COMMENTS`, systemd's src/modules-load/modules-load.c and src/basic/fileio.c). Compared with
     /// systemd 252: it looks for a module `ip_vs_wrr # text`, and for one called `ip_vs_sh nf_conntrack`.
     Systemd,
-    /// `OpenRC`: `while read m x`, so the first word of a line (init.d/modules.in, and Alpine's own main/openrc/modules.initd).
-    /// A last line without a newline is not read.
+    /// `OpenRC`: `while read m x`, so the first word of a line (init.d/modules.in, and Alpine's own
+    /// main/openrc/modules.initd). A last line without a newline is not read.
     Openrc,
     /// Debian's `kmod` script for sysvinit: `modprobe MODULE ARGS` for each line that does not start with `#`
     /// (debian/kmod.init).
@@ -43,8 +43,8 @@ fn name_in_line(line: &str, grammar: Grammar) -> Option<String> {
     is_module_name(name).then(|| canonical(name))
 }
 
-/// The modules of `modules="…"` in /etc/conf.d/modules, which `OpenRC`'s script also loads; none if the file contains anything
-/// else, such as a list for one kernel only, which would replace it.
+/// The modules of `modules="…"` in /etc/conf.d/modules, which `OpenRC`'s script also loads; none if the file contains
+/// anything else, such as a list for one kernel only, which would replace it.
 pub fn names_in_conf_d(text: &str) -> BTreeSet<String> {
     let mut names = BTreeSet::new();
     for line in text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#')) {

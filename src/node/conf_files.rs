@@ -14,8 +14,8 @@ pub struct ConfFiles {
 }
 
 impl ConfFiles {
-    /// The `*.conf` files in `folders` and then in `name` of [`Root::lib_folders`]. A file in an earlier folder overrides one of
-    /// the same name in a later one, as in modules-load.d(5) and modprobe.d(5).
+    /// The `*.conf` files in `folders` and then in `name` of [`Root::lib_folders`]. A file in an earlier folder
+    /// overrides one of the same name in a later one, as in modules-load.d(5) and modprobe.d(5).
     pub fn new(root: &Root, folders: &[&str], name: &str) -> Self {
         let last = root.lib_folders().iter().map(|lib| format!("{lib}/{name}"));
         Self::of(root, folders.iter().map(|folder| (*folder).to_owned()).chain(last))

@@ -121,8 +121,8 @@ pub fn loaded_modules(root: &Root) -> anyhow::Result<BTreeSet<String>> {
     Ok(root.list("/sys/module").into_iter().filter(is_live).map(|name| canonical(&name)).collect())
 }
 
-/// Active modules that are built into the kernel. A loadable module that is loaded, or being loaded, is in `/proc/modules` and
-/// has an `initstate` (kernel/module/sysfs.c); a built-in one has neither.
+/// Active modules that are built into the kernel. A loadable module that is loaded, or being loaded, is in
+/// `/proc/modules` and has an `initstate` (kernel/module/sysfs.c); a built-in one has neither.
 fn live_built_in(root: &Root) -> BTreeSet<String> {
     // If /proc/modules is not readable, a missing entry means nothing.
     let Ok(table) = root.read("/proc/modules") else { return BTreeSet::new() };

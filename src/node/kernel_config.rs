@@ -34,7 +34,8 @@ pub struct KernelConfig {
 }
 
 impl KernelConfig {
-    /// The configuration of the kernel `release`; `running`: it is the running one, so `/proc/config.gz` is its configuration.
+    /// The configuration of the kernel `release`; `running`: it is the running one, so `/proc/config.gz` is its
+    /// configuration.
     ///
     /// `None` if there is none, or if it does not mention IPVS: then it is only a fragment.
     pub fn read(root: &Root, release: &str, running: bool) -> Option<Self> {

@@ -8,7 +8,8 @@ use super::root::Root;
 use crate::bounded_command;
 use crate::bounded_command::limits::PATIENT;
 
-/// Paths of modprobe; NixOS has only the last one (nixos/modules/system/boot/modprobe.nix adds kmod to the system's packages).
+/// Paths of modprobe; NixOS has only the last one (nixos/modules/system/boot/modprobe.nix adds kmod to the system's
+/// packages).
 const PLACES: [&str; 5] = [
     "/sbin/modprobe",
     "/usr/sbin/modprobe",

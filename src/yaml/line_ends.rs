@@ -1,9 +1,9 @@
 //! Line ends: only a line feed is one for every reader.
 //!
-//! In YAML 1.1 (libyaml, and so Kubernetes' goyaml) a single carriage return and Unicode's NEL, LS and PS end a line; in YAML
-//! 1.2 the last three do not, and the document splitter of kubeadm and kubectl, which looks for `---` after a line feed
-//! (`k8s.io/apimachinery/pkg/util/yaml`), accepts none of them. So a comment or a value for one reader can be a key or another
-//! document for another.
+//! In YAML 1.1 (libyaml, and so Kubernetes' goyaml) a single carriage return and Unicode's NEL, LS and PS end a line;
+//! in YAML 1.2 the last three do not, and the document splitter of kubeadm and kubectl, which looks for `---` after a
+//! line feed (`k8s.io/apimachinery/pkg/util/yaml`), accepts none of them. So a comment or a value for one reader can be
+//! a key or another document for another.
 
 use super::error::EditError;
 

@@ -132,8 +132,8 @@ impl Helper {
         Ok(Answer { exit, stdout, stderr })
     }
 
-    /// Returns when the command has not sent a heartbeat for too long. The connection's own timeout does not detect that, because
-    /// this side keeps writing.
+    /// Returns when the command has not sent a heartbeat for too long. The connection's own timeout does not detect
+    /// that, because this side keeps writing.
     async fn silence(&self, heard: &Mutex<BootInstant>) -> Duration {
         let limit = self.heartbeat * BEATS_MISSED;
         loop {

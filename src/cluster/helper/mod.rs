@@ -140,8 +140,8 @@ impl Helper {
         &self.client
     }
 
-    /// Keeps it after this and later runs. With a scheduler, it prepares nodes that join later for ipvs. Existing pods are not
-    /// changed.
+    /// Keeps it after this and later runs. With a scheduler, it prepares nodes that join later for ipvs. Existing pods
+    /// are not changed.
     ///
     /// # Errors
     /// Errors of the API server.

@@ -125,8 +125,8 @@ fn image_repository(image: &str) -> &str {
     last.split(':').next().unwrap_or(last)
 }
 
-/// A container's commands as words: one command, or those of a shell script. `$(NAME)` is expanded if its value is known, as by
-/// the kubelet.
+/// A container's commands as words: one command, or those of a shell script. `$(NAME)` is expanded if its value is
+/// known, as by the kubelet.
 fn commands(container: &Container) -> Vec<Vec<String>> {
     let mut commands = vec![Vec::new()];
     for word in container.command.iter().chain(&container.args) {

@@ -103,8 +103,8 @@ impl Services {
         serde_json::to_string(&ports).unwrap_or_default()
     }
 
-    /// Whether a node's virtual server does not belong to kube-proxy: it is not identified as kube-proxy's on the node, and no
-    /// Service has its address, or its port as a node port.
+    /// Whether a node's virtual server does not belong to kube-proxy: it is not identified as kube-proxy's on the node,
+    /// and no Service has its address, or its port as a node port.
     pub fn is_foreign(&self, server: &VirtualServer) -> bool {
         let node_port = u16::try_from(server.port).is_ok_and(|port| self.node_ports.contains(&port));
         let by_mark = server.protocol == "FWM";

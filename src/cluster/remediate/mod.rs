@@ -223,8 +223,8 @@ impl Job<'_> {
         }
     }
 
-    /// Observes and plans, including the nodes' hosts; without the required permissions, the plan only lists the missing ones.
-    /// `None` if interrupted.
+    /// Observes and plans, including the nodes' hosts; without the required permissions, the plan only lists the
+    /// missing ones. `None` if interrupted.
     async fn prepare(&mut self, operator: &mut dyn Operator) -> anyhow::Result<Option<Planned>> {
         let interrupt = self.interrupt;
         let (rights, observed) = tokio::select! {

@@ -199,9 +199,9 @@ impl Roll<'_> {
         Ok(proved)
     }
 
-    /// After the verification: waits for the new proxier's sync, checks that Services still answer, and removes the old mode's
-    /// rules. If it does not sync, or a Service does not answer, the switch has failed, but not if something could not be
-    /// removed.
+    /// After the verification: waits for the new proxier's sync, checks that Services still answer, and removes the old
+    /// mode's rules. If it does not sync, or a Service does not answer, the switch has failed, but not if something
+    /// could not be removed.
     async fn clean(&self, node: &str, end: anyhow::Result<SwitchEnd>) -> (anyhow::Result<SwitchEnd>, Option<Cleaned>) {
         let (Ok(SwitchEnd::Proved(pod, _)), Some(cleaner)) = (&end, self.tools.cleaner) else { return (end, None) };
         let done = cleaner.clean(node, Some(pod)).await;

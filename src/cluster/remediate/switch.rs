@@ -57,8 +57,8 @@ pub struct Switcher {
 }
 
 impl Switcher {
-    /// For kube-proxy's pods; `port` is its metrics port, `timeout` the time for verifying a new pod, `lock` is checked before
-    /// a pod is deleted.
+    /// For kube-proxy's pods; `port` is its metrics port, `timeout` the time for verifying a new pod, `lock` is checked
+    /// before a pod is deleted.
     pub fn new(connection: &Connection, kube_proxy: &KubeProxy, port: u16, timeout: Duration, lock: &Lock) -> Self {
         let client = &connection.client;
         Self {

@@ -129,7 +129,8 @@ impl Observed {
         Ok(())
     }
 
-    /// kube-proxy's virtual servers: their address is on `kube-ipvs0`, or it is the host's and the port is in a node port ipset.
+    /// kube-proxy's virtual servers: their address is on `kube-ipvs0`, or it is the host's and the port is in a node
+    /// port ipset.
     pub fn claimed(&self) -> Vec<&Server> {
         let node_ports = self.sets.node_ports();
         let is_node_port = |server: &Server| {

@@ -143,8 +143,8 @@ fn holds_kube_proxy(observed: &Observed, variant: &str) -> bool {
     observed.saves.iter().any(|(place, save)| place.variant == variant && save.tables.iter().any(holds))
 }
 
-/// The variant of `iptables` in kube-proxy's container. Its image may have a wrapper that chooses the variant by the kubelet's
-/// rules at its first call; that call must be kube-proxy's.
+/// The variant of `iptables` in kube-proxy's container. Its image may have a wrapper that chooses the variant by the
+/// kubelet's rules at its first call; that call must be kube-proxy's.
 fn variant(observed: &Observed, toolbox: &Toolbox) -> Option<&'static str> {
     let tool = toolbox.find("iptables")?;
     if tool.leads_to().contains("wrapper") {

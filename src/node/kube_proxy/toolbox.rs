@@ -20,8 +20,8 @@ const FOLDERS: [&str; 6] = ["/usr/sbin", "/sbin", "/usr/bin", "/bin", "/usr/loca
 /// What is known about kube-proxy from the cluster.
 #[derive(Clone, Debug, Default)]
 pub struct Known {
-    /// The ids of its pods as in the kubelet's cgroup names: the UID, or a static pod's `kubernetes.io/config.hash`. Without any,
-    /// kube-proxy's process is identified by its name and rights only.
+    /// The ids of its pods as in the kubelet's cgroup names: the UID, or a static pod's `kubernetes.io/config.hash`.
+    /// Without any, kube-proxy's process is identified by its name and rights only.
     pub pods: Vec<String>,
     /// Number of Services in the cluster; limits scale with it.
     pub services: usize,

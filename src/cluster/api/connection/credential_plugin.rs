@@ -90,7 +90,8 @@ struct Spec<'a> {
 }
 
 impl Plugin {
-    /// Runs the plugin and creates a client with its credentials. `exec`: with `interactiveMode` resolved to `Always` or `Never`.
+    /// Runs the plugin and creates a client with its credentials. `exec`: with `interactiveMode` resolved to `Always`
+    /// or `Never`.
     ///
     /// # Errors
     /// If the plugin fails; the message contains its name but never its output.
