@@ -25,8 +25,8 @@ pub fn temporary_name(name: impl AsRef<OsStr>) -> OsString {
 /// not write the same file at once (callers hold a lock).
 ///
 /// # Errors
-/// Any error of the file system; when something is there that is no regular file, such as `/dev/null` or a link. What
-/// was there is then still in place.
+/// Any error of the file system; when the path exists and is not a regular file, such as `/dev/null` or a link. The
+/// existing file is then unchanged.
 pub fn replace(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
     let invalid = || io::Error::new(io::ErrorKind::InvalidInput, "not a file path");
     let name = path.file_name().ok_or_else(invalid)?;
@@ -42,17 +42,17 @@ pub fn replace(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
     folder.sync()
 }
 
-/// Puts a file with this content and mode in the place `name` of a held folder. Only the file itself is known to be on
-/// the disk afterwards; its name is after [`Folder::sync`].
+/// Writes a file with this content and mode as `name` into an open folder. Afterwards only the file's content is known
+/// to be on disk; its name is after [`Folder::sync`].
 ///
 /// # Errors
-/// Any error of the file system; what had that name still has it. The temporary file is removed where that is possible.
+/// Any error of the file system; the existing file is then unchanged. The temporary file is removed if possible.
 pub fn put(folder: &Folder, name: impl AsRef<OsStr>, content: &[u8], mode: u32) -> io::Result<()> {
     let temporary = temporary_name(&name);
     folder.remove_file(&temporary)?;
     let result = write(folder, &temporary, content, mode).and_then(|()| folder.rename(&temporary, &name));
     if result.is_err() {
-        // Who must know whether it is gone looks.
+        // A caller that must know whether it is gone checks that itself.
         let _ = folder.remove_file(&temporary);
     }
     result
@@ -61,7 +61,7 @@ pub fn put(folder: &Folder, name: impl AsRef<OsStr>, content: &[u8], mode: u32) 
 fn write(folder: &Folder, name: &OsStr, content: &[u8], mode: u32) -> io::Result<()> {
     let mut file = folder.create(name, 0o600)?;
     file.write_all(content)?;
-    // Not when it is made: that is subject to the umask.
+    // Not at creation, where the umask applies.
     file.set_permissions(Permissions::from_mode(mode))?;
     file.sync_all()
 }

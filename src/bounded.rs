@@ -1,6 +1,6 @@
-//! Reading files that may be anything: only regular ones are read, and at most so much of each.
+//! Bounded reading of untrusted paths: only regular files are read, and each only up to a limit.
 //!
-//! A FIFO or a device could block without end or never end; a file may have grown to any size.
+//! Reading a FIFO or a device could block or never end; a file may have any size.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read as _};
@@ -13,21 +13,21 @@ use nix::sys::stat::fstat;
 
 use crate::file_kind::{is_null, is_regular};
 
-/// The most that is read of a configuration file, a list or a script: 16 MiB.
+/// The limit for a configuration file, a list or a script: 16 MiB.
 pub const MOST: u64 = 16 << 20;
 
-/// How files are opened: never waiting for the other end of a FIFO, never getting a terminal to control this process.
+/// Flags for opening files: do not wait for the other end of a FIFO, do not make a terminal the controlling one.
 pub fn reading() -> OFlag {
     OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_NOCTTY | OFlag::O_CLOEXEC
 }
 
-/// Makes a write beyond the limit of this process (`ulimit -f`) an error, which can be undone and reported, in place of
-/// the end of the process. To be called before there is a second thread. Programs that are started inherit it: they get the
-/// error too.
+/// Makes a write beyond the file size limit (`ulimit -f`) return an error, which can be undone and reported, instead of
+/// ending the process. Must be called before a second thread is started. Child processes inherit it and get the error
+/// too.
 pub fn survive_large_files() {
     let mut signals = SigSet::empty();
     signals.add(Signal::SIGXFSZ);
-    // It cannot fail: the arguments are right.
+    // It cannot fail: the arguments are valid.
     let _ = signals.thread_block();
 }
 
@@ -38,10 +38,10 @@ pub fn not_regular() -> io::Error {
 
 /// The whole content of an open file.
 ///
-/// `/dev/null` holds nothing: it is how systemd and others mask a file.
+/// `/dev/null` reads as empty: systemd and others mask files with links to it.
 ///
 /// # Errors
-/// When it is not a regular file, when it is larger than `most` bytes, and any error of reading it.
+/// If it is not a regular file, if it is larger than `most` bytes, and any read error.
 pub fn read(mut file: File, most: u64) -> io::Result<Vec<u8>> {
     let stat = fstat(&file)?;
     if is_null(&stat) {
@@ -51,7 +51,8 @@ pub fn read(mut file: File, most: u64) -> io::Result<Vec<u8>> {
         return Err(not_regular());
     }
     let size = u64::try_from(stat.st_size).unwrap_or(0);
-    // A file of the kernel's says that it is empty and is not. One byte more than expected shows the end at once.
+    // Kernel files (procfs, sysfs) report size 0 although they have content. One byte more than expected shows the end at
+    // once.
     let expected = if size == 0 { 4096 } else { size.min(most) + 1 };
     let mut content = vec![0; usize::try_from(expected).map_err(io::Error::other)?];
     let mut length = 0;
@@ -76,7 +77,7 @@ pub fn read(mut file: File, most: u64) -> io::Result<Vec<u8>> {
 /// The content of a file that was named on the command line.
 ///
 /// # Errors
-/// As [`read`] has it. What the caller's shell opened for this process (`/dev/stdin`, and `/dev/fd/N` of
+/// As [`read`]. A file that the caller's shell opened for this process (`/dev/stdin`, and `/dev/fd/N` from
 /// `<(COMMAND)`) may be a pipe.
 pub fn read_named(path: &Path, most: u64) -> io::Result<Vec<u8>> {
     if ["/dev/stdin", "/dev/fd", "/proc/self/fd"].iter().any(|open| path.starts_with(open)) {
@@ -88,7 +89,7 @@ pub fn read_named(path: &Path, most: u64) -> io::Result<Vec<u8>> {
 /// The text of a file that was named on the command line, as [`read_named`] reads it, at most [`MOST`] bytes.
 ///
 /// # Errors
-/// As [`read_named`] has it; and when it is not UTF-8.
+/// As [`read_named`], and if it is not UTF-8.
 pub fn read_named_text(path: &Path) -> io::Result<String> {
     text(read_named(path, MOST)?)
 }
@@ -96,7 +97,7 @@ pub fn read_named_text(path: &Path) -> io::Result<String> {
 /// Everything up to the end of a stream, such as standard input, as text, at most [`MOST`] bytes.
 ///
 /// # Errors
-/// When there is more, when it is not UTF-8, and any error of reading it.
+/// If there is more, if it is not UTF-8, and any read error.
 pub fn read_stream_text(stream: impl io::Read) -> io::Result<String> {
     text(read_stream(stream, MOST)?)
 }
@@ -135,7 +136,7 @@ mod tests {
         assert_eq!(said("", MOST), "not a regular file");
         assert_eq!(read_named(Path::new("/dev/zero"), MOST).unwrap_err().to_string(), "not a regular file");
         assert_eq!(read_named(Path::new("/dev/null"), MOST).unwrap(), b"");
-        assert!(!read_named(Path::new("/proc/self/status"), MOST).unwrap().is_empty(), "it says that it has no bytes");
+        assert!(!read_named(Path::new("/proc/self/status"), MOST).unwrap().is_empty(), "its reported size is 0");
         assert!(read_stream(io::repeat(b'x'), MOST).is_err(), "an endless stream");
     }
 }

@@ -1,4 +1,4 @@
-//! What each exit status means; the one place that says so.
+//! The exit statuses and their meaning.
 
 use std::fmt;
 
@@ -7,22 +7,22 @@ use std::fmt;
 pub enum Exit {
     /// Done, or already as desired.
     Done = 0,
-    /// Failed; the message says what stands now.
+    /// Failed; the message describes the current state.
     Failed = 1,
-    /// Wrong usage or input; nothing was done.
+    /// Invalid usage or input; nothing was done.
     Usage = 2,
-    /// A check says no: blocked, not in the desired state, or another run holds the lock.
+    /// A check failed: blocked, not in the desired state, or another run holds the lock.
     CheckSaysNo = 3,
-    /// Timed out with nothing to undo, or left as it is on request: resumable.
+    /// Timed out without a rollback, or stopped on request; run again to resume.
     TimedOut = 4,
-    /// Failed and rolled back; the old state is proved.
+    /// Failed and rolled back; the old state is verified.
     RolledBack = 5,
     /// Interrupted by a signal.
     Interrupted = 130,
 }
 
 impl Exit {
-    /// The status for an error that reached `main`: the one its [`Refusal`] names, else [`Exit::Failed`].
+    /// The status for an error that reached `main`: that of its [`Refusal`], else [`Exit::Failed`].
     pub fn of_error(error: &anyhow::Error) -> Self {
         error.downcast_ref::<Refusal>().map_or(Self::Failed, |refusal| refusal.exit)
     }
@@ -42,12 +42,12 @@ pub struct Refusal {
 }
 
 impl Refusal {
-    /// Wrong usage or input: exit status 2.
+    /// Invalid usage or input: exit status 2.
     pub fn usage(message: impl Into<String>) -> anyhow::Error {
         Self { exit: Exit::Usage, message: message.into() }.into()
     }
 
-    /// Someone asked to stop: exit status 130.
+    /// Interrupted by the user: exit status 130.
     pub fn interrupted(message: impl Into<String>) -> anyhow::Error {
         Self { exit: Exit::Interrupted, message: message.into() }.into()
     }
@@ -57,7 +57,7 @@ impl Refusal {
         Self { exit: Exit::TimedOut, message: message.into() }.into()
     }
 
-    /// A check says no: exit status 3.
+    /// A check failed: exit status 3.
     pub fn check(message: impl Into<String>) -> anyhow::Error {
         Self { exit: Exit::CheckSaysNo, message: message.into() }.into()
     }
@@ -75,9 +75,9 @@ impl std::error::Error for Refusal {}
 pub const HELP: &str = "\
 Exit status:
   0    done, or already as desired
-  1    failed; the message says what stands now
-  2    wrong usage or input; nothing was done
-  3    a check says no: blocked, not in the desired state, or another run is at work
-  4    timed out, or left as it is on request: run again to resume
-  5    failed and rolled back, the old state proved
+  1    failed; see the message for the current state
+  2    invalid usage or input; nothing was done
+  3    check failed: blocked, not in the desired state, or another run is in progress
+  4    timed out, or stopped on request: run again to resume
+  5    failed and rolled back; the old state was verified
   130  interrupted";

@@ -1,4 +1,4 @@
-//! What kind of file something is, by what fstat(2) says of it.
+//! The kind of a file, from the result of fstat(2).
 
 use nix::sys::stat::{FileStat, SFlag};
 

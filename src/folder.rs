@@ -1,5 +1,5 @@
-//! A folder that is held open. What is in it is reached by its descriptor and a single name, and a link is never
-//! followed: changes to the path lead nowhere else.
+//! An open folder. Its entries are accessed through its file descriptor and a single name, and links are never followed,
+//! so a change to the path cannot redirect an access.
 
 use std::ffi::OsStr;
 use std::fs::File;
@@ -16,15 +16,15 @@ use nix::unistd::{self, LinkatFlags, UnlinkatFlags};
 use crate::bounded;
 use crate::file_kind::{is_folder, is_regular, mode_of};
 
-/// The most entries that are taken of one folder.
+/// Limit for the number of entries read from one folder.
 const MOST_ENTRIES: usize = 1 << 20;
 
-/// Whether the error says that there is nothing at that path.
+/// Whether the error means that the path does not exist.
 pub fn is_absent(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
 }
 
-/// `None` where there is nothing.
+/// `None` if the path does not exist.
 ///
 /// # Errors
 /// Any other error.
@@ -36,7 +36,7 @@ pub fn unless_absent<T>(result: io::Result<T>) -> io::Result<Option<T>> {
     }
 }
 
-/// What a folder holds under a name.
+/// An entry of a folder.
 pub struct Entry {
     /// The name. Bytes that are not UTF-8 are replaced.
     pub name: String,
@@ -44,58 +44,58 @@ pub struct Entry {
     pub is_folder: bool,
 }
 
-/// A folder that is held open.
+/// An open folder.
 #[derive(Debug)]
 pub struct Folder(OwnedFd);
 
 impl Folder {
-    /// How a folder is opened to be held.
+    /// Flags for opening a folder.
     pub fn holding() -> OFlag {
         OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC
     }
 
-    /// The folder that `path` leads to.
+    /// Opens the folder at `path`.
     ///
     /// # Errors
-    /// When it is not there, is no folder, or may not be read.
+    /// If it does not exist, is not a folder, or may not be read.
     pub fn open(path: &Path) -> io::Result<Self> {
         Ok(Self(fcntl::open(path, Self::holding(), Mode::empty())?))
     }
 
-    /// What lies in this folder under `name`, if that is a folder itself.
+    /// Opens the subfolder `name`.
     ///
     /// # Errors
-    /// When it is not there, is no folder, or may not be read.
+    /// If it does not exist, is not a folder, or may not be read.
     pub fn folder(&self, name: impl AsRef<OsStr>) -> io::Result<Self> {
         Ok(Self(fcntl::openat(&self.0, name.as_ref(), Self::holding() | OFlag::O_NOFOLLOW, Mode::empty())?))
     }
 
-    /// What is under `name`; `None` where there is nothing.
+    /// The file status of `name`; `None` if it does not exist.
     ///
     /// # Errors
-    /// Any other error of looking.
+    /// Any other error of fstatat(2).
     pub fn stat(&self, name: impl AsRef<OsStr>) -> io::Result<Option<FileStat>> {
         unless_absent(stat::fstatat(&self.0, name.as_ref(), AtFlags::AT_SYMLINK_NOFOLLOW).map_err(io::Error::from))
     }
 
-    /// Opens a regular file for reading, with what it is. `None` where there is nothing under `name`.
+    /// Opens a regular file for reading; also returns its status. `None` if `name` does not exist.
     ///
     /// # Errors
-    /// When it is anything but a regular file, and any error of opening it.
+    /// If it is not a regular file, and any error of opening it.
     pub fn file(&self, name: impl AsRef<OsStr>) -> io::Result<Option<(File, FileStat)>> {
         self.open_regular(name, bounded::reading())
     }
 
-    /// Opens a regular file for reading and writing. `None` where there is nothing under `name`.
+    /// Opens a regular file for reading and writing. `None` if `name` does not exist.
     ///
     /// # Errors
-    /// When it is anything but a regular file, and any error of opening it.
+    /// If it is not a regular file, and any error of opening it.
     pub fn file_to_change(&self, name: impl AsRef<OsStr>) -> io::Result<Option<File>> {
         Ok(self.open_regular(name, bounded::reading() | OFlag::O_RDWR)?.map(|(file, _)| file))
     }
 
     fn open_regular(&self, name: impl AsRef<OsStr>, flags: OFlag) -> io::Result<Option<(File, FileStat)>> {
-        // To open some devices is to use them: it is looked before, and again at what was opened.
+        // Opening a device can have effects, so the kind is checked before opening, and again on what was opened.
         match self.stat(&name)? {
             None => return Ok(None),
             Some(stat) if !is_regular(&stat) => return Err(bounded::not_regular()),
@@ -108,23 +108,23 @@ impl Folder {
         if is_regular(&stat) { Ok(Some((File::from(file), stat))) } else { Err(bounded::not_regular()) }
     }
 
-    /// The content of a regular file, with what it is. `None` where there is nothing under `name`.
+    /// The content of a regular file and its status. `None` if `name` does not exist.
     ///
     /// # Errors
-    /// When it is anything but a regular file or larger than [`bounded::MOST`], and any error of reading it.
+    /// If it is not a regular file or is larger than [`bounded::MOST`], and any read error.
     pub fn read(&self, name: impl AsRef<OsStr>) -> io::Result<Option<(Vec<u8>, FileStat)>> {
         self.file(name)?.map(|(file, stat)| Ok((bounded::read(file, bounded::MOST)?, stat))).transpose()
     }
 
-    /// Where a link leads, as it is written.
+    /// The target of a link, as written.
     ///
     /// # Errors
-    /// When there is no link under `name`.
+    /// If `name` is not a link.
     pub fn read_link(&self, name: impl AsRef<OsStr>) -> io::Result<String> {
         Ok(fcntl::readlinkat(&self.0, name.as_ref())?.to_string_lossy().into_owned())
     }
 
-    /// Everything in this folder, in no order.
+    /// All entries of this folder, unordered.
     ///
     /// # Errors
     /// Any error of reading the folder.
@@ -139,7 +139,7 @@ impl Folder {
             let kind = entry.file_type();
             found.push((entry.file_name().to_string_lossy().into_owned(), kind));
         }
-        // Some file systems do not tell kinds while listing.
+        // Some file systems do not report the kind in a listing.
         let is_folder = |name: &str, kind| match kind {
             Some(kind) => kind == nix::dir::Type::Directory,
             None => stat::fstatat(&dir, name, AtFlags::AT_SYMLINK_NOFOLLOW).is_ok_and(|stat| is_folder(&stat)),
@@ -147,32 +147,32 @@ impl Folder {
         Ok(found.into_iter().map(|(name, kind)| Entry { is_folder: is_folder(&name, kind), name }).collect())
     }
 
-    /// Makes a file that was not there, to be read and written.
+    /// Creates a new file for reading and writing.
     ///
     /// # Errors
-    /// When something is there, and any error of making it.
+    /// If the name exists, and any error of creating it.
     pub fn create(&self, name: impl AsRef<OsStr>, mode: u32) -> io::Result<File> {
         let flags = OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
         Ok(fcntl::openat(&self.0, name.as_ref(), flags, Mode::from_bits_truncate(mode))?.into())
     }
 
-    /// Makes a folder that everybody may read, whatever the umask.
+    /// Creates a folder with mode 0755; see [`Folder::made_folder`] for the umask.
     ///
     /// # Errors
-    /// When something is there, and any error of making it.
+    /// If the name exists, and any error of creating it.
     pub fn make_folder(&self, name: impl AsRef<OsStr>) -> io::Result<()> {
         Ok(stat::mkdirat(&self.0, name.as_ref(), Mode::from_bits_truncate(0o755))?)
     }
 
-    /// Gives a folder made with [`Folder::make_folder`] its mode, whatever the umask; returns it.
+    /// Opens a folder created with [`Folder::make_folder`] and sets its mode, regardless of the umask.
     ///
     /// # Errors
-    /// When it was exchanged for something else, and any error of changing it.
+    /// If it was replaced by something else, and any error of changing it.
     pub fn made_folder(&self, name: impl AsRef<OsStr>) -> io::Result<Self> {
         let made = self.folder(name)?;
         let stat = stat::fstat(&made.0)?;
         if stat.st_uid != unistd::geteuid().as_raw() {
-            return Err(io::Error::other("it was exchanged for a folder of another owner"));
+            return Err(io::Error::other("it was replaced by a folder of another owner"));
         }
         if mode_of(&stat) & 0o777 != 0o755 {
             stat::fchmod(&made.0, Mode::from_bits_truncate(0o755))?;
@@ -180,15 +180,15 @@ impl Folder {
         Ok(made)
     }
 
-    /// Gives the file `from` a second name.
+    /// Creates a hard link `to` for the file `from`.
     ///
     /// # Errors
-    /// When something has that name, and any error of giving it.
+    /// If `to` exists, and any error of link(2).
     pub fn link(&self, from: impl AsRef<OsStr>, to: impl AsRef<OsStr>) -> io::Result<()> {
         Ok(unistd::linkat(&self.0, from.as_ref(), &self.0, to.as_ref(), LinkatFlags::empty())?)
     }
 
-    /// Renames within the folder; what has the name `to` is replaced.
+    /// Renames within the folder; an existing `to` is replaced.
     ///
     /// # Errors
     /// Any error of renaming.
@@ -196,7 +196,7 @@ impl Folder {
         Ok(fcntl::renameat(&self.0, from.as_ref(), &self.0, to.as_ref())?)
     }
 
-    /// Removes what is no folder; `false` when there was nothing.
+    /// Removes an entry that is not a folder; `false` if it did not exist.
     ///
     /// # Errors
     /// Any other error of removing it.
@@ -205,7 +205,7 @@ impl Folder {
         unless_absent(removed.map_err(io::Error::from)).map(|removed| removed.is_some())
     }
 
-    /// Removes a folder that is empty; `false` when there was none, or it holds something.
+    /// Removes an empty folder; `false` if it did not exist or is not empty.
     ///
     /// # Errors
     /// Any other error of removing it.
@@ -217,7 +217,7 @@ impl Folder {
         }
     }
 
-    /// Waits until what changed in the folder is on the disk.
+    /// Waits until changes to the folder are on disk.
     ///
     /// # Errors
     /// Any error of the disk.

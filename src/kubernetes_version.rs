@@ -1,7 +1,7 @@
-//! Kubernetes versions as people write them, and as kubeadm takes them.
+//! Kubernetes versions as users write them, and as kubeadm accepts them.
 //!
-//! Only what kpx-prep decides by is read: major and minor. Labels such as `stable-1.36` are resolved
-//! by kubeadm itself, on the network, when it runs.
+//! Only the major and minor version are read. Labels such as `stable-1.36` are resolved by kubeadm itself, over the
+//! network, when it runs.
 
 use std::fmt;
 use std::str::FromStr;
@@ -12,22 +12,22 @@ pub const NEWEST_KNOWN_MINOR: u32 = 37;
 /// The oldest minor version whose kubeadm reads an API version that kpx-prep writes (v1beta2).
 pub const OLDEST_MINOR: u32 = 15;
 
-/// A Kubernetes version, release label or CI build, of which at least the minor version is known.
+/// A Kubernetes version, release label or CI build with a known minor version.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KubernetesVersion {
     minor: u32,
     for_kubeadm: String,
 }
 
-/// Why a text is no Kubernetes version that kpx-prep can work with.
+/// Why a text is not a Kubernetes version that kpx-prep supports.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum VersionError {
-    /// The text has none of the forms that kubeadm knows.
+    /// The text has none of the forms that kubeadm accepts.
     #[error("{0:?} is not a Kubernetes version; write it as 1.36, v1.36.3 or stable-1.36 (not as a range)")]
     NotAVersion(String),
     /// A label such as `stable`, which names another minor version every few months.
     #[error(
-        "{0:?} names no minor version, and what a proxy mode means depends on it; write for example stable-1.{NEWEST_KNOWN_MINOR}"
+        "{0:?} has no minor version, which is needed to check the proxy mode; use for example stable-1.{NEWEST_KNOWN_MINOR}"
     )]
     NoMinor(String),
     /// Older than any kubeadm that reads what kpx-prep writes, or not 1.x at all.
@@ -46,8 +46,8 @@ impl KubernetesVersion {
         self.minor
     }
 
-    /// The text for `kubernetesVersion`: as it was written where kubeadm takes that, else the label of
-    /// the same minor version's latest patch release (kubeadm does not take `1.36`, but `stable-1.36`).
+    /// The text for `kubernetesVersion`: as written if kubeadm accepts that, else the label of the same minor version's
+    /// latest patch release (kubeadm does not accept `1.36`, but `stable-1.36`).
     pub fn for_kubeadm(&self) -> &str {
         &self.for_kubeadm
     }
@@ -99,10 +99,17 @@ fn number(text: &str) -> Option<u32> {
     plain.then(|| text.parse().ok()).flatten()
 }
 
-/// A patch number and whatever kubeadm allows after it: `3`, `0-rc.1`, `3+k3s1`.
+/// A patch number with the suffixes that kubeadm accepts: `3`, `0-rc.1`, `3+k3s1`.
 fn is_patch(text: &str) -> bool {
     let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     number(&text[..digits]).is_some() && text[digits..].chars().all(|c| c.is_ascii_alphanumeric() || "-_.+".contains(c))
+}
+
+/// 20 of `v1.20.2`, `1.20+` and the like.
+pub fn minor_of(version: &str) -> Option<u32> {
+    let rest = version.strip_prefix('v').unwrap_or(version).strip_prefix("1.")?;
+    let digits = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
+    rest[..digits].parse().ok()
 }
 
 #[cfg(test)]
@@ -110,7 +117,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn versions_that_are_taken() {
+    fn accepted_versions() {
         for (text, minor, for_kubeadm) in [
             ("1.36", 36, "stable-1.36"),
             ("v1.36", 36, "stable-1.36"),
@@ -133,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn versions_that_are_refused() {
+    fn refused_versions() {
         for text in [
             "",
             "1",
@@ -170,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn the_newest_known_is_a_version_that_parses() {
+    fn the_newest_known_version_parses() {
         let newest = KubernetesVersion::newest_known();
         assert_eq!(newest.for_kubeadm().parse(), Ok(newest.clone()));
     }

@@ -1,12 +1,24 @@
-//! kpx-prep prepares Linux nodes and kubeadm clusters to run kube-proxy in IPVS mode.
+//! kpx-prep prepares Linux nodes and kubeadm clusters to run kube-proxy in the chosen mode.
 //!
-//! The library exists for the `kpx-prep` binary and its tests. Data flows one way:
-//! [`cli`] → observe → decide → act → [`report`].
+//! The library exists for the `kpx-prep` binary and its tests. Data flows one way: [`cli`] → observe → decide → act →
+//! [`report`].
+//!
+//! | theme | modules |
+//! |---|---|
+//! | commands | [`cli`] (arguments), [`exit_code`], [`checks`] (their table), [`report`] (findings, formats, foreign text, progress) |
+//! | one host | [`node`] (modules, boot files, what kube-proxy left), [`messages`] (from a node to a run) |
+//! | a new cluster | [`kubeadm`] (kubeadm's config), [`cloud_init`] (user-data), [`image`] (the helper's image) |
+//! | a running cluster | [`cluster`] (observe, plan, switch, verify, roll back) |
+//! | Kubernetes' rules | [`mode`], [`proxy_config`] (`KubeProxyConfiguration`), [`feature_gates`], [`kubernetes_version`] |
+//! | texts | [`yaml`] (edits that keep every other byte), [`cidr`], [`go_duration`] |
+//! | the system | [`atomic_file`], [`folder`], [`file_kind`], [`bounded`], [`bounded_command`], [`boot_clock`] |
 
 pub mod atomic_file;
 pub mod boot_clock;
 pub mod bounded;
 pub mod bounded_command;
+pub mod checks;
+pub mod cidr;
 pub mod cli;
 pub mod cloud_init;
 pub mod cluster;
@@ -14,6 +26,7 @@ pub mod exit_code;
 pub mod feature_gates;
 pub mod file_kind;
 pub mod folder;
+pub mod go_duration;
 pub mod image;
 pub mod kubeadm;
 pub mod kubernetes_version;

@@ -6,7 +6,7 @@ use kpx_prep::cli::{Cli, run};
 use kpx_prep::exit_code::Exit;
 use kpx_prep::report::say::say;
 
-/// musl's own allocator asks the kernel for memory at every turn.
+/// musl's malloc is slow under many small allocations.
 #[global_allocator]
 static ALLOCATOR: dlmalloc::GlobalDlmalloc = dlmalloc::GlobalDlmalloc;
 

@@ -1,34 +1,14 @@
-//! What kpx-prep at a cluster and kpx-prep on its nodes tell each other: JSON on standard input and output of an exec.
+//! Messages between a cluster command and kpx-prep on the nodes: JSON on standard input and output of an exec.
 //!
-//! Both ends are the same binary in the same version; the form is an interface all the same, as any `-o json`.
+//! Both ends are the same binary in the same version; the format is nevertheless an interface, like any `-o json`.
 
 use std::net::{IpAddr, SocketAddr};
 
 use serde::{Deserialize, Serialize};
 
-use crate::report::{Finding, Level};
+use crate::report::Finding;
 
-/// A finding of another process.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Note {
-    /// How much it matters.
-    pub level: Level,
-    /// The check's id.
-    pub id: String,
-    /// What is so.
-    pub message: String,
-    /// What to do about it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub hint: Option<String>,
-}
-
-impl From<Finding> for Note {
-    fn from(finding: Finding) -> Self {
-        Self { level: finding.level, id: finding.id.to_owned(), message: finding.message, hint: finding.hint }
-    }
-}
-
-/// What `node survey` answers: all of a host that matters to kube-proxy's mode.
+/// The result of `node survey`: everything on a host that affects kube-proxy's mode.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Survey {
@@ -36,59 +16,88 @@ pub struct Survey {
     pub api_version: String,
     /// `NodeSurvey`.
     pub kind: String,
-    /// kpx-prep's own version there.
+    /// The version of kpx-prep on the node.
     pub version: String,
     /// `uname -r`.
     pub kernel: String,
     /// Name and version of the distribution.
     pub distro: String,
-    /// What `node install` would come to: `already-prepared`, `would-prepare` or `not-prepared`.
+    /// The outcome that `node install` would have: `already-prepared`, `would-prepare` or `not-prepared`.
     pub modules: Preparation,
-    /// The mode that kube-proxy proves on this host; nothing if none answers.
+    /// The verified mode of kube-proxy on this host; `None` if no kube-proxy answers.
     pub running: Option<String>,
-    /// Every virtual server of the kernel's IPVS table, in the order of their addresses.
+    /// Every virtual server of the kernel's IPVS table, sorted by address.
     pub virtual_servers: Vec<VirtualServer>,
-    /// What modes other than the running one left behind; empty if no kube-proxy answers.
+    /// What other modes than the running one left behind; empty if no kube-proxy answers.
     pub leftovers: Vec<Leftover>,
-    /// What looks like kube-proxy's and is not: it is never touched.
+    /// What looks like kube-proxy's but is not; it is never changed.
     pub suspicious: Vec<String>,
-    /// Address families whose INPUT chain drops what no rule accepts, such as `ipv4`.
+    /// Address families whose INPUT chain drops by default, such as `ipv4`.
     pub input_drops: Vec<String>,
     /// `net.ipv4.ip_local_port_range`.
     pub local_ports: Option<(u16, u16)>,
     /// `net.ipv4.vs.conn_reuse_mode`, where `ip_vs` is loaded.
     pub conn_reuse_mode: Option<u8>,
-    /// `legacy` or `nft`: what kube-proxy's container calls, and so where its rules are.
+    /// `legacy` or `nft`: the iptables variant of kube-proxy's container, which holds its rules.
     pub iptables: Option<String>,
-    /// The other variant holds rules of kube-proxy's too.
+    /// Whether the other variant holds rules of kube-proxy too.
     pub both_iptables: bool,
     /// Version of the host's own `nft`.
     pub nft: Option<String>,
-    /// Which of the addresses that were asked about (`--ask`) took a connection.
+    /// The addresses given with `--ask` that accepted a connection.
     #[serde(default)]
     pub answering: Vec<SocketAddr>,
-    /// Whether NetworkManager runs and is not told to leave `kube-ipvs0` alone.
+    /// Whether NetworkManager is running without `kube-ipvs0` configured as unmanaged.
     pub network_manager_interferes: bool,
-    /// CNI configurations whose portmap marks packets by a chain of kube-proxy's, as `FILE: CHAIN`.
+    /// CNI configurations whose portmap plugin marks packets in a chain of kube-proxy, as `FILE: CHAIN`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub mark_chains: Vec<String>,
-    /// Processes that are kube-proxy by all that can be told, and not of the pod that was named.
+    /// Processes that look like kube-proxy but do not belong to the pod given with `--pod`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub other_kube_proxies: Vec<String>,
-    /// What could not be looked at, so that the rest of the survey may lack something.
+    /// What could not be read, so that the survey may be incomplete.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub findings: Vec<Note>,
+    pub findings: Vec<Finding>,
 }
 
-/// What `node install` came to, or would.
+/// The outcome of a node command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PreparationOutcome {
+    /// Prepared now.
+    Prepared,
+    /// Already prepared; nothing was done.
+    AlreadyPrepared,
+    /// A dry run; the report lists what would be done.
+    WouldPrepare,
+    /// A check failed; nothing was done.
+    #[default]
+    NotPrepared,
+    /// Loading failed; the files were restored.
+    Failed,
+    /// Everything that install wrote was removed.
+    Removed,
+    /// There were no files of kpx-prep.
+    NothingToRemove,
+}
+
+impl PreparationOutcome {
+    /// Whether the node is prepared now.
+    pub fn is_prepared(self) -> bool {
+        matches!(self, Self::Prepared | Self::AlreadyPrepared)
+    }
+}
+
+/// The result that `node install` had or would have.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Preparation {
     /// Its outcome.
-    pub outcome: String,
+    pub outcome: PreparationOutcome,
     /// Its summary.
     pub summary: String,
     /// Its findings.
-    pub findings: Vec<Note>,
+    #[serde(default)]
+    pub findings: Vec<Finding>,
 }
 
 /// A virtual server of IPVS.
@@ -103,22 +112,21 @@ pub struct VirtualServer {
     pub port: u32,
     /// Its scheduler.
     pub scheduler: String,
-    /// Whether kube-proxy's own traces on the host claim it: its address is on `kube-ipvs0`, or its port in one of
-    /// kube-proxy's sets of node ports.
+    /// Whether it belongs to kube-proxy: its address is on `kube-ipvs0`, or its port in one of kube-proxy's node port ipsets.
     pub claimed: bool,
     /// Connections that are still alive.
     pub connections: u32,
 }
 
-/// Which part of a host a leftover is.
+/// The kind of a leftover.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum LeftoverKind {
-    /// A chain of iptables with all its rules.
+    /// An iptables chain with all its rules.
     Chain,
-    /// A rule in a chain that stays.
+    /// A rule in a chain that is kept.
     Rule,
-    /// A table of nftables.
+    /// An nftables table.
     Table,
     /// An ipset.
     Set,
@@ -128,20 +136,20 @@ pub enum LeftoverKind {
     Link,
 }
 
-/// Something that a mode owned and the running mode does not use.
+/// An object that another mode created and the running mode does not use.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Leftover {
     /// The mode that owned it, such as `iptables`.
     pub of: String,
-    /// What it is.
+    /// Its kind.
     pub kind: LeftoverKind,
-    /// Where it is, such as `ipv4 filter (legacy)`; empty for what has only a name.
+    /// Its location, such as `ipv4 filter (legacy)`; empty for an object that has only a name.
     pub place: String,
     /// Its name, or the rule's text.
     pub name: String,
 }
 
-/// One port of a Service: what the running mode must carry before the old one's rules may go.
+/// A Service port that the running mode must have programmed before the old mode's rules are removed.
 ///
 /// The cluster sends all of them as one line of JSON (a list) to `node clean --services -`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -153,37 +161,37 @@ pub struct ServicePort {
     pub protocol: String,
     /// The Service's port.
     pub port: u16,
-    /// Its cluster addresses, one of each family that it has.
+    /// Its cluster IPs, one per address family.
     pub addresses: Vec<IpAddr>,
     /// The node port.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub node_port: Option<u16>,
-    /// Whether a connection to the first address must be taken: it is TCP, and was so before the switch.
+    /// Whether the first address must accept a connection: it is TCP, and accepted one before the switch.
     #[serde(default)]
     pub must_answer: bool,
 }
 
-/// How `node clean` ended.
+/// The outcome of `node clean`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum CleanOutcome {
-    /// What was left behind is gone.
+    /// All leftovers were removed.
     Cleaned,
-    /// Nothing was left behind.
+    /// There were no leftovers.
     NothingToClean,
     /// A dry run.
     WouldClean,
-    /// The running mode has not synced, or does not carry all Services; nothing was removed.
+    /// The running mode has not synced or not programmed all Services; nothing was removed.
     NotSynced,
-    /// A Service that must answer does not; nothing was removed.
+    /// A Service that must answer did not; nothing was removed.
     NotServing,
-    /// No kube-proxy answers, or it runs the mode that is to be cleaned; nothing was removed.
+    /// No kube-proxy answered, or it runs the mode to be cleaned; nothing was removed.
     Refused,
-    /// Something could not be removed; what stands is in the report.
+    /// Something could not be removed; the report lists what remains.
     Failed,
 }
 
-/// What `node clean` answers.
+/// The result of `node clean`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct CleanReport {
@@ -191,23 +199,23 @@ pub struct CleanReport {
     pub api_version: String,
     /// `CleanReport`.
     pub kind: String,
-    /// How it ended.
+    /// The outcome.
     pub outcome: CleanOutcome,
     /// The same in a sentence.
     pub summary: String,
-    /// The mode that kube-proxy proves.
+    /// The verified mode of kube-proxy.
     pub running: Option<String>,
-    /// What was removed, or in a dry run would be.
+    /// What was removed, or would be in a dry run.
     pub removed: Vec<Leftover>,
-    /// What is still there of other modes, and why is in the findings.
+    /// What remains of other modes; the findings give the reason.
     pub remaining: Vec<Leftover>,
-    /// In a dry run, every transaction as its tool would read it.
+    /// In a dry run, every transaction in the input format of its tool.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub transactions: Vec<String>,
-    /// How many live connections ended with their virtual server.
+    /// Number of live connections that ended with their virtual server.
     pub connections_cut: u32,
-    /// What looks like kube-proxy's and is not.
+    /// What looks like kube-proxy's but is not.
     pub suspicious: Vec<String>,
-    /// What else there is to say.
-    pub findings: Vec<Note>,
+    /// Further findings.
+    pub findings: Vec<Finding>,
 }

@@ -2,7 +2,7 @@
 
 use std::process::{Command, Output};
 
-use clap::CommandFactory as _;
+use clap::{CommandFactory as _, Parser as _};
 use kpx_prep::cli::Cli;
 
 fn kpx_prep(arguments: &[&str]) -> Output {
@@ -43,6 +43,65 @@ fn help_of_every_command_has_an_example() {
         let example = help.split_once("Example").map(|(_, rest)| rest.contains("kpx-prep"));
         assert_eq!(example, Some(true), "{words:?} has no example:\n{help}");
     }
+}
+
+/// The commands in the examples of a help text, each as its words: what a shell would run.
+fn examples(help: &str) -> Vec<Vec<String>> {
+    let (_, examples) = help.split_once("Example").unwrap_or_default();
+    let (_, examples) = examples.split_once('\n').unwrap_or_default();
+    let lines = examples.replace("\\\n", " ");
+    let words = lines.lines().flat_map(|line| line.split(" # ").next().unwrap_or_default().split(['|', '>', '&']));
+    let commands = words.map(|command| command.split_whitespace().map(str::to_owned).collect::<Vec<_>>());
+    commands.filter(|words| words.first().is_some_and(|word| word == "kpx-prep")).collect()
+}
+
+#[test]
+fn examples_in_help_texts_are_valid() {
+    let mut count = 0;
+    for path in commands() {
+        let mut command = Cli::command();
+        command.build();
+        let command = path.iter().fold(&command, |command, name| command.find_subcommand(name).unwrap());
+        let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+        for example in examples(&help) {
+            count += 1;
+            if let Err(error) = Cli::try_parse_from(&example) {
+                panic!("{}: {error}", example.join(" "));
+            }
+        }
+        assert!(!examples(&help).is_empty(), "{path:?}: no example in {help:?}");
+    }
+    assert!(count > 25, "only {count} examples were found");
+}
+
+/// Those that only print a file are run, with the files that they name in the current folder.
+#[test]
+fn examples_that_print_a_file_work_as_written() {
+    let mut count = 0;
+    for name in ["kubeadm-config", "cloud-init", "completions", "checks"] {
+        let help = String::from_utf8(kpx_prep(&[name, "--help"]).stdout).unwrap();
+        for example in examples(&help) {
+            count += 1;
+            let folder = tempfile::tempdir().unwrap();
+            std::fs::write(folder.path().join("token"), "07401b.f395accd246ae52d\n").unwrap();
+            let config = "apiVersion: kubeadm.k8s.io/v1beta4\nkind: InitConfiguration\n";
+            let mut run = assert_cmd::Command::new(env!("CARGO_BIN_EXE_kpx-prep"));
+            run.args(&example[1..]).current_dir(folder.path()).write_stdin(config).assert().success();
+        }
+    }
+    assert!(count > 8, "only {count} examples were found");
+}
+
+/// An operator reads the safe path first: a dry run, then one node.
+#[test]
+fn remediate_leads_with_the_safe_path() {
+    let help = String::from_utf8(kpx_prep(&["remediate", "--help"]).stdout).unwrap();
+    let examples = examples(&help);
+    assert_eq!(examples[0][1..], ["remediate", "--dry-run"]);
+    assert!(examples[1].contains(&"--pause-after-canary".to_owned()), "{examples:?}");
+    let headings = ["Options:", "Nodes:", "Node helper:", "Rollout:", "Clean-up:", "Rollback:", "Cluster:"];
+    let places: Vec<_> = headings.iter().map(|heading| help.find(&format!("\n{heading}\n"))).collect();
+    assert!(places.iter().all(Option::is_some) && places.is_sorted(), "{places:?}\n{help}");
 }
 
 #[test]
@@ -127,7 +186,7 @@ fn files_named_on_the_command_line() {
     for command in commands {
         for (file, why) in files {
             // A binary may be that large; it is none.
-            let why = if command[0] == "image" && file == large { "no 64-bit Linux program" } else { why };
+            let why = if command[0] == "image" && file == large { "not a 64-bit Linux program" } else { why };
             let mut run = assert_cmd::Command::new(env!("CARGO_BIN_EXE_kpx-prep"));
             let output = run.args(command).arg(file).timeout(std::time::Duration::from_secs(10)).output().unwrap();
             let text = String::from_utf8_lossy(&output.stderr).into_owned();

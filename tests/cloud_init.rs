@@ -168,7 +168,7 @@ fn kubeadm_does_not_run_on_a_node_that_is_not_prepared() {
             let output = node.run(shell, &[("NODE_EXIT", exit)]);
             assert!(!output.status.success());
             assert!(!node.log().contains("kubeadm"), "{}", node.log());
-            assert!(String::from_utf8_lossy(&output.stderr).contains(&format!("exit {exit}")));
+            assert!(String::from_utf8_lossy(&output.stderr).contains(&format!("exit status {exit}")));
         }
     }
 }
@@ -179,7 +179,7 @@ fn a_binary_with_another_sum_is_not_run() {
         let node = FakeNode::new(&WITH_URL).with_curl();
         fs::write(node.at("download"), BINARY.replace("node", "n0de")).unwrap();
         let output = node.run(shell, &[]);
-        assert!(!output.status.success() && String::from_utf8_lossy(&output.stderr).contains("has not the SHA-256"));
+        assert!(!output.status.success() && String::from_utf8_lossy(&output.stderr).contains("SHA-256 mismatch"));
         assert_eq!(node.log().lines().count(), 1, "{}", node.log());
         assert_eq!(fs::read_dir(node.at("usr/local/bin")).unwrap().count(), 0, "it was left there");
     }

@@ -2,34 +2,32 @@
 
 #[path = "support/cluster_facts.rs"]
 mod cluster_facts;
+#[path = "support/golden.rs"]
+mod golden;
 
 use std::path::Path;
 
-use cluster_facts::{CHANGED, cluster, node, text, wish};
-use kpx_prep::cluster::backup::Backup;
-use kpx_prep::cluster::facts::Facts;
+use cluster_facts::{CHANGED, cluster, node, request, text};
+use golden::Goldens;
+use kpx_prep::cluster::kube_proxy::backup::Backup;
+use kpx_prep::cluster::kube_proxy::proof::Proof;
+use kpx_prep::cluster::observe::facts::ClusterFacts;
+use kpx_prep::cluster::observe::surroundings::Surroundings;
 use kpx_prep::cluster::plan::{Plan, plan};
-use kpx_prep::cluster::proof::Proof;
-use kpx_prep::cluster::remediation_report::{NodeOutcome, NodeResult, Outcome, RemediationReport, plan_text};
-use kpx_prep::cluster::status_report::StatusReport;
-use kpx_prep::cluster::surroundings::Surroundings;
+use kpx_prep::cluster::report::remediation::{NodeOutcome, NodeResult, Outcome, RemediationReport, plan_text};
+use kpx_prep::cluster::report::status::StatusReport;
 use kpx_prep::exit_code::Exit;
 use kpx_prep::mode::ProxyMode;
 use kpx_prep::report::{Format, serialize};
 
 fn golden(name: &str, text: &str) {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cluster-reports").join(name);
-    if std::env::var_os("BLESS").is_some() {
-        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-        std::fs::write(&path, text).unwrap();
-    }
-    let expected = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{name}: {error}; BLESS=1 writes it"));
-    let difference = similar::TextDiff::from_lines(expected.as_str(), text).unified_diff().to_string();
-    assert!(difference.is_empty(), "{name}:\n{difference}");
+    let mut goldens = Goldens::default();
+    goldens.compare(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cluster-reports").join(name), text);
+    goldens.end(1);
 }
 
 /// A roll that stopped half-way, with one of each kind of node.
-fn half_way() -> Facts {
+fn half_way() -> ClusterFacts {
     let mut facts = cluster("ipvs", ProxyMode::Iptables);
     facts.nodes[1].proof.mode = Some(ProxyMode::Ipvs);
     facts.nodes[1].pod.as_mut().unwrap().created = CHANGED + 5;
@@ -54,8 +52,8 @@ fn half_way() -> Facts {
     facts
 }
 
-fn planned(facts: &Facts) -> Plan {
-    plan(facts, &Surroundings::default(), &wish("ipvs"))
+fn planned(facts: &ClusterFacts) -> Plan {
+    plan(facts, &Surroundings::default(), &request("ipvs"))
 }
 
 #[test]

@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use kpx_prep::cluster::daemon_set::{ConfigSource, find};
-use kpx_prep::cluster::objects::{DaemonSet, DaemonSetStatus};
+use kpx_prep::cluster::api::objects::{DaemonSet, DaemonSetStatus};
+use kpx_prep::cluster::kube_proxy::daemon_set::{ConfigSource, find};
 
 fn load(name: &str) -> DaemonSet {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/daemon-set/{name}.yaml"));

@@ -3,7 +3,8 @@
 use std::fs;
 use std::path::Path;
 
-use support::{difference, kpx_prep};
+use support::golden::Goldens;
+use support::kpx_prep;
 
 #[allow(dead_code, reason = "each test uses a part of it")]
 mod support;
@@ -144,13 +145,13 @@ const EXAMPLES: &[(&str, &str, &[&str])] = &[
 #[test]
 fn examples_are_what_the_binary_writes() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let mut failed = Vec::new();
+    let mut goldens = Goldens::default();
     for (file, command, args) in EXAMPLES {
         let output = kpx_prep(command, root).args(*args).output().unwrap();
         assert!(output.status.success(), "{file}: {}", String::from_utf8_lossy(&output.stderr));
-        failed.extend(difference(&root.join(file), &output.stdout));
+        goldens.compare(&root.join(file), &output.stdout);
     }
-    assert!(failed.is_empty(), "BLESS=1 cargo test --test examples writes them again:\n{}", failed.join("\n"));
+    goldens.end(EXAMPLES.len());
 }
 
 #[test]

@@ -3,20 +3,20 @@
 #[path = "support/cluster_facts.rs"]
 mod cluster_facts;
 
-use cluster_facts::{CHANGED, cluster, wish};
-use kpx_prep::cluster::drift::findings;
-use kpx_prep::cluster::facts::Facts;
+use cluster_facts::{CHANGED, cluster, request};
+use kpx_prep::cluster::observe::facts::ClusterFacts;
+use kpx_prep::cluster::observe::surroundings::Surroundings;
+use kpx_prep::cluster::plan::drift::findings;
 use kpx_prep::cluster::plan::plan;
-use kpx_prep::cluster::status_report::StatusReport;
-use kpx_prep::cluster::surroundings::Surroundings;
-use kpx_prep::messages::{Leftover, LeftoverKind, Preparation, Survey};
+use kpx_prep::cluster::report::status::StatusReport;
+use kpx_prep::messages::{Leftover, LeftoverKind, Preparation, PreparationOutcome, Survey};
 use kpx_prep::mode::ProxyMode;
 use kpx_prep::report::{Finding, Level};
 
 const MODES: [ProxyMode; 3] = [ProxyMode::Iptables, ProxyMode::Ipvs, ProxyMode::Nftables];
 
 /// A change of a cluster in which all is as configured.
-type Change = (&'static str, fn(&mut Facts));
+type Change = (&'static str, fn(&mut ClusterFacts));
 
 const CHANGES: [Change; 7] = [
     ("stale-pods", |facts| {
@@ -44,14 +44,14 @@ const CHANGES: [Change; 7] = [
     }),
     ("node-modules", |facts| {
         let mut survey = survey();
-        "would-prepare".clone_into(&mut survey.modules.outcome);
+        survey.modules.outcome = PreparationOutcome::WouldPrepare;
         facts.nodes[1].host = Some(Ok(survey));
     }),
     ("version-policy", |facts| "kube-proxy:v1.40.0".clone_into(&mut facts.kube_proxy.as_mut().unwrap().image)),
 ];
 
 fn survey() -> Survey {
-    let modules = Preparation { outcome: "already-prepared".to_owned(), ..Preparation::default() };
+    let modules = Preparation { outcome: PreparationOutcome::AlreadyPrepared, ..Preparation::default() };
     Survey { modules, ..Survey::default() }
 }
 
@@ -80,10 +80,10 @@ fn commands_in_hints_keep_the_configured_mode() {
             let status = StatusReport::new(&facts);
             let named = facts.remediate().ends_with(" --namespace kube-system --daemonset kube-proxy");
             assert_eq!(named, !facts.elsewhere.is_empty(), "{}", facts.remediate());
-            let all = findings(&facts).into_iter().chain(kpx_prep::cluster::checks::hosts::of_status(&facts));
+            let all = findings(&facts).into_iter().chain(kpx_prep::cluster::plan::checks::hosts::of_status(&facts));
             for finding in all {
                 for mode in modes(&finding) {
-                    let planned = plan(&facts, &Surroundings::default(), &wish(&mode));
+                    let planned = plan(&facts, &Surroundings::default(), &request(&mode));
                     // The way out of ipvs leads elsewhere on purpose; where ipvs still runs, it is only shown.
                     let must_leave = finding.level == Level::Error;
                     let shown = finding.hint.as_deref().is_some_and(|hint| hint.contains("--mode nftables --dry-run"));

@@ -3,18 +3,18 @@
 #[path = "support/cluster_facts.rs"]
 mod cluster_facts;
 
-use cluster_facts::{CHANGED, cluster, wish};
-use kpx_prep::cluster::checks::hosts::of_status;
-use kpx_prep::cluster::facts::Facts;
+use cluster_facts::{CHANGED, cluster, request};
+use kpx_prep::cluster::observe::facts::ClusterFacts;
+use kpx_prep::cluster::observe::surroundings::Surroundings;
+use kpx_prep::cluster::plan::checks::hosts::of_status;
 use kpx_prep::cluster::plan::plan;
-use kpx_prep::cluster::surroundings::Surroundings;
-use kpx_prep::cluster::wish::Wish;
-use kpx_prep::messages::{Leftover, LeftoverKind, Note, Preparation, Survey, VirtualServer};
+use kpx_prep::cluster::plan::request::Request;
+use kpx_prep::messages::{Leftover, LeftoverKind, Preparation, PreparationOutcome, Survey, VirtualServer};
 use kpx_prep::mode::ProxyMode;
-use kpx_prep::report::Level;
+use kpx_prep::report::{Level, finding};
 
 fn survey() -> Survey {
-    let modules = Preparation { outcome: "already-prepared".to_owned(), ..Preparation::default() };
+    let modules = Preparation { outcome: PreparationOutcome::AlreadyPrepared, ..Preparation::default() };
     Survey {
         kernel: "6.1.0-18-amd64".to_owned(),
         modules,
@@ -42,42 +42,42 @@ fn server(address: &str, claimed: bool) -> VirtualServer {
     }
 }
 
-fn looked_at(mode: &str, effective: ProxyMode) -> Facts {
+fn looked_at(mode: &str, effective: ProxyMode) -> ClusterFacts {
     let mut facts = cluster(mode, effective);
     facts.nodes.iter_mut().for_each(|node| node.host = Some(Ok(survey())));
     facts
 }
 
-fn host(facts: &mut Facts) -> &mut Survey {
+fn host(facts: &mut ClusterFacts) -> &mut Survey {
     facts.nodes[2].host.as_mut().unwrap().as_mut().unwrap()
 }
 
 fn not_prepared(host: &mut Survey) {
-    let note = Note {
-        level: Level::Error,
-        id: "module-missing".to_owned(),
-        message: "ip_vs: not in the kernel's modules".to_owned(),
-        hint: Some("install linux-modules-extra-6.1".to_owned()),
-    };
-    host.modules = Preparation { outcome: "not-prepared".to_owned(), summary: "no".to_owned(), findings: vec![note] };
+    let note = finding(
+        Level::Error,
+        "module-missing",
+        "ip_vs: not in the kernel's modules",
+        "install linux-modules-extra-6.1",
+    );
+    host.modules =
+        Preparation { outcome: PreparationOutcome::NotPrepared, summary: "no".to_owned(), findings: vec![note] };
 }
 
 fn without_ipv6(host: &mut Survey) {
-    let (level, id) = (Level::Warning, "ipvs-without-ipv6".to_owned());
-    host.modules.findings.push(Note { level, id, message: "no IPv6".to_owned(), hint: None });
+    host.modules.findings.push(finding(Level::Warning, "ipvs-without-ipv6", "no IPv6", ""));
 }
 
 #[test]
 fn ipv6_matters_only_where_services_have_it() {
     let mut facts = looked_at("", ProxyMode::Iptables);
     without_ipv6(host(&mut facts));
-    let wish = Wish { nodes_are_prepared: false, ..wish("ipvs") };
-    let checks = plan(&facts, &Surroundings::default(), &wish).checks;
+    let request = Request { nodes_are_prepared: false, ..request("ipvs") };
+    let checks = plan(&facts, &Surroundings::default(), &request).checks;
     assert!(checks.iter().all(|check| check.id != "ipvs-without-ipv6"), "{checks:?}");
 }
 
 /// The check, the wanted mode, its level, what is changed, and what the check must mention.
-type Case = (&'static str, &'static str, Level, fn(&mut Facts, &mut Surroundings, &mut Wish), &'static str);
+type Case = (&'static str, &'static str, Level, fn(&mut ClusterFacts, &mut Surroundings, &mut Request), &'static str);
 
 const CASES: &[Case] = &[
     ("node-modules", "ipvs", Level::Error, |facts, _, _| not_prepared(host(facts)), "worker-2: ip_vs"),
@@ -86,11 +86,11 @@ const CASES: &[Case] = &[
         "ipvs-without-ipv6",
         "ipvs",
         Level::Error,
-        |facts, around, _| {
+        |facts, surroundings, _| {
             without_ipv6(host(facts));
-            around.services.addresses.insert("fd00::1".parse().unwrap());
+            surroundings.services.addresses.insert("fd00::1".parse().unwrap());
         },
-        "worker-2: the kernel's IPVS has no IPv6",
+        "worker-2: the kernel's IPVS does not support IPv6",
     ),
     ("node-helper", "ipvs", Level::Error, |facts, _, _| facts.nodes[1].host = Some(Err("no pod".to_owned())), "no pod"),
     (
@@ -112,16 +112,16 @@ const CASES: &[Case] = &[
         "nftables",
         Level::Error,
         |facts, _, _| host(facts).virtual_servers.push(server("192.0.2.1", false)),
-        "cannot live on one node",
+        "cannot run on the same node",
     ),
     ("leftovers", "ipvs", Level::Info, |facts, _, _| host(facts).leftovers.push(leftover("ipvs")), "worker-2 (1)"),
     (
         "leftovers",
         "ipvs",
         Level::Warning,
-        |facts, _, wish| {
+        |facts, _, request| {
             host(facts).leftovers.push(leftover("ipvs"));
-            wish.clean = false;
+            request.clean = false;
         },
         "kpx-prep node clean",
     ),
@@ -130,8 +130,8 @@ const CASES: &[Case] = &[
         "input-policy",
         "ipvs",
         Level::Warning,
-        |facts, around, _| {
-            around.services.node_ports.insert(30080);
+        |facts, surroundings, _| {
+            surroundings.services.node_ports.insert(30080);
             host(facts).input_drops.push("ipv4".to_owned());
         },
         "98465",
@@ -143,7 +143,13 @@ const CASES: &[Case] = &[
         |facts, _, _| host(facts).local_ports = Some((1024, 60999)),
         "worker-2",
     ),
-    ("local-port-range", "ipvs", Level::Warning, |_, around, _| around.services.node_ports.extend([40000]), "132068"),
+    (
+        "local-port-range",
+        "ipvs",
+        Level::Warning,
+        |_, surroundings, _| surroundings.services.node_ports.extend([40000]),
+        "132068",
+    ),
     (
         "conn-reuse-mode",
         "ipvs",
@@ -170,21 +176,27 @@ const CASES: &[Case] = &[
         "network-manager",
         "ipvs",
         Level::Warning,
-        |facts, _, wish| {
+        |facts, _, request| {
             host(facts).network_manager_interferes = true;
-            wish.nodes_are_prepared = true;
+            request.nodes_are_prepared = true;
         },
         "kube-ipvs0",
     ),
     ("nft-version", "nftables", Level::Warning, |facts, _, _| host(facts).nft = Some("0.9.8".to_owned()), "worker-2"),
-    ("exclude-nodes", "ipvs", Level::Error, |_, _, wish| wish.exclude_nodes = vec!["worker-3".to_owned()], "worker-3"),
+    (
+        "exclude-nodes",
+        "ipvs",
+        Level::Error,
+        |_, _, request| request.exclude_nodes = vec!["worker-3".to_owned()],
+        "worker-3",
+    ),
     (
         "exclude-nodes",
         "ipvs",
         Level::Warning,
-        |facts, _, wish| {
+        |facts, _, request| {
             "kube-proxy:v1.25.1".clone_into(&mut facts.kube_proxy.as_mut().unwrap().image);
-            wish.exclude_nodes = vec!["worker-3".to_owned()];
+            request.exclude_nodes = vec!["worker-3".to_owned()];
         },
         "falls back to iptables",
     ),
@@ -192,14 +204,14 @@ const CASES: &[Case] = &[
         "exclude-nodes",
         "nftables",
         Level::Warning,
-        |_, _, wish| wish.exclude_nodes = vec!["worker-3".to_owned()],
+        |_, _, request| request.exclude_nodes = vec!["worker-3".to_owned()],
         "nftables",
     ),
     (
         "exclude-nodes",
         "nftables",
         Level::Error,
-        |_, _, wish| wish.exclude_nodes = vec!["worker-9".to_owned()],
+        |_, _, request| request.exclude_nodes = vec!["worker-9".to_owned()],
         "worker-9",
     ),
 ];
@@ -207,12 +219,12 @@ const CASES: &[Case] = &[
 #[test]
 fn every_check_notices_its_case() {
     for (id, mode, level, change, mention) in CASES {
-        let (mut facts, mut around) = (looked_at("", ProxyMode::Iptables), Surroundings::default());
-        let mut wish = Wish { nodes_are_prepared: false, ..wish(mode) };
-        let planned = plan(&facts, &around, &wish);
+        let (mut facts, mut surroundings) = (looked_at("", ProxyMode::Iptables), Surroundings::default());
+        let mut request = Request { nodes_are_prepared: false, ..request(mode) };
+        let planned = plan(&facts, &surroundings, &request);
         assert!(!planned.checks.iter().any(|check| check.id == *id), "{id} complains of what is sound");
-        change(&mut facts, &mut around, &mut wish);
-        let planned = plan(&facts, &around, &wish);
+        change(&mut facts, &mut surroundings, &mut request);
+        let planned = plan(&facts, &surroundings, &request);
         let check = planned.checks.iter().find(|check| check.id == *id && check.level == *level);
         let check = check.unwrap_or_else(|| panic!("{id} for {mode}: {:?}", planned.checks));
         let text = format!("{} {}", check.message, check.hint.as_deref().unwrap_or_default());
@@ -220,8 +232,8 @@ fn every_check_notices_its_case() {
         assert!(text.contains("https://") || *id == "exclude-nodes", "{id} has no link: {text}");
         assert_eq!(planned.is_blocked(), *level == Level::Error, "{id} for {mode}: {:?}", planned.checks);
         if *level == Level::Error {
-            wish.ignored_checks = vec![(*id).to_owned()];
-            assert!(!plan(&facts, &around, &wish).is_blocked(), "{id} cannot be ignored");
+            request.ignored_checks = vec![(*id).to_owned()];
+            assert!(!plan(&facts, &surroundings, &request).is_blocked(), "{id} cannot be ignored");
         }
     }
 }
@@ -233,32 +245,32 @@ fn virtual_servers_of_the_cluster_and_protected_ones_are_no_matter() {
     host(&mut facts).virtual_servers.extend(servers);
     let config = facts.config.as_mut().unwrap();
     config.text = config.text.replace("strictARP: false", "excludeCIDRs: [192.0.2.0/24]");
-    let mut around = Surroundings::default();
-    around.services.addresses.insert("10.96.0.5".parse().unwrap());
-    assert!(!plan(&facts, &around, &wish("ipvs")).is_blocked());
+    let mut surroundings = Surroundings::default();
+    surroundings.services.addresses.insert("10.96.0.5".parse().unwrap());
+    assert!(!plan(&facts, &surroundings, &request("ipvs")).is_blocked());
 }
 
 #[test]
 fn leftovers_on_nodes_that_are_right_are_work_to_do() {
     let mut facts = looked_at("ipvs", ProxyMode::Ipvs);
     facts.nodes.iter_mut().for_each(|node| node.pod.as_mut().unwrap().created = CHANGED);
-    assert!(plan(&facts, &Surroundings::default(), &wish("ipvs")).is_empty());
+    assert!(plan(&facts, &Surroundings::default(), &request("ipvs")).is_empty());
     host(&mut facts).leftovers.push(leftover("iptables"));
-    let planned = plan(&facts, &Surroundings::default(), &wish("ipvs"));
+    let planned = plan(&facts, &Surroundings::default(), &request("ipvs"));
     assert!(!planned.is_empty() && !planned.is_blocked() && !planned.edits);
     assert_eq!((planned.to_clean, planned.canary), (vec!["worker-2".to_owned()], None));
-    let keeps = Wish { clean: false, ..wish("ipvs") };
+    let keeps = Request { clean: false, ..request("ipvs") };
     assert!(plan(&facts, &Surroundings::default(), &keeps).is_empty());
 }
 
 #[test]
 fn only_nodes_that_are_not_prepared_are_prepared() {
     let mut facts = looked_at("", ProxyMode::Iptables);
-    let wanted = Wish { nodes_are_prepared: false, ..wish("ipvs") };
+    let wanted = Request { nodes_are_prepared: false, ..request("ipvs") };
     assert!(plan(&facts, &Surroundings::default(), &wanted).to_prepare.is_empty());
-    "would-prepare".clone_into(&mut host(&mut facts).modules.outcome);
+    host(&mut facts).modules.outcome = PreparationOutcome::WouldPrepare;
     assert_eq!(plan(&facts, &Surroundings::default(), &wanted).to_prepare, ["worker-2"]);
-    for other in [wish("ipvs"), Wish { nodes_are_prepared: false, ..wish("nftables") }] {
+    for other in [request("ipvs"), Request { nodes_are_prepared: false, ..request("nftables") }] {
         assert!(plan(&facts, &Surroundings::default(), &other).to_prepare.is_empty());
     }
 }
@@ -267,8 +279,9 @@ fn only_nodes_that_are_not_prepared_are_prepared() {
 fn status_tells_what_is_not_as_it_should_be() {
     let mut facts = looked_at("ipvs", ProxyMode::Ipvs);
     assert_eq!(of_status(&facts), []);
-    "would-prepare".clone_into(&mut host(&mut facts).modules.outcome);
+    host(&mut facts).modules.outcome = PreparationOutcome::WouldPrepare;
     host(&mut facts).leftovers.push(leftover("iptables"));
-    let ids: Vec<_> = of_status(&facts).iter().map(|finding| (finding.id, finding.level)).collect();
+    let found = of_status(&facts);
+    let ids: Vec<_> = found.iter().map(|finding| (&*finding.id, finding.level)).collect();
     assert_eq!(ids, [("node-modules", Level::Warning), ("leftovers", Level::Warning)]);
 }

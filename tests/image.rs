@@ -107,10 +107,10 @@ fn what_cannot_be_an_image_is_refused() {
     let output = folder.path().join("out.tar");
     let output = output.to_str().unwrap();
     for (arguments, said) in [
-        (vec!["--binary", text], "it is no 64-bit Linux program"),
+        (vec!["--binary", text], "not a 64-bit Linux program"),
         (vec!["--binary", "/nowhere/kpx-prep"], "there is no such file"),
         // The binary under test is linked with the C library; the static release is tested by tests/image-load.
-        (vec![], "it is linked with libraries"),
+        (vec![], "dynamically linked"),
         (vec!["--name", "No Name"], "a name with a tag"),
         (vec!["--name", "name"], "a name with a tag"),
         (vec!["--name", "a//b:1"], "a name with a tag"),

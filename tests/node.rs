@@ -13,6 +13,10 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::Command;
 
+use golden::Goldens;
+
+#[path = "support/golden.rs"]
+mod golden;
 #[path = "support/host.rs"]
 mod host;
 #[path = "support/tree.rs"]
@@ -27,26 +31,14 @@ const TEMPLATES: [&str; 3] = [
 #[test]
 fn every_case() {
     let cases = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/node");
-    let mut failed = Vec::new();
-    let mut count = 0;
+    let mut goldens = Goldens::default();
     let mut names: Vec<_> = fs::read_dir(&cases).unwrap().map(|entry| entry.unwrap().path()).collect();
     names.sort();
-    for case in names {
-        let name = case.file_name().unwrap().to_str().unwrap().to_owned();
-        count += 1;
-        let actual = run_case(&case);
-        let expected = fs::read_to_string(case.join("expected")).unwrap_or_default();
-        if std::env::var_os("BLESS").is_some() {
-            fs::write(case.join("expected"), actual).unwrap();
-        } else if actual != expected {
-            let diff = similar::TextDiff::from_lines(&expected, &actual);
-            println!("case {name}:\n{}", diff.unified_diff().header("expected", "actual"));
-            failed.push(name);
-        }
+    for case in &names {
+        goldens.compare(&case.join("expected"), run_case(case));
     }
-    println!("{count} hosts");
-    assert!(count >= 80, "only {count} hosts were found");
-    assert!(failed.is_empty(), "{} of {count} hosts differ: {}", failed.len(), failed.join(" "));
+    println!("{} hosts", names.len());
+    goldens.end(80);
 }
 
 fn run_case(case: &Path) -> String {

@@ -8,6 +8,8 @@ use std::process::{Command, ExitCode, Stdio};
 
 use libtest_mimic::{Arguments, Failed, Trial, run};
 
+#[path = "support/golden.rs"]
+mod golden;
 #[path = "support/host.rs"]
 mod host;
 #[path = "node_hostile/irregular.rs"]

@@ -1,6 +1,8 @@
 //! What of kube-proxy's is judged to be left over, and what would be done about it: each folder of
 //! `tests/node-leftovers` is a host. `BLESS=1 cargo test --test node_leftovers` writes `expected` anew.
 
+#[path = "support/golden.rs"]
+mod golden;
 #[path = "support/iptables_model.rs"]
 mod iptables_model;
 
@@ -9,6 +11,7 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use golden::Goldens;
 use iptables_model::apply;
 use kpx_prep::mode::ProxyMode;
 use kpx_prep::node::kube_proxy::iptables_save::{Rule, Save, Table};
@@ -60,7 +63,7 @@ fn observed(case: &Path) -> Observed {
 
 #[test]
 fn every_host() {
-    let mut differ = Vec::new();
+    let mut goldens = Goldens::default();
     for case in cases() {
         let (running, from) = run(&case);
         let left = Leftovers::new(&observed(&case), running, from.as_deref());
@@ -82,17 +85,9 @@ fn every_host() {
         for (place, text) in left.transactions() {
             let _ = write!(actual, "\n# {} ({})\n{text}", place.family, place.variant);
         }
-        let path = case.join("expected");
-        let expected = fs::read_to_string(&path).unwrap_or_default();
-        if std::env::var_os("BLESS").is_some() {
-            fs::write(path, actual).unwrap();
-        } else if actual != expected {
-            let diff = similar::TextDiff::from_lines(&expected, &actual);
-            println!("{}:\n{}", case.display(), diff.unified_diff());
-            differ.push(case);
-        }
+        goldens.compare(&case.join("expected"), actual);
     }
-    assert!(differ.is_empty(), "{} hosts differ", differ.len());
+    goldens.end(1);
 }
 
 /// All that must hold whatever was found: a transaction applies, leaves nothing behind it, and touches nothing else.
@@ -108,7 +103,8 @@ fn holds(observed: &Observed, running: ProxyMode, from: Option<&str>) -> Result<
         return Err(format!("left over after cleaning: {:?}", again.list()));
     }
     // The same things are held for the same reasons.
-    let kept = |left: &Leftovers| left.suspicious.iter().filter(|text| text.contains(" stays")).cloned().collect();
+    let kept =
+        |left: &Leftovers| left.suspicious.iter().filter(|text| text.contains(" is kept because ")).cloned().collect();
     let (kept_before, kept_after): (BTreeSet<String>, BTreeSet<String>) = (kept(&left), kept(&again));
     if kept_before != kept_after {
         return Err(format!("{kept_before:?} became {kept_after:?}"));

@@ -7,14 +7,14 @@ use std::path::Path;
 
 use kpx_prep::exit_code::Exit;
 use kpx_prep::node::check::check;
-use kpx_prep::node::install::{Options, install};
+use kpx_prep::node::install::{InstallOptions, install};
 use kpx_prep::node::lock::NodeLock;
 use kpx_prep::node::modprobe::Modprobe;
 use kpx_prep::node::modules::State;
 use kpx_prep::node::remove::remove;
 use kpx_prep::node::report::Outcome;
+use kpx_prep::node::request::NodeRequest;
 use kpx_prep::node::root::Root;
-use kpx_prep::node::wish::Wish;
 
 #[path = "support/host.rs"]
 mod host;
@@ -22,7 +22,7 @@ mod host;
 mod tree;
 
 const HOST: &str = "os debian 12\nrunning 6.1.0\nloaded\nkernel 6.1.0 .ko lib/modules @16 nf_conntrack\nsystemd\n";
-const INSTALL: Options = Options { load: true, dry_run: false, force: false };
+const INSTALL: InstallOptions = InstallOptions { load: true, dry_run: false, force: false };
 
 /// Loads into the miniature root's `/proc/modules`, except what it is told to refuse.
 struct FakeModprobe<'a> {
@@ -82,14 +82,14 @@ fn miniature() -> (tempfile::TempDir, Root) {
 fn one_call_loads_all_and_a_second_run_makes_none() {
     let (folder, root) = miniature();
     let modprobe = FakeModprobe::new(folder.path());
-    let (report, exit) = install(&root, &Wish::default(), INSTALL, &modprobe).unwrap();
+    let (report, exit) = install(&root, &NodeRequest::default(), INSTALL, &modprobe).unwrap();
     assert_eq!((exit, report.outcome), (Exit::Done, Outcome::Prepared));
     assert!(report.modules.iter().all(|module| module.state == State::Loaded), "{report:?}");
     assert_eq!(modprobe.calls.borrow().len(), 1);
     assert_eq!(modprobe.calls.borrow()[0].split(' ').count(), 1 + 17);
 
     let before = tree::snapshot(folder.path());
-    let (report, exit) = install(&root, &Wish::default(), INSTALL, &modprobe).unwrap();
+    let (report, exit) = install(&root, &NodeRequest::default(), INSTALL, &modprobe).unwrap();
     assert_eq!((exit, report.outcome), (Exit::Done, Outcome::AlreadyPrepared));
     assert_eq!(modprobe.calls.borrow().len(), 1, "nothing was to be loaded");
     assert_eq!(tree::difference(&before, &tree::snapshot(folder.path()), |_| false), "tree unchanged\n");
@@ -100,7 +100,7 @@ fn a_mandatory_module_that_does_not_load_undoes_the_files() {
     let (folder, root) = miniature();
     let before = tree::snapshot(folder.path());
     let modprobe = FakeModprobe { refuses: &["ip_vs", "ip_vs_lc"], ..FakeModprobe::new(folder.path()) };
-    let (report, exit) = install(&root, &Wish::default(), INSTALL, &modprobe).unwrap();
+    let (report, exit) = install(&root, &NodeRequest::default(), INSTALL, &modprobe).unwrap();
     assert_eq!((exit, report.outcome), (Exit::Failed, Outcome::Failed));
     let said: Vec<&str> = report.findings.iter().map(|finding| finding.message.as_str()).collect();
     assert!(said[0].starts_with("ip_vs ") && said[0].contains("Operation not permitted"), "{said:?}");
@@ -112,7 +112,7 @@ fn a_mandatory_module_that_does_not_load_undoes_the_files() {
 fn an_optional_module_that_does_not_load_is_a_warning() {
     let (folder, root) = miniature();
     let modprobe = FakeModprobe { refuses: &["ip_vs_lc"], ..FakeModprobe::new(folder.path()) };
-    let (report, exit) = install(&root, &Wish::default(), INSTALL, &modprobe).unwrap();
+    let (report, exit) = install(&root, &NodeRequest::default(), INSTALL, &modprobe).unwrap();
     assert_eq!((exit, report.outcome), (Exit::Done, Outcome::Prepared));
     assert_eq!(report.findings.len(), 1);
     assert_eq!(report.findings[0].id, "load-failed");
@@ -125,7 +125,7 @@ fn without_modprobe_nothing_is_left_behind() {
     let (folder, root) = miniature();
     let before = tree::snapshot(folder.path());
     let modprobe = FakeModprobe { missing: true, ..FakeModprobe::new(folder.path()) };
-    let error = install(&root, &Wish::default(), INSTALL, &modprobe).unwrap_err();
+    let error = install(&root, &NodeRequest::default(), INSTALL, &modprobe).unwrap_err();
     assert!(format!("{error:#}").contains("all changes were undone; no module was loaded"), "{error:#}");
     assert_eq!(tree::difference(&before, &tree::snapshot(folder.path()), |_| false), "tree unchanged\n");
 }
@@ -134,12 +134,12 @@ fn without_modprobe_nothing_is_left_behind() {
 fn what_vanished_since_is_noticed_and_mended() {
     let (folder, root) = miniature();
     let modprobe = FakeModprobe::new(folder.path());
-    install(&root, &Wish::default(), INSTALL, &modprobe).unwrap();
+    install(&root, &NodeRequest::default(), INSTALL, &modprobe).unwrap();
     modprobe.unload(&["ip_vs_rr"]).unwrap();
     let (report, exit) = check(&root, Option::unwrap_or_default, true).unwrap();
     assert_eq!(exit, Exit::CheckSaysNo);
     assert_eq!(report.findings[0].id, "module-not-loaded");
-    install(&root, &Wish::default(), INSTALL, &modprobe).unwrap();
+    install(&root, &NodeRequest::default(), INSTALL, &modprobe).unwrap();
     assert_eq!(modprobe.calls.borrow().last().unwrap(), "load ip_vs_rr");
     assert_eq!(check(&root, Option::unwrap_or_default, true).unwrap().1, Exit::Done);
 }
@@ -148,7 +148,7 @@ fn what_vanished_since_is_noticed_and_mended() {
 fn unload_leaves_what_is_in_use() {
     let (folder, root) = miniature();
     let modprobe = FakeModprobe { in_use: &["ip_vs", "ip_vs_rr"], ..FakeModprobe::new(folder.path()) };
-    install(&root, &Wish::default(), INSTALL, &modprobe).unwrap();
+    install(&root, &NodeRequest::default(), INSTALL, &modprobe).unwrap();
     let (report, exit) = remove(&root, true, &modprobe).unwrap();
     assert_eq!((exit, report.outcome), (Exit::Done, Outcome::Removed));
     let left: Vec<String> = fs::read_to_string(folder.path().join("proc/modules"))
@@ -165,8 +165,8 @@ fn two_runs_at_once_are_refused() {
     let (folder, root) = miniature();
     let lock = NodeLock::take(&root).unwrap();
     let modprobe = FakeModprobe::new(folder.path());
-    let error = install(&root, &Wish::default(), INSTALL, &modprobe).unwrap_err();
+    let error = install(&root, &NodeRequest::default(), INSTALL, &modprobe).unwrap_err();
     assert_eq!(Exit::of_error(&error), Exit::CheckSaysNo);
     drop(lock);
-    assert!(install(&root, &Wish::default(), INSTALL, &modprobe).is_ok());
+    assert!(install(&root, &NodeRequest::default(), INSTALL, &modprobe).is_ok());
 }

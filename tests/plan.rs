@@ -5,36 +5,36 @@ mod checks;
 #[path = "support/cluster_facts.rs"]
 mod cluster_facts;
 
-use cluster_facts::{CHANGED, cluster, text, wish};
+use cluster_facts::{CHANGED, cluster, request, text};
 
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
-use kpx_prep::cluster::backup::Backup;
-use kpx_prep::cluster::facts::Facts;
+use kpx_prep::cluster::kube_proxy::backup::Backup;
+use kpx_prep::cluster::observe::facts::ClusterFacts;
+use kpx_prep::cluster::observe::surroundings::Surroundings;
+use kpx_prep::cluster::plan::request::{Goal, Request};
 use kpx_prep::cluster::plan::{Plan, plan};
-use kpx_prep::cluster::surroundings::Surroundings;
-use kpx_prep::cluster::wish::{Goal, Wish};
 use kpx_prep::mode::ProxyMode;
 use kpx_prep::proxy_config;
 use kpx_prep::report::Level;
 
-fn set_config(facts: &mut Facts, text: &str) {
+fn set_config(facts: &mut ClusterFacts, text: &str) {
     let config = facts.config.as_mut().unwrap();
     text.clone_into(&mut config.text);
     config.parsed = proxy_config::read(text);
 }
 
-fn set_image(facts: &mut Facts, image: &str) {
+fn set_image(facts: &mut ClusterFacts, image: &str) {
     image.clone_into(&mut facts.kube_proxy.as_mut().unwrap().image);
     for node in &mut facts.nodes {
         image.clone_into(&mut node.pod.as_mut().unwrap().image);
     }
 }
 
-fn restore() -> Wish {
-    Wish { goal: Goal::Restore { backup: None, force: false }, ..wish("ipvs") }
+fn restore() -> Request {
+    Request { goal: Goal::Restore { backup: None, force: false }, ..request("ipvs") }
 }
 
-fn around() -> Surroundings {
+fn surroundings() -> Surroundings {
     Surroundings { newest_revisions: [("uid".to_owned(), "rev-1".to_owned())].into(), ..Surroundings::default() }
 }
 
@@ -43,24 +43,24 @@ fn order(plan: &Plan) -> String {
     format!("{} | {}", plan.canary.as_deref().unwrap_or("-"), batches.join(" "))
 }
 
-fn ids(plan: &Plan, level: Level) -> Vec<&'static str> {
-    plan.checks.iter().filter(|check| check.level == level).map(|check| check.id).collect()
+fn ids(plan: &Plan, level: Level) -> Vec<&str> {
+    plan.checks.iter().filter(|check| check.level == level).map(|check| &*check.id).collect()
 }
 
 #[test]
 fn the_canary_is_a_ready_worker_and_control_plane_nodes_come_last() {
     let mut facts = cluster("", ProxyMode::Iptables);
-    assert_eq!(order(&plan(&facts, &around(), &wish("ipvs"))), "worker-1 | worker-2 worker-3 control-1");
+    assert_eq!(order(&plan(&facts, &surroundings(), &request("ipvs"))), "worker-1 | worker-2 worker-3 control-1");
     facts.nodes[1].ready = false;
-    let planned = plan(&facts, &around(), &wish("ipvs"));
+    let planned = plan(&facts, &surroundings(), &request("ipvs"));
     assert_eq!(order(&planned), "worker-2 | worker-3 control-1");
     assert_eq!(planned.left_alone[0].node, "worker-1");
-    let asked = Wish { canary: Some("control-1".to_owned()), ..wish("ipvs") };
-    assert_eq!(order(&plan(&facts, &around(), &asked)), "control-1 | worker-2 worker-3");
-    let wrong = Wish { canary: Some("worker-9".to_owned()), ..wish("ipvs") };
-    assert_eq!(ids(&plan(&facts, &around(), &wrong), Level::Error), ["canary"]);
+    let asked = Request { canary: Some("control-1".to_owned()), ..request("ipvs") };
+    assert_eq!(order(&plan(&facts, &surroundings(), &asked)), "control-1 | worker-2 worker-3");
+    let wrong = Request { canary: Some("worker-9".to_owned()), ..request("ipvs") };
+    assert_eq!(ids(&plan(&facts, &surroundings(), &wrong), Level::Error), ["canary"]);
     facts.nodes.truncate(1);
-    assert_eq!(order(&plan(&facts, &around(), &wish("ipvs"))), "control-1 | ");
+    assert_eq!(order(&plan(&facts, &surroundings(), &request("ipvs"))), "control-1 | ");
 }
 
 #[test]
@@ -78,8 +78,8 @@ fn batches_are_no_larger_than_asked() {
         let number = |text: &str| text.parse().map_or_else(|_| IntOrString::String(text.to_owned()), IntOrString::Int);
         let mut facts = facts.clone();
         facts.kube_proxy.as_mut().unwrap().max_unavailable = of_set.map(number);
-        let wish = Wish { max_unavailable: asked.map(number), ..wish("ipvs") };
-        let planned = plan(&facts, &around(), &wish);
+        let request = Request { max_unavailable: asked.map(number), ..request("ipvs") };
+        let planned = plan(&facts, &surroundings(), &request);
         assert_eq!(planned.batch_size, expected, "{of_set:?} {asked:?}");
         assert!(planned.batches.iter().all(|batch| batch.len() <= expected));
     }
@@ -87,7 +87,7 @@ fn batches_are_no_larger_than_asked() {
 
 #[test]
 fn only_the_mode_changes() {
-    let planned = plan(&cluster("", ProxyMode::Iptables), &around(), &wish("ipvs"));
+    let planned = plan(&cluster("", ProxyMode::Iptables), &surroundings(), &request("ipvs"));
     assert_eq!(planned.target.as_ref().unwrap().text, text("ipvs"));
     assert!(planned.diff.contains("-mode: \"\"  # kept\n+mode: \"ipvs\"  # kept\n"), "{}", planned.diff);
     assert_eq!((planned.from, planned.to), (Some("iptables"), Some("ipvs")));
@@ -100,20 +100,20 @@ fn a_run_that_was_killed_goes_on_from_what_is_observed() {
     let mut facts = cluster("ipvs", ProxyMode::Iptables);
     facts.nodes[1].proof.mode = Some(ProxyMode::Ipvs);
     facts.nodes[1].pod.as_mut().unwrap().created = CHANGED + 5;
-    let planned = plan(&facts, &around(), &wish("ipvs"));
+    let planned = plan(&facts, &surroundings(), &request("ipvs"));
     assert!(!planned.edits);
     assert_eq!(planned.already_right, ["worker-1"]);
     assert_eq!(order(&planned), "worker-2 | worker-3 control-1");
     // The same command again, its canary done.
-    let same = Wish { canary: Some("worker-1".to_owned()), ..wish("ipvs") };
-    let again = plan(&facts, &around(), &same);
+    let same = Request { canary: Some("worker-1".to_owned()), ..request("ipvs") };
+    let again = plan(&facts, &surroundings(), &same);
     assert_eq!((order(&again).as_str(), again.is_blocked()), ("worker-2 | worker-3 control-1", false));
     // The same second counts as younger.
     facts.nodes[1].pod.as_mut().unwrap().created = CHANGED;
-    assert_eq!(plan(&facts, &around(), &wish("ipvs")).already_right, ["worker-1"]);
+    assert_eq!(plan(&facts, &surroundings(), &request("ipvs")).already_right, ["worker-1"]);
     // In the right mode, but older than the configuration: other settings may have changed.
     facts.nodes[1].pod.as_mut().unwrap().created = CHANGED - 1;
-    assert_eq!(order(&plan(&facts, &around(), &wish("ipvs"))), "worker-1 | worker-2 worker-3 control-1");
+    assert_eq!(order(&plan(&facts, &surroundings(), &request("ipvs"))), "worker-1 | worker-2 worker-3 control-1");
 }
 
 #[test]
@@ -122,7 +122,7 @@ fn nothing_to_do_is_said_without_checks() {
     for node in &mut facts.nodes {
         node.pod.as_mut().unwrap().created = CHANGED + 1;
     }
-    let planned = plan(&facts, &around(), &Wish { nodes_are_prepared: false, ..wish("ipvs") });
+    let planned = plan(&facts, &surroundings(), &Request { nodes_are_prepared: false, ..request("ipvs") });
     assert!(planned.is_empty() && !planned.is_blocked(), "{planned:?}");
     assert_eq!(planned.already_right.len(), 4);
 }
@@ -141,25 +141,25 @@ fn going_back_restarts_only_what_saw_the_change() {
         text: text(mode),
         written: Some(text(written)),
     };
-    assert_eq!(ids(&plan(&facts, &around(), &restore()), Level::Error), ["no-backup"]);
+    assert_eq!(ids(&plan(&facts, &surroundings(), &restore()), Level::Error), ["no-backup"]);
     facts.backups = vec![backup("2", "", "ipvs"), backup("1", "nftables", "")];
-    let planned = plan(&facts, &around(), &restore());
+    let planned = plan(&facts, &surroundings(), &restore());
     assert_eq!((order(&planned).as_str(), planned.edits, planned.to), ("worker-1 | ", true, Some("iptables")));
     // An older one: nobody runs that.
-    let older = Wish { goal: Goal::Restore { backup: Some("1".to_owned()), force: false }, ..restore() };
-    let planned = plan(&facts, &around(), &older);
+    let older = Request { goal: Goal::Restore { backup: Some("1".to_owned()), force: false }, ..restore() };
+    let planned = plan(&facts, &surroundings(), &older);
     assert_eq!((planned.to, planned.batches.len()), (Some("nftables"), 3));
     // Put back already, but a pod was not: only that one.
     set_config(&mut facts, &text(""));
-    let planned = plan(&facts, &around(), &restore());
+    let planned = plan(&facts, &surroundings(), &restore());
     assert_eq!((order(&planned).as_str(), planned.edits), ("worker-1 | ", false));
     // Edited by hand since.
     set_config(&mut facts, &text("ipvs").replace("# kept", "# by hand"));
-    let planned = plan(&facts, &around(), &restore());
+    let planned = plan(&facts, &surroundings(), &restore());
     assert_eq!(ids(&planned, Level::Error), ["edited-since"]);
     assert!(planned.checks[0].message.contains("+mode: \"ipvs\"  # by hand"), "{}", planned.checks[0].message);
-    let forced = Wish { goal: Goal::Restore { backup: None, force: true }, ..restore() };
-    assert!(!plan(&facts, &around(), &forced).is_blocked());
+    let forced = Request { goal: Goal::Restore { backup: None, force: true }, ..restore() };
+    assert!(!plan(&facts, &surroundings(), &forced).is_blocked());
 }
 
 #[test]
@@ -178,7 +178,7 @@ fn version_policy() {
         let mut facts = cluster("", ProxyMode::Iptables);
         image.clone_into(&mut facts.version);
         set_image(&mut facts, &format!("registry.k8s.io/kube-proxy:{image}"));
-        let planned = plan(&facts, &around(), &wish(mode));
+        let planned = plan(&facts, &surroundings(), &request(mode));
         assert_eq!(planned.is_blocked(), blocked, "{image} {mode}: {:?}", planned.checks);
         if blocked {
             assert!(ids(&planned, Level::Error).contains(&"version-policy"), "{image} {mode}: {:?}", planned.checks);

@@ -3,13 +3,13 @@
 #[path = "support/cluster_facts.rs"]
 mod cluster_facts;
 
-use cluster_facts::{CHANGED, cluster, text, wish};
-use kpx_prep::cluster::backup::Backup;
-use kpx_prep::cluster::facts::Facts;
+use cluster_facts::{CHANGED, cluster, request, text};
+use kpx_prep::cluster::kube_proxy::backup::Backup;
+use kpx_prep::cluster::observe::facts::ClusterFacts;
+use kpx_prep::cluster::observe::surroundings::Surroundings;
+use kpx_prep::cluster::plan::request::{Goal, Request};
 use kpx_prep::cluster::plan::{Plan, plan};
-use kpx_prep::cluster::status_report::StatusReport;
-use kpx_prep::cluster::surroundings::Surroundings;
-use kpx_prep::cluster::wish::{Goal, Wish};
+use kpx_prep::cluster::report::status::StatusReport;
 use kpx_prep::mode::ProxyMode;
 use kpx_prep::proxy_config::{FIELDS, Kind, edit, read};
 use kpx_prep::report::{Format, Level};
@@ -53,7 +53,7 @@ fn with(line: &str) -> String {
     text
 }
 
-fn facts(text: &str) -> Facts {
+fn facts(text: &str) -> ClusterFacts {
     let mut facts = cluster("iptables", ProxyMode::Iptables);
     let config = facts.config.as_mut().unwrap();
     text.clone_into(&mut config.text);
@@ -61,23 +61,23 @@ fn facts(text: &str) -> Facts {
     facts
 }
 
-fn planned(facts: &Facts, wish: &Wish) -> Plan {
+fn planned(facts: &ClusterFacts, request: &Request) -> Plan {
     plan(
         facts,
         &Surroundings { newest_revisions: [("uid".to_owned(), "rev-1".to_owned())].into(), ..Surroundings::default() },
-        wish,
+        request,
     )
 }
 
-fn ids(plan: &Plan, level: Level) -> Vec<&'static str> {
-    plan.checks.iter().filter(|check| check.level == level).map(|check| check.id).collect()
+fn ids(plan: &Plan, level: Level) -> Vec<&str> {
+    plan.checks.iter().filter(|check| check.level == level).map(|check| &*check.id).collect()
 }
 
 #[test]
 fn everything_is_read_if_everything_is_right() {
     let config = read(&with("")).unwrap();
     assert_eq!((config.mode.as_str(), config.metrics_port, config.healthz_port), ("iptables", 9000, 10256));
-    assert_eq!((config.scheduler.as_deref(), config.strict_arp), (Some("lc"), true));
+    assert_eq!((config.written_scheduler.as_deref(), config.strict_arp), (Some("lc"), true));
     assert_eq!(
         (config.exclude_cidrs.as_slice(), config.tcp_timeout.as_deref()),
         (&["10.1.0.1/16".to_owned()][..], Some("2h"))
@@ -126,7 +126,7 @@ fn each_field_unreadable_in_turn() {
         let parts = [
             ("mode", config.mode == "iptables"),
             ("metricsBindAddress", config.metrics_port == 9000),
-            ("ipvs.scheduler", config.scheduler.as_deref() == Some("lc")),
+            ("ipvs.scheduler", config.written_scheduler.as_deref() == Some("lc")),
             ("ipvs.strictARP", config.strict_arp),
             ("ipvs.excludeCIDRs", config.exclude_cidrs.len() == 1),
             ("ipvs.tcpTimeout", config.tcp_timeout.is_some()),
@@ -150,7 +150,7 @@ fn an_unreadable_field_stops_neither_the_other_checks_nor_the_way_back() {
         image.clone_into(&mut facts.kube_proxy.as_mut().unwrap().image);
         facts.nodes[2].ready = false;
         // `mode` itself is replaced by what is asked for.
-        let edited = planned(&facts, &wish("ipvs"));
+        let edited = planned(&facts, &request("ipvs"));
         let expected: &[&str] = match path {
             "mode" => &[],
             // There is no place for a setting in what is no mapping.
@@ -168,7 +168,7 @@ fn an_unreadable_field_stops_neither_the_other_checks_nor_the_way_back() {
         facts.backups = vec![backup(&text, &now)];
         facts.nodes[1].pod.as_mut().unwrap().created = CHANGED + 5;
         facts.nodes[1].proof.mode = Some(ProxyMode::Ipvs);
-        let back = planned(&facts, &Wish { goal: Goal::Restore { backup: None, force: false }, ..wish("ipvs") });
+        let back = planned(&facts, &Request { goal: Goal::Restore { backup: None, force: false }, ..request("ipvs") });
         assert!(!back.is_blocked(), "{path}: {:?}", back.checks);
         assert_eq!((back.edits, back.target.as_ref().map(|target| target.text.as_str())), (true, Some(text.as_str())));
         assert!(back.target.unwrap().unfit.is_none(), "{path}");
@@ -181,7 +181,7 @@ fn a_backup_that_no_kube_proxy_can_read_goes_back_all_the_same() {
         let original = if original.starts_with("mode") { text("bogus") } else { original.to_owned() };
         let mut facts = cluster("ipvs", ProxyMode::Ipvs);
         facts.backups = vec![backup(&original, &text("ipvs"))];
-        let back = planned(&facts, &Wish { goal: Goal::Restore { backup: None, force: false }, ..wish("ipvs") });
+        let back = planned(&facts, &Request { goal: Goal::Restore { backup: None, force: false }, ..request("ipvs") });
         assert!(!back.is_blocked(), "{:?}", back.checks);
         assert_eq!((back.edits, back.canary, back.batches.len(), back.to), (true, None, 0, None));
         assert_eq!(back.left_alone.len(), 4);
@@ -196,7 +196,7 @@ fn what_can_be_read_can_be_edited_or_is_refused() {
         let edited = edit(&text, &settings);
         match path {
             "ipvs" => assert!(edited.is_err(), "{edited:?}"),
-            _ => assert_eq!(read(&edited.unwrap()).unwrap().scheduler.as_deref(), Some("rr"), "{path}"),
+            _ => assert_eq!(read(&edited.unwrap()).unwrap().written_scheduler.as_deref(), Some("rr"), "{path}"),
         }
     }
 }

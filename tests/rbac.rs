@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use kpx_prep::cluster::permissions::{NEEDED, NEEDED_BY_HELPER, Names, OF_CALICO, OF_STATUS, Place, Right};
+use kpx_prep::cluster::remediate::permissions::{NEEDED, NEEDED_BY_HELPER, Names, OF_CALICO, OF_STATUS, Place, Right};
 use serde_json::Value;
 
 /// group, resource, verb, whether in kube-proxy's namespace only, name.

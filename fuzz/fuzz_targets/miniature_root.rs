@@ -5,7 +5,7 @@ use std::fs;
 
 use kpx_prep::node::install::{Options, install};
 use kpx_prep::node::modprobe::HostModprobe;
-use kpx_prep::node::wish::Wish;
+use kpx_prep::node::request::Wish;
 use kpx_prep::node::root::Root;
 use libfuzzer_sys::fuzz_target;
 

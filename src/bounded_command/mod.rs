@@ -1,6 +1,6 @@
-//! Running a program whose output is not under our control: read as a stream, line by line, with a limit on its length and
-//! on the time it takes.
+//! Running a program with untrusted output: the output is read as a stream, line by line, with a size limit and a timeout.
 
+pub mod limits;
 mod pipes;
 
 use std::io::{self, ErrorKind};
@@ -13,33 +13,9 @@ use nix::unistd::Pid;
 
 use self::pipes::{Ear, Pipes};
 use crate::boot_clock::BootInstant;
+use limits::Limits;
 
-/// How much a program may say, and how long it may take.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limits {
-    /// From its start to its end.
-    pub time: Duration,
-    /// Bytes on standard output and standard error together.
-    pub bytes: u64,
-}
-
-/// For a program that says little: a version, a complaint.
-pub const LITTLE: Limits = Limits { time: Duration::from_secs(30), bytes: 1 << 20 };
-/// For one that says little and may take its time: loading modules on a slow machine.
-pub const PATIENT: Limits = Limits { time: Duration::from_secs(150), bytes: 1 << 20 };
-
-impl Limits {
-    /// For what a host holds of so many Services: 30 s and 64 MiB at least, 10 minutes and 1 GiB at most, which 10,000 have.
-    pub fn for_services(services: usize) -> Self {
-        let services = u64::try_from(services).unwrap_or(u64::MAX).min(10_000);
-        Self {
-            time: Duration::from_millis(30_000 + services * 57),
-            bytes: (64 << 20) + services * (((1 << 30) - (64 << 20)) / 10_000),
-        }
-    }
-}
-
-/// How a program ended that ended within its limits.
+/// The result of a program that exited within its limits.
 #[derive(Clone, Debug)]
 pub struct Ended {
     /// Its standard error, trimmed; only the first 64 KiB.
@@ -48,11 +24,12 @@ pub struct Ended {
     pub status: ExitStatus,
 }
 
-/// Runs `command` with `input` and hands each line of its output to `each`, without the end of the line; bytes that are not
-/// UTF-8 are replaced. It runs with no privileges to gain, in a process group of its own that ends with it or a limit.
+/// Runs `command` with `input` and passes each line of its output to `each`, without the line end; bytes that are not
+/// UTF-8 are replaced. It runs with `no_new_privs` in its own process group, which is killed when the program exits or
+/// exceeds a limit.
 ///
 /// # Errors
-/// When it could not be run at all, or reached a limit: then what it said is not to be used.
+/// If it could not be started, or exceeded a limit: its output must then not be used.
 pub fn run(mut command: Command, input: Option<&str>, limits: Limits, each: &mut dyn FnMut(&str)) -> io::Result<Ended> {
     let confine = || {
         nix::sys::prctl::set_no_new_privs()?;
@@ -66,7 +43,8 @@ pub fn run(mut command: Command, input: Option<&str>, limits: Limits, each: &mut
     run_with_privileges(command, input, limits, each)
 }
 
-/// The same for a program of the host that may gain privileges: under SELinux, the domain in which modprobe may load modules.
+/// Like [`run`], for a program of the host that may gain privileges: under SELinux, the domain in which modprobe may load
+/// modules.
 ///
 /// # Errors
 /// As [`run`].
@@ -80,8 +58,9 @@ pub fn run_with_privileges(
     supervise(command, input, limits, Ear { line: each, error: &mut |_| {} }, true)
 }
 
-/// The same for a program of the operator's own, which may speak to them: its standard error goes to `error` as it comes, and
-/// what it leaves running when it ends goes on. At a `terminal` it reads from that, as a part of this process's group.
+/// Like [`run`], for a program that the operator configured and that may prompt them: its standard error goes to `error`
+/// as it arrives, and processes that it leaves running are not killed. At a `terminal` it reads from that, in this
+/// process's group.
 ///
 /// # Errors
 /// As [`run`].
@@ -99,7 +78,7 @@ pub fn run_for_operator(
     supervise(command, None, limits, Ear { line: each, error }, false)
 }
 
-/// `ends_group`: what the program leaves running ends with it.
+/// `ends_group`: kill what the program leaves running when it exits.
 fn supervise(
     mut command: Command,
     input: Option<&str>,
@@ -129,7 +108,7 @@ fn supervise(
         pipes.exchange(limits, &mut ear)?;
     }
     pipes.last_line(&mut ear);
-    // It may have closed its output and go on.
+    // It may have closed its output and still be running.
     loop {
         if let Some(status) = running.child.try_wait()? {
             if ends_group {
@@ -146,17 +125,17 @@ fn supervise(
 }
 
 fn over_time(limits: Limits) -> io::Error {
-    io::Error::new(ErrorKind::TimedOut, format!("it did not end within {:?}, and was stopped", limits.time))
+    io::Error::new(ErrorKind::TimedOut, format!("it did not finish within {:?} and was stopped", limits.time))
 }
 
-/// A program that does not outlive this value.
+/// A child process that is killed when this value is dropped.
 struct Running {
     child: Child,
     ended: bool,
 }
 
 impl Running {
-    /// What is left of the program's group, which may have ended by itself.
+    /// Kills what is left of the program's process group; it may be gone already.
     fn end_group(&self) {
         if let Ok(id) = i32::try_from(self.child.id()) {
             let _ = killpg(Pid::from_raw(id), Signal::SIGKILL);
@@ -198,7 +177,7 @@ mod tests {
         );
         let (lines, ended) = shell("cat", Some("one\ntwo\n"), SMALL).unwrap();
         assert_eq!((lines, ended.status.success()), (vec!["one".into(), "two".into()], true));
-        // More than a pipe holds, both ways, and an input that is not read.
+        // More than a pipe's buffer in both directions, and an input that is not read.
         let long = "x".repeat(70).as_str().to_owned() + "\n";
         let long = long.repeat(10_000);
         assert_eq!(shell("cat", Some(&long), SMALL).unwrap().0.len(), 10_000);
@@ -222,7 +201,7 @@ mod tests {
         }
         let wide = Limits { bytes: 8 << 20, ..SMALL };
         let line = shell("head -c 2000000 /dev/zero | tr '\\0' x", None, wide);
-        assert_eq!(line.unwrap_err().kind(), ErrorKind::FileTooLarge, "a line without an end");
+        assert_eq!(line.unwrap_err().kind(), ErrorKind::FileTooLarge, "an endless line");
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! What a program says and is told: read and written as far as goes without waiting, line by line, within a limit.
+//! A program's input and output: non-blocking, line by line, within a limit.
 
 use std::io::{self, ErrorKind, Read, Write as _};
 use std::os::fd::AsFd as _;
@@ -8,14 +8,14 @@ use std::time::Duration;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-use super::Limits;
+use super::limits::Limits;
 
-/// No rule of a firewall is as long as that.
+/// Longer than any firewall rule.
 const LONGEST_LINE: usize = 1 << 20;
-/// What a program says on standard error is for people.
+/// How much of standard error is kept for messages.
 const STDERR: usize = 64 << 10;
 
-/// Who hears what it says.
+/// Where the output goes.
 pub(super) struct Ear<'a> {
     /// Each line of its standard output.
     pub(super) line: &'a mut dyn FnMut(&str),
@@ -28,17 +28,17 @@ pub(super) struct Pipes<'a> {
     stdin: Option<(ChildStdin, &'a [u8])>,
     stdout: Option<ChildStdout>,
     stderr: Option<ChildStderr>,
-    /// The line that is not whole yet.
+    /// The line that is not complete yet.
     line: Vec<u8>,
     said: Vec<u8>,
     left: u64,
 }
 
 impl<'a> Pipes<'a> {
-    /// Those of `child`, `input` for its standard input, and at most so many bytes of what it says.
+    /// The pipes of `child`, with `input` for its standard input and a limit for its output in bytes.
     ///
     /// # Errors
-    /// When the system refuses not to wait for them.
+    /// If they cannot be made non-blocking.
     pub(super) fn of(child: &mut Child, input: Option<&'a str>, bytes: u64) -> io::Result<Self> {
         let pipes = Self {
             stdin: child.stdin.take().map(|stdin| (stdin, input.unwrap_or_default().as_bytes())),
@@ -69,12 +69,12 @@ impl<'a> Pipes<'a> {
         Ok(())
     }
 
-    /// Whether it will say nothing more.
+    /// Whether there will be no more output.
     pub(super) fn are_closed(&self) -> bool {
         self.stdout.is_none() && self.stderr.is_none()
     }
 
-    /// Until one of them has something to read or room, or this time is over.
+    /// Waits until one of them is readable or writable, or the time is over.
     pub(super) fn wait(&self, left: Duration) -> io::Result<()> {
         let mut wanted = Vec::new();
         wanted.extend(self.stdin.as_ref().map(|(stdin, _)| PollFd::new(stdin.as_fd(), PollFlags::POLLOUT)));
@@ -86,13 +86,13 @@ impl<'a> Pipes<'a> {
         }
     }
 
-    /// As much as goes without waiting.
+    /// Reads and writes as much as is possible without blocking.
     pub(super) fn exchange(&mut self, limits: Limits, ear: &mut Ear<'_>) -> io::Result<()> {
         if let Some((stdin, rest)) = &mut self.stdin {
             match stdin.write(rest) {
                 Ok(written) => *rest = &rest[written..],
                 Err(error) if is_later(&error) => {}
-                // A program that ends without reading says why in its own words.
+                // A program that exits without reading its input explains that itself.
                 Err(_) => *rest = &[],
             }
             if rest.is_empty() {
@@ -118,7 +118,7 @@ impl<'a> Pipes<'a> {
         let over = || {
             io::Error::new(
                 ErrorKind::FileTooLarge,
-                format!("it said more than {} MiB, and was stopped", limits.bytes >> 20),
+                format!("its output exceeded {} MiB and it was stopped", limits.bytes >> 20),
             )
         };
         self.left = left.ok_or_else(over)?;
@@ -133,12 +133,15 @@ impl<'a> Pipes<'a> {
         }
         self.line.extend_from_slice(text);
         if self.line.len() > LONGEST_LINE {
-            return Err(io::Error::new(ErrorKind::FileTooLarge, "it said a line of more than 1 MiB, and was stopped"));
+            return Err(io::Error::new(
+                ErrorKind::FileTooLarge,
+                "its output had a line of more than 1 MiB and it was stopped",
+            ));
         }
         Ok(())
     }
 
-    /// What is there of a line counts as one: its end, or that of the output, has come.
+    /// Passes on an incomplete line at its end or at the end of the output.
     pub(super) fn last_line(&mut self, ear: &mut Ear<'_>) {
         if !self.line.is_empty() {
             (ear.line)(&String::from_utf8_lossy(&self.line));
@@ -151,7 +154,7 @@ fn is_later(error: &io::Error) -> bool {
     matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted)
 }
 
-/// How much was read; nothing if nothing is there now, or will ever be again.
+/// The number of bytes read; `None` if there is nothing to read now, or the stream has ended.
 fn some_of(stream: &mut Option<impl Read>, some: &mut [u8]) -> io::Result<Option<usize>> {
     let Some(open) = stream else { return Ok(None) };
     match open.read(some) {

@@ -14,15 +14,15 @@ use crate::kubeadm::version_source;
 
 /// Render cloud-init user-data that prepares a node and then runs kubeadm
 ///
-/// Takes the options of kubeadm-config besides its own. On a joining node, --mode and --scheduler say what
-/// its cluster runs, so that the node is prepared for it. Secrets that are given here stand in the user-data;
-/// with --node-token-file and --node-certificate-key-file they stay on the node.
+/// Accepts all options of kubeadm-config. For a joining node, set --mode and --scheduler to what its cluster runs,
+/// so that the node is prepared for it. Secrets passed here are embedded in the user-data; with --node-token-file
+/// and --node-certificate-key-file they stay on the node.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct CloudInitArgs {
     #[command(flatten)]
     node: RawNodeOptions,
-    /// Write to this file, as a whole or not at all, with mode 0600
+    /// Write to this file (atomically, with mode 0600) instead of stdout
     #[arg(long, value_name = "FILE")]
     output_file: Option<PathBuf>,
     #[command(flatten)]
@@ -32,9 +32,11 @@ pub(super) struct CloudInitArgs {
 const EXAMPLES: &str = "\
 Examples:
   kpx-prep cloud-init --role control-plane --pod-network-cidr 10.244.0.0/16 \\
-    --binary-url https://example.com/kpx-prep --sha256 HEX > user-data
+    --binary-url https://example.com/kpx-prep \\
+    --sha256 b5bb9d8014a0f9b1d61e21e796d78dccdf1352f23cd32812f4850b878ae4944c > user-data
   kpx-prep cloud-init --role worker --control-plane-endpoint k8s.example.com:6443 \\
-    --discovery-token-ca-cert-hash sha256:HASH --node-token-file /run/secrets/token > user-data";
+    --node-token-file /run/secrets/token --discovery-token-ca-cert-hash \\
+    sha256:7c2e69131a36ae2a042a339b33381c6d0d43887e2de83720eff5359e26aec866 > user-data";
 
 impl CloudInitArgs {
     pub(super) fn run(&self) -> anyhow::Result<Exit> {

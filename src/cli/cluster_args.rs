@@ -1,32 +1,32 @@
-//! Options of every command that speaks to a cluster.
+//! Options of every command that connects to a cluster.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
-use crate::cluster::client::Access;
+use crate::cluster::api::connection::kubeconfig::Access;
 use crate::cluster::observe::Scope;
 use crate::report::Format;
 
 #[derive(Debug, Args)]
 pub(super) struct ClusterArgs {
-    /// The kubeconfig file [default: $KUBECONFIG, ~/.kube/config, or a pod's service account]
+    /// Path to the kubeconfig file [default: $KUBECONFIG, ~/.kube/config, or the pod's service account]
     #[arg(long, value_name = "FILE", help_heading = "Cluster")]
     kubeconfig: Option<PathBuf>,
-    /// The kubeconfig's context
+    /// Context of the kubeconfig to use
     #[arg(long, value_name = "NAME", help_heading = "Cluster")]
     context: Option<String>,
-    /// Act as this user
+    /// User to impersonate
     #[arg(long = "as", value_name = "USER", help_heading = "Cluster")]
     impersonate: Option<String>,
-    /// How long the API server may stay silent; 0 for ever
+    /// Timeout for API server requests; 0 disables it
     #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = duration, help_heading = "Cluster")]
     request_timeout: Duration,
-    /// Namespace of kube-proxy's DaemonSet [default: found]
+    /// Namespace of kube-proxy's DaemonSet [default: detected]
     #[arg(short, long, value_name = "NAME", help_heading = "Cluster")]
     namespace: Option<String>,
-    /// Name of kube-proxy's DaemonSet [default: found]
+    /// Name of kube-proxy's DaemonSet [default: detected]
     #[arg(long, value_name = "NAME", help_heading = "Cluster")]
     daemonset: Option<String>,
 }
@@ -46,17 +46,17 @@ impl ClusterArgs {
     }
 }
 
-/// How a cluster command writes its result.
+/// Output format of a cluster command.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub(super) enum ClusterFormat {
-    /// For people; its wording may change.
+    /// Human-readable; the wording may change between releases.
     #[default]
     Text,
-    /// The same with images and reasons.
+    /// Like text, with images and reasons.
     Wide,
-    /// For programs; versioned by `apiVersion`.
+    /// JSON for programs; versioned by `apiVersion`.
     Json,
-    /// The same as JSON, as YAML.
+    /// The same document as YAML.
     Yaml,
 }
 
@@ -72,6 +72,6 @@ impl ClusterFormat {
 
 /// Durations as Kubernetes writes them: `30s`, `1m30s`, `500ms`.
 pub(super) fn duration(text: &str) -> Result<Duration, String> {
-    let nanoseconds = crate::kubeadm::formats::duration(if text == "0" { "0s" } else { text })?;
+    let nanoseconds = crate::go_duration::duration(if text == "0" { "0s" } else { text })?;
     u64::try_from(nanoseconds).map(Duration::from_nanos).map_err(|_| "a duration cannot be negative".to_owned())
 }

@@ -13,7 +13,7 @@ use crate::report::print;
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  kpx-prep completions bash > /etc/bash_completion.d/kpx-prep")]
 pub(super) struct CompletionsArgs {
-    /// The shell to write for
+    /// Shell to print the script for
     shell: clap_complete::Shell,
 }
 
@@ -26,11 +26,11 @@ impl CompletionsArgs {
     }
 }
 
-/// Write a manual page for every command into a folder
+/// Write a manual page for every command into a directory
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  kpx-prep man /usr/local/share/man/man1")]
 pub(super) struct ManArgs {
-    /// The folder to write into; it must exist
+    /// Directory to write into; it must exist
     folder: PathBuf,
 }
 

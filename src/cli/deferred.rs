@@ -1,10 +1,10 @@
-//! Arguments that are defined only once their command is asked for.
+//! Arguments that are defined only when their command is used.
 //!
-//! Defining the options of every command is a large part of a short run; a run needs those of one command.
+//! Defining the options of every command takes a large part of a short run; a run needs those of one command.
 
 use clap::{ArgMatches, Args, Command, Error, FromArgMatches};
 
-/// The arguments `T` of a subcommand. What its listing in the command above shows has to stand at its variant.
+/// The arguments `T` of a subcommand. The text for the parent command's list must be the doc comment of its variant.
 #[derive(Debug)]
 pub(super) struct Deferred<T>(pub(super) Box<T>);
 

@@ -1,7 +1,7 @@
-//! A command that is driven from afar: by `exec`, through an API server, a kubelet, and what lies between.
+//! A command that is run remotely by `exec`, through the API server, the kubelet and any proxies between them.
 //!
-//! Standard input has one line for the command, if it reads one, and then lines of a number each: for how many milliseconds
-//! from now the command may still act. The driver sends those as long as it holds the cluster's lock.
+//! Standard input has one line for the command, if it reads one, followed by lines with one number each: for how many
+//! milliseconds from now the command may still act. The driver sends these as long as it holds the cluster's lock.
 
 use std::io::{BufRead, Write, stderr, stdin};
 use std::os::fd::{AsFd as _, BorrowedFd};
@@ -16,15 +16,15 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use crate::boot_clock::BootInstant;
 use crate::exit_code::Exit;
 
-/// The longest line that is read: 10,000 Services of four ports each, and room to spare.
+/// The longest line that is accepted: room for more than 10,000 Services of four ports each.
 const LONGEST: usize = 64 << 20;
 
-/// Lines that are not the driver's own.
+/// Lines for the command, as opposed to the driver's own.
 static INPUT: OnceLock<Mutex<Receiver<String>>> = OnceLock::new();
 
-/// Says on standard error, each `heartbeat`, that this process is still running, so that nothing on the way takes a long wait
-/// for a dead connection. When standard input ends, or nothing more is heard from the driver until `lease` and what it has
-/// added are over, the process ends, and with it the node's lock. Every command may be killed at any instant.
+/// Writes an empty line to standard error every `heartbeat`, so that no proxy on the way closes the connection as idle. When
+/// standard input ends, or the driver has not extended the `lease` in time, the process exits, which releases the node's
+/// lock. Every command may be killed at any time.
 pub(super) fn start(heartbeat: Duration, lease: Duration) -> anyhow::Result<()> {
     let (sender, receiver) = channel();
     INPUT.set(Mutex::new(receiver)).ok().context("a command is driven once")?;
@@ -34,13 +34,17 @@ pub(super) fn start(heartbeat: Duration, lease: Duration) -> anyhow::Result<()> 
         let _ = writeln!(stderr(), "error: {why}; stopped before finishing. Run again to continue");
         std::process::exit(Exit::Failed as i32);
     };
-    std::thread::Builder::new().name("driven".to_owned()).spawn(beating).context("starting the heartbeat").map(|_| ())
+    std::thread::Builder::new()
+        .name("driven".to_owned())
+        .spawn(beating)
+        .context("starting the heartbeat thread")
+        .map(|_| ())
 }
 
-/// The line on standard input that is for the command.
+/// The line for the command on standard input.
 ///
 /// # Errors
-/// What standard input says, or that it ended.
+/// If standard input ended or could not be read.
 pub(super) fn line() -> std::io::Result<String> {
     let Some(input) = INPUT.get() else {
         let mut line = String::new();
@@ -55,13 +59,13 @@ pub(super) fn line() -> std::io::Result<String> {
 struct Driven<'a> {
     input: BorrowedFd<'a>,
     heartbeat: Duration,
-    /// Since when, and how long from then, the command may act.
+    /// Start and length of the time in which the command may act.
     until: (BootInstant, Duration),
     sender: Sender<String>,
 }
 
 impl Driven<'_> {
-    /// Until the command may not go on; why.
+    /// Listens until the command has to stop; returns the reason.
     fn listen(mut self, mut output: impl Write) -> &'static str {
         let mut said = BootInstant::now();
         let mut text = Vec::new();
@@ -70,10 +74,10 @@ impl Driven<'_> {
             let (since, long) = self.until;
             let left = long.saturating_sub(since.elapsed());
             if left.is_zero() {
-                return "nothing more was heard from the caller, which may have lost the lock";
+                return "the caller stopped renewing the lease and may have lost the lock";
             }
             if said.elapsed() >= self.heartbeat {
-                // A reader that is gone shows at the input.
+                // A closed connection is detected on standard input.
                 let _ = output.write_all(b"\n");
                 said = BootInstant::now();
             }
@@ -92,7 +96,7 @@ impl Driven<'_> {
             if text.len() > LONGEST {
                 return "a line on standard input is too long";
             }
-            // A long line comes in many pieces.
+            // A long line arrives in many pieces.
             if !new.contains(&b'\n') {
                 continue;
             }
@@ -106,7 +110,7 @@ impl Driven<'_> {
     fn hear(&mut self, line: &str) {
         match line.parse() {
             Ok(milliseconds) => self.until = (BootInstant::now(), Duration::from_millis(milliseconds)),
-            // Without a command that reads it, it is lost on nobody.
+            // It is dropped where the command does not read a line.
             Err(_) => _ = self.sender.send(line.to_owned()),
         }
     }
@@ -148,7 +152,7 @@ mod tests {
         driver.write_all(b"400\n").expect("written");
         std::thread::sleep(Duration::from_millis(200));
         driver.write_all(b"400\n").expect("written");
-        assert!(beating.join().expect("it ended").starts_with("nothing more was heard"));
+        assert!(beating.join().expect("it ended").starts_with("the caller stopped renewing"));
         assert!(from.elapsed() >= Duration::from_millis(600), "{:?}", from.elapsed());
     }
 }

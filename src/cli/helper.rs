@@ -8,27 +8,27 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::exit_code::{Exit, Refusal};
 use crate::kubernetes_version::KubernetesVersion;
-use crate::node::install::{Options, install};
+use crate::node::install::{InstallOptions, install};
 use crate::node::modprobe::HostModprobe;
+use crate::node::request::NodeRequest;
 use crate::node::root::Root;
-use crate::node::wish::Wish;
 use crate::report::say::say;
 use crate::report::{Format, print_text};
 
-/// Wait to be used by kpx-prep remediate: what the node helper's container runs
+/// Run in the node helper's container and wait for kpx-prep remediate
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  kpx-prep node helper --prepare --root /host")]
 pub(super) struct HelperArgs {
-    /// First prepare the node, for nodes that join later (remediate --keep-helper)
+    /// Prepare the node first, for nodes that join later (remediate --keep-helper)
     #[arg(long)]
     prepare: bool,
-    /// The IPVS scheduler that kube-proxy uses
+    /// IPVS scheduler that kube-proxy uses
     #[arg(long, value_name = "NAME", default_value = "rr", requires = "prepare")]
     scheduler: String,
-    /// kube-proxy's version: up to 1.26 it needs more modules
+    /// Version of kube-proxy; up to 1.26 it needs more modules
     #[arg(long, value_name = "VERSION", requires = "prepare")]
     kubernetes_version: Option<KubernetesVersion>,
-    /// Where the node's own file tree is
+    /// Directory where the node's root file system is mounted
     #[arg(long, value_name = "DIR", default_value = "/")]
     root: PathBuf,
 }
@@ -38,11 +38,11 @@ impl HelperArgs {
         if self.prepare
             && let Err(error) = self.install()
         {
-            // The run at the cluster finds it and tells the operator; a container that ends and starts again would not help.
+            // `remediate` detects the unprepared node and reports it; restarting the container would not help.
             say(&format!("error: {error:#}"));
         }
         crate::cluster::run(async {
-            // As the first process of its container it would ignore a signal that nobody waits for.
+            // As PID 1 of its container it would ignore a signal without a handler.
             let mut terminate = signal(SignalKind::terminate()).context("waiting for SIGTERM")?;
             let mut interrupt = signal(SignalKind::interrupt()).context("waiting for SIGINT")?;
             tokio::select! {
@@ -55,10 +55,10 @@ impl HelperArgs {
 
     fn install(&self) -> anyhow::Result<()> {
         let minor = self.kubernetes_version.as_ref().map(KubernetesVersion::minor);
-        let wish = Wish::parse("all", &self.scheduler).map_err(Refusal::usage)?.with(minor, None, None);
+        let request = NodeRequest::parse("all", &self.scheduler).map_err(Refusal::usage)?.with(minor, None, None);
         let root = Root::new(&self.root).with_context(|| format!("--root {}", self.root.display()))?;
-        let options = Options { load: true, dry_run: false, force: false };
-        let (report, _) = install(&root, &wish, options, &HostModprobe(&root))?;
+        let options = InstallOptions { load: true, dry_run: false, force: false };
+        let (report, _) = install(&root, &request, options, &HostModprobe(&root))?;
         print_text(&report.render(Format::Text)?)
     }
 }

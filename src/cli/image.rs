@@ -1,4 +1,4 @@
-//! `kpx-prep image`: the node helper's image, without docker and without a registry.
+//! `kpx-prep image`: write the node helper's image, without docker and without a registry.
 
 use std::io::{self, IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
@@ -14,24 +14,25 @@ use crate::image::archive::{Binary, archive};
 use crate::image::elf::platform;
 use crate::report::say::say;
 
-/// The release has a few MiB; a build for debugging has some hundred.
+/// The release binary has a few MiB; a debug build has some hundred.
 const LARGEST: u64 = 1 << 30;
 
-/// Write the image of the node helper, an OCI archive that every container runtime loads
+/// Write the node helper's image as an OCI archive, which every container runtime can load
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   kpx-prep image --output-file kpx-prep.tar
   kpx-prep image | ssh NODE sudo ctr -n k8s.io images import -
-  kpx-prep image --name registry.example.org/kpx-prep:1 --binary kpx-prep-amd64 --binary kpx-prep-arm64 --output-file both.tar
+  kpx-prep image --name registry.example.org/kpx-prep:1 --output-file both.tar \\
+    --binary kpx-prep-amd64 --binary kpx-prep-arm64
   skopeo copy oci-archive:both.tar docker://registry.example.org/kpx-prep:1")]
 pub(super) struct ImageArgs {
-    /// Where to write it [default: stdout]
+    /// Write to this file [default: stdout]
     #[arg(long, value_name = "FILE")]
     output_file: Option<PathBuf>,
-    /// The binary that goes in; repeat for each architecture [default: this very binary]
+    /// Binary to include; repeat for each architecture [default: the running binary]
     #[arg(long, value_name = "FILE")]
     binary: Vec<PathBuf>,
-    /// The image's name; it is kpx-prep remediate's --node-image then
+    /// Name of the image; pass it to kpx-prep remediate with --node-image
     #[arg(long, value_name = "NAME:TAG", default_value = DEFAULT_NAME, value_parser = image_name)]
     name: String,
 }
@@ -39,10 +40,12 @@ pub(super) struct ImageArgs {
 impl ImageArgs {
     pub(super) fn run(self) -> anyhow::Result<Exit> {
         if self.output_file.is_none() && io::stdout().is_terminal() {
-            return Err(Refusal::usage("an archive is nothing for a terminal: give --output-file, or redirect stdout"));
+            return Err(Refusal::usage(
+                "refusing to write a binary archive to a terminal; use --output-file or redirect stdout",
+            ));
         }
         let paths = if self.binary.is_empty() {
-            vec![std::env::current_exe().context("finding the running binary; nothing was written")?]
+            vec![std::env::current_exe().context("locating the running binary; nothing was written")?]
         } else {
             self.binary.clone()
         };
@@ -51,7 +54,7 @@ impl ImageArgs {
             let bytes = read(path)?;
             let platform = platform(&bytes).map_err(|unfit| {
                 Refusal::usage(format!(
-                    "{}: {unfit}; the image takes the static release (make build, or --binary FILE); nothing was written",
+                    "{}: {unfit}; nothing was written. The image needs the static release binary: run make build, or set --binary FILE",
                     path.display()
                 ))
             })?;
@@ -66,11 +69,11 @@ impl ImageArgs {
             files.push((path.as_path(), platform, bytes));
         }
         let binaries: Vec<_> = files.iter().map(|(_, platform, bytes)| Binary { platform, bytes }).collect();
-        let archive = archive(&self.name, &binaries).context("making the archive; nothing was written")?;
+        let archive = archive(&self.name, &binaries).context("building the archive; nothing was written")?;
         match &self.output_file {
             Some(path) => {
                 atomic_file::replace(path, &archive, 0o644)
-                    .with_context(|| format!("writing {}; what was there is there still", path.display()))?;
+                    .with_context(|| format!("writing {}; the existing file was not changed", path.display()))?;
                 say(&format!("{}: image {} ({} bytes)", path.display(), self.name, archive.len()));
             }
             None => write_out(&archive)?,
@@ -82,7 +85,7 @@ impl ImageArgs {
 fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
     match bounded::read_named(path, LARGEST) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            Err(Refusal::usage(format!("--binary {}: there is no such file; nothing was written", path.display())))
+            Err(Refusal::usage(format!("--binary {}: no such file; nothing was written", path.display())))
         }
         result => result.with_context(|| format!("reading {}; nothing was written", path.display())),
     }
@@ -93,9 +96,9 @@ fn write_out(archive: &[u8]) -> anyhow::Result<()> {
     stdout.write_all(archive).and_then(|()| stdout.flush()).context("writing the archive to standard output")
 }
 
-/// A name with a tag, as the runtimes take it: no upper case, no digest, a tag at the end.
+/// A name with a tag, as the runtimes accept it: no upper case, no digest, a tag at the end.
 fn image_name(text: &str) -> Result<String, String> {
-    let wrong = || "a name with a tag, such as registry.example.org/kpx-prep:1".to_owned();
+    let wrong = || "expected a name with a tag, such as registry.example.org/kpx-prep:1".to_owned();
     let (path, tag) = text.rsplit_once(':').ok_or_else(wrong)?;
     let of_path = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "._-/:".contains(c);
     let of_tag = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);

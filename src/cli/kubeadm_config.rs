@@ -1,4 +1,4 @@
-//! `kpx-prep kubeadm-config`: a kubeadm config on stdout or in a file.
+//! `kpx-prep kubeadm-config`: write a kubeadm config to stdout or a file.
 
 use std::fs;
 use std::io::IsTerminal as _;
@@ -19,26 +19,26 @@ use crate::report::foreign::visible;
 use crate::report::print;
 use crate::report::say::say;
 
-/// Emit a kubeadm config that says which mode kube-proxy runs in
+/// Print a kubeadm config that sets kube-proxy's mode
 ///
-/// Works without options. What is not given is left to kubeadm's own defaults; the mode is always written.
-/// Every problem of the input is reported at once, and then nothing is written.
+/// Works without options. Anything not given is left to kubeadm's defaults; the mode is always written.
+/// If the input is invalid, all problems are reported together and nothing is written.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct KubeadmConfigArgs {
-    /// Complete this kubeadm file: its `KubeProxyConfiguration` is edited in place or added, every other
-    /// byte stays; - reads standard input
+    /// Complete this kubeadm config (- for stdin): edit its `KubeProxyConfiguration` in place or add one; every
+    /// other byte is kept
     #[arg(long, value_name = "FILE|-")]
     from: Option<PathBuf>,
-    /// Write to this file, as a whole or not at all, with mode 0600
+    /// Write to this file (atomically, with mode 0600) instead of stdout
     #[arg(long, value_name = "FILE")]
     output_file: Option<PathBuf>,
     #[command(flatten)]
     options: RawOptions,
-    /// Emit a `JoinConfiguration` for a worker instead
+    /// Print a `JoinConfiguration` for a worker instead
     #[arg(long, conflicts_with = "from", help_heading = "Joining")]
     join: bool,
-    /// With --join: for a further control-plane node
+    /// With --join: for an additional control-plane node
     #[arg(long, requires = "join", help_heading = "Joining")]
     control_plane: bool,
 }
@@ -46,10 +46,12 @@ pub(super) struct KubeadmConfigArgs {
 const EXAMPLES: &str = "\
 Examples:
   kpx-prep kubeadm-config > config.yaml
-  kpx-prep kubeadm-config --kubernetes-version v1.36.3 --pod-network-cidr 10.244.0.0/16 --strict-arp --output-file config.yaml
+  kpx-prep kubeadm-config --kubernetes-version v1.36.3 --strict-arp \\
+    --pod-network-cidr 10.244.0.0/16 --output-file config.yaml
   kubeadm config print init-defaults | kpx-prep kubeadm-config --from -
-  kpx-prep kubeadm-config --join --control-plane-endpoint k8s.example.com:6443 --token-file token \\
-    --discovery-token-ca-cert-hash sha256:HASH";
+  kpx-prep kubeadm-config --join --control-plane-endpoint k8s.example.com:6443 \\
+    --token-file token --discovery-token-ca-cert-hash \\
+    sha256:7c2e69131a36ae2a042a339b33381c6d0d43887e2de83720eff5359e26aec866";
 
 impl KubeadmConfigArgs {
     pub(super) fn run(&self) -> anyhow::Result<Exit> {
@@ -75,31 +77,28 @@ impl KubeadmConfigArgs {
     }
 }
 
-/// Says what there is to say, and writes the result if there is no problem.
+/// Prints notes and warnings, and writes the result if there is no problem.
 pub(super) fn deliver(result: Option<&str>, file: Option<&Path>, findings: &Findings) -> anyhow::Result<()> {
-    for note in &findings.notes {
-        say(&format!("note: {note}"));
-    }
-    for warning in &findings.warnings {
-        say(&format!("warning: {warning}"));
+    for finding in findings.all() {
+        say(finding.text().trim_end());
     }
     if let Some(refusal) = findings.refusal() {
         return Err(Refusal::usage(refusal));
     }
-    let text = result.context("no config came about, and no reason was given")?;
+    let text = result.context("internal error: no config was produced")?;
     let Some(file) = file else {
-        // A file given by --from may hold what a terminal obeys; a file or a pipe gets every byte as it is.
+        // A file given by --from may contain terminal escape sequences; a file or a pipe gets every byte unchanged.
         return if std::io::stdout().is_terminal() { print(&visible(text)) } else { print(text) };
     };
     if fs::symlink_metadata(file).is_ok_and(|there| !there.is_file()) {
         return Err(Refusal::usage(format!(
-            "--output-file: {} is there and not a plain file; nothing was written (without --output-file the result goes to standard output)",
+            "--output-file: {} exists and is not a regular file; nothing was written. Without --output-file the result goes to stdout",
             file.display()
         )));
     }
     atomic_file::replace(file, text.as_bytes(), 0o600)
-        .with_context(|| format!("writing {}; what was there before still is", file.display()))?;
-    say(&format!("note: wrote {} (mode 0600)", file.display()));
+        .with_context(|| format!("writing {}; the existing file was not changed", file.display()))?;
+    say(&format!("wrote {} (mode 0600)", file.display()));
     Ok(())
 }
 

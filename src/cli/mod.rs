@@ -6,6 +6,7 @@ use crate::exit_code::{self, Exit};
 use crate::report::say::Log;
 use deferred::Deferred;
 
+mod checks;
 mod cloud_init;
 mod cluster_args;
 mod completions;
@@ -17,10 +18,11 @@ mod image;
 mod kubeadm_config;
 mod node;
 mod node_modes;
+mod node_root;
 mod remediate;
 mod status;
 
-/// Prepares nodes and kubeadm clusters to run kube-proxy in IPVS mode.
+/// Prepare nodes and kubeadm clusters to run kube-proxy in IPVS mode
 #[derive(Debug, Parser)]
 #[command(name = "kpx-prep", version, after_help = exit_code::HELP, max_term_width = 100)]
 pub struct Cli {
@@ -34,22 +36,22 @@ pub struct Cli {
 /// Options of every command.
 #[derive(Debug, Args)]
 pub struct GlobalArgs {
-    /// Say more on stderr; repeat for more
-    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    /// Log to stderr; repeat for more detail
+    #[arg(short, long, global = true, action = clap::ArgAction::Count, display_order = 990)]
     verbose: u8,
-    /// No colours (also: `NO_COLOR`, or output that is not a terminal)
-    #[arg(long, global = true)]
+    /// Disable colours (also: set `NO_COLOR`, or redirect the output)
+    #[arg(long, global = true, display_order = 991)]
     no_color: bool,
 }
 
 impl GlobalArgs {
-    /// Settles the use of colour, and with `-v` sends log lines to stderr.
+    /// Turns colours off on request, and with `-v` sends log lines to stderr.
     pub fn start_logging(&self) {
         if self.no_color {
             anstream::ColorChoice::Never.write_global();
         }
         let level = match self.verbose {
-            // What everybody should see is said without the log.
+            // What every user must see is printed without the log.
             0 => return,
             1 => tracing::Level::INFO,
             2 => tracing::Level::DEBUG,
@@ -73,23 +75,26 @@ enum Command {
     KubeadmConfig(Deferred<kubeadm_config::KubeadmConfigArgs>),
     /// Render cloud-init user-data that prepares a node and then runs kubeadm
     CloudInit(Deferred<cloud_init::CloudInitArgs>),
-    /// Show which mode every kube-proxy of a cluster really runs, and how that was proved
+    /// Show the mode each kube-proxy is actually running, and how it was verified
     Status(Deferred<status::StatusArgs>),
-    /// Switch kube-proxy to IPVS on a cluster that runs: node by node, proved, undone where it fails
+    /// Switch a running cluster's kube-proxy to IPVS, node by node; verifies each node and rolls back on
+    /// failure
     Remediate(Deferred<remediate::RemediateArgs>),
-    /// Write the image of the node helper, an OCI archive that every container runtime loads
+    /// List all checks: what each means, and how to fix what it finds
+    Checks(Deferred<checks::ChecksArgs>),
+    /// Write the node helper's image as an OCI archive, which every container runtime can load
     Image(Deferred<image::ImageArgs>),
     /// Print a shell completion script
     Completions(Deferred<completions::CompletionsArgs>),
-    /// Write a manual page for every command into a folder
+    /// Write a manual page for every command into a directory
     #[command(hide = true)]
     Man(Deferred<completions::ManArgs>),
 }
 
-/// Runs the command that was asked for.
+/// Runs the command.
 ///
 /// # Errors
-/// Whatever the command could not do; [`Exit::of_error`] gives the status.
+/// If the command failed; [`Exit::of_error`] gives the exit status.
 pub fn run(cli: Cli) -> anyhow::Result<Exit> {
     match cli.command {
         Command::Node(args) => args.0.run(),
@@ -97,6 +102,7 @@ pub fn run(cli: Cli) -> anyhow::Result<Exit> {
         Command::CloudInit(args) => args.0.run(),
         Command::Status(args) => args.0.run(),
         Command::Remediate(args) => args.0.run(),
+        Command::Checks(args) => args.0.run(),
         Command::Image(args) => args.0.run(),
         Command::Completions(args) => args.0.run(),
         Command::Man(args) => args.0.run(),

@@ -1,9 +1,7 @@
-//! `kpx-prep node install | check | remove`: the kernel modules of one Linux host. Its other commands are in `node_modes`.
+//! `kpx-prep node install | check | remove`: the kernel modules of one Linux host. The other commands are in `node_modes`.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::Context as _;
 use clap::{Args, Subcommand};
 
 use super::cluster_args::duration;
@@ -11,26 +9,25 @@ use super::deferred::Deferred;
 use super::driven;
 use super::helper::HelperArgs;
 use super::node_modes::{CleanArgs, LeftoversArgs, SurveyArgs};
+use super::node_root::Where;
 use crate::exit_code::{Exit, Refusal};
 use crate::kubernetes_version::KubernetesVersion;
 use crate::node::check::check;
-use crate::node::install::{Options, install};
+use crate::node::install::{InstallOptions, install};
 use crate::node::mechanism::Mechanism;
 use crate::node::modprobe::HostModprobe;
 use crate::node::remove::remove;
-use crate::node::report::NodeReport;
+use crate::node::request::NodeRequest;
 use crate::node::root::Root;
-use crate::node::wish::Wish;
-use crate::report::{Format, print_rendered, serialize};
 
 /// Prepare this node for kube-proxy in IPVS mode: kernel modules now and at boot
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  kpx-prep node install && kpx-prep node check -o json")]
 pub(super) struct NodeArgs {
-    /// Driven through a connection: say this often on standard error that the command runs, and end when standard input does
+    /// For remote runs: write a heartbeat to stderr at this interval, and exit when stdin is closed
     #[arg(long, hide = true, value_name = "DURATION", value_parser = duration, requires = "lease")]
     heartbeat: Option<Duration>,
-    /// Driven through a connection: end after this time, unless standard input gives more
+    /// For remote runs: exit after this time unless it is extended on stdin
     #[arg(long, hide = true, value_name = "DURATION", value_parser = duration, requires = "heartbeat")]
     lease: Option<Duration>,
     #[command(subcommand)]
@@ -39,20 +36,20 @@ pub(super) struct NodeArgs {
 
 #[derive(Debug, Subcommand)]
 enum NodeCommand {
-    /// Write the boot files, load the modules, prove it
+    /// Install the module configuration, load the modules, and verify them
     Install(Deferred<InstallArgs>),
-    /// Look whether this node is prepared; changes nothing
+    /// Check whether this node is prepared (read-only)
     Check(Deferred<CheckArgs>),
-    /// Take away what install wrote
+    /// Undo `node install`
     Remove(Deferred<RemoveArgs>),
-    /// Wait to be used by kpx-prep remediate: what the node helper's container runs
+    /// Run in the node helper's container and wait for kpx-prep remediate
     #[command(hide = true)]
     Helper(Deferred<HelperArgs>),
-    /// Look at everything on this host that matters to kube-proxy's mode; changes nothing
+    /// Report everything on this host that affects kube-proxy's mode (read-only)
     Survey(Deferred<SurveyArgs>),
-    /// Show what modes other than the running one left behind; changes nothing
+    /// Show what other proxy modes left on this host (read-only)
     Leftovers(Deferred<LeftoversArgs>),
-    /// Remove what modes other than the running one left behind
+    /// Remove what other proxy modes left on this host
     Clean(Deferred<CleanArgs>),
 }
 
@@ -74,42 +71,11 @@ impl NodeArgs {
 }
 
 #[derive(Debug, Args)]
-pub(super) struct Where {
-    /// Work on the file tree below DIR; other than `/` it implies --no-load where modules are to be loaded
-    #[arg(long, value_name = "DIR", default_value = "/")]
-    root: PathBuf,
-    /// How to write the report
-    #[arg(short, long, value_enum, default_value_t)]
-    output: Format,
-}
-
-impl Where {
-    pub(super) fn root(&self) -> anyhow::Result<Root> {
-        Root::new(&self.root)
-            .map_err(|error| Refusal::usage(format!("--root {}: {error}; nothing was changed", self.root.display())))
-    }
-
-    /// Writes a report in the format that was asked for.
-    pub(super) fn print(&self, report: &impl serde::Serialize, text: impl FnOnce() -> String) -> anyhow::Result<()> {
-        let rendered = if self.output == Format::Text { text() } else { serialize(report, self.output)? };
-        print_rendered(&rendered, self.output)
-            .context("the report could not be printed; run the command again to see the node's state")
-    }
-
-    fn tell(&self, result: anyhow::Result<(NodeReport, Exit)>) -> anyhow::Result<Exit> {
-        let (report, exit) = result?;
-        print_rendered(&report.render(self.output)?, self.output)
-            .context("the report could not be printed; run the command again to see the node's state")?;
-        Ok(exit)
-    }
-}
-
-#[derive(Debug, Args)]
 struct Loading {
-    /// Load the modules (below another root than `/`: with that root's modprobe, in a chroot)
+    /// Load the modules now (with --root DIR: by the modprobe of DIR, in a chroot)
     #[arg(long, conflicts_with = "no_load")]
     load: bool,
-    /// Leave loading to the next boot
+    /// Do not load the modules now; the next boot loads them
     #[arg(long)]
     no_load: bool,
 }
@@ -120,45 +86,47 @@ impl Loading {
     }
 }
 
-/// What the modules have to fit.
+/// What decides which modules are needed and how they are loaded at boot.
 #[derive(Debug, Args)]
 struct Fit {
-    /// The cluster's version of Kubernetes: kube-proxy up to 1.26 needs more modules than later ones [default: as given before]
+    /// Kubernetes version of the cluster; kube-proxy up to 1.26 needs more modules [default: as given before]
     #[arg(long, value_name = "VERSION")]
     kubernetes_version: Option<KubernetesVersion>,
-    /// What loads modules at boot on this host, where it is not detected: you vouch for it [default: detected, or as given before]
+    /// Mechanism that loads modules at boot, if detection fails; you guarantee that it works on this host [default: detected,
+    /// or as given before]
     #[arg(long, value_name = "NAME")]
     boot_mechanism: Option<Mechanism>,
 }
 
 impl Fit {
-    fn apply(&self, wish: Wish, before: Option<&Wish>) -> Wish {
-        wish.with(self.kubernetes_version.as_ref().map(KubernetesVersion::minor), self.boot_mechanism, before)
+    fn apply(&self, request: NodeRequest, before: Option<&NodeRequest>) -> NodeRequest {
+        request.with(self.kubernetes_version.as_ref().map(KubernetesVersion::minor), self.boot_mechanism, before)
     }
 }
 
-const MODULES_HELP: &str = "Which modules: `all` of the kernel's ipvs folder, `required` by kube-proxy, or names";
+const MODULES_HELP: &str =
+    "Modules to prepare: `all` in the kernel's ipvs directory, those `required` by kube-proxy, or names";
 
-/// Write the boot files, load the modules, prove it
+/// Install the module configuration, load the modules, and verify them
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   kpx-prep node install
   kpx-prep node install --modules required --scheduler wlc --dry-run
-  kpx-prep node install --root /mnt/image        (an image that is being built)")]
+  kpx-prep node install --root /mnt/image    # while building an OS image")]
 struct InstallArgs {
     #[arg(long, value_name = "all|required|NAME,...", default_value = "all", help = MODULES_HELP)]
     modules: String,
-    /// The IPVS scheduler that kube-proxy will use
+    /// IPVS scheduler that kube-proxy will use
     #[arg(long, value_name = "NAME", default_value = "rr")]
     scheduler: String,
     #[command(flatten)]
     fit: Fit,
     #[command(flatten)]
     loading: Loading,
-    /// Say what would be done and change nothing
+    /// Print what would be done without changing anything
     #[arg(long)]
     dry_run: bool,
-    /// Replace files that kpx-prep did not write, keeping a copy beside each
+    /// Replace files that kpx-prep did not write; a backup of each is kept next to it
     #[arg(long)]
     force: bool,
     #[command(flatten)]
@@ -167,21 +135,21 @@ struct InstallArgs {
 
 impl InstallArgs {
     fn run(self) -> anyhow::Result<Exit> {
-        let wish = Wish::parse(&self.modules, &self.scheduler).map_err(Refusal::usage)?;
-        let wish = self.fit.apply(wish, None);
+        let request = NodeRequest::parse(&self.modules, &self.scheduler).map_err(Refusal::usage)?;
+        let request = self.fit.apply(request, None);
         let root = self.place.root()?;
-        let options = Options { load: self.loading.wanted(&root), dry_run: self.dry_run, force: self.force };
-        self.place.tell(install(&root, &wish, options, &HostModprobe(&root)))
+        let options = InstallOptions { load: self.loading.wanted(&root), dry_run: self.dry_run, force: self.force };
+        self.place.tell(install(&root, &request, options, &HostModprobe(&root)))
     }
 }
 
-/// Look whether this node is prepared; changes nothing
+/// Check whether this node is prepared (read-only)
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  kpx-prep node check -o json")]
 struct CheckArgs {
     #[arg(long, value_name = "all|required|NAME,...", help = MODULES_HELP)]
     modules: Option<String>,
-    /// The IPVS scheduler that kube-proxy will use
+    /// IPVS scheduler that kube-proxy will use
     #[arg(long, value_name = "NAME")]
     scheduler: Option<String>,
     #[command(flatten)]
@@ -194,28 +162,28 @@ struct CheckArgs {
 
 impl CheckArgs {
     fn run(self) -> anyhow::Result<Exit> {
-        // Without either option, the installed files say what was asked for.
-        let wish = if self.modules.is_some() || self.scheduler.is_some() {
+        // Without either option, the installed files record what was requested.
+        let request = if self.modules.is_some() || self.scheduler.is_some() {
             let (modules, scheduler) = (self.modules.as_deref(), self.scheduler.as_deref());
-            Some(Wish::parse(modules.unwrap_or("all"), scheduler.unwrap_or("rr")).map_err(Refusal::usage)?)
+            Some(NodeRequest::parse(modules.unwrap_or("all"), scheduler.unwrap_or("rr")).map_err(Refusal::usage)?)
         } else {
             None
         };
         let root = self.place.root()?;
         let (fit, loaded) = (self.fit, self.loading.wanted(&root));
-        let wish = |before: Option<Wish>| {
-            let new = wish.or_else(|| before.clone()).unwrap_or_default();
+        let request = |before: Option<NodeRequest>| {
+            let new = request.or_else(|| before.clone()).unwrap_or_default();
             fit.apply(new, before.as_ref())
         };
-        self.place.tell(check(&root, wish, loaded))
+        self.place.tell(check(&root, request, loaded))
     }
 }
 
-/// Take away what install wrote
+/// Undo `node install`
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  kpx-prep node remove --unload")]
 struct RemoveArgs {
-    /// Also unload the modules that nothing uses
+    /// Also unload modules that are not in use
     #[arg(long)]
     unload: bool,
     #[command(flatten)]

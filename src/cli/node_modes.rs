@@ -9,31 +9,31 @@ use clap::Args;
 
 use super::cluster_args::duration;
 use super::driven;
-use super::node::Where;
+use super::node_root::Where;
 use crate::bounded::read_named_text;
 use crate::exit_code::{Exit, Refusal};
 use crate::kubernetes_version::KubernetesVersion;
 use crate::messages::ServicePort;
 use crate::mode::ProxyMode;
-use crate::node::kube_proxy::clean::{Options, clean};
+use crate::node::kube_proxy::clean::{CleanOptions, clean};
 use crate::node::kube_proxy::report::{clean_text, leftovers, survey_text};
 use crate::node::kube_proxy::survey::survey;
 use crate::node::kube_proxy::toolbox::Known;
-use crate::node::wish::Wish;
+use crate::node::request::NodeRequest;
 
 #[derive(Debug, Args)]
 struct Metrics {
-    /// Where kube-proxy answers on this host: the port of its metricsBindAddress
+    /// kube-proxy's metrics port (metricsBindAddress)
     #[arg(long, value_name = "N", default_value_t = 10249)]
     metrics_port: u16,
 }
 
 #[derive(Debug, Args)]
 struct KubeProxy {
-    /// UID of kube-proxy's pod on this host, to tell its process from others of that name; repeat for more
+    /// UID of kube-proxy's pod on this host, to identify its process; repeatable
     #[arg(long, value_name = "UID")]
     pod: Vec<String>,
-    /// How many Services the cluster has; the limits for reading the host's rules grow with it
+    /// Number of Services in the cluster; limits for reading the host's rules scale with it
     #[arg(long, value_name = "N", default_value_t = 1000)]
     service_count: usize,
 }
@@ -44,25 +44,27 @@ impl KubeProxy {
     }
 }
 
-/// The kernel tells of links, rules and IPVS only to root.
+/// Only root may read links, rules and the IPVS table.
 fn need_root() -> anyhow::Result<()> {
     if nix::unistd::geteuid().is_root() {
         return Ok(());
     }
-    Err(Refusal::usage("this needs root, to read the host's rules and IPVS table; nothing was changed"))
+    Err(Refusal::usage(
+        "root is required to read the host's rules and IPVS table; nothing was changed. Run it again as root",
+    ))
 }
 
-/// Look at everything on this host that matters to kube-proxy's mode; changes nothing
+/// Report everything on this host that affects kube-proxy's mode (read-only)
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  kpx-prep node survey -o json")]
 pub(super) struct SurveyArgs {
-    /// The IPVS scheduler that kube-proxy will use
+    /// IPVS scheduler that kube-proxy will use
     #[arg(long, value_name = "NAME", default_value = "rr")]
     scheduler: String,
-    /// The cluster's version of Kubernetes: kube-proxy up to 1.26 needs more modules than later ones
+    /// Kubernetes version of the cluster; kube-proxy up to 1.26 needs more modules
     #[arg(long, value_name = "VERSION")]
     kubernetes_version: Option<KubernetesVersion>,
-    /// See whether a connection to this address is taken
+    /// Test whether this address accepts a TCP connection; repeatable
     #[arg(long, value_name = "ADDRESS:PORT")]
     ask: Vec<SocketAddr>,
     #[command(flatten)]
@@ -76,16 +78,16 @@ pub(super) struct SurveyArgs {
 impl SurveyArgs {
     pub(super) fn run(self) -> anyhow::Result<Exit> {
         let minor = self.kubernetes_version.as_ref().map(KubernetesVersion::minor);
-        let wish = Wish::parse("all", &self.scheduler).map_err(Refusal::usage)?.with(minor, None, None);
+        let request = NodeRequest::parse("all", &self.scheduler).map_err(Refusal::usage)?.with(minor, None, None);
         need_root()?;
         let survey =
-            survey(&self.place.root()?, &wish, self.metrics.metrics_port, &self.ask, &self.kube_proxy.known())?;
+            survey(&self.place.root()?, &request, self.metrics.metrics_port, &self.ask, &self.kube_proxy.known())?;
         self.place.print(&survey, || survey_text(&survey))?;
         Ok(Exit::Done)
     }
 }
 
-/// Show what modes other than the running one left behind; changes nothing
+/// Show what other proxy modes left on this host (read-only)
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  kpx-prep node leftovers || kpx-prep node clean --dry-run")]
 pub(super) struct LeftoversArgs {
@@ -106,29 +108,29 @@ impl LeftoversArgs {
     }
 }
 
-/// Remove what modes other than the running one left behind
+/// Remove what other proxy modes left on this host
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   kpx-prep node clean --dry-run
   kpx-prep node clean --from iptables
-  kpx-prep node clean --drain 30m                (leaving ipvs, with connections that live long)")]
+  kpx-prep node clean --drain 30m    # after ipvs, with long-lived connections")]
 pub(super) struct CleanArgs {
-    /// Only what this mode left: iptables, ipvs or nftables [default: every mode but the running one]
+    /// Clean only what this mode left: iptables, ipvs or nftables [default: all modes but the running one]
     #[arg(long, value_name = "MODE")]
     from: Option<ProxyMode>,
-    /// Print what would be done and change nothing
+    /// Print what would be done without changing anything
     #[arg(long)]
     dry_run: bool,
-    /// What the running mode must carry before anything goes: one line of JSON from FILE, or - for standard input
+    /// Service ports that must be programmed before anything is removed: one line of JSON, from FILE or stdin (-)
     #[arg(long, value_name = "FILE")]
     services: Option<PathBuf>,
-    /// How long the running mode may take until it has synced and serves
+    /// How long to wait until the running mode has synced and serves these Service ports
     #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = duration)]
     wait: Duration,
-    /// Leave virtual servers and kube-ipvs0 to a later run
+    /// Do not remove IPVS virtual servers and kube-ipvs0 in this run
     #[arg(long)]
     keep_virtual_servers: bool,
-    /// How long virtual servers may live on for the connections they have
+    /// How long to let existing IPVS connections drain before their virtual servers are removed
     #[arg(long, value_name = "DURATION", default_value = "5m", value_parser = duration)]
     drain: Duration,
     #[command(flatten)]
@@ -142,7 +144,7 @@ pub(super) struct CleanArgs {
 impl CleanArgs {
     pub(super) fn run(self) -> anyhow::Result<Exit> {
         need_root()?;
-        let options = Options {
+        let options = CleanOptions {
             from: self.from,
             dry_run: self.dry_run,
             port: self.metrics.metrics_port,
@@ -158,7 +160,7 @@ impl CleanArgs {
     }
 }
 
-/// The sender on standard input may be unable to end it: one line is all that is read.
+/// Reads one line only: the sender may be unable to close standard input.
 fn read_services(file: &Path) -> anyhow::Result<Vec<ServicePort>> {
     let (name, text) = if file.as_os_str() == "-" {
         let line = driven::line().context("reading --services from standard input")?;
@@ -170,6 +172,6 @@ fn read_services(file: &Path) -> anyhow::Result<Vec<ServicePort>> {
         (name, text)
     };
     serde_json::from_str(&text).map_err(|error| {
-        Refusal::usage(format!("--services: {name} is no list of Service ports: {error}; nothing was changed"))
+        Refusal::usage(format!("--services: {name} is not a JSON list of Service ports: {error}; nothing was changed"))
     })
 }

@@ -1,4 +1,4 @@
-//! `kpx-prep remediate`: switches kube-proxy's mode on a cluster that runs.
+//! `kpx-prep remediate`: switch kube-proxy's mode on a running cluster.
 
 use std::time::Duration;
 
@@ -8,25 +8,33 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use super::cluster_args::{ClusterArgs, duration};
 use super::helper_setup::{HelperSetup, ask, can_confirm, question};
-use crate::cluster::client::Connection;
-use crate::cluster::facts::Facts;
-use crate::cluster::helper::{self, manifest::Setup};
-use crate::cluster::lock::Lock;
+use crate::checks::ignorable;
+use crate::cluster::api::connection::client::Connection;
+use crate::cluster::api::lock::Lock;
+use crate::cluster::helper;
+use crate::cluster::helper::manifest::Setup;
+use crate::cluster::observe::facts::ClusterFacts;
 use crate::cluster::plan::Plan;
-use crate::cluster::remediate::{Operator, Options, remediate};
-use crate::cluster::remediation_report::plan_text;
-use crate::cluster::wish::{Goal, Wish};
+use crate::cluster::plan::request::{Goal, Request};
+use crate::cluster::remediate::ended::Ended;
+use crate::cluster::remediate::{Operator, RunOptions, remediate};
+use crate::cluster::report::remediation::plan_text;
 use crate::exit_code::{Exit, Refusal};
 use crate::kubeadm::proxy::RawSettings;
 use crate::kubeadm::raw_options::RawOptions;
 use crate::report::say::{say, say_part};
 use crate::report::{Format, print, print_text, serialize};
 
-/// Switch kube-proxy to IPVS on a cluster that runs: node by node, proved, undone where it fails
+/// Switch a running cluster's kube-proxy to IPVS, node by node; verifies each node and rolls back on
+/// failure
+///
+/// Shows the plan first and asks for confirmation before anything is changed. Run it with --dry-run first.
+/// Then switch one node with --canary NODE --pause-after-canary, and run it again to switch the others.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
-  kpx-prep remediate --dry-run --assume-nodes-prepared
-  kpx-prep remediate --assume-nodes-prepared --canary worker-1 --pause-after-canary
+  kpx-prep remediate --dry-run
+  kpx-prep remediate --canary worker-1 --pause-after-canary
+  kpx-prep remediate
   kpx-prep remediate --rollback")]
 pub(super) struct RemediateArgs {
     /// Proxy mode: ipvs, iptables or nftables [default: ipvs]
@@ -35,82 +43,88 @@ pub(super) struct RemediateArgs {
     /// IPVS scheduler, such as rr, lc or sh
     #[arg(long, value_name = "NAME", conflicts_with = "rollback")]
     scheduler: Option<String>,
-    /// Answer ARP only for addresses of the receiving interface; kube-vip and metallb need it
+    /// Enable strict ARP (required by kube-vip and MetalLB)
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", conflicts_with = "rollback")]
     strict_arp: Option<bool>,
-    /// Virtual servers in these ranges are left alone by kube-proxy
+    /// Ranges whose IPVS virtual servers kube-proxy does not remove
     #[arg(long, value_name = "CIDR,…", value_delimiter = ',', conflicts_with = "rollback")]
     exclude_cidrs: Vec<String>,
-    /// Prepare no node: vouch for the kernel modules of every one
+    /// Print the plan without changing anything; writes are validated with a server-side dry run
     #[arg(long)]
+    dry_run: bool,
+    /// With --dry-run: also inspect each node; temporarily deploys the node helper
+    #[arg(long, requires = "dry_run")]
+    nodes: bool,
+    /// Preflight checks to downgrade to warnings: check IDs, or `all`
+    #[arg(long, value_name = "ID,…", value_delimiter = ',', value_parser = check_id)]
+    ignore_preflight_errors: Vec<String>,
+    /// Skip the confirmation prompt
+    #[arg(short, long)]
+    yes: bool,
+    /// Output format
+    #[arg(short, long, value_enum, default_value_t)]
+    output: Format,
+
+    /// Skip node preparation; you guarantee that every node has the kernel modules
+    #[arg(long, help_heading = "Nodes")]
     assume_nodes_prepared: bool,
-    /// Leave these nodes as they are; refused for ipvs where their kube-proxy would exit at its next start
-    #[arg(long, value_name = "NODE,…", value_delimiter = ',')]
+    /// Skip these nodes; refused for ipvs if their kube-proxy would exit at its next start
+    #[arg(long, value_name = "NODE,…", value_delimiter = ',', help_heading = "Nodes")]
     exclude_nodes: Vec<String>,
 
-    /// The node that goes first [default: the first ready worker]
-    #[arg(long, value_name = "NODE", help_heading = "Roll")]
+    #[command(flatten)]
+    helper: HelperSetup,
+    /// Do not remove the node helper at the end
+    #[arg(long, help_heading = "Node helper")]
+    keep_helper: bool,
+    /// Remove a leftover node helper and exit
+    #[arg(long, help_heading = "Node helper", conflicts_with_all = ["rollback", "dry_run", "keep_helper", "mode"])]
+    remove_helper: bool,
+
+    /// Node to switch first [default: the first ready worker]
+    #[arg(long, value_name = "NODE", help_heading = "Rollout")]
     canary: Option<String>,
-    /// How many nodes at a time [default: the DaemonSet's maxUnavailable]
-    #[arg(long, value_name = "N|N%", value_parser = at_a_time, help_heading = "Roll")]
-    max_unavailable: Option<IntOrString>,
-    /// How long a new kube-proxy may take to be proved
-    #[arg(long, value_name = "DURATION", default_value = "5m", value_parser = duration, help_heading = "Roll")]
-    timeout: Duration,
-    /// How long the canary must keep its mode
-    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = duration, help_heading = "Roll")]
-    settle_time: Duration,
-    /// Stop after the canary; the same command without this goes on
-    #[arg(long, help_heading = "Roll")]
+    /// Stop after the canary; run again without this option to continue
+    #[arg(long, help_heading = "Rollout")]
     pause_after_canary: bool,
-    /// Leave a failure as it is, to be looked at
-    #[arg(long, help_heading = "Roll")]
+    /// How long to watch the canary before continuing
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = duration, help_heading = "Rollout")]
+    settle_time: Duration,
+    /// Number of nodes to switch at a time [default: the DaemonSet's maxUnavailable]
+    #[arg(long, value_name = "N|N%", value_parser = at_a_time, help_heading = "Rollout")]
+    max_unavailable: Option<IntOrString>,
+    /// How long to wait until a new kube-proxy is verified
+    #[arg(long, value_name = "DURATION", default_value = "5m", value_parser = duration, help_heading = "Rollout")]
+    timeout: Duration,
+    /// On failure, do not roll back (for debugging)
+    #[arg(long, help_heading = "Rollout")]
     no_rollback: bool,
     #[arg(long, value_name = "DURATION", default_value = "15s", value_parser = duration, hide = true)]
     lease_duration: Duration,
 
-    /// Leave what the old mode left on the nodes
-    #[arg(long, help_heading = "Nodes")]
+    /// Do not remove the old mode's rules from the nodes
+    #[arg(long, help_heading = "Clean-up")]
     no_clean: bool,
-    /// How long connections through ipvs may go on after it was left
-    #[arg(long, value_name = "DURATION", default_value = "5m", value_parser = duration, help_heading = "Nodes")]
+    /// How long to let existing IPVS connections drain after leaving ipvs mode
+    #[arg(long, value_name = "DURATION", default_value = "5m", value_parser = duration, help_heading = "Clean-up")]
     drain: Duration,
-    #[command(flatten)]
-    helper: HelperSetup,
-    /// Leave the node helper running at the end
-    #[arg(long, help_heading = "Nodes")]
-    keep_helper: bool,
-    /// Only take away a node helper that was left running
-    #[arg(long, help_heading = "Nodes", conflicts_with_all = ["rollback", "dry_run", "keep_helper", "mode"])]
-    remove_helper: bool,
-    /// With --dry-run: look at the nodes too, by the node helper
-    #[arg(long, help_heading = "Nodes", requires = "dry_run")]
-    nodes: bool,
 
-    /// Put back what stood before the last change
+    /// Restore the configuration that was saved before the last change
     #[arg(long, help_heading = "Rollback")]
     rollback: bool,
-    /// Put back this backup (kpx-prep status lists them)
+    /// Restore this backup instead of the last one (kpx-prep status lists them)
     #[arg(long, value_name = "BACKUP", requires = "rollback", help_heading = "Rollback")]
     to: Option<String>,
-    /// Even if somebody edited the configuration since
+    /// Roll back even if the ConfigMap was edited after kpx-prep changed it
     #[arg(long, requires = "rollback", help_heading = "Rollback")]
     force: bool,
-
-    /// Show the plan and change nothing; the API server tries every write
-    #[arg(long)]
-    dry_run: bool,
-    /// Do not ask
-    #[arg(short, long)]
-    yes: bool,
-    /// Checks that shall only warn, by id, or `all`
-    #[arg(long, value_name = "ID,…", value_delimiter = ',')]
-    ignore_preflight_errors: Vec<String>,
-    /// How to write the report
-    #[arg(short, long, value_enum, default_value_t)]
-    output: Format,
     #[command(flatten)]
     cluster: ClusterArgs,
+}
+
+/// As kubeadm does, without regard to case.
+fn check_id(text: &str) -> Result<String, String> {
+    ignorable(&text.trim().to_lowercase())
 }
 
 impl RemediateArgs {
@@ -119,22 +133,22 @@ impl RemediateArgs {
             return self.remove_helper();
         }
         let mut operator = Terminal { yes: self.yes, output: self.output };
-        // Refused before anything is asked of the cluster.
+        // Refused before the first request to the cluster.
         if !self.dry_run || self.nodes {
             can_confirm(self.yes)?;
         }
-        let wish = self.wish();
-        let options = Options {
+        let request = self.request();
+        let options = RunOptions {
             dry_run: self.dry_run,
             lease: self.lease_duration,
-            // Without anything to prepare and to clean there is nothing to do on the nodes.
+            // Without preparation and clean-up, nothing runs on the nodes.
             helper: self.needs_helper().then(|| self.helper.setup()),
             keep_helper: self.keep_helper,
         };
         let scope = self.cluster.scope(Vec::new());
-        let (report, exit) = crate::cluster::run(async {
+        let Ended { report, exit } = crate::cluster::run(async {
             let connection = self.cluster.access().connect().await?;
-            Box::pin(remediate(&connection, &scope, &wish, options, &mut operator)).await
+            Box::pin(remediate(&connection, &scope, &request, options, &mut operator)).await
         })?;
         match self.output {
             Format::Text => print_text(&report.summary())?,
@@ -143,13 +157,13 @@ impl RemediateArgs {
         Ok(exit)
     }
 
-    /// Whether there may be something to do on the nodes: to clean, or to prepare for ipvs, which only a rollback decides later.
+    /// Whether something may have to run on the nodes: clean-up, or preparation for ipvs; a rollback decides that later.
     fn needs_helper(&self) -> bool {
         let prepares = self.mode.as_deref().is_none_or(|mode| mode == "ipvs") && !self.assume_nodes_prepared;
         prepares || !self.no_clean
     }
 
-    fn wish(&self) -> Wish {
+    fn request(&self) -> Request {
         let goal = if self.rollback {
             Goal::Restore { backup: self.to.clone(), force: self.force }
         } else {
@@ -162,13 +176,13 @@ impl RemediateArgs {
             });
             Goal::Settings(Box::new(settings))
         };
-        Wish {
+        Request {
             goal,
             canary: self.canary.clone(),
             max_unavailable: self.max_unavailable.clone(),
             timeout: self.timeout,
             settle: self.settle_time,
-            ignored_checks: self.ignore_preflight_errors.iter().map(|id| id.trim().to_lowercase()).collect(),
+            ignored_checks: self.ignore_preflight_errors.clone(),
             nodes_are_prepared: self.assume_nodes_prepared,
             exclude_nodes: self.exclude_nodes.clone(),
             look_at_nodes: self.nodes,
@@ -189,7 +203,9 @@ impl RemediateArgs {
                 let lock = Lock::take(&connection.client, namespace, self.lease_duration).await?;
                 let removed = helper::remove(&connection.client, namespace, None, &lock).await;
                 if let Some(lost) = lock.lost() {
-                    return Err(Refusal::lock_lost(format!("{lost}; the node helper was left to the other run")));
+                    return Err(Refusal::lock_lost(format!(
+                        "{lost}; the node helper was not removed and is left to the other run"
+                    )));
                 }
                 lock.release().await;
                 removed?;
@@ -207,11 +223,11 @@ struct Terminal {
 }
 
 impl Operator for Terminal {
-    fn show(&mut self, facts: Option<&Facts>, plan: &Plan) -> anyhow::Result<()> {
+    fn show(&mut self, facts: Option<&ClusterFacts>, plan: &Plan) -> anyhow::Result<()> {
         let text = plan_text(facts, plan);
         match self.output {
             Format::Text => print_text(&text),
-            // stdout is for the one document; whoever is to confirm must see the plan all the same.
+            // stdout is for the one document, so the plan to confirm goes to stderr.
             _ if !self.yes => {
                 say_part(&text);
                 Ok(())
@@ -232,7 +248,7 @@ impl Operator for Terminal {
     fn confirm<'a>(&'a mut self, plan: &'a Plan, cluster: &'a Connection) -> BoxFuture<'a, anyhow::Result<bool>> {
         let question = match plan.to {
             Some(mode) => format!("Switch kube-proxy to {mode} on {}? [y/N] ", cluster.place()),
-            None => format!("Put the original configuration back on {}? [y/N] ", cluster.place()),
+            None => format!("Restore the original configuration on {}? [y/N] ", cluster.place()),
         };
         Box::pin(async move { ask(self.yes, &question).await })
     }
@@ -245,6 +261,6 @@ fn at_a_time(text: &str) -> Result<IntOrString, String> {
         Ok(number) if number >= 1 && (!percent || number <= 100) => {
             Ok(if percent { IntOrString::String(text.to_owned()) } else { IntOrString::Int(number) })
         }
-        _ => Err("a number of nodes from 1, or a percentage from 1% to 100%".to_owned()),
+        _ => Err("expected a number of nodes from 1, or a percentage from 1% to 100%".to_owned()),
     }
 }

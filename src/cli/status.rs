@@ -1,4 +1,4 @@
-//! `kpx-prep status`: which mode every kube-proxy really runs.
+//! `kpx-prep status`: the mode each kube-proxy is actually running.
 
 use std::io::IsTerminal as _;
 use std::time::Duration;
@@ -8,47 +8,48 @@ use clap::Args;
 
 use super::cluster_args::{ClusterArgs, ClusterFormat};
 use super::helper_setup::{HelperSetup, ask, can_confirm, question};
-use crate::cluster::client::Connection;
-use crate::cluster::facts::Facts;
-use crate::cluster::helper::{Helper, Must};
-use crate::cluster::interrupt::{Interrupt, Signals};
-use crate::cluster::lock::Lock;
+use crate::cluster::api::connection::client::Connection;
+use crate::cluster::api::lock::Lock;
+use crate::cluster::api::lock::other_run::OtherRun;
+use crate::cluster::helper::{Coverage, Helper};
+use crate::cluster::observe::facts::ClusterFacts;
 use crate::cluster::observe::{Scope, look_at_hosts, observe};
-use crate::cluster::other_run::OtherRun;
-use crate::cluster::status_report::StatusReport;
+use crate::cluster::remediate::interrupt::{Interrupt, Signals};
+use crate::cluster::report::status::StatusReport;
 use crate::exit_code::{Exit, Refusal};
+use crate::proxy_config::{DEFAULT_SCHEDULER, ProxyConfig};
 use crate::report::say::say;
 use crate::report::{Format, print, print_rendered};
 
-/// How often `--watch` looks.
+/// Refresh interval of `--watch`.
 const INTERVAL: Duration = Duration::from_secs(3);
-/// How long the lock lasts without being renewed, as remediate's.
+/// How long the lock is valid without renewal, as in `remediate`.
 const LEASE: Duration = Duration::from_secs(15);
 
-/// Show which mode every kube-proxy of a cluster really runs, and how that was proved
+/// Show the mode each kube-proxy is actually running, and how it was verified
 #[derive(Debug, Args)]
-#[command(after_help = "Exits 0 when every node runs the configured mode, else 3.
+#[command(after_help = "Exits with 0 if every node runs the configured mode, else with 3.
 
 Examples:
   kpx-prep status
   kpx-prep status --kubeconfig /etc/kubernetes/admin.conf -o wide
   kpx-prep status -o json | jq '.nodes[] | select(.state != \"right\")'")]
 pub(super) struct StatusArgs {
-    /// Only this node; repeat for more
+    /// Show only this node; repeatable
     #[arg(long, value_name = "NAME")]
     node: Vec<String>,
-    /// Look at the nodes' hosts too: modules, and what other modes left; starts the node helper and takes it away again
+    /// Also inspect each host (kernel modules, leftover rules); temporarily deploys the node helper
     #[arg(long, conflicts_with = "watch")]
     nodes: bool,
     #[command(flatten)]
     helper: HelperSetup,
-    /// Skip the confirmation prompt before the node helper is started
+    /// Skip the confirmation prompt
     #[arg(short, long)]
     yes: bool,
-    /// Look again and again, until interrupted
+    /// Refresh until interrupted
     #[arg(short, long)]
     watch: bool,
-    /// How to write the report
+    /// Output format
     #[arg(short, long, value_enum, default_value_t)]
     output: ClusterFormat,
     #[command(flatten)]
@@ -80,8 +81,9 @@ impl StatusArgs {
         report.render(self.output.format(), self.output == ClusterFormat::Wide)
     }
 
-    async fn look_at_nodes(&self, connection: &Connection, facts: &mut Facts) -> anyhow::Result<()> {
+    async fn look_at_nodes(&self, connection: &Connection, facts: &mut ClusterFacts) -> anyhow::Result<()> {
         let (Some(kube_proxy), Some(config)) = (facts.kube_proxy.clone(), facts.config.clone()) else { return Ok(()) };
+        let scheduler = config.parsed.as_ref().map_or(DEFAULT_SCHEDULER, ProxyConfig::scheduler).to_owned();
         let setup = self.helper.setup();
         let interrupt = Interrupt::listen().context("listening for signals; nothing was changed")?;
         let nodes = facts.proxy_nodes().filter(|node| node.ready).count();
@@ -103,7 +105,7 @@ impl StatusArgs {
             Err(error) => Err(error),
             Ok(helper) => {
                 let looked = tokio::select! {
-                    looked = look_at_hosts(&helper, facts, Must::RunOnOne, &config.text, &[]) => looked,
+                    looked = look_at_hosts(&helper, facts, Coverage::AnyNode, &scheduler, &[]) => looked,
                     () = interrupt.asked() => Err(Refusal::interrupted("interrupted; the node helper was removed")),
                 };
                 helper.end().await;
@@ -111,7 +113,9 @@ impl StatusArgs {
             }
         };
         if let Some(lost) = lock.lost() {
-            return Err(Refusal::lock_lost(format!("{lost}; the node helper was left to the other run")));
+            return Err(Refusal::lock_lost(format!(
+                "{lost}; the node helper was not removed and is left to the other run"
+            )));
         }
         lock.release().await;
         looked
@@ -133,7 +137,7 @@ impl StatusArgs {
                         shown = Some(report);
                     }
                 }
-                // A cluster that is away for a moment is no reason to stop watching it.
+                // Keep watching when the cluster is unreachable for a moment.
                 Err(error) if shown.is_some() => say(&format!("warning: {error:#}")),
                 Err(error) => return Err(error),
             }
@@ -146,12 +150,12 @@ impl StatusArgs {
 }
 
 /// The cluster, and whether a run is in progress.
-async fn observe_all(connection: &Connection, scope: &Scope) -> anyhow::Result<Facts> {
+async fn observe_all(connection: &Connection, scope: &Scope) -> anyhow::Result<ClusterFacts> {
     let mut facts = observe(connection, scope).await?;
     if let Some(kube_proxy) = &facts.kube_proxy {
         match OtherRun::observe(&connection.client, &kube_proxy.namespace).await {
             Ok(run) => facts.other_run = run,
-            // Who may not see it may still look at kube-proxy.
+            // Not being allowed to read the lock must not prevent showing kube-proxy's state.
             Err(error) => say(&format!("warning: {error:#}")),
         }
     }

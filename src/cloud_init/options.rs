@@ -1,10 +1,10 @@
-//! What `kpx-prep cloud-init` takes besides the options of `kubeadm-config`, checked.
+//! The options of `kpx-prep cloud-init` that `kubeadm-config` does not have, and their checks.
 
 use clap::{Args, ValueEnum};
 
 use crate::kubeadm::check::{OnNode, check};
 use crate::kubeadm::given_options::Scope;
-use crate::kubeadm::options::{Options, Purpose};
+use crate::kubeadm::options::{KubeadmOptions, Purpose};
 use crate::kubeadm::problem::Findings;
 use crate::kubeadm::proxy::{Mode, RawSettings};
 use crate::kubeadm::raw_options::RawOptions;
@@ -12,22 +12,22 @@ use crate::kubernetes_version::KubernetesVersion;
 use crate::mode::ProxyMode;
 use crate::node::mechanism::Mechanism;
 
-/// Where the binary is on a node, unless it is told.
+/// Default path of the binary on a node.
 pub const DEFAULT_BINARY: &str = "/usr/local/bin/kpx-prep";
 
-/// What a node becomes.
+/// The role of a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Role {
-    /// The first control-plane node: kubeadm init.
+    /// First control-plane node: kubeadm init.
     ControlPlane,
-    /// A further control-plane node: kubeadm join.
+    /// Additional control-plane node: kubeadm join.
     ControlPlaneJoin,
-    /// A worker: kubeadm join.
+    /// Worker node: kubeadm join.
     Worker,
 }
 
 impl Role {
-    /// What its kubeadm config is for.
+    /// The purpose of its kubeadm config.
     pub fn purpose(self) -> Purpose {
         match self {
             Self::ControlPlane => Purpose::Init,
@@ -40,25 +40,25 @@ impl Role {
 /// Options of `cloud-init` alone, as given.
 #[derive(Args, Clone, Debug)]
 pub struct RawNodeOptions {
-    /// What the node becomes
+    /// Role of the node
     #[arg(long)]
     pub role: Role,
-    /// Where a node downloads kpx-prep from; needs --sha256
+    /// URL from which the node downloads kpx-prep; requires --sha256
     #[arg(long, value_name = "URL", conflicts_with = "binary_path", help_heading = "kpx-prep on the node")]
     pub binary_url: Option<String>,
-    /// Where kpx-prep is on the node already [default: /usr/local/bin/kpx-prep]
+    /// Path of an existing kpx-prep on the node [default: /usr/local/bin/kpx-prep]
     #[arg(long, value_name = "PATH", help_heading = "kpx-prep on the node")]
     pub binary_path: Option<String>,
-    /// The binary's SHA-256; it is checked before the binary is run
+    /// SHA-256 of the binary, verified before it is run
     #[arg(long, value_name = "HEX", help_heading = "kpx-prep on the node")]
     pub sha256: Option<String>,
-    /// What loads modules at boot on the node, where kpx-prep does not detect it: you vouch for it
+    /// Mechanism that loads modules at boot, if detection fails; you guarantee that it works on the node
     #[arg(long, value_name = "NAME", help_heading = "kpx-prep on the node")]
     pub boot_mechanism: Option<Mechanism>,
-    /// A file on the node that holds the bootstrap token, so that it is not in the user-data
+    /// File on the node with the bootstrap token; keeps it out of the user-data
     #[arg(long, value_name = "PATH", conflicts_with_all = ["token", "token_file"], help_heading = "Secrets")]
     pub node_token_file: Option<String>,
-    /// A file on the node that holds the certificate key, so that it is not in the user-data
+    /// File on the node with the certificate key; keeps it out of the user-data
     #[arg(long, value_name = "PATH", conflicts_with_all = ["certificate_key", "certificate_key_file"], help_heading = "Secrets")]
     pub node_certificate_key_file: Option<String>,
 }
@@ -66,21 +66,21 @@ pub struct RawNodeOptions {
 /// Checked options.
 #[derive(Clone, Debug)]
 pub struct NodeOptions {
-    /// What the node becomes.
+    /// The role of the node.
     pub role: Role,
-    /// How the node gets the binary; none if it needs none.
+    /// How the node gets the binary; `None` if it does not need it.
     pub binary: Option<Binary>,
-    /// The cluster's version: what the node must have depends on it.
+    /// The cluster's version; the required modules depend on it.
     pub version: KubernetesVersion,
-    /// What loads modules at boot on the node, where the operator vouches for it.
+    /// The mechanism that loads modules at boot, if the operator named one.
     pub boot_mechanism: Option<Mechanism>,
     /// The cluster's proxy mode. In ipvs mode the node is prepared.
     pub mode: ProxyMode,
-    /// The scheduler whose module the node must have.
+    /// The IPVS scheduler, whose module the node needs.
     pub scheduler: Option<String>,
     /// How the node gets its kubeadm config.
     pub config: Config,
-    /// Whether control-plane certificates are to be shared by their key.
+    /// Whether kubeadm uploads the control-plane certificates, encrypted with the certificate key.
     pub upload_certs: bool,
 }
 
@@ -89,16 +89,16 @@ pub struct NodeOptions {
 pub enum Binary {
     /// Downloaded, to [`DEFAULT_BINARY`].
     Url {
-        /// From here.
+        /// The URL.
         url: String,
-        /// With this SHA-256.
+        /// Its expected SHA-256.
         sha256: String,
     },
     /// Already on the node.
     Path {
-        /// There.
+        /// Its path.
         path: String,
-        /// With this SHA-256, if it is to be checked.
+        /// Its expected SHA-256, if it is to be verified.
         sha256: Option<String>,
     },
 }
@@ -106,13 +106,13 @@ pub enum Binary {
 /// How a node gets its kubeadm config.
 #[derive(Clone, Debug)]
 pub enum Config {
-    /// It stands in the user-data.
-    InUserData(Box<Options>),
-    /// It is made on the node by `kpx-prep kubeadm-config` with these arguments.
+    /// It is part of the user-data.
+    InUserData(Box<KubeadmOptions>),
+    /// It is generated on the node by `kpx-prep kubeadm-config` with these arguments.
     MadeOnNode(Vec<String>),
 }
 
-/// Checks everything at once. What is wrong is in `findings`, and then there are no options.
+/// Checks all options together. Returns `None` if there are problems, which are then in `findings`.
 pub fn check_all(
     node: &RawNodeOptions,
     raw: &RawOptions,
@@ -123,7 +123,7 @@ pub fn check_all(
     let on_node =
         OnNode { token: node.node_token_file.is_some(), certificate_key: node.node_certificate_key_file.is_some() };
     let mode = check_mode(raw, purpose, version.as_ref(), findings);
-    // A joining node's kubeadm config has no mode; here it says what the node must be prepared for.
+    // A joining node's kubeadm config has no mode; here the mode decides how the node is prepared.
     let mut for_kubeadm = raw.clone();
     if purpose != Purpose::Init {
         (for_kubeadm.mode, for_kubeadm.scheduler) = (None, None);
@@ -135,8 +135,8 @@ pub fn check_all(
     if !findings.problems.is_empty() {
         return None;
     }
-    if node.boot_mechanism.is_some() && mode.mode != ProxyMode::Ipvs {
-        findings.problem("--boot-mechanism", "is for ipvs mode only: in other modes no module is loaded at boot");
+    if node.boot_mechanism.is_some() && !mode.mode.traits().needs_modules {
+        findings.problem("--boot-mechanism", "is for ipvs mode only; other modes load no modules at boot");
         return None;
     }
     let version = options.version.clone();
@@ -147,11 +147,17 @@ pub fn check_all(
         warn_of_secrets(&options, findings);
         Config::InUserData(Box::new(options))
     };
-    let needs_binary = mode.mode == ProxyMode::Ipvs || on_node.any();
+    let needs_binary = mode.mode.traits().needs_modules || on_node.any();
     if !needs_binary {
-        findings.note(format!("in {} mode the node needs no preparation: its user-data only runs kubeadm", mode.mode));
+        findings.note(
+            "node-preparation",
+            format!("in {} mode the node needs no preparation; the user-data only runs kubeadm", mode.mode),
+        );
     } else if node.binary_url.is_none() && node.binary_path.is_none() {
-        findings.note(format!("the node must have kpx-prep at {DEFAULT_BINARY}; --binary-url has it downloaded"));
+        findings.note(
+            "binary-path",
+            format!("kpx-prep must exist on the node at {DEFAULT_BINARY}; to download it, set --binary-url"),
+        );
     }
     Some(NodeOptions {
         role: node.role,
@@ -165,7 +171,7 @@ pub fn check_all(
     })
 }
 
-/// The mode of a cluster that the node joins; for a new cluster the config's own check says what is wrong.
+/// The mode of a cluster that the node joins; for a new cluster the config's own check reports problems.
 fn check_mode(
     raw: &RawOptions,
     purpose: Purpose,
@@ -191,7 +197,7 @@ fn refuse_mixed_secrets(node: &RawNodeOptions, raw: &RawOptions, on_node: OnNode
     let in_user_data = given.iter().filter(|option| matches!(option.scope, Scope::Token | Scope::CertificateKey));
     if on_node.any() {
         for option in in_user_data {
-            findings.problem(option.flag, "one secret is in a file on the node, so this one must be too (--node-token-file, --node-certificate-key-file)");
+            findings.problem(option.flag, "cannot be combined with a secret in a file on the node; use --node-token-file and --node-certificate-key-file for both");
         }
     }
     for (flag, path) in [
@@ -210,7 +216,7 @@ fn refuse_mixed_secrets(node: &RawNodeOptions, raw: &RawOptions, on_node: OnNode
 fn check_binary(node: &RawNodeOptions, findings: &mut Findings) -> Option<Binary> {
     let sha256 = node.sha256.as_ref().map(|text| text.to_ascii_lowercase());
     if sha256.as_ref().is_some_and(|text| text.len() != 64 || !text.bytes().all(|b| b.is_ascii_hexdigit())) {
-        findings.problem("--sha256", "not 64 hexadecimal digits (sha256sum kpx-prep shows them)");
+        findings.problem("--sha256", "must be 64 hexadecimal digits (see: sha256sum kpx-prep)");
     }
     let Some(url) = &node.binary_url else {
         let path = node.binary_path.as_deref().unwrap_or(DEFAULT_BINARY).to_owned();
@@ -221,26 +227,26 @@ fn check_binary(node: &RawNodeOptions, findings: &mut Findings) -> Option<Binary
         findings.problem("--binary-url", format!("{url:?} is not an http or https URL"));
     }
     let Some(sha256) = sha256 else {
-        findings.problem("--sha256", "a download is run only if its SHA-256 is the one given here");
+        findings.problem("--sha256", "required with --binary-url, to verify the download");
         return None;
     };
     Some(Binary::Url { url: url.clone(), sha256 })
 }
 
-fn warn_of_secrets(options: &Options, findings: &mut Findings) {
+fn warn_of_secrets(options: &KubeadmOptions, findings: &mut Findings) {
     for (secret, what, option) in [
         (&options.token, "bootstrap token", "--node-token-file"),
         (&options.certificate_key, "certificate key", "--node-certificate-key-file"),
     ] {
         if secret.is_some() {
-            findings.warn(format!(
-                "the {what} stands in the user-data, which pods on the node can read from the metadata service; {option} takes it from a file on the node instead"
+            findings.warn("secret-in-user-data", format!(
+                "the {what} is embedded in the user-data, which pods on the node can read from the metadata service; to keep it in a file on the node, use {option}"
             ));
         }
     }
 }
 
-/// The arguments that make the same config on the node, the version fixed.
+/// The arguments that generate the same config on the node, for this version.
 fn arguments(node: &RawNodeOptions, raw: &RawOptions, version: &KubernetesVersion) -> Vec<String> {
     let mut arguments = vec!["kubeadm-config".to_owned()];
     match node.role.purpose() {

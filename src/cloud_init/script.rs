@@ -1,9 +1,8 @@
-//! The script that a node runs, put together from pieces that are each plain POSIX shell.
+//! The script that a node runs, assembled from files that are each plain POSIX shell.
 
 use clap::ValueEnum as _;
 
 use super::options::{Binary, Config, DEFAULT_BINARY, NodeOptions, Role};
-use crate::mode::ProxyMode;
 
 /// Where the kubeadm config is on the node.
 pub(super) const CONFIG: &str = "/etc/kpx-prep/kubeadm.yaml";
@@ -29,7 +28,7 @@ pub(super) fn script(options: &NodeOptions) -> String {
 }
 
 fn prepare(options: &NodeOptions) -> String {
-    if options.mode != ProxyMode::Ipvs {
+    if !options.mode.traits().needs_modules {
         return String::new();
     }
     let mechanism = options.boot_mechanism.and_then(|mechanism| mechanism.to_possible_value());
@@ -41,7 +40,7 @@ fn prepare(options: &NodeOptions) -> String {
     let arguments: String =
         given.into_iter().filter_map(|(flag, value)| Some(format!(" {flag} {}", quote(&value?)))).collect();
     format!(
-        "\n# The modules first, now and for every boot: kubeadm runs only on a prepared node.\n\
+        "\n# Load the modules first, now and at every boot; kubeadm runs only on a prepared node.\n\
          rc=0\n\"$kpx\" node install{arguments} || rc=$?\n{}",
         include_str!("boot/prepared.sh")
     )
@@ -53,8 +52,8 @@ fn make_config(config: &Config) -> String {
     };
     let words: Vec<_> = arguments.iter().map(|argument| quote(argument)).collect();
     format!(
-        "# The secrets are on the node only, so the config is made here.\n\
-         \"$kpx\" {} \\\n  --output-file \"$config\" || fail \"the kubeadm config could not be made\"\n",
+        "# The secrets exist on the node only, so the config is generated here.\n\
+         \"$kpx\" {} \\\n  --output-file \"$config\" || fail \"generating the kubeadm config failed\"\n",
         words.join(" \\\n  ")
     )
 }
@@ -63,7 +62,7 @@ fn get_binary(binary: &Binary) -> String {
     let verify = include_str!("boot/verify.sh");
     match binary {
         Binary::Url { url, sha256 } => format!(
-            "\n# The binary, verified before it is run.\nkpx={DEFAULT_BINARY}\nurl={}\nsha256={sha256}\n{verify}{}",
+            "\n# Verify the binary before it is run.\nkpx={DEFAULT_BINARY}\nurl={}\nsha256={sha256}\n{verify}{}",
             quote(url),
             include_str!("boot/download.sh")
         ),
@@ -71,7 +70,7 @@ fn get_binary(binary: &Binary) -> String {
             format!("\nkpx={}\n{}", quote(path), include_str!("boot/present.sh"))
         }
         Binary::Path { path, sha256: Some(sha256) } => format!(
-            "\n# The binary, verified before it is run.\nkpx={}\nsha256={sha256}\n{verify}{}{}",
+            "\n# Verify the binary before it is run.\nkpx={}\nsha256={sha256}\n{verify}{}{}",
             quote(path),
             include_str!("boot/present.sh"),
             include_str!("boot/present_verified.sh")
@@ -79,7 +78,7 @@ fn get_binary(binary: &Binary) -> String {
     }
 }
 
-/// A word for the shell: as it is where that is safe, else in single quotes.
+/// A word for the shell: unchanged if that is safe, else in single quotes.
 fn quote(word: &str) -> String {
     let safe = |b: u8| b.is_ascii_alphanumeric() || b"-_./:=,@%+".contains(&b);
     if !word.is_empty() && word.bytes().all(safe) {
@@ -96,7 +95,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_shell_gives_a_quoted_word_back() {
+    fn the_shell_reads_a_quoted_word_unchanged() {
         for word in ["", "a", "it's", "$HOME `id` \"x\" \\ *", "--a=b,c", "a;b", "é", "'", "# x"] {
             let output = Command::new("sh").args(["-c", &format!("printf %s {}", quote(word))]).output().unwrap();
             assert_eq!(String::from_utf8_lossy(&output.stdout), word);

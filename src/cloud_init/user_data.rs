@@ -3,22 +3,21 @@
 use super::options::{Config, NodeOptions, Role};
 use super::script::{CONFIG, script};
 use crate::kubeadm::render as kubeadm;
-use crate::mode::ProxyMode;
 
-/// What clouds take at most (EC2's limit, before encoding): user-data must be smaller.
+/// The size limit of user-data (EC2's, before encoding); it must be smaller.
 pub const MAX_BYTES: usize = 16 * 1024;
 
 /// User-data that makes a machine a node.
 ///
 /// # Errors
-/// When it would be too large for a cloud to take.
+/// If it exceeds [`MAX_BYTES`].
 pub fn render(options: &NodeOptions) -> Result<String, String> {
     let role = match options.role {
         Role::ControlPlane => "the first control-plane node",
-        Role::ControlPlaneJoin => "a further control-plane node",
+        Role::ControlPlaneJoin => "an additional control-plane node",
         Role::Worker => "a worker",
     };
-    let prepared = if options.mode == ProxyMode::Ipvs { "prepares it for kube-proxy's ipvs mode, " } else { "" };
+    let prepared = if options.mode.traits().needs_modules { "prepares it for kube-proxy's ipvs mode, " } else { "" };
     let mut text = format!(
         "#cloud-config\n\
          # Makes this machine {role} of a Kubernetes cluster: {prepared}then runs kubeadm.\n\
@@ -30,18 +29,18 @@ pub fn render(options: &NodeOptions) -> Result<String, String> {
     }
     text += &file("/etc/kpx-prep/boot", "0700", &script(options));
     text += "runcmd:\n\
-             # The exit status is what cloud-init reports; commands that are added below must not hide it.\n\
+             # cloud-init reports this exit status; commands added below must not hide it.\n\
              - sh /etc/kpx-prep/boot || exit 1\n";
     if text.len() >= MAX_BYTES {
         return Err(format!(
-            "the user-data has {} bytes, and clouds take less than {MAX_BYTES}; give fewer or shorter options",
+            "the user-data has {} bytes; the limit is {MAX_BYTES}. Use fewer or shorter options",
             text.len()
         ));
     }
     Ok(text)
 }
 
-/// An entry of `write_files`. The content is ours: it begins with no space and ends with a line ending.
+/// An entry of `write_files`. The content is generated: it does not start with a space and ends with a newline.
 fn file(path: &str, mode: &str, content: &str) -> String {
     let lines = content.lines().map(|line| if line.is_empty() { "\n".to_owned() } else { format!("    {line}\n") });
     format!(

@@ -2,14 +2,14 @@
 
 use crate::yaml::{Kind, Node, ScalarStyle};
 
-/// A gate as it is written.
+/// A gate as written in the config.
 #[derive(Clone, Debug)]
 pub struct Written<'a> {
     /// Its name.
     pub name: &'a str,
-    /// Where it is.
+    /// Its place.
     pub node: &'a Node,
-    /// Its value; nothing if kube-proxy cannot read it as true or false.
+    /// Its value; `None` if kube-proxy cannot read it as true or false.
     pub value: Option<bool>,
 }
 
@@ -20,7 +20,7 @@ pub fn written(root: &Node) -> Vec<Written<'_>> {
     written.filter_map(|(key, value)| Some(Written { name: key.text()?, node: key, value: truth(value) })).collect()
 }
 
-/// A boolean of YAML 1.1, in the spellings of goyaml (`resolve.go`); nothing is false, as Go decodes null.
+/// A YAML 1.1 boolean in the spellings of goyaml (`resolve.go`); an empty value is false, as Go decodes null.
 fn truth(node: &Node) -> Option<bool> {
     let Kind::Scalar(text, ScalarStyle::Plain) = &node.kind else { return None };
     if node.is_null() {

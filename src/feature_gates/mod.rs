@@ -1,44 +1,45 @@
-//! Which feature gates kube-proxy of a version takes. One that it does not have, or has locked to the other value, ends it at
-//! its start: `utilfeature.DefaultMutableFeatureGate.SetFromMap` returns an error, and so does `Options.Complete`
-//! (`component-base/featuregate/feature_gate.go`, `cmd/kube-proxy/app`), in every release of Kubernetes from 1.15 to 1.37.
+//! Which feature gates each kube-proxy version accepts. With an unknown gate, or one that is locked to the other value,
+//! kube-proxy exits at start: `utilfeature.DefaultMutableFeatureGate.SetFromMap` returns an error, and so does
+//! `Options.Complete` (`component-base/featuregate/feature_gate.go`, `cmd/kube-proxy/app`), in every release of Kubernetes
+//! from 1.15 to 1.37.
 //!
-//! Not so in every build: `OpenShift`'s tree carries a patch ("warn only about unknown feature gates"), and
-//! binaries of 1.32.13 and 1.36.2 that only logged an unknown gate came from there. A locked gate ends those too.
+//! Some builds differ: `OpenShift`'s tree carries a patch ("warn only about unknown feature gates"), and binaries of
+//! 1.32.13 and 1.36.2 that only logged an unknown gate came from there. With a locked gate those exit too.
 
 pub mod in_config;
 
 use std::fmt;
 
-/// The newest minor version whose gates were all read.
+/// The newest minor version whose gates are all in the table.
 pub const READ_UP_TO: u32 = 36;
 
-/// Up to this minor version a gate that kube-proxy does not have counts as its certain end: tried with 1.20.2, 1.25.1, 1.27.1 and
-/// 1.29.1. Of newer ones a build that only logs it was seen, so there it is a warning.
+/// Up to this minor version, kube-proxy certainly exits with an unknown gate: tested with 1.20.2, 1.25.1, 1.27.1 and
+/// 1.29.1. For newer ones, a build that only logs it exists, so there it is a warning.
 const CERTAIN_UP_TO: u32 = 31;
 
-/// The gates; the file says how it was made.
+/// The gates; the file describes how it was generated.
 const TABLE: &str = include_str!("gates.txt");
 
-/// Gates for all of a stage: `AllAlpha` in every version, `AllBeta` from 1.17 on (component-base's tags say so).
+/// Gates for a whole stage: `AllAlpha` in every version, `AllBeta` from 1.17 on (by component-base's tags).
 const STAGES: [(&str, u32); 2] = [("AllAlpha", 15), ("AllBeta", 17)];
 
 /// Why kube-proxy of a version does not start with a gate.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Refused {
-    /// It is not there any more: the last minor version that had it.
+    /// Removed; with the last minor version that had it.
     Gone(u32),
-    /// It is not there yet: the first minor version that has it.
+    /// Not added yet; with the first minor version that has it.
     NotYet(u32),
-    /// No version has it. The name that was meant, if one differs in case only.
+    /// Unknown in all versions; with the gate whose name differs only in case, if any.
     Never(Option<&'static str>),
-    /// It is locked to this value.
+    /// Locked to this value.
     Locked(bool),
 }
 
-/// What is known of a gate with a value.
+/// Whether kube-proxy accepts a gate with a value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// kube-proxy takes it.
+    /// kube-proxy accepts it.
     Taken,
     /// kube-proxy exits.
     Refused(Refused),
@@ -47,7 +48,7 @@ pub enum Verdict {
 }
 
 impl Refused {
-    /// Whether every known build of kube-proxy 1.`minor` exits; else those of Kubernetes' own releases do.
+    /// Whether every known build of kube-proxy 1.`minor` exits; otherwise only those of the Kubernetes releases do.
     pub fn is_certain(&self, minor: u32) -> bool {
         matches!(self, Self::Locked(_)) || minor <= CERTAIN_UP_TO
     }
@@ -57,9 +58,9 @@ impl fmt::Display for Refused {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Gone(last) => write!(f, "was removed after 1.{last}"),
-            Self::NotYet(first) => write!(f, "came with 1.{first}"),
-            Self::Never(None) => f.write_str("exists in no version"),
-            Self::Never(Some(meant)) => write!(f, "exists in no version; did you mean {meant}?"),
+            Self::NotYet(first) => write!(f, "was added in 1.{first}"),
+            Self::Never(None) => f.write_str("does not exist in any version"),
+            Self::Never(Some(meant)) => write!(f, "does not exist in any version; did you mean {meant}?"),
             Self::Locked(value) => write!(f, "is locked to {value}"),
         }
     }
@@ -81,14 +82,14 @@ fn gates() -> impl Iterator<Item = Gate> {
     })
 }
 
-/// Whether kube-proxy 1.`minor` takes the gate `name` with this value.
+/// Whether kube-proxy 1.`minor` accepts the gate `name` with this value.
 pub fn verdict(name: &str, value: bool, minor: u32) -> Verdict {
     if let Some((_, first)) = STAGES.iter().find(|(stage, _)| *stage == name) {
         return if minor >= *first { Verdict::Taken } else { Verdict::Refused(Refused::NotYet(*first)) };
     }
     let Some(gate) = gates().find(|gate| gate.name == name) else {
         let meant = gates().find(|gate| gate.name.eq_ignore_ascii_case(name)).map(|gate| gate.name);
-        // A new version may have new gates, but hardly ever two that differ in case.
+        // A new version may have new gates, but hardly two that differ only in case.
         return if minor > READ_UP_TO && meant.is_none() {
             Verdict::Unknown
         } else {
@@ -103,7 +104,7 @@ pub fn verdict(name: &str, value: bool, minor: u32) -> Verdict {
     }
     match gate.locked {
         Some((from, locked)) if minor >= from && value != locked => Verdict::Refused(Refused::Locked(locked)),
-        // A lock is the last step before a gate goes.
+        // A gate is locked before it is removed.
         Some((from, _)) if minor > READ_UP_TO && from <= READ_UP_TO => Verdict::Unknown,
         _ => Verdict::Taken,
     }
@@ -168,12 +169,12 @@ mod tests {
             assert_eq!(verdict(name, value, minor), expected, "{name}={value} in 1.{minor}");
         }
         assert_eq!(verdict("SomethingNew", true, 37), Verdict::Unknown);
-        assert_eq!(verdict("NFTablesProxyMode", true, 38), Verdict::Unknown, "it may be gone by then");
+        assert_eq!(verdict("NFTablesProxyMode", true, 38), Verdict::Unknown, "it may be removed by then");
     }
 
-    /// kube-proxy 1.20.2 was asked.
+    /// Results of running kube-proxy 1.20.2.
     #[test]
-    fn real_answers() {
+    fn results_of_kube_proxy_1_20_2() {
         for (name, value, taken) in [
             ("CustomResourceDefaulting", true, false),
             ("CustomResourceDefaulting", false, false),
@@ -188,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn what_kpx_prep_sets_is_taken() {
+    fn gates_that_kpx_prep_sets_are_accepted() {
         for minor in OLDEST_MINOR..=43 {
             for mode in [ProxyMode::Ipvs, ProxyMode::Iptables, ProxyMode::Nftables] {
                 if let Some(gate) = policy(mode, minor).ok().and_then(|policy| policy.gate) {

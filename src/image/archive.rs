@@ -1,8 +1,8 @@
-//! An OCI image layout in a tar archive, with docker's `manifest.json` beside it: what `ctr images import`,
-//! `podman load`, `docker load` and `skopeo copy` each look for.
+//! An OCI image layout in a tar archive, with docker's `manifest.json` added, so that `ctr images import`,
+//! `podman load`, `docker load` and `skopeo copy` can all read it.
 //!
-//! The form follows the image specification (<https://github.com/opencontainers/image-spec>) and docker's
-//! `docker save`. Nothing in it depends on time or place.
+//! The format follows the image specification (<https://github.com/opencontainers/image-spec>) and docker's
+//! `docker save`. It is reproducible: it does not depend on time or host.
 
 use std::collections::BTreeMap;
 use std::io::{self, Write as _};
@@ -19,7 +19,7 @@ const CONFIG: &str = "application/vnd.oci.image.config.v1+json";
 const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 const INDEX: &str = "application/vnd.oci.image.index.v1+json";
 
-/// A binary that goes into the image.
+/// A binary to include in the image.
 #[derive(Clone, Copy, Debug)]
 pub struct Binary<'a> {
     /// Its platform, as [`super::elf::platform`] names it.
@@ -33,7 +33,7 @@ pub struct Binary<'a> {
 struct Blobs(BTreeMap<String, Vec<u8>>);
 
 impl Blobs {
-    /// Adds a file; its descriptor.
+    /// Adds a file and returns its descriptor.
     fn add(&mut self, media_type: &str, bytes: Vec<u8>) -> Value {
         let digest = digest(&bytes);
         let descriptor = json!({"mediaType": media_type, "digest": digest, "size": bytes.len()});
@@ -48,29 +48,29 @@ fn digest(bytes: &[u8]) -> String {
     format!("sha256:{hash}")
 }
 
-/// With gzip, whose header says neither name nor time: half as much to carry.
+/// Compresses with gzip, without name and time in the header; halves the size.
 fn packed(bytes: &[u8]) -> io::Result<Vec<u8>> {
     let mut packer = GzEncoder::new(Vec::new(), Compression::default());
     packer.write_all(bytes)?;
     packer.finish()
 }
 
-/// Where a descriptor's file lies in the archive.
+/// The path of a descriptor's file in the archive.
 fn path_of(descriptor: &Value) -> String {
     format!("blobs/{}", descriptor["digest"].as_str().unwrap_or_default().replace(':', "/"))
 }
 
 /// The archive with an image named `name` (such as `localhost/kpx-prep:0.1.0`) for these binaries. With more than one
-/// platform the name is that of an index of all; docker's own file lists only the first, as it knows no index.
+/// platform the name refers to an index of all; docker's own file lists only the first, as it has no index.
 ///
 /// # Errors
-/// None that memory does not make.
+/// Only errors of writing to memory.
 pub fn archive(name: &str, binaries: &[Binary]) -> io::Result<Vec<u8>> {
     let mut blobs = Blobs::default();
     let (mut manifests, mut of_docker) = (Vec::new(), Vec::new());
     for binary in binaries {
         let layer = layer(binary.bytes)?;
-        // The configuration names the layer as it is without compression.
+        // The configuration has the digest of the uncompressed layer.
         let config = config(binary.platform, &digest(&layer));
         let layer = blobs.add(LAYER, packed(&layer)?);
         let config = blobs.add(CONFIG, config.to_string().into_bytes());
@@ -92,7 +92,7 @@ pub fn archive(name: &str, binaries: &[Binary]) -> io::Result<Vec<u8>> {
             blobs.add(INDEX, index.to_string().into_bytes())
         }
     };
-    // containerd takes the whole name from its own annotation, others the tag from the specification's.
+    // containerd reads the whole name from its own annotation, others read the tag from the specification's.
     let tag = name.rsplit_once(':').map_or("latest", |(_, tag)| tag);
     named["annotations"] = json!({"io.containerd.image.name": name, "org.opencontainers.image.ref.name": tag});
     let index = json!({"schemaVersion": 2, "mediaType": INDEX, "manifests": [named]});
@@ -107,7 +107,7 @@ pub fn archive(name: &str, binaries: &[Binary]) -> io::Result<Vec<u8>> {
     tar.into_inner()
 }
 
-/// The one layer: the binary, and empty folders for what is mounted.
+/// The only layer: the binary, and empty folders as mount points.
 fn layer(binary: &[u8]) -> io::Result<Vec<u8>> {
     let mut tar = tar::Builder::new(Vec::new());
     add(&mut tar, PROGRAM.trim_start_matches('/'), 0o755, binary)?;

@@ -1,23 +1,22 @@
-//! What a Linux binary needs to run: its processor, and whether it brings all libraries with it.
+//! What a Linux binary needs to run: its architecture, and whether it is statically linked.
 //!
 //! Only the header and the program headers of 64-bit ELF files are read, as elf(5) lays them out.
 
-/// Why a file is no binary for an image.
+/// Why a file is not suitable for an image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Unfit {
     /// Not ELF, not 64-bit, or cut short.
-    #[error("it is no 64-bit Linux program")]
+    #[error("not a 64-bit Linux program")]
     NoProgram,
-    /// A processor for which no container platform is known here.
-    #[error("its processor (ELF machine {0}) is not known")]
+    /// An architecture without a known container platform.
+    #[error("unknown architecture (ELF machine {0})")]
     Processor(u16),
-    /// It asks for a dynamic loader, which an image of one file does not have.
-    #[error("it is linked with libraries, which the image would lack")]
+    /// It needs a dynamic loader, which an image with one file does not have.
+    #[error("dynamically linked, but the image contains no libraries")]
     Dynamic,
 }
 
-/// `e_machine` with the byte order it is written in, and the platform as GOARCH names it (as the image specification
-/// wants it).
+/// `e_machine` and the platform as a GOARCH name, as the image specification requires.
 const PLATFORMS: [(u16, &str); 5] = [(62, "amd64"), (183, "arm64"), (243, "riscv64"), (22, "s390x"), (21, "ppc64le")];
 /// `PT_INTERP`: the program header that names a dynamic loader.
 const INTERPRETER: u32 = 3;
@@ -25,7 +24,7 @@ const INTERPRETER: u32 = 3;
 /// The platform of a static program.
 ///
 /// # Errors
-/// Why it cannot be one of an image.
+/// Why it cannot be used in an image.
 pub fn platform(binary: &[u8]) -> Result<&'static str, Unfit> {
     if binary.get(..5) != Some(b"\x7fELF\x02") {
         return Err(Unfit::NoProgram);

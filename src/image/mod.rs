@@ -1,12 +1,12 @@
 //! The image of the node helper: an archive of the running static binary that container runtimes load without a
-//! registry. [`elf`] tells what a binary runs on, [`archive`] makes the archive. Same binaries, same bytes.
+//! registry. [`elf`] finds a binary's platform, [`archive`] builds the archive. The same binaries give the same bytes.
 
 pub mod archive;
 pub mod elf;
 
-/// The name under which the archive's image is loaded, unless another is asked for.
+/// The default name of the image.
 ///
-/// `localhost` is a registry nobody asks: the kubelet finds the image on its node, or says that it is not there.
+/// Images of `localhost` are not pulled: the kubelet uses the image on its node, or reports that it is missing.
 pub const DEFAULT_NAME: &str = concat!("localhost/kpx-prep:", env!("CARGO_PKG_VERSION"));
 
 /// Where the binary is in the image.

@@ -1,4 +1,4 @@
-//! Which version of kubeadm's config API goes with which Kubernetes version.
+//! Which version of kubeadm's config API belongs to which Kubernetes version.
 
 /// A version of the API group `kubeadm.k8s.io`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -45,9 +45,9 @@ impl ApiVersion {
         Self::ALL.into_iter().find(|version| version.group_version() == text)
     }
 
-    /// The kubeadm minor versions that read it: first, and last where there is one.
-    /// v1beta1 was removed in 1.22 (`validateSupportedVersion` in `cmd/kubeadm/app/util/config/common.go` lists all of it),
-    /// v1beta2 in 1.27 by kubernetes/kubernetes pull request 114540.
+    /// The kubeadm minor versions that read it: first, and last if there is one. v1beta1 was removed in 1.22
+    /// (`validateSupportedVersion` in `cmd/kubeadm/app/util/config/common.go` lists the versions), v1beta2 in 1.27 by
+    /// kubernetes/kubernetes pull request 114540.
     pub fn read_by(self) -> (u32, Option<u32>) {
         match self {
             Self::V1beta1 => (13, Some(21)),
@@ -63,7 +63,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_minor_version_reads_what_it_is_given() {
+    fn each_minor_version_reads_the_version_written_for_it() {
         for minor in 15..60 {
             let (first, last) = ApiVersion::for_minor(minor).read_by();
             assert!(first <= minor && last.is_none_or(|last| minor <= last), "1.{minor}");

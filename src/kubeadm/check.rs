@@ -1,12 +1,12 @@
-//! From options as given to checked options; all problems at once.
+//! Checks the options as given; reports all problems together.
 
 use std::net::IpAddr;
 use std::path::Path;
 
 use super::endpoint::{Endpoint, check_alternative_name, check_dns_name};
-use super::formats::{check_ca_cert_hash, check_cri_socket, check_image_repository, duration, feature_gates};
+use super::formats::{check_ca_cert_hash, check_cri_socket, check_image_repository, feature_gates};
 use super::given_options::Scope;
-use super::options::{Cluster, Config, Join, Options, Purpose};
+use super::options::{Cluster, Config, Join, KubeadmOptions, Purpose};
 use super::problem::Findings;
 use super::proxy::RawSettings;
 use super::ranges::Ranges;
@@ -14,9 +14,10 @@ use super::raw_options::RawOptions;
 use super::secret::{
     CERTIFICATE_KEY_VARIABLE, EXAMPLE_TOKEN, Kind, Secret, TOKEN_VARIABLE, Unchecked, from_environment,
 };
+use crate::go_duration::duration;
 use crate::kubernetes_version::KubernetesVersion;
 
-/// Which secrets are in files on the node, and are filled in there.
+/// Which secrets are in files on the node and are inserted there.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct OnNode {
     /// The bootstrap token.
@@ -26,22 +27,22 @@ pub struct OnNode {
 }
 
 impl OnNode {
-    /// Whether any is.
+    /// Whether any secret is in a file on the node.
     pub fn any(self) -> bool {
         self.token || self.certificate_key
     }
 }
 
-/// Checks everything at once. What is wrong is in `findings`, and then there are no options.
+/// Checks all options together. Returns `None` if there are problems, which are then in `findings`.
 ///
-/// With any secret on the node, the environment here is not asked for others.
+/// If any secret is on the node, the environment here is not searched for others.
 pub fn check(
     raw: &RawOptions,
     purpose: Purpose,
     version: Option<KubernetesVersion>,
     on_node: OnNode,
     findings: &mut Findings,
-) -> Option<Options> {
+) -> Option<KubeadmOptions> {
     refuse_misplaced(raw, purpose, findings);
     check_node(raw, findings);
     let token = secret(
@@ -53,7 +54,10 @@ pub fn check(
         findings,
     );
     if token.as_ref().is_some_and(|token| token.reveal() == EXAMPLE_TOKEN) {
-        findings.warn("the bootstrap token is the one in kubeadm's documentation: anyone can join with it");
+        findings.warn(
+            "placeholder",
+            "the bootstrap token is the example in kubeadm's documentation; anyone can join the cluster with it",
+        );
     }
     let certificate_key = if purpose.allows(Scope::CertificateKey) {
         let (given, file) = (raw.certificate_key.as_ref(), raw.certificate_key_file.as_deref());
@@ -74,17 +78,19 @@ pub fn check(
         if token.is_none() && !on_node.token && raw.token.is_none() && raw.token_file.is_none() {
             findings.problem(
                 "--token-file",
-                format!("a join needs a bootstrap token: --token-file, {TOKEN_VARIABLE} or --token (cloud-init also: --node-token-file)"),
+                format!("joining requires a bootstrap token: set --token-file, {TOKEN_VARIABLE} or --token (cloud-init also: --node-token-file)"),
             );
         }
         check_join(raw, purpose, findings).map(Config::Join)
     };
     if purpose == Purpose::JoinControlPlane && certificate_key.is_none() && !on_node.certificate_key {
-        findings
-            .warn("without a certificate key, the control plane's certificates must be on the node before it joins");
+        findings.warn(
+            "certificate-key",
+            "no certificate key given; the control-plane certificates must be on the node before it joins",
+        );
     }
     let (version, kind) = (version?, kind?);
-    findings.problems.is_empty().then(|| Options {
+    findings.problems.is_empty().then(|| KubeadmOptions {
         version,
         node_name: raw.node_name.clone(),
         cri_socket: raw.cri_socket.clone(),
@@ -99,11 +105,11 @@ fn refuse_misplaced(raw: &RawOptions, purpose: Purpose, findings: &mut Findings)
     for option in raw.given().into_iter().filter(|option| !purpose.allows(option.scope)) {
         let why = match option.scope {
             Scope::Proxy => {
-                "kube-proxy's settings are the cluster's (ConfigMap kube-proxy in kube-system); a joining node has none"
+                "kube-proxy is configured per cluster (ConfigMap kube-proxy in kube-system), not in a joining node's config"
             }
-            Scope::Discovery => "is for joining only: add --join",
-            Scope::LocalEndpoint | Scope::CertificateKey => "is for control-plane nodes only: add --control-plane",
-            _ => "is decided when the cluster is created; a joining node cannot change it",
+            Scope::Discovery => "is for joining only; add --join",
+            Scope::LocalEndpoint | Scope::CertificateKey => "is for control-plane nodes only; add --control-plane",
+            _ => "is set when the cluster is created; a joining node cannot change it",
         };
         findings.problem(option.flag, why);
     }
@@ -136,7 +142,8 @@ fn check_node(raw: &RawOptions, findings: &mut Findings) {
     if let Some(address) = &raw.apiserver_advertise_address {
         if address == "1.2.3.4" {
             findings.warn(
-                "--apiserver-advertise-address: 1.2.3.4 is the placeholder of kubeadm config print init-defaults",
+                "placeholder",
+                "--apiserver-advertise-address: 1.2.3.4 is the placeholder from kubeadm config print init-defaults",
             );
         }
         match address.parse::<IpAddr>() {
@@ -151,7 +158,7 @@ fn check_node(raw: &RawOptions, findings: &mut Findings) {
 
 fn check_cluster(raw: &RawOptions, version: Option<&KubernetesVersion>, findings: &mut Findings) -> Option<Cluster> {
     let proxy = RawSettings::from_options(raw);
-    // Without a version the rest is still checked, as for the newest that runs every mode.
+    // Without a version, the rest is checked for the newest version that runs every mode.
     let mode = proxy.check(version.map_or(34, KubernetesVersion::minor), findings);
     if let Some(mode) = &mode {
         proxy.refuse_ipvs_only(mode, findings);
@@ -176,7 +183,7 @@ fn check_cluster(raw: &RawOptions, version: Option<&KubernetesVersion>, findings
     if let Some(ttl) = &raw.token_ttl
         && findings.accept("--token-ttl", duration(ttl)).is_some_and(|ttl| ttl < 0)
     {
-        findings.problem("--token-ttl", format!("{ttl:?}: a time cannot be negative"));
+        findings.problem("--token-ttl", format!("{ttl:?}: a duration cannot be negative"));
     }
     let gates = raw.feature_gates.as_deref().map(feature_gates).map(|gates| findings.accept("--feature-gates", gates));
     let gates = gates.unwrap_or_else(|| Some(Vec::new())).unwrap_or_default();
@@ -191,8 +198,10 @@ fn check_cluster(raw: &RawOptions, version: Option<&KubernetesVersion>, findings
         && version.minor() < 21
         && !gate_is_on
     {
-        findings
-            .problem(place, format!("kubeadm {version} takes two ranges only with --feature-gates IPv6DualStack=true"));
+        findings.problem(
+            place,
+            format!("kubeadm {version} accepts two ranges only with --feature-gates IPv6DualStack=true"),
+        );
     }
     Some(Cluster {
         proxy,
@@ -217,18 +226,18 @@ fn check_join(raw: &RawOptions, purpose: Purpose, findings: &mut Findings) -> Op
     match (raw.discovery_token_ca_cert_hash.is_empty(), skip) {
         (true, false) => findings.problem(
             "--discovery-token-ca-cert-hash",
-            "a join needs the hash of the cluster's CA certificate (kubeadm token create --print-join-command shows it), \
-             or --discovery-token-unsafe-skip-ca-verification spelled out",
+            "joining requires the hash of the cluster's CA certificate (kubeadm token create --print-join-command prints it), \
+             or --discovery-token-unsafe-skip-ca-verification",
         ),
         (false, true) => findings.problem(
             "--discovery-token-unsafe-skip-ca-verification",
-            "contradicts --discovery-token-ca-cert-hash; leave one away",
+            "contradicts --discovery-token-ca-cert-hash; remove one of them",
         ),
-        (true, true) => findings.warn("the cluster's CA certificate is not checked: whoever answers at the endpoint is believed"),
+        (true, true) => findings.warn("unverified-ca", "the cluster's CA certificate is not verified (insecure: vulnerable to man-in-the-middle)"),
         (false, false) => {}
     }
     let Some(endpoint) = &raw.control_plane_endpoint else {
-        findings.problem("--control-plane-endpoint", "a join needs the cluster's endpoint");
+        findings.problem("--control-plane-endpoint", "joining requires the cluster's endpoint");
         return None;
     };
     let endpoint: Endpoint = findings.accept("--control-plane-endpoint", endpoint.parse())?;

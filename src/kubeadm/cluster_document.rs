@@ -1,14 +1,15 @@
-//! A `ClusterConfiguration` that stays as it is: what kubeadm refuses in it is a problem, what only looks wrong a warning.
+//! Checks a `ClusterConfiguration` that is not edited: what kubeadm refuses is a problem, what is likely a mistake a
+//! warning.
 //!
 //! By kubeadm's own rules (`ValidateNetworking`, `ValidatePodSubnetNodeMask`, `getClusterNodeMask` in
-//! `cmd/kubeadm/app/apis/kubeadm/validation/validation.go`, read at 1.31 and 1.36; 1.20.2 was asked).
+//! `cmd/kubeadm/app/apis/kubeadm/validation/validation.go`, read at 1.31 and 1.36; tested with 1.20.2).
 
 use std::net::IpAddr;
 
-use super::cidr::{Cidr, DEFAULT_SERVICE_CIDR, check_pod_range_for, check_service_range};
 use super::endpoint::{Endpoint, check_dns_name};
-use super::existing_file::place;
-use super::problem::Findings;
+use super::problem::{Findings, place};
+use super::ranges::{DEFAULT_SERVICE_CIDR, check_pod_range_for, check_service_range};
+use crate::cidr::Cidr;
 use crate::yaml::Node;
 
 /// Checks it for kubeadm 1.`minor`.
@@ -47,8 +48,8 @@ pub(super) fn check(name: &str, root: &Node, minor: u32, findings: &mut Findings
     }
     if let Some((place, domain)) = given(&["networking", "dnsDomain"]) {
         if domain.parse::<IpAddr>().is_ok_and(|address| address.is_ipv4()) {
-            findings.warn(format!(
-                "{place}: {domain} is an address; names such as kubernetes.default.svc.{domain} are rarely meant"
+            findings.warn("dns-domain", format!(
+                "{place}: {domain} is an IP address; names such as kubernetes.default.svc.{domain} are probably not intended"
             ));
         } else {
             findings.accept(&place, check_dns_name(domain));
@@ -59,16 +60,16 @@ pub(super) fn check(name: &str, root: &Node, minor: u32, findings: &mut Findings
     }
 }
 
-/// One range, or one of each family; nothing if kubeadm refuses them.
+/// One range, or one of each family; `None` if kubeadm refuses them.
 fn ranges(place: &str, text: &str, dual_stack: bool, minor: u32, findings: &mut Findings) -> Option<Vec<Cidr>> {
     let parsed: Result<Vec<_>, String> = text.split(',').map(Cidr::around).collect();
     let parsed = findings.accept(place, parsed)?;
     for (range, address) in &parsed {
         if range.to_string() != format!("{address}/{}", range.prefix()) {
-            findings.warn(format!(
-                "{place}: {address}/{} has bits set behind its prefix; kubeadm takes it for {range}",
-                range.prefix()
-            ));
+            findings.warn(
+                "address-ranges",
+                format!("{place}: {address}/{} has host bits set; kubeadm reads it as {range}", range.prefix()),
+            );
         }
     }
     let ranges: Vec<Cidr> = parsed.into_iter().map(|(range, _)| range).collect();
@@ -77,20 +78,21 @@ fn ranges(place: &str, text: &str, dual_stack: bool, minor: u32, findings: &mut 
         [_, _] if !dual_stack => {
             findings.problem(
                 place,
-                format!("kubeadm 1.{minor} takes two ranges only with featureGates: {{IPv6DualStack: true}}"),
+                format!("kubeadm 1.{minor} accepts two ranges only with featureGates: {{IPv6DualStack: true}}"),
             );
             return None;
         }
         [a, b] if a.is_ipv6() != b.is_ipv6() => {}
         _ => {
-            findings.problem(place, format!("{text:?}: one range, or one IPv4 and one IPv6 range for dual-stack"));
+            findings
+                .problem(place, format!("{text:?} must be one range, or one IPv4 and one IPv6 range for dual-stack"));
             return None;
         }
     }
     Some(ranges)
 }
 
-/// A pods' range against the size of the nodes' ranges: kube-controller-manager's own, or the file's.
+/// Checks a pod range against the size of the node ranges: kube-controller-manager's default, or the file's.
 fn check_pods(
     name: &str,
     root: &Node,
@@ -99,9 +101,9 @@ fn check_pods(
     (dual_stack, minor): (bool, u32),
     findings: &mut Findings,
 ) {
-    // The smallest kubeadm takes: 14 addresses by its constant, which is a /28.
+    // The smallest range that kubeadm accepts: 14 addresses by its constant, which is a /28.
     if range.host_bits() < 4 {
-        findings.problem(place_of_pods, format!("{range} is too small: kubeadm wants room for 14 addresses at least"));
+        findings.problem(place_of_pods, format!("{range} is too small: kubeadm requires at least 14 addresses"));
         return;
     }
     let of_family = if range.is_ipv6() { "node-cidr-mask-size-ipv6" } else { "node-cidr-mask-size-ipv4" };
@@ -114,7 +116,7 @@ fn check_pods(
             let field = format!("controllerManager.extraArgs.{argument}");
             let place = place(name, node, &field);
             let number = node.text().and_then(|text| text.parse().ok()).filter(|mask| *mask <= 128);
-            let Some(mask) = findings.accept(&place, number.ok_or("is not the length of a prefix")) else { return };
+            let Some(mask) = findings.accept(&place, number.ok_or("is not a prefix length")) else { return };
             (mask, argument.to_owned())
         }
     };
@@ -122,31 +124,40 @@ fn check_pods(
     let allocates = extra_argument(root, "allocate-node-cidrs").and_then(Node::text) != Some("false");
     match (allocates, minor) {
         (false, 31..) => {}
-        // When kubeadm began to look at that argument was not found out.
-        (false, 21..31) => findings.warn(format!("{place_of_pods}: {why}; kubeadm of some versions refuses it")),
+        // Unknown since which version kubeadm reads that argument.
+        (false, 21..31) => {
+            findings.warn("address-ranges", format!("{place_of_pods}: {why}; kubeadm of some versions refuses it"));
+        }
         _ => findings.problem(place_of_pods, why),
     }
 }
 
-/// A value in `controllerManager.extraArgs`: a mapping, or a list of name and value from v1beta4 on, of which the last counts.
+/// A value in `controllerManager.extraArgs`: a mapping, or from v1beta4 on a list of names and values where the last one
+/// applies.
 fn extra_argument<'a>(root: &'a Node, argument: &str) -> Option<&'a Node> {
     let arguments = root.get(&["controllerManager", "extraArgs"])?;
     let named = |item: &&Node| item.get(&["name"]).and_then(Node::text) == Some(argument);
     arguments.get(&[argument]).or_else(|| arguments.items().iter().rfind(named)?.get(&["value"]))
 }
 
-/// kubeadm does not compare them; the cluster would show it later.
+/// Compares pod and service ranges; kubeadm does not, so the cluster would fail later.
 fn together(place: &str, pods: &[Cidr], services: &[Cidr], findings: &mut Findings) {
     for (pod, service) in pods.iter().flat_map(|pod| services.iter().map(move |service| (pod, service))) {
         if pod.overlaps(*service) {
-            findings.warn(format!(
-                "{place}: {pod} overlaps the service range {service}; addresses of both will be mixed up"
-            ));
+            findings.warn(
+                "address-ranges",
+                format!(
+                    "{place}: {pod} overlaps the service range {service}; pods and Services may get the same address"
+                ),
+            );
         }
     }
     if let (Some(pod), Some(service)) = (pods.first(), services.first())
         && pod.is_ipv6() != service.is_ipv6()
     {
-        findings.warn(format!("{place}: begins with another address family than the service range {service}"));
+        findings.warn(
+            "address-ranges",
+            format!("{place}: starts with a different address family than the service range {service}"),
+        );
     }
 }

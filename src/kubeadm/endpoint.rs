@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv6Addr};
 use std::str::FromStr;
 
-/// The port of an API server where an endpoint names none.
+/// The API server port of an endpoint without a port.
 pub const API_SERVER_PORT: u16 = 6443;
 
 /// A host with or without a port.
@@ -26,11 +26,11 @@ impl FromStr for Endpoint {
 
     fn from_str(text: &str) -> Result<Self, String> {
         if let Some((scheme, rest)) = text.split_once("://") {
-            return Err(format!("{text:?}: an endpoint is a host and port; leave {scheme}:// away: {rest}"));
+            return Err(format!("{text:?}: an endpoint is a host and port; remove \"{scheme}://\": {rest}"));
         }
         let (host, port) = match text.strip_prefix('[') {
             Some(rest) => {
-                let (host, port) = rest.split_once(']').ok_or(format!("{text:?}: the ] is missing"))?;
+                let (host, port) = rest.split_once(']').ok_or(format!("{text:?}: missing ]"))?;
                 host.parse::<Ipv6Addr>().map_err(|_| format!("{text:?}: brackets are for IPv6 addresses"))?;
                 let port = if port.is_empty() { None } else { Some(port.strip_prefix(':').unwrap_or("")) };
                 (host, port)
@@ -48,15 +48,18 @@ impl FromStr for Endpoint {
         let port = match port {
             None => None,
             Some(port) if port.bytes().all(|b| b.is_ascii_digit()) => Some(
-                port.parse::<u16>().ok().filter(|port| *port > 0).ok_or(format!("{text:?}: a port is 1 to 65535"))?,
+                port.parse::<u16>()
+                    .ok()
+                    .filter(|port| *port > 0)
+                    .ok_or(format!("{text:?}: the port must be 1 to 65535"))?,
             ),
-            Some(_) => return Err(format!("{text:?}: a port is 1 to 65535")),
+            Some(_) => return Err(format!("{text:?}: the port must be 1 to 65535")),
         };
         Ok(Self { host: host.to_owned(), port })
     }
 }
 
-/// A DNS name as Kubernetes takes it (RFC 1123 subdomain): lower case, digits, `-` and `.`.
+/// A DNS name by the rules of Kubernetes (RFC 1123 subdomain): lower case, digits, `-` and `.`.
 ///
 /// # Errors
 /// What is wrong with it.
@@ -70,7 +73,7 @@ pub fn check_dns_name(name: &str) -> Result<(), String> {
     };
     if name.len() <= 253 && name.split('.').all(label_is_fine) {
         if name.contains('.') && name.bytes().all(|b| b.is_ascii_digit() || b == b'.') {
-            return Err(format!("{name:?} looks like an IPv4 address but is none"));
+            return Err(format!("{name:?} looks like an IPv4 address but is not one"));
         }
         return Ok(());
     }

@@ -1,23 +1,23 @@
-//! `--from`: completes a kubeadm file that someone else wrote. Its `KubeProxyConfiguration` is edited in place or
-//! added; every other document, and every other byte, stays.
+//! `--from`: completes an existing kubeadm file. Its `KubeProxyConfiguration` is edited in place or added; every other
+//! document, and every other byte, is kept.
 
-use super::cidr::Cidr;
 use super::file_checks::check_documents;
+use super::given::Given;
 use super::given_options::Scope;
 use super::kinds::Kinds;
-use super::parts;
-use super::problem::Findings;
-use super::proxy::{Given, Mode, RawSettings};
+use super::problem::{Findings, place};
+use super::proxy::{Mode, RawSettings};
 use super::raw_options::RawOptions;
 use super::render::proxy_configuration;
-use super::version_source;
+use super::{parts, version_source};
+use crate::cidr::Cidr;
 use crate::kubernetes_version::KubernetesVersion;
 use crate::mode::ProxyMode;
 use crate::proxy_config::refused;
 use crate::report::foreign::foreign;
 use crate::yaml::{Document, Kind, Node, ScalarStyle, append_document, check_line_ends, parse, set};
 
-/// The completed text; nothing if there are problems, which are then in `findings`.
+/// The completed text; `None` if there are problems, which are then in `findings`.
 ///
 /// `name` is the file's name in messages. The Kubernetes version is the one given, else the file's own, else
 /// the local kubeadm's or the newest known.
@@ -52,10 +52,8 @@ fn refuse_other_options(name: &str, raw: &RawOptions, findings: &mut Findings) {
     for option in raw.given() {
         if !matches!(option.scope, Scope::Version | Scope::Proxy) {
             let field = option.field;
-            findings.problem(
-                option.flag,
-                format!("--from changes nothing but the KubeProxyConfiguration; set {field} in {name} itself"),
-            );
+            findings
+                .problem(option.flag, format!("--from changes only the KubeProxyConfiguration; set {field} in {name}"));
         }
     }
 }
@@ -76,28 +74,28 @@ fn version(
     let Some(given) = &raw.kubernetes_version else {
         let version: KubernetesVersion = findings.accept(&place, text.parse())?;
         if version.for_kubeadm() != text {
-            findings.problem(&place, format!("kubeadm does not take {text:?}; write {}", version.for_kubeadm()));
+            findings.problem(&place, format!("kubeadm does not accept {text:?}; use {}", version.for_kubeadm()));
         }
         version_source::remark(&version, findings);
-        findings.note(format!("Kubernetes {version}, from {name}"));
+        findings.note("version-chosen", format!("Kubernetes {version}, from {name}"));
         return Some(version);
     };
     let version = version_source::choose(Some(given), findings)?;
     if let Ok(in_file) = text.parse::<KubernetesVersion>()
         && in_file.for_kubeadm() != text
     {
-        findings.problem(&place, format!("kubeadm does not take {text:?}; write {}", in_file.for_kubeadm()));
+        findings.problem(&place, format!("kubeadm does not accept {text:?}; use {}", in_file.for_kubeadm()));
     }
-    // A label without a minor version (kubeadm's own default is stable-1) says nothing that could disagree.
+    // A label without a minor version (kubeadm's own default is stable-1) cannot conflict.
     if let Ok(in_file) = text.parse::<KubernetesVersion>()
         && in_file.minor() != version.minor()
     {
-        findings.problem("--kubernetes-version", format!("is {version}, but {place} is {in_file}; make them agree"));
+        findings.problem("--kubernetes-version", format!("is {version}, but {place} is {in_file}; they must be equal"));
     }
     Some(version)
 }
 
-/// Checks what the `KubeProxyConfiguration` will say: the options, and the file where there is no option.
+/// Checks the resulting `KubeProxyConfiguration`: the options, and the file's fields without an option.
 fn check_settings(
     name: &str,
     proxy: Option<&Node>,
@@ -129,13 +127,14 @@ fn check_settings(
                     .filter_map(|item| {
                         let place = place(name, item, "ipvs.excludeCIDRs");
                         let text = item.text()?;
-                        // kube-proxy takes an address with a prefix for the range that it is in (net.ParseCIDR).
+                        // kube-proxy reads an address with a prefix as the range that it is in (net.ParseCIDR).
                         if let Ok((range, address)) = Cidr::around(text)
                             && range.to_string() != format!("{address}/{}", range.prefix())
                         {
-                            findings.warn(format!(
-                                "{place}: {text} has bits set behind its prefix; kube-proxy takes it for {range}"
-                            ));
+                            findings.warn(
+                                "exclude-cidrs",
+                                format!("{place}: {text} has host bits set; kube-proxy reads it as {range}"),
+                            );
                             return None;
                         }
                         Some(Given { place, text: text.to_owned() })
@@ -150,7 +149,7 @@ fn check_settings(
     wanted.refuse_ipvs_only(&mode, findings);
     if let Some(old) = file_mode.filter(|_| valid_mode.is_some_and(|valid| valid != mode.mode)) {
         let why = if wanted.mode.is_some() { "--mode" } else { "the default of --mode" };
-        findings.warn(format!("{}: {} becomes {} ({why})", old.place, old.text, mode.mode));
+        findings.warn("value-changed", format!("{}: changed from {} to {} ({why})", old.place, old.text, mode.mode));
     }
     if let Some(root) = proxy {
         warn_of_replaced(name, root, wanted, findings);
@@ -159,12 +158,13 @@ fn check_settings(
         && let Some(node) = root.get(&["featureGates", gate])
         && !matches!(&node.kind, Kind::Scalar(text, ScalarStyle::Plain) if text == "true")
     {
-        findings.warn(format!("{}: becomes true", place(name, node, &format!("featureGates.{gate}"))));
+        findings
+            .warn("value-changed", format!("{}: changed to true", place(name, node, &format!("featureGates.{gate}"))));
     }
     Some(mode)
 }
 
-/// Fields that kube-proxy ends at, of those that stay as they are and were not found wrong before.
+/// Fields with which kube-proxy exits, among those that are not edited and were not reported before.
 fn check_other_fields(
     name: &str,
     document: &Document,
@@ -188,28 +188,31 @@ fn check_other_fields(
     }
 }
 
-/// A list is replaced as a whole: what goes with it is said.
+/// Warns of dropped items: a list is replaced as a whole.
 fn warn_of_replaced(name: &str, root: &Node, wanted: &RawSettings, findings: &mut Findings) {
     let Some(node) = root.get(&["ipvs", "excludeCIDRs"]).filter(|_| !wanted.exclude_cidrs.is_empty()) else { return };
     let stays = |text: &&str| wanted.exclude_cidrs.iter().any(|cidr| cidr.text == *text);
     let gone: Vec<&str> = node.items().iter().filter_map(Node::text).filter(|text| !stays(text)).collect();
     if !gone.is_empty() {
         let gone = gone.join(",");
-        findings.warn(format!(
-            "{}: the list is replaced and {} dropped; add --exclude-cidrs {1} to keep what is there",
-            place(name, node, "ipvs.excludeCIDRs"),
-            foreign(&gone)
-        ));
+        findings.warn(
+            "exclude-cidrs",
+            format!(
+                "{}: the list is replaced and {} dropped; to keep them, add --exclude-cidrs {1}",
+                place(name, node, "ipvs.excludeCIDRs"),
+                foreign(&gone)
+            ),
+        );
     }
 }
 
-/// What has a type that kube-proxy cannot read is a problem, even where an option replaces it.
+/// Reports fields with a type that kube-proxy cannot read, even if an option replaces them.
 fn check_types(name: &str, root: &Node, findings: &mut Findings) {
     let texts = ["scheduler", "tcpTimeout", "tcpFinTimeout", "udpTimeout", "syncPeriod", "minSyncPeriod"];
     let ipvs = texts.map(|field| ["ipvs", field]);
     for path in [["mode"].as_slice()].into_iter().chain(ipvs.iter().map(<[&str; 2]>::as_slice)) {
         if let Some(node) = root.get(path).filter(|node| !matches!(node.kind, Kind::Scalar(..) | Kind::Alias(_))) {
-            findings.problem(place(name, node, &path.join(".")), "must be a text");
+            findings.problem(place(name, node, &path.join(".")), "must be a string");
         }
     }
     if let Some(node) = root.get(&["ipvs", "excludeCIDRs"])
@@ -226,16 +229,11 @@ fn check_types(name: &str, root: &Node, findings: &mut Findings) {
     }
 }
 
-/// A text in the file that is not empty.
+/// A non-empty string in the file.
 fn given(name: &str, root: &Node, path: &[&str]) -> Option<Given> {
     let node = root.get(path).filter(|node| !node.is_null())?;
     let text = node.text().filter(|text| !text.is_empty())?;
     Some(Given { place: place(name, node, &path.join(".")), text: text.to_owned() })
-}
-
-/// `FILE:LINE: FIELD`
-pub(super) fn place(name: &str, node: &Node, field: &str) -> String {
-    format!("{name}:{}: {field}", node.line)
 }
 
 fn write(
@@ -247,7 +245,7 @@ fn write(
     findings: &mut Findings,
 ) -> Option<String> {
     let Some(index) = proxy else {
-        findings.note(format!("{name} had no KubeProxyConfiguration; it is added at the end"));
+        findings.note("document-added", format!("{name} has no KubeProxyConfiguration; one was added at the end"));
         return findings.accept(name, append_document(text, &proxy_configuration(wanted, mode)));
     };
     wanted

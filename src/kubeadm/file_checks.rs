@@ -1,10 +1,9 @@
-//! What can be wrong with a kubeadm file before kubeadm reads it: API versions, placeholders, gates, settings in the wrong place.
+//! Checks of an existing kubeadm file: API versions, placeholders, gates, settings in the wrong place.
 
 use super::api_version::ApiVersion;
 use super::cluster_document;
-use super::existing_file::place;
 use super::kinds::Kinds;
-use super::problem::Findings;
+use super::problem::{Findings, place};
 use super::proxy::IPVS_FIELDS;
 use super::secret::EXAMPLE_TOKEN;
 use crate::feature_gates::{READ_UP_TO, Verdict, in_config, verdict};
@@ -12,7 +11,7 @@ use crate::kubernetes_version::KubernetesVersion;
 use crate::report::foreign::foreign;
 use crate::yaml::Node;
 
-/// Checks the documents that stay as they are.
+/// Checks the documents that are not edited.
 pub(super) fn check_documents(
     name: &str,
     kinds: &Kinds,
@@ -44,22 +43,25 @@ pub(super) fn check_documents(
     }
 }
 
-/// kube-proxy's settings in a document of kubeadm's, where they have no effect: how a cluster that was to run ipvs
-/// ends up with `mode: ""` (kubernetes/kubeadm issue 1182, kubernetes/kubernetes issues 70096 and 105534).
+/// kube-proxy's settings in one of kubeadm's documents, where they have no effect: a cluster meant to run ipvs
+/// then has `mode: ""` (kubernetes/kubeadm issue 1182, kubernetes/kubernetes issues 70096 and 105534).
 fn find_misplaced(name: &str, root: &Node, findings: &mut Findings) {
     for field in ["mode", "ipvs", "kubeProxy"] {
         if let Some(node) = root.get(&[field]) {
-            findings.warn(format!(
-                "{}: has no effect here; kube-proxy's settings belong in a KubeProxyConfiguration document",
-                place(name, node, field)
-            ));
+            findings.warn(
+                "no-effect",
+                format!(
+                    "{}: has no effect here; move kube-proxy's settings to a KubeProxyConfiguration document",
+                    place(name, node, field)
+                ),
+            );
         }
     }
     for gate in ["KubeProxyIPVS", "NFTablesProxyMode", "SupportIPVSProxyMode"] {
         if let Some(node) = root.get(&["featureGates", gate]) {
             findings.problem(
                 place(name, node, &format!("featureGates.{gate}")),
-                "is a gate of kube-proxy, and kubeadm refuses it here; remove it (kpx-prep sets in the KubeProxyConfiguration what a version needs)",
+                "is a gate of kube-proxy, and kubeadm refuses it here; remove it (kpx-prep sets it in the KubeProxyConfiguration if the version needs it)",
             );
         }
     }
@@ -74,8 +76,8 @@ fn warn_of_no_kube_proxy(name: &str, kinds: &Kinds, roots: &[&Node], findings: &
     let is_its_phase = |node: &&Node| matches!(node.text(), Some("addon" | "addon/kube-proxy"));
     let found = disabled.map(|node| (node, "proxy.disabled")).into_iter();
     for (node, field) in found.chain(phases.iter().filter(is_its_phase).map(|node| (node, "skipPhases"))) {
-        findings.warn(format!(
-            "{}: kubeadm installs no kube-proxy with this, so the mode has no effect; remove it if kube-proxy is to run",
+        findings.warn("kube-proxy-not-installed", format!(
+            "{}: with this kubeadm does not install kube-proxy, so the mode has no effect; remove it if kube-proxy should run",
             place(name, node, field)
         ));
     }
@@ -87,15 +89,15 @@ fn warn_of_proxy_fields(name: &str, root: &Node, findings: &mut Findings) {
         if !IPVS_FIELDS.contains(&field) {
             let meant = IPVS_FIELDS.into_iter().find(|known| known.eq_ignore_ascii_case(field));
             let meant = meant.map_or(String::new(), |known| format!("; did you mean {known}?"));
-            findings.warn(format!(
-                "{}: kube-proxy knows no such field and ignores it{meant}",
-                place(name, key, &format!("ipvs.{field}"))
-            ));
+            findings.warn(
+                "config-unknown-field",
+                format!("{}: unknown field, ignored by kube-proxy{meant}", place(name, key, &format!("ipvs.{field}"))),
+            );
         }
     }
 }
 
-/// Gates that kube-proxy of this version does not start with: a cluster whose nodes have no kube-proxy.
+/// Gates with which kube-proxy of this version does not start: the nodes would have no kube-proxy.
 fn check_gates(name: &str, root: &Node, version: &KubernetesVersion, findings: &mut Findings) {
     for gate in in_config::written(root) {
         let place = place(name, gate.node, &format!("featureGates.{}", foreign(gate.name)));
@@ -106,19 +108,19 @@ fn check_gates(name: &str, root: &Node, version: &KubernetesVersion, findings: &
         match verdict(gate.name, value, version.minor()) {
             Verdict::Taken => {}
             Verdict::Refused(why) if why.is_certain(version.minor()) => {
-                findings.problem(place, format!("kube-proxy {version} exits with this gate: it {why}"));
+                findings.problem(place, format!("kube-proxy {version} exits with this gate, which {why}; remove it"));
             }
             Verdict::Refused(why) => {
-                findings.warn(format!("{place}: kube-proxy {version} exits with this gate, but for builds that only log it: it {why}; remove it"));
+                findings.warn("feature-gates", format!("{place}: kube-proxy {version} exits with this gate, which {why} (some builds only log it); remove it"));
             }
-            Verdict::Unknown => findings.warn(format!(
-                "{place}: whether kube-proxy {version} has this gate is not known (checked up to 1.{READ_UP_TO}); it exits with one that it does not have"
+            Verdict::Unknown => findings.warn("feature-gates", format!(
+                "{place}: cannot check whether kube-proxy {version} has this gate (known up to 1.{READ_UP_TO}); it exits with an unknown gate"
             )),
         }
     }
 }
 
-/// What is too old kubeadm refuses whatever its kind; of what is too new, only what `init` reads.
+/// kubeadm refuses a version that is too old for every kind, and one that is too new only for kinds that `init` reads.
 fn check_api_version(place: &str, kind: &str, api: ApiVersion, version: &KubernetesVersion, findings: &mut Findings) {
     let (first, last) = api.read_by();
     let (old, use_it) = (api.group_version(), ApiVersion::for_minor(version.minor()).group_version());
@@ -126,7 +128,7 @@ fn check_api_version(place: &str, kind: &str, api: ApiVersion, version: &Kuberne
         findings.problem(
             place,
             format!(
-                "kubeadm {version} does not read {old} ({kind}); it reads {use_it} (kubeadm config migrate of a kubeadm 1.{} to 1.{last} converts)",
+                "kubeadm {version} does not read {old} ({kind}); it reads {use_it} (convert with kubeadm config migrate of kubeadm 1.{} to 1.{last})",
                 api.converted_from().unwrap_or(first)
             ),
         );
@@ -135,12 +137,12 @@ fn check_api_version(place: &str, kind: &str, api: ApiVersion, version: &Kuberne
         if matches!(kind, "InitConfiguration" | "ClusterConfiguration") {
             findings.problem(place, message);
         } else {
-            findings.warn(format!("{place}: {message}"));
+            findings.warn("api-version", format!("{place}: {message}"));
         }
     }
 }
 
-/// `kubeadm config print init-defaults` fills in examples that make a cluster which does not work or is not safe.
+/// `kubeadm config print init-defaults` contains placeholders with which a cluster does not work or is not safe.
 fn warn_of_placeholders(name: &str, root: &Node, findings: &mut Findings) {
     let token = |node: &Node| node.get(&["token"]).cloned();
     let tokens: Vec<Node> =
@@ -152,10 +154,10 @@ fn warn_of_placeholders(name: &str, root: &Node, findings: &mut Findings) {
     ];
     for (node, field, placeholder) in nodes {
         if let Some(node) = node.filter(|node| node.text() == Some(placeholder)) {
-            findings.warn(format!(
-                "{}: is the placeholder of kubeadm config print init-defaults",
-                place(name, node, field)
-            ));
+            findings.warn(
+                "placeholder",
+                format!("{}: is the placeholder from kubeadm config print init-defaults", place(name, node, field)),
+            );
         }
     }
 }

@@ -1,9 +1,9 @@
-//! Which options were given, what each is about, and which field of a kubeadm config it sets: one table for the
-//! commands that take only some of them, and for passing them on.
+//! Which options were given, the scope of each, and which field of a kubeadm config it sets: one table for commands
+//! that accept only some of them, and for passing them on.
 
 use super::raw_options::RawOptions;
 
-/// What an option is about; decides where it may be used.
+/// The scope of an option; decides where it may be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scope {
     /// The Kubernetes version.
@@ -20,7 +20,7 @@ pub enum Scope {
     LocalEndpoint,
     /// The bootstrap token.
     Token,
-    /// The bootstrap token's life.
+    /// The bootstrap token's lifetime.
     TokenTtl,
     /// The certificate key.
     CertificateKey,
@@ -33,7 +33,7 @@ pub enum Scope {
 pub struct GivenOption {
     /// Its name, with dashes.
     pub flag: &'static str,
-    /// What it is about.
+    /// Its scope.
     pub scope: Scope,
     /// The field of a kubeadm config that it sets.
     pub field: &'static str,
@@ -43,7 +43,7 @@ pub struct GivenOption {
 
 type Reader = fn(&RawOptions) -> Option<String>;
 
-/// Every option, in the order of the help: name, what it is about, field, value if given.
+/// Every option, in the order of the help: name, scope, field, value if given.
 const OPTIONS: &[(&str, Scope, &str, Reader)] = &[
     ("--kubernetes-version", Scope::Version, "kubernetesVersion", |raw| raw.kubernetes_version.clone()),
     ("--mode", Scope::Proxy, "mode", |raw| raw.mode.clone()),
@@ -113,7 +113,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_table_knows_every_option_there_is() {
+    fn the_table_has_every_option() {
         let command = RawOptions::augment_args(Command::new("x"));
         for argument in command.get_arguments() {
             let flag = format!("--{}", argument.get_long().expect("only long options"));

@@ -1,11 +1,10 @@
-//! What the documents of a kubeadm file are, with kubeadm's own verdict in mind: `kubeadm init` refuses a document without
-//! apiVersion and kind, of the core group (`v1`), of a kind that is there twice, and one of its component configs in another
-//! version; every other document that it does not know it ignores (`cmd/kubeadm/app/util/marshal.go`,
-//! `util/config/initconfiguration.go`, `componentconfigs/configset.go`).
+//! The kinds of the documents of a kubeadm file, by kubeadm's own rules: `kubeadm init` refuses a document without
+//! apiVersion and kind, one of the core group (`v1`), a duplicate kind, and a component config in another version; it ignores
+//! every other unknown document (`cmd/kubeadm/app/util/marshal.go`, `util/config/initconfiguration.go`,
+//! `componentconfigs/configset.go`).
 
 use super::api_version::ApiVersion;
-use super::existing_file::place;
-use super::problem::Findings;
+use super::problem::{Findings, place};
 use super::proxy;
 use crate::report::foreign::foreign;
 use crate::yaml::Node;
@@ -19,7 +18,7 @@ const KUBEADM_KINDS: [&str; 5] =
 const COMPONENTS: [(&str, &str); 2] =
     [("KubeProxyConfiguration", proxy::API_VERSION), ("KubeletConfiguration", "kubelet.config.k8s.io/v1beta1")];
 
-/// Which document is what; by their numbers in the file, from 0.
+/// The kind of each document; documents are numbered from 0.
 #[derive(Debug, Default)]
 pub(super) struct Kinds {
     pub(super) proxy: Option<usize>,
@@ -27,25 +26,25 @@ pub(super) struct Kinds {
     pub(super) init: Option<usize>,
     /// Kind, document and the API version of those of kubeadm's own group.
     pub(super) kubeadm: Vec<(&'static str, usize, ApiVersion)>,
-    /// One that `kubeadm init` looks for is there, in a version that is not known.
+    /// Whether one that `kubeadm init` needs exists in an unknown version.
     unknown_version: bool,
 }
 
 impl Kinds {
-    /// Sorts the documents; what kubeadm would refuse is a problem, what it would ignore a warning.
+    /// Identifies the documents; what kubeadm would refuse is a problem, what it would ignore a warning.
     pub(super) fn find(name: &str, roots: &[&Node], findings: &mut Findings) -> Self {
         let mut found = Self::default();
         let mut seen: Vec<(&str, usize)> = Vec::new();
         for (index, root) in roots.iter().enumerate().filter(|(_, root)| !root.is_null()) {
             let text = |key: &str| root.get(&[key]).and_then(|node| Some((node, node.text()?)));
             let (Some((kind_node, kind)), Some((api_node, api))) = (text("kind"), text("apiVersion")) else {
-                findings.problem(place(name, root, "kind"), "every document needs apiVersion and kind");
+                findings.problem(place(name, root, "kind"), "every document must have apiVersion and kind");
                 continue;
             };
             if let Some((_, first)) = seen.iter().find(|(seen, _)| *seen == kind) {
                 findings.problem(
                     place(name, kind_node, "kind"),
-                    format!("a second {} (first in line {first}); kubeadm takes one", foreign(kind)),
+                    format!("a second {} (the first is at line {first}); kubeadm accepts one", foreign(kind)),
                 );
                 continue;
             }
@@ -64,29 +63,33 @@ impl Kinds {
                     let meant = if kind.eq_ignore_ascii_case(component) {
                         format!("did you mean {component}?")
                     } else {
-                        format!("of that group it reads {component} only")
+                        format!("in that group it reads only {component}")
                     };
                     findings.problem(
                         place(name, kind_node, "kind"),
-                        format!("{:?} is nothing that kubeadm reads; {meant}", foreign(kind)),
+                        format!("kubeadm does not read {:?}; {meant}", foreign(kind)),
                     );
                 }
             } else if api.starts_with(KUBEADM) {
                 found.add_of_kubeadm(name, index, (kind_node, kind), (api_node, api), findings);
             } else if api.contains('/') {
-                let meant = KUBEADM_KINDS.contains(&kind).then(|| format!(" ({kind} is of the group kubeadm.k8s.io)"));
-                findings.warn(format!(
-                    "{}: kubeadm ignores {} of {}{}",
-                    place(name, kind_node, "kind"),
-                    foreign(kind),
-                    foreign(api),
-                    meant.unwrap_or_default()
-                ));
+                let meant =
+                    KUBEADM_KINDS.contains(&kind).then(|| format!(" ({kind} belongs to the group kubeadm.k8s.io)"));
+                findings.warn(
+                    "ignored-document",
+                    format!(
+                        "{}: kubeadm ignores {} of {}{}",
+                        place(name, kind_node, "kind"),
+                        foreign(kind),
+                        foreign(api),
+                        meant.unwrap_or_default()
+                    ),
+                );
             } else {
                 findings.problem(
                     place(name, api_node, "apiVersion"),
                     format!(
-                        "kubeadm refuses a file with a document of {:?} ({}); put it into a file of its own",
+                        "kubeadm refuses a file with a document of {:?} ({}); move it to a separate file",
                         foreign(api),
                         foreign(kind)
                     ),
@@ -99,13 +102,13 @@ impl Kinds {
         found
     }
 
-    /// A file without what `kubeadm init` looks for. Component configs alone may be a part of one.
+    /// Checks for a file without the documents that `kubeadm init` needs. Component configs alone may be part of one.
     fn check_alone(&self, name: &str, roots: &[&Node], seen: &[(&str, usize)], findings: &mut Findings) {
         if let Some((kind, index, _)) = self.kubeadm.iter().find(|(kind, ..)| *kind == "JoinConfiguration") {
             findings.problem(
                 place(name, roots[*index], "kind"),
                 format!(
-                    "a file with {kind} alone: kubeadm join reads no KubeProxyConfiguration, the mode is the cluster's"
+                    "the file has only a {kind}: kubeadm join does not read a KubeProxyConfiguration; the mode is set per cluster"
                 ),
             );
         } else if !self.unknown_version
@@ -113,7 +116,7 @@ impl Kinds {
         {
             findings.problem(
                 name,
-                "kubeadm init refuses a file with neither a ClusterConfiguration nor an InitConfiguration that it reads",
+                "kubeadm init refuses a file without a ClusterConfiguration or InitConfiguration that it can read",
             );
         }
     }
@@ -130,7 +133,10 @@ impl Kinds {
             let meant = KUBEADM_KINDS.into_iter().find(|known| known.eq_ignore_ascii_case(kind));
             let meant = meant.map_or(String::new(), |known| format!("; did you mean {known}?"));
             let place = place(name, kind_node, "kind");
-            findings.warn(format!("{place}: kubeadm has no kind {:?}, and ignores it{meant}", foreign(kind)));
+            findings.warn(
+                "ignored-document",
+                format!("{place}: kubeadm does not have the kind {:?} and ignores it{meant}", foreign(kind)),
+            );
             return;
         };
         let place = place(name, api_node, "apiVersion");
@@ -146,7 +152,7 @@ impl Kinds {
             None if api.contains("/v1alpha") => findings.problem(
                 place,
                 format!(
-                    "{:?} is of the time before 1.15; convert it with the kubeadm of that time: kubeadm config migrate",
+                    "{:?} is older than Kubernetes 1.15; convert it with kubeadm config migrate of a kubeadm that reads it",
                     foreign(api)
                 ),
             ),
@@ -155,13 +161,13 @@ impl Kinds {
                 findings.problem(
                     place,
                     format!(
-                        "{:?} ({known}) is not known to kpx-prep, which knows kubeadm.k8s.io/v1beta1 to v1beta4; kubeadm config print init-defaults shows what yours reads",
+                        "{:?} ({known}) is unknown to kpx-prep, which supports kubeadm.k8s.io/v1beta1 to v1beta4; kubeadm config print init-defaults shows the version that your kubeadm reads",
                         foreign(api)
                     ),
                 );
             }
-            None => findings.warn(format!(
-                "{place}: {:?} ({known}) is not known to kpx-prep; kubeadm init does not read it",
+            None => findings.warn("ignored-document", format!(
+                "{place}: {:?} ({known}) is unknown to kpx-prep; kubeadm init does not read it",
                 foreign(api)
             )),
         }

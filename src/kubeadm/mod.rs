@@ -1,17 +1,17 @@
 //! kubeadm configuration for new clusters and joining nodes: options as given → validated → rendered.
 //!
-//! Nothing here talks to a cluster. kubeadm itself checks neither the proxy mode nor anything else in a
-//! `KubeProxyConfiguration` (it calls `mode: bogus` valid), so what is refused here is refused nowhere else
-//! before kube-proxy crashes.
+//! Nothing here connects to a cluster. kubeadm does not check the proxy mode or anything else in a
+//! `KubeProxyConfiguration` (it accepts `mode: bogus`), so without these checks an error shows only when kube-proxy
+//! crashes.
 
 pub mod api_version;
 pub mod check;
-pub mod cidr;
 mod cluster_document;
 pub mod endpoint;
 pub mod existing_file;
 mod file_checks;
 pub mod formats;
+pub mod given;
 pub mod given_options;
 mod kinds;
 pub mod options;

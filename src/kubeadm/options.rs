@@ -1,18 +1,18 @@
-//! Options after all checks. A function that takes these cannot see bad input.
+//! Checked options. A function with a parameter of this type cannot get invalid input.
 
 use super::given_options::Scope;
 use super::proxy::{Mode, RawSettings};
 use super::secret::Secret;
 use crate::kubernetes_version::KubernetesVersion;
 
-/// What the config is for.
+/// The purpose of the config.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Purpose {
     /// `kubeadm init`: a new cluster's first control-plane node.
     Init,
     /// `kubeadm join` of a worker.
     JoinWorker,
-    /// `kubeadm join` of a further control-plane node.
+    /// `kubeadm join` of an additional control-plane node.
     JoinControlPlane,
 }
 
@@ -29,7 +29,7 @@ impl Purpose {
 
 /// A checked set of options.
 #[derive(Clone, Debug)]
-pub struct Options {
+pub struct KubeadmOptions {
     /// The Kubernetes version.
     pub version: KubernetesVersion,
     /// The node's name.
@@ -42,11 +42,11 @@ pub struct Options {
     pub token: Option<Secret>,
     /// The certificate key.
     pub certificate_key: Option<Secret>,
-    /// What only `init` or only `join` has.
+    /// The part that only `init` or only `join` has.
     pub kind: Config,
 }
 
-/// What the config says beyond the node.
+/// The part of the config that does not concern the node itself.
 #[derive(Clone, Debug)]
 pub enum Config {
     /// A new cluster.
@@ -78,7 +78,7 @@ pub struct Cluster {
     pub name: Option<String>,
     /// `featureGates` of kubeadm
     pub feature_gates: Vec<(String, bool)>,
-    /// How long the bootstrap token lives.
+    /// Lifetime of the bootstrap token.
     pub token_ttl: Option<String>,
 }
 
@@ -89,8 +89,8 @@ pub struct Join {
     pub endpoint: String,
     /// Hashes of the CA certificate.
     pub ca_cert_hashes: Vec<String>,
-    /// Join without checking the CA certificate.
+    /// Join without verifying the CA certificate.
     pub skip_ca_verification: bool,
-    /// As a control-plane node.
+    /// Whether it joins as a control-plane node.
     pub control_plane: bool,
 }

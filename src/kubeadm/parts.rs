@@ -1,10 +1,10 @@
-//! The parts that kubeadm cuts a file into, and of each of which it reads the first document: what it does not see, or finds
-//! empty.
+//! kubeadm splits a file into parts and reads the first document of each: finds documents that it does not see, and empty
+//! parts.
 //!
-//! `YAMLReader` of `k8s.io/apimachinery/pkg/util/yaml` cuts at lines of `---`; before 1.22 only where nothing but white space
-//! follows, since then a comment may follow too, and anything else is an error. So to kubeadm 1.20 what stands behind
-//! `--- # kube-proxy`, or behind `...`, is not there, and a cluster runs another mode than its file says. A part without a
-//! document is refused (`SplitYAMLDocuments` in `cmd/kubeadm/app/util/marshal.go`, 1.20 to 1.36).
+//! `YAMLReader` of `k8s.io/apimachinery/pkg/util/yaml` splits at lines of `---`; before 1.22 only if nothing but white space
+//! follows, since then a comment may follow too, and anything else is an error. So kubeadm 1.20 does not see a document after
+//! `--- # kube-proxy` or after `...`, and the cluster runs another mode than its file says. A part without a document is
+//! refused (`SplitYAMLDocuments` in `cmd/kubeadm/app/util/marshal.go`, 1.20 to 1.36).
 
 use super::problem::Findings;
 use crate::yaml::Node;
@@ -16,7 +16,7 @@ struct Part {
     last: usize,
 }
 
-/// A line that begins with `---`, without these.
+/// The rest of a line that starts with `---`.
 fn behind_marker(line: &str) -> Option<&str> {
     line.strip_prefix("---").map(str::trim)
 }
@@ -33,7 +33,7 @@ fn parts(text: &str, minor: u32) -> Vec<Part> {
                 parts.push(part);
                 None
             }
-            // A marker with nothing before it is the beginning of the part behind it.
+            // A marker with nothing before it starts the part after it.
             Some(part) => Some(Part { last: number, ..part }),
             None => Some(Part { first: number, last: number }),
         };
@@ -42,7 +42,7 @@ fn parts(text: &str, minor: u32) -> Vec<Part> {
     parts
 }
 
-/// What kubeadm 1.`minor` does not see of these documents, and what it refuses because nothing is in it.
+/// Reports documents that kubeadm 1.`minor` does not see, and empty parts, which it refuses.
 pub(super) fn check(name: &str, text: &str, roots: &[&Node], minor: u32, findings: &mut Findings) {
     if minor >= 22 {
         let wrong = |line: &&str| behind_marker(line).is_some_and(|rest| !rest.is_empty() && !rest.starts_with('#'));
@@ -50,7 +50,7 @@ pub(super) fn check(name: &str, text: &str, roots: &[&Node], minor: u32, finding
             if wrong(&line) {
                 findings.problem(
                     format!("{name}:{number}"),
-                    "kubeadm takes only a comment behind ---; begin the document on a line of its own",
+                    "kubeadm accepts only a comment after ---; start the document on the next line",
                 );
             }
         }
@@ -61,14 +61,14 @@ pub(super) fn check(name: &str, text: &str, roots: &[&Node], minor: u32, finding
         if within.next().is_none() {
             findings.problem(
                 format!("{name}:{}", part.first),
-                "a document with nothing in it (or comments only), which kubeadm refuses; remove one of the --- lines, or move the comment",
+                "kubeadm refuses an empty document (or one with comments only); remove one of the --- lines, or move the comment",
             );
         }
         for line in within {
             findings.problem(
                 format!("{name}:{line}"),
                 format!(
-                    "kubeadm 1.{minor} does not see this document: it looks for a line of --- alone before it (no comment behind it, no ...)"
+                    "kubeadm 1.{minor} does not see this document; it needs a line with only --- before it (no comment after it, no ...)"
                 ),
             );
         }
@@ -86,15 +86,15 @@ mod tests {
         let mut findings = Findings::default();
         check("f", text, &roots, minor, &mut findings);
         let short = |problem: &super::super::problem::Problem| {
-            let what = ["nothing", "not see", "only a comment"].into_iter().find(|word| problem.message.contains(word));
+            let what = ["empty", "not see", "only a comment"].into_iter().find(|word| problem.message.contains(word));
             format!("{} {}", problem.place, what.unwrap_or_default())
         };
         findings.problems.iter().map(short).collect()
     }
 
-    /// kubeadm 1.20.2 was asked for each; 1.36's source says the rest.
+    /// Tested with kubeadm 1.20.2; for 1.36 from its source.
     #[test]
-    fn as_kubeadm_cuts() {
+    fn parts_as_kubeadm_splits_them() {
         for (text, in_20, in_36) in [
             ("a: 1\n", &[][..], &[][..]),
             ("---\na: 1\n", &[], &[]),
@@ -107,13 +107,13 @@ mod tests {
             ("a: 1\n--- # b\nb: 1\n", &["f:3 not see"], &[]),
             ("a: 1\n--- {b: 1}\n", &["f:2 not see"], &["f:2 only a comment", "f:2 not see"]),
             ("a: 1\n...\nb: 1\n", &["f:3 not see"], &["f:3 not see"]),
-            ("---\n---\na: 1\n", &["f:1 nothing"], &["f:1 nothing"]),
-            ("# c\n---\na: 1\n", &["f:1 nothing"], &["f:1 nothing"]),
+            ("---\n---\na: 1\n", &["f:1 empty"], &["f:1 empty"]),
+            ("# c\n---\na: 1\n", &["f:1 empty"], &["f:1 empty"]),
             ("# c\na: 1\n", &[], &[]),
-            ("a: 1\n---\n# c\n", &["f:3 nothing"], &["f:3 nothing"]),
-            ("a: 1\n---\n\n---\nb: 1\n", &["f:3 nothing"], &["f:3 nothing"]),
-            ("a: 1\n---\nnull\n", &["f:3 nothing"], &["f:3 nothing"]),
-            ("a: 1\n---\n  \n", &["f:3 nothing"], &["f:3 nothing"]),
+            ("a: 1\n---\n# c\n", &["f:3 empty"], &["f:3 empty"]),
+            ("a: 1\n---\n\n---\nb: 1\n", &["f:3 empty"], &["f:3 empty"]),
+            ("a: 1\n---\nnull\n", &["f:3 empty"], &["f:3 empty"]),
+            ("a: 1\n---\n  \n", &["f:3 empty"], &["f:3 empty"]),
         ] {
             assert_eq!(said(text, 20), in_20, "{text:?}");
             assert_eq!(said(text, 36), in_36, "{text:?}");

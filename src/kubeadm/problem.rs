@@ -1,13 +1,16 @@
-//! What is wrong with an input, collected so that all of it is reported at once.
+//! Problems of an input, collected so that all are reported together.
 
 use std::fmt;
 
-/// One thing that is wrong.
+use crate::report::{Finding, Level, finding};
+use crate::yaml::Node;
+
+/// A problem of the input.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
-    /// Where: an option (`--pod-network-cidr`), or file, line and field (`config.yaml:12: ipvs.scheduler`).
+    /// Its place: an option (`--pod-network-cidr`), or file, line and field (`config.yaml:12: ipvs.scheduler`).
     pub place: String,
-    /// What is wrong there and what would be right. Never holds a token or key.
+    /// What is wrong and how to fix it. Never contains a token or key.
     pub message: String,
 }
 
@@ -17,15 +20,13 @@ impl fmt::Display for Problem {
     }
 }
 
-/// Problems, which stop a command, and remarks, which do not.
+/// Problems, which stop a command, and remarks (warnings and notes), which do not.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Findings {
-    /// What stops the command.
+    /// Stop the command.
     pub problems: Vec<Problem>,
-    /// What the operator should look at.
-    pub warnings: Vec<String>,
-    /// What was decided without being asked for.
-    pub notes: Vec<String>,
+    /// Do not stop the command: warnings, and decisions that no option requested.
+    pub remarks: Vec<Finding>,
 }
 
 impl Findings {
@@ -34,28 +35,40 @@ impl Findings {
         self.problems.push(Problem { place: place.into(), message: message.to_string() });
     }
 
-    /// Adds a remark.
-    pub fn warn(&mut self, message: impl fmt::Display) {
-        self.warnings.push(message.to_string());
+    /// Adds a warning of the check `id`.
+    pub fn warn(&mut self, id: &'static str, message: impl fmt::Display) {
+        self.remarks.push(finding(Level::Warning, id, message.to_string(), ""));
     }
 
-    /// Adds a note.
-    pub fn note(&mut self, message: impl fmt::Display) {
-        self.notes.push(message.to_string());
+    /// Adds a decision that no option requested.
+    pub fn note(&mut self, id: &'static str, message: impl fmt::Display) {
+        self.remarks.push(finding(Level::Info, id, message.to_string(), ""));
     }
 
-    /// The value, or a problem at this place.
+    /// Returns the value, or adds a problem at this place.
     pub fn accept<T, E: fmt::Display>(&mut self, place: &str, result: Result<T, E>) -> Option<T> {
         result.map_err(|error| self.problem(place, error)).ok()
     }
 
-    /// All problems as one message; none if there are none.
+    /// All as findings: remarks by severity, then the problems.
+    pub fn all(&self) -> Vec<Finding> {
+        let mut all = self.remarks.clone();
+        all.sort_by_key(|finding| finding.level);
+        all.extend(self.problems.iter().map(|problem| finding(Level::Error, "invalid-input", problem.to_string(), "")));
+        all
+    }
+
+    /// The error message if there are problems.
     pub fn refusal(&self) -> Option<String> {
-        let lines: Vec<_> = self.problems.iter().map(|problem| format!("\n  {problem}")).collect();
-        match lines.as_slice() {
-            [] => None,
-            [one] => Some(format!("nothing was written: {}", one.trim_start())),
-            many => Some(format!("nothing was written: {} problems{}", many.len(), many.concat())),
+        match self.problems.len() {
+            0 => None,
+            1 => Some("nothing was written; fix the error above".to_owned()),
+            many => Some(format!("nothing was written; fix the {many} errors above")),
         }
     }
+}
+
+/// `FILE:LINE: FIELD`
+pub(super) fn place(name: &str, node: &Node, field: &str) -> String {
+    format!("{name}:{}: {field}", node.line)
 }

@@ -1,11 +1,13 @@
-//! kube-proxy's part of a config: which settings, whether they are right for the Kubernetes version, and as YAML.
+//! kube-proxy's part of a config: its settings, their checks for the Kubernetes version, and their YAML.
 
-use super::cidr::Cidr;
-use super::formats::duration;
+use super::given::Given;
 use super::problem::Findings;
 use super::raw_options::RawOptions;
 use super::scheduler::check_scheduler;
+use crate::cidr::Cidr;
+use crate::go_duration::duration;
 use crate::mode::{ProxyMode, policy};
+use crate::report::{Level, finding};
 use crate::yaml::Value;
 
 /// The `apiVersion` of a `KubeProxyConfiguration`, in every Kubernetes version.
@@ -21,27 +23,12 @@ pub const IPVS_FIELDS: [&str; 8] = [
     "tcpTimeout",
     "udpTimeout",
 ];
-/// What kube-proxy takes for a `syncPeriod` that is not set: 30 s, in nanoseconds.
+/// kube-proxy's default `syncPeriod`: 30 s, in nanoseconds.
 const DEFAULT_SYNC_PERIOD: i128 = 30_000_000_000;
-/// What kube-proxy takes for a `minSyncPeriod` that is not set, but in ipvs mode: 1 s.
+/// kube-proxy's default `minSyncPeriod` outside ipvs mode: 1 s.
 const DEFAULT_MIN_SYNC_PERIOD: i128 = 1_000_000_000;
 
-/// A text and where it comes from: an option, or a line and field of a file.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Given {
-    /// Where it comes from, for messages.
-    pub place: String,
-    /// The text.
-    pub text: String,
-}
-
-impl Given {
-    fn option(flag: &str, text: Option<&String>) -> Option<Self> {
-        text.map(|text| Self { place: flag.to_owned(), text: text.clone() })
-    }
-}
-
-/// The settings that are wanted or already there, as texts.
+/// The requested or existing settings, as texts.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RawSettings {
     /// The mode; ipvs if not given.
@@ -65,7 +52,7 @@ pub struct RawSettings {
 }
 
 impl RawSettings {
-    /// The settings that the options ask for.
+    /// The settings from the options.
     pub fn from_options(raw: &RawOptions) -> Self {
         Self {
             mode: Given::option("--mode", raw.mode.as_ref()),
@@ -84,12 +71,12 @@ impl RawSettings {
         }
     }
 
-    /// Checks everything that can be checked; the mode and its gate if they are right.
+    /// Checks all settings; returns the mode and its gate if they are valid.
     pub fn check(&self, minor: u32, findings: &mut Findings) -> Option<Mode> {
         let mode = self.check_mode(minor, findings);
         for given in [&self.tcp_timeout, &self.tcp_fin_timeout, &self.udp_timeout].into_iter().flatten() {
             if not_negative(given, findings).is_some() && minor < 18 {
-                findings.problem(&given.place, format!("Kubernetes 1.{minor} does not know it; it came with 1.18"));
+                findings.problem(&given.place, format!("not supported by Kubernetes 1.{minor}; it was added in 1.18"));
             }
         }
         for cidr in &self.exclude_cidrs {
@@ -99,7 +86,7 @@ impl RawSettings {
             check_scheduler(scheduler, minor, findings);
         }
         let sync = self.sync_period.as_ref().map_or(Some(DEFAULT_SYNC_PERIOD), |given| not_negative(given, findings));
-        let ipvs = mode.as_ref().is_none_or(|mode| mode.mode == ProxyMode::Ipvs);
+        let ipvs = mode.as_ref().is_none_or(|mode| mode.mode.traits().has_ipvs_settings);
         let least = if ipvs { 0 } else { DEFAULT_MIN_SYNC_PERIOD };
         let min_sync = self.min_sync_period.as_ref().map_or(Some(least), |given| not_negative(given, findings));
         if let (Some(sync), Some(min_sync)) = (sync, min_sync) {
@@ -110,7 +97,7 @@ impl RawSettings {
                 findings.problem(
                     place,
                     format!(
-                        "the shortest time between two refreshes ({}s) is longer than the sync period ({}s)",
+                        "minSyncPeriod ({}s) must not be longer than syncPeriod ({}s)",
                         seconds(min_sync),
                         seconds(sync)
                     ),
@@ -127,12 +114,13 @@ impl RawSettings {
         };
         let policy = findings.accept(place, policy(mode, minor))?;
         if let Some(warning) = policy.warning {
-            findings.warn(warning);
+            let link = "https://github.com/kubernetes/enhancements/issues/5495";
+            findings.remarks.push(finding(Level::Warning, "version-policy", warning, link));
         }
         Some(Mode { mode, gate: policy.gate })
     }
 
-    /// The settings as paths and values, to be written; checked before.
+    /// The checked settings as paths and values to write.
     pub fn to_write(&self, mode: &Mode) -> Vec<(Vec<&'static str>, Value)> {
         let section = mode.mode.name();
         let mut settings = vec![(vec!["mode"], Value::from(section))];
@@ -160,14 +148,14 @@ impl RawSettings {
         settings
     }
 
-    /// Options that only ipvs has are refused with another mode, rather than written where nobody reads them.
+    /// Refuses ipvs-only options with another mode, in which they would have no effect.
     pub fn refuse_ipvs_only(&self, mode: &Mode, findings: &mut Findings) {
-        if mode.mode == ProxyMode::Ipvs {
+        if mode.mode.traits().has_ipvs_settings {
             return;
         }
         let single = [&self.scheduler, &self.strict_arp, &self.tcp_timeout, &self.tcp_fin_timeout, &self.udp_timeout];
         for given in single.into_iter().flatten().chain(self.exclude_cidrs.first()) {
-            findings.problem(&given.place, format!("only ipvs mode has it, and the mode is {}", mode.mode));
+            findings.problem(&given.place, format!("is for ipvs mode only, but the mode is {}", mode.mode));
         }
     }
 }
@@ -184,7 +172,7 @@ pub struct Mode {
 fn not_negative(given: &Given, findings: &mut Findings) -> Option<i128> {
     let nanoseconds = findings.accept(&given.place, duration(&given.text))?;
     if nanoseconds < 0 {
-        findings.problem(&given.place, format!("{:?}: a time cannot be negative", given.text));
+        findings.problem(&given.place, format!("{:?}: a duration cannot be negative", given.text));
         return None;
     }
     Some(nanoseconds)

@@ -1,14 +1,14 @@
-//! Checked options as the documents that kubeadm reads. Only what was asked for is written, and the proxy mode always.
+//! Renders checked options as kubeadm documents. Only what was given is written, and the proxy mode always.
 
 use super::api_version::ApiVersion;
-use super::options::{Cluster, Config, Join, Options};
+use super::options::{Cluster, Config, Join, KubeadmOptions};
 use super::proxy::{self, Mode, RawSettings};
 use crate::yaml::Value;
 
-/// The documents, separated by `---`, comments in them.
+/// The documents with comments, separated by `---`.
 ///
-/// No comment stands before the first `---` alone: kubeadm would take it for a document without a kind.
-pub fn render(options: &Options) -> String {
+/// There is no comment before the first `---`: kubeadm would read it as a document without a kind.
+pub fn render(options: &KubeadmOptions) -> String {
     let api = ApiVersion::for_minor(options.version.minor()).group_version();
     match &options.kind {
         Config::Init(cluster) => [
@@ -22,7 +22,7 @@ pub fn render(options: &Options) -> String {
     }
 }
 
-/// A mapping in the making: what is not given is left out.
+/// Builds a mapping without the fields that are not given.
 #[derive(Default)]
 struct Fields(Vec<(String, Value)>);
 
@@ -50,7 +50,7 @@ impl Fields {
     }
 }
 
-fn init(options: &Options, cluster: &Cluster, api: &str) -> String {
+fn init(options: &KubeadmOptions, cluster: &Cluster, api: &str) -> String {
     let token = Fields::default()
         .text("token", options.token.as_ref().map(super::secret::Secret::reveal))
         .text("ttl", cluster.token_ttl.as_deref())
@@ -66,24 +66,20 @@ fn init(options: &Options, cluster: &Cluster, api: &str) -> String {
          # Use: kubeadm init --config FILE{}\n{}",
         options.version,
         cluster.mode.mode,
-        if cluster.mode.mode == crate::mode::ProxyMode::Ipvs {
-            ", on nodes that kpx-prep node install has prepared."
-        } else {
-            ""
-        },
+        if cluster.mode.mode.traits().needs_modules { ", on nodes prepared with kpx-prep node install." } else { "" },
         body.map().to_block()
     )
 }
 
-fn local_endpoint(options: &Options) -> Value {
+fn local_endpoint(options: &KubeadmOptions) -> Value {
     Fields::default().text("advertiseAddress", options.advertise_address.as_deref()).map()
 }
 
-fn node_registration(options: &Options) -> Value {
+fn node_registration(options: &KubeadmOptions) -> Value {
     Fields::default().text("name", options.node_name.as_deref()).text("criSocket", options.cri_socket.as_deref()).map()
 }
 
-fn cluster_configuration(options: &Options, cluster: &Cluster, api: &str) -> String {
+fn cluster_configuration(options: &KubeadmOptions, cluster: &Cluster, api: &str) -> String {
     let networking = Fields::default()
         .text("podSubnet", cluster.pod_subnet.as_deref())
         .text("serviceSubnet", cluster.service_subnet.as_deref())
@@ -109,10 +105,10 @@ pub fn proxy_configuration(settings: &RawSettings, mode: &Mode) -> String {
         insert(&mut fields, &path, value);
     }
     let gate = mode.gate.map_or(String::new(), |gate| {
-        format!("# Without the gate {gate}, kube-proxy of this version refuses to start in {} mode.\n", mode.mode)
+        format!("# Without the gate {gate}, kube-proxy of this version does not start in {} mode.\n", mode.mode)
     });
     format!(
-        "# The mode is always written out: an empty one means iptables below Kubernetes 1.40, and nftables from there on.\n{gate}{}",
+        "# The mode is always set: an empty mode means iptables before Kubernetes 1.40, and nftables from 1.40 on.\n{gate}{}",
         Value::Map(fields).to_block()
     )
 }
@@ -139,7 +135,7 @@ fn kubelet_configuration() -> String {
     format!("# The container runtime must use the systemd cgroup driver too.\n{}", body.map().to_block())
 }
 
-fn join_configuration(options: &Options, join: &Join, api: &str) -> String {
+fn join_configuration(options: &KubeadmOptions, join: &Join, api: &str) -> String {
     let discovery = Fields::default()
         .text("apiServerEndpoint", Some(&join.endpoint))
         .text("token", options.token.as_ref().map(super::secret::Secret::reveal))
@@ -148,15 +144,15 @@ fn join_configuration(options: &Options, join: &Join, api: &str) -> String {
     let control_plane = Fields::default()
         .some("localAPIEndpoint", local_endpoint(options))
         .text("certificateKey", options.certificate_key.as_ref().map(super::secret::Secret::reveal));
-    // An empty mapping counts: it is what makes the node a control-plane node.
+    // An empty mapping matters: it makes the node a control-plane node.
     let body = Fields::of_kind(api, "JoinConfiguration")
         .some("discovery", Fields::default().some("bootstrapToken", discovery.map()).map())
         .some("nodeRegistration", node_registration(options))
         .with("controlPlane", join.control_plane.then(|| control_plane.map()));
     format!(
         "# kubeadm config to join a {} node to a Kubernetes {} cluster. Written by kpx-prep.\n\
-         # Use: kubeadm join --config FILE, on a node that kpx-prep node install has prepared.\n\
-         # kube-proxy's mode is not in here: it is the cluster's (ConfigMap kube-proxy in kube-system).\n{}",
+         # Use: kubeadm join --config FILE, on a node prepared with kpx-prep node install.\n\
+         # kube-proxy's mode is not set here but per cluster (ConfigMap kube-proxy in kube-system).\n{}",
         if join.control_plane { "control-plane" } else { "worker" },
         options.version,
         body.map().to_block()

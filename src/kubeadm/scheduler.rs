@@ -1,35 +1,35 @@
-//! IPVS schedulers: which names a Kubernetes version and Linux take.
+//! IPVS schedulers: the names that a Kubernetes version and Linux accept.
 
+use super::given::Given;
 use super::problem::Findings;
-use super::proxy::Given;
 
 /// The schedulers that kube-proxy's validation accepts up to 1.26.
 const SCHEDULERS_TO_1_26: [&str; 10] = ["rr", "wrr", "lc", "wlc", "lblc", "lblcr", "sh", "dh", "sed", "nq"];
-/// Those that Linux has and kube-proxy from 1.27 on passes to it unchecked.
+/// The schedulers of Linux, which kube-proxy from 1.27 on passes to it unchecked.
 const SCHEDULERS_OF_LINUX: [&str; 14] =
     ["rr", "wrr", "lc", "wlc", "lblc", "lblcr", "sh", "dh", "sed", "nq", "fo", "ovf", "mh", "twos"];
 
-/// Checks a scheduler's name; a slip gets what was probably meant.
+/// Checks a scheduler's name and suggests the one that was probably meant.
 pub(super) fn check_scheduler(given: &Given, minor: u32, findings: &mut Findings) {
     let name = given.text.as_str();
     let known: &[&str] = if minor < 27 { &SCHEDULERS_TO_1_26 } else { &SCHEDULERS_OF_LINUX };
     if known.contains(&name) {
         if name == "twos" {
-            findings.warn(format!("{}: twos needs Linux 6.12 or newer on every node", given.place));
+            findings.warn("scheduler", format!("{}: twos needs Linux 6.12 or newer on every node", given.place));
         }
         return;
     }
     let bare = name.trim().to_ascii_lowercase();
     let bare = bare.strip_prefix("ip_vs_").unwrap_or(&bare);
     let message = if known.contains(&bare) {
-        format!("{name:?} is not a scheduler; did you mean {bare}?")
+        format!("{name:?} is not an IPVS scheduler; did you mean {bare}?")
     } else if SCHEDULERS_OF_LINUX.contains(&name) {
         format!(
-            "kube-proxy of Kubernetes 1.{minor} refuses {name:?} (1.27 and newer take it); choose from {}",
+            "kube-proxy of Kubernetes 1.{minor} refuses {name:?} (1.27 and newer accept it); choose from {}",
             known.join(" ")
         )
     } else {
-        format!("{name:?} is not a scheduler that Linux has; choose from {}", known.join(" "))
+        format!("{name:?} is not an IPVS scheduler of Linux; choose from {}", known.join(" "))
     };
     findings.problem(&given.place, message);
 }

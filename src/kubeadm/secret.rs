@@ -1,4 +1,4 @@
-//! Bootstrap tokens and certificate keys: their format, where they come from, and never in a message.
+//! Bootstrap tokens and certificate keys: their format and sources. They never appear in a message.
 
 use std::fmt;
 use std::path::Path;
@@ -10,30 +10,30 @@ use crate::bounded::read_named_text;
 pub const TOKEN_VARIABLE: &str = "KPX_PREP_TOKEN";
 /// The environment variable that can hold the certificate key.
 pub const CERTIFICATE_KEY_VARIABLE: &str = "KPX_PREP_CERTIFICATE_KEY";
-/// All of them: no other program is to see these.
+/// All of them; they must not be passed to other programs.
 pub const VARIABLES: [&str; 2] = [TOKEN_VARIABLE, CERTIFICATE_KEY_VARIABLE];
-/// What the environment held of them.
+/// Their values from the environment.
 static FROM_ENVIRONMENT: OnceLock<Vec<(&str, String)>> = OnceLock::new();
 
-/// Takes the secrets out of the environment, so that no program that is started gets them, and lets no other process of this
-/// user look into this one: what the kernel keeps of the first environment (`/proc/PID/environ`) is still there.
+/// Removes the secrets from the environment, so that child processes do not get them, and makes this process not readable
+/// by other processes of this user, because `/proc/PID/environ` still has the initial environment.
 ///
-/// To be called once, by `main`, before there is a second thread.
+/// Must be called once, by `main`, before a second thread is started.
 pub fn hide() {
     let held = VARIABLES.into_iter().filter_map(|name| Some((name, std::env::var(name).ok()?)));
     let _ = FROM_ENVIRONMENT.set(held.collect());
     for name in VARIABLES {
-        // SAFETY: there is only one thread, and so nobody who reads the environment at the same time.
+        // SAFETY: there is only one thread, so nothing reads the environment at the same time.
         #[expect(unsafe_code, reason = "the environment is shared by all threads")]
         unsafe {
             std::env::remove_var(name);
         }
     }
-    // Tokens of a kubeconfig are in memory as well. Where the kernel refuses, nothing is lost but this.
+    // A kubeconfig's tokens are in memory too. If the kernel refuses, only this protection is missing.
     let _ = nix::sys::prctl::set_dumpable(false);
 }
 
-/// A secret that the environment holds, or held before [`hide`].
+/// A secret from the environment, also after [`hide`].
 pub fn from_environment(name: &str) -> Option<String> {
     match FROM_ENVIRONMENT.get() {
         Some(held) => held.iter().find(|(held, _)| *held == name).map(|(_, value)| value.clone()),
@@ -44,7 +44,7 @@ pub fn from_environment(name: &str) -> Option<String> {
 /// The token in kubeadm's documentation and `kubeadm config print init-defaults`.
 pub const EXAMPLE_TOKEN: &str = "abcdef.0123456789abcdef";
 
-/// A text that shows itself to nobody by accident.
+/// A text that is not printed by accident.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(String);
 
@@ -61,7 +61,7 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// A secret as given on the command line, not checked yet, and not shown either.
+/// A secret as given on the command line: not checked yet, and not printed either.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Unchecked(pub String);
 
@@ -77,7 +77,7 @@ impl From<String> for Unchecked {
     }
 }
 
-/// The kinds of secret that a kubeadm config can hold.
+/// The kinds of secret in a kubeadm config.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// `[a-z0-9]{6}.[a-z0-9]{16}` (k8s.io/cluster-bootstrap).
@@ -90,7 +90,7 @@ impl Kind {
     /// Checks the format.
     ///
     /// # Errors
-    /// What the format is; not what was given.
+    /// The expected format, without the given text.
     pub fn parse(self, text: &str) -> Result<Secret, &'static str> {
         let small = |part: &str| part.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
         let valid = match self {
@@ -105,21 +105,21 @@ impl Kind {
     fn format(self) -> &'static str {
         match self {
             Self::Token => {
-                "not a bootstrap token: 6 characters, a dot and 16 characters, each a-z or 0-9 (kubeadm token generate makes one)"
+                "not a bootstrap token: expected 6 characters, a dot and 16 characters, each a-z or 0-9 (generate one with kubeadm token generate)"
             }
             Self::CertificateKey => {
-                "not a certificate key: 64 hexadecimal digits (kubeadm certs certificate-key makes one)"
+                "not a certificate key: expected 64 hexadecimal digits (generate one with kubeadm certs certificate-key)"
             }
         }
     }
 
-    /// Reads it from a file; white space around it does not count.
+    /// Reads it from a file; surrounding white space is ignored.
     ///
     /// # Errors
-    /// When the file cannot be read or holds something else.
+    /// If the file cannot be read or its content has another format.
     pub fn read(self, file: &Path) -> Result<Secret, String> {
         let text = read_named_text(file).map_err(|error| format!("reading {}: {error}", file.display()))?;
-        self.parse(text.trim()).map_err(|error| format!("{} holds no such thing: {error}", file.display()))
+        self.parse(text.trim()).map_err(|error| format!("{}: {error}", file.display()))
     }
 }
 
@@ -148,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn a_secret_does_not_print_itself() {
+    fn a_secret_is_not_printed() {
         let secret = Kind::Token.parse(EXAMPLE_TOKEN).unwrap();
         assert!(!format!("{secret:?}").contains("abcdef"));
     }

@@ -5,10 +5,11 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use super::problem::Findings;
-use crate::bounded_command::{self, LITTLE};
+use crate::bounded_command;
+use crate::bounded_command::limits::LITTLE;
 use crate::kubernetes_version::{KubernetesVersion, NEWEST_KNOWN_MINOR};
 
-/// Decides the version and says where it comes from; nothing if the one given is wrong.
+/// Chooses the version and reports its source; `None` if the given one is invalid.
 pub fn choose(given: Option<&str>, findings: &mut Findings) -> Option<KubernetesVersion> {
     let version = match given {
         Some(text) => findings.accept("--kubernetes-version", text.parse())?,
@@ -18,11 +19,11 @@ pub fn choose(given: Option<&str>, findings: &mut Findings) -> Option<Kubernetes
     Some(version)
 }
 
-/// Warns of a version that is newer than what kpx-prep was checked against.
+/// Warns of a version that is newer than kpx-prep was tested with.
 pub fn remark(version: &KubernetesVersion, findings: &mut Findings) {
     if version.minor() > NEWEST_KNOWN_MINOR {
-        findings.warn(format!(
-            "Kubernetes {version} is newer than what this kpx-prep was checked against (1.{NEWEST_KNOWN_MINOR}): what is known of it is the published plan"
+        findings.warn("version-untested", format!(
+            "Kubernetes {version} is newer than the versions known to this kpx-prep (up to 1.{NEWEST_KNOWN_MINOR}); its behaviour is taken from the published KEPs and is not tested"
         ));
     }
 }
@@ -31,26 +32,29 @@ fn without_option(findings: &mut Findings) -> KubernetesVersion {
     let newest = KubernetesVersion::newest_known();
     match local_kubeadm() {
         Some(Ok(version)) => {
-            findings.note(format!(
-                "Kubernetes {} as the local kubeadm; --kubernetes-version chooses another",
-                version.for_kubeadm()
-            ));
+            findings.note(
+                "version-chosen",
+                format!(
+                    "using Kubernetes {}, the version of the local kubeadm; to use another, set --kubernetes-version",
+                    version.for_kubeadm()
+                ),
+            );
             version
         }
         Some(Err(why)) => {
-            findings.warn(format!(
-                "the local kubeadm does not tell its version ({why}); Kubernetes {newest}, the newest known, is assumed"
+            findings.warn("version-chosen", format!(
+                "cannot get the version of the local kubeadm ({why}); using Kubernetes {newest}, the newest known version"
             ));
             newest
         }
         None => {
-            findings.note(format!("Kubernetes {newest}, the newest known, as there is no local kubeadm; --kubernetes-version chooses another"));
+            findings.note("version-chosen", format!("using Kubernetes {newest}, the newest known version, because kubeadm was not found; to use another, set --kubernetes-version"));
             newest
         }
     }
 }
 
-/// Asks the kubeadm in `PATH`; nothing if there is none.
+/// Runs the kubeadm in `PATH`; `None` if there is none.
 fn local_kubeadm() -> Option<Result<KubernetesVersion, String>> {
     let kubeadm: PathBuf =
         env::split_paths(&env::var_os("PATH")?).map(|folder| folder.join("kubeadm")).find(|file| file.is_file())?;

@@ -1,4 +1,4 @@
-//! What loads modules when this host boots, and which modules that covers.
+//! What loads modules at boot on this host, and which modules that covers.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,64 +15,65 @@ use super::root::Root;
 use super::units::{Unit, is_wanted, unit};
 use crate::file_kind::{is_regular, mode_of};
 
-/// Folders of modules-load.d(5) that outlive a reboot, the strongest first; then comes that in [`Root::lib_folders`].
+/// Folders of modules-load.d(5) that persist across reboots, by priority; the one in [`Root::lib_folders`] comes last.
 const LIST_FOLDERS: [&str; 2] = ["/etc/modules-load.d", "/usr/local/lib/modules-load.d"];
-/// Those that every other reader of such files looks into.
+/// Folders that every other reader of such files uses.
 const COMMON_LIST_FOLDERS: [&str; 2] = ["/etc/modules-load.d", "/usr/lib/modules-load.d"];
 /// Variables of `OpenRC`'s `modules` service.
 const CONF_D: &str = "/etc/conf.d/modules";
-/// Where RHEL's `loadmodules` looks for executable scripts.
+/// The folder in which RHEL's `loadmodules` looks for executable scripts.
 const SCRIPT_FOLDER: &str = "/etc/sysconfig/modules";
 
 /// A file that names modules to load at boot.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BootList {
-    /// Where it is.
+    /// Its path.
     pub path: String,
-    /// The modules that it certainly loads.
+    /// Modules that it certainly loads.
     pub modules: BTreeSet<String>,
 }
 
-/// What happens to modules when the host boots.
+/// How modules are loaded when the host boots.
 #[derive(Clone, Debug, Default)]
 pub struct Boot {
-    /// What this host honours.
+    /// The mechanisms that are active on this host.
     pub mechanisms: Vec<Mechanism>,
-    /// The operator vouches for the mechanism; it was not looked for.
+    /// The operator named the mechanism with `--boot-mechanism`; it was not detected.
     pub vouched: bool,
-    /// Why there is none, with the way out.
+    /// Why there is none, with a hint.
     pub why_none: Option<(String, String)>,
-    /// The lists and scripts that are honoured, and there at the next boot.
+    /// The lists and scripts that are used and will exist at the next boot.
     pub lists: Vec<BootList>,
-    /// Lists and scripts that could not be read, with why.
+    /// Lists and scripts that could not be read, with the reason.
     pub unreadable: Vec<(String, String)>,
-    /// Lists and scripts that do not count, although they name modules, with why: their file system does not outlive the boot.
+    /// Lists and scripts that name modules but are ignored, with the reason: their file system does not persist across
+    /// reboots.
     pub gone: Vec<(String, String)>,
-    /// What becomes of the files that install writes, where that is not simply that they stay.
+    /// What happens to the files that install writes, if they may not persist.
     pub lasting: BTreeMap<&'static str, Lasting>,
-    /// Lists and scripts that name modules of IPVS in a way that is not certain to load them, with what is wrong.
+    /// Lists and scripts that name IPVS modules but may not load them, with the reason.
     pub doubtful: Vec<(String, String)>,
-    /// Scripts in [`SCRIPT`]'s folder cannot be run: it is mounted with `noexec`.
+    /// Whether scripts in [`SCRIPT`]'s folder cannot run because it is mounted with `noexec`.
     pub no_scripts: bool,
 }
 
 impl Boot {
-    /// Whether /etc/sysconfig/modules is honoured.
+    /// Whether scripts in /etc/sysconfig/modules are run.
     pub fn runs_scripts(&self) -> bool {
         !self.no_scripts && self.mechanisms.iter().any(|mechanism| mechanism.runs_scripts())
     }
 
-    /// Whether modules-load.d is honoured.
+    /// Whether modules-load.d is read.
     pub fn reads_lists(&self) -> bool {
         self.mechanisms.iter().any(|mechanism| mechanism.grammar().is_some())
     }
 
-    /// Whether the operator vouches that the modules are there after a boot, however that comes.
+    /// Whether the operator guarantees that something else loads the modules at boot (`--boot-mechanism other`).
     pub fn is_elsewhere(&self) -> bool {
         self.mechanisms.contains(&Mechanism::Other)
     }
 
-    /// The modules that a file of ours loads at boot: nothing where it is not honoured or does not outlive the boot.
+    /// The modules that a file of kpx-prep loads at boot: none if it is not used or does not persist across reboots.
     pub fn loaded_by(&self, path: &str, content: &str) -> BTreeSet<String> {
         if matches!(self.lasting.get(path), Some(Lasting::No(_) | Lasting::Unknown(_))) {
             return BTreeSet::new();
@@ -84,7 +85,7 @@ impl Boot {
         }
     }
 
-    /// The modules of a list that every reader of this host's takes from it, and none that only one does.
+    /// The modules of a list that every reader on this host loads.
     fn names_in_list(&self, text: &str) -> BTreeSet<String> {
         let grammars = self.mechanisms.iter().filter_map(|mechanism| mechanism.grammar());
         grammars.map(|grammar| names_in_list(text, grammar)).reduce(|all, names| &all & &names).unwrap_or_default()
@@ -107,7 +108,7 @@ impl Boot {
         self.unreadable.extend(files.unreadable);
     }
 
-    /// The file because of which `module` will be there after the next boot of `kernel`.
+    /// The file that loads `module` at the next boot of `kernel`.
     pub fn covered_by<'a>(&'a self, module: &str, kernel: Option<&Kernel>) -> Option<&'a str> {
         let loads = |list: &&BootList| {
             list.modules.contains(module)
@@ -117,14 +118,14 @@ impl Boot {
     }
 }
 
-/// What of a file looks as if it loaded a module of IPVS, and is not certain to.
+/// Why a file that seems to load an IPVS module may not do so.
 fn doubt(path: &str, text: &str, modules: &BTreeSet<String>) -> Option<String> {
     if path == CONF_D {
         return None;
     }
     if has_extension(path, "modules") {
         let mentions = text.lines().any(|line| !line.trim_start().starts_with('#') && line.contains("ip_vs"));
-        let why = "it is not certain that it loads what it names, so it does not count: only plain modprobe lines do, with nothing before them that may end the script or skip them";
+        let why = "it may not load the modules that it names, so it is ignored; only plain modprobe lines count, without anything before them that may end the script or skip them";
         return (mentions && !modules.contains("ip_vs")).then(|| why.to_owned());
     }
     let is_name =
@@ -133,12 +134,15 @@ fn doubt(path: &str, text: &str, modules: &BTreeSet<String>) -> Option<String> {
         let names_one = line.contains("ip_vs") && !line.trim_start().starts_with(['#', ';']) && !is_name(line);
         let first = line.split_whitespace().next().unwrap_or_default().replace('-', "_");
         (names_one && !modules.contains(&first)).then(|| {
-            format!("line {} names no module to what reads it at boot: the whole line has to be one name", number + 1)
+            format!(
+                "line {} is not a module name to the program that reads it at boot; write one name per line",
+                number + 1
+            )
         })
     })
 }
 
-/// Observes what this host honours at boot. `vouched`: what the operator says it honours.
+/// Detects what loads modules at boot on this host. `vouched`: the mechanism that the operator named.
 pub fn observe(root: &Root, host: &Host, mounts: &Mounts, vouched: Option<Mechanism>) -> Boot {
     let mut boot = Boot::default();
     if let Some(mechanism) = vouched {
@@ -176,12 +180,12 @@ fn find_mechanisms(root: &Root, host: &Host, boot: &mut Boot) {
     let openrc = !systemd_runs
         && first_process_may_be(root, &["init", "openrc-init"])
         && ["/sbin/openrc-run", "/usr/sbin/openrc-run", "/usr/bin/openrc-run"].iter().any(|path| root.exists(path));
-    // A system that runs has that folder if systemd is its init (sd_booted(3)). Where it is not there, systemd's files count
-    // unless another init shows: an image has no more than them.
+    // A running system has that folder if systemd is its init (sd_booted(3)). Without it, systemd's files count unless
+    // another init is found: an image has only the files.
     let may_be_systemd = systemd_runs || !is_another_init(root);
     match unit(root, "systemd-modules-load.service") {
         _ if openrc => {
-            // Before OpenRC 0.26, reading modules-load.d was a service of its own.
+            // Before OpenRC 0.26, a separate service read modules-load.d.
             let enabled = ["boot", "sysinit", "default"].iter().any(|level| {
                 ["modules", "modules-load"]
                     .iter()
@@ -190,7 +194,7 @@ fn find_mechanisms(root: &Root, host: &Host, boot: &mut Boot) {
             if enabled {
                 boot.mechanisms.push(Mechanism::Openrc);
             } else {
-                let why = "OpenRC's modules service is in no runlevel".to_owned();
+                let why = "OpenRC's modules service is not in any runlevel".to_owned();
                 boot.why_none = Some((why, "rc-update add modules boot".to_owned()));
             }
         }
@@ -201,12 +205,12 @@ fn find_mechanisms(root: &Root, host: &Host, boot: &mut Boot) {
         }
         Unit::MaskedByKernel if may_be_systemd => {
             let why = "systemd-modules-load.service is masked on the kernel's command line (/proc/cmdline)".to_owned();
-            let hint = "take systemd.mask= off it (the boot loader's configuration), then reboot".to_owned();
+            let hint = "remove systemd.mask= from it (in the boot loader's configuration), then reboot".to_owned();
             boot.why_none = Some((why, hint));
         }
         _ => {}
     }
-    // Debian's kmod brings its script to every system, whatever is its init: sysvinit's own has an inittab.
+    // Debian's kmod installs its script on every system, whatever its init; only sysvinit has an inittab.
     let sysvinit = !openrc && !may_be_systemd && root.exists("/etc/inittab") && first_process_may_be(root, &["init"]);
     if sysvinit && root.exists("/etc/init.d/kmod") && starts_in_rcs(root, "kmod") {
         boot.mechanisms.push(Mechanism::Sysvinit);
@@ -224,7 +228,7 @@ fn find_mechanisms(root: &Root, host: &Host, boot: &mut Boot) {
 }
 
 fn why_none(root: &Root, host: &Host) -> (String, String) {
-    let why = "nothing was found that loads modules at boot (systemd-modules-load, loadmodules, OpenRC, sysvinit)";
+    let why = "no boot mechanism for kernel modules found (systemd-modules-load, loadmodules, OpenRC, sysvinit)";
     if let Some(way) = own_way(host) {
         return (why.to_owned(), way);
     }
@@ -236,14 +240,14 @@ fn why_none(root: &Root, host: &Host) -> (String, String) {
     let found = inits.iter().find(|(_, _, places)| places.iter().any(|place| root.exists(place)));
     let hint = match found {
         Some((name, mechanism, _)) => format!(
-            "if this host's {name} reads /etc/modules-load.d at boot, vouch for it: --boot-mechanism {mechanism}; if something else loads the modules: --boot-mechanism other"
+            "if {name} on this host reads /etc/modules-load.d at boot, add --boot-mechanism {mechanism}; if something else loads the modules, add --boot-mechanism other"
         ),
-        None => "install systemd or OpenRC's modules service; or vouch for what loads modules here with --boot-mechanism (--help lists the values)".to_owned(),
+        None => "install systemd or OpenRC's modules service, or name what loads modules on this host with --boot-mechanism (see --help for the values)".to_owned(),
     };
     (why.to_owned(), hint)
 }
 
-/// Whether the system that runs was started by an init that is known and is not systemd.
+/// Whether the running system was started by a known init other than systemd.
 fn is_another_init(root: &Root) -> bool {
     const KNOWN: [&str; 8] =
         ["runit", "runit-init", "dinit", "s6-svscan", "openrc-init", "shepherd", "finit", "busybox"];
@@ -251,32 +255,33 @@ fn is_another_init(root: &Root) -> bool {
     KNOWN.contains(&name.trim()) || (name.trim() == "init" && root.exists("/etc/inittab"))
 }
 
-/// Whether the first process has one of these names, or none that can be seen, as in an image.
+/// Whether the first process has one of these names, or its name is not visible, as in an image.
 fn first_process_may_be(root: &Root, names: &[&str]) -> bool {
     let name = root.read("/proc/1/comm").ok().flatten();
     name.is_none_or(|name| names.contains(&name.trim()))
 }
 
-/// `/etc/rcS.d/S05kmod`: what sysvinit starts first.
+/// `/etc/rcS.d/S05kmod`: services that sysvinit starts first.
 fn starts_in_rcs(root: &Root, service: &str) -> bool {
     root.list("/etc/rcS.d").iter().any(|name| {
         name.strip_prefix('S').is_some_and(|rest| rest.trim_start_matches(|c: char| c.is_ascii_digit()) == service)
     })
 }
 
-/// Whether something has this name, be it a link that leads nowhere.
+/// Whether the path exists, even as a broken link.
 fn is_there(root: &Root, path: &str) -> bool {
     root.lstat(path).is_ok_and(|stat| stat.is_some())
 }
 
-/// Alpine's `modules` service reads /etc/modules, and not the variables of /etc/conf.d/modules; upstream's the other way round.
+/// Alpine's `modules` service reads /etc/modules, and not the variables of /etc/conf.d/modules; upstream's the other
+/// way round.
 fn reads_etc_modules(host: &Host) -> bool {
     host.is_like("alpine")
 }
 
 fn lists(root: &Root, mechanisms: &[Mechanism], host: &Host) -> ConfFiles {
     if mechanisms.contains(&Mechanism::SystemdModulesLoad) {
-        // systemd reads /etc/modules only where a distribution links it into modules-load.d, as Debian does.
+        // systemd reads /etc/modules only if the distribution links it into modules-load.d, as Debian does.
         return ConfFiles::new(root, &LIST_FOLDERS, "modules-load.d");
     }
     let mut files = ConfFiles::of(root, COMMON_LIST_FOLDERS.map(str::to_owned));
@@ -292,7 +297,7 @@ fn scripts_of(root: &Root) -> ConfFiles {
     let names = root.list(SCRIPT_FOLDER);
     for name in names.into_iter().filter(|name| has_extension(name, "modules") && !name.starts_with('.')) {
         let path = format!("{SCRIPT_FOLDER}/{name}");
-        // What is not an executable file is not run.
+        // Files that are not executable are not run.
         if root.stat(&path).ok().flatten().is_some_and(|stat| is_regular(&stat) && mode_of(&stat) & 0o111 != 0) {
             files.add(root, path);
         }

@@ -1,4 +1,4 @@
-//! The files that kpx-prep installs on a node: what is in them, and what is at their place now.
+//! The files that kpx-prep installs on a node: their content, and what exists at their paths now.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -6,20 +6,20 @@ use std::io;
 use anyhow::Context as _;
 use clap::ValueEnum as _;
 
-use super::boot_lists::is_module_name;
-use super::kernel::{Kernel, canonical};
+use super::kernel::Kernel;
 use super::mechanism::Mechanism;
+use super::module_name::{canonical, is_module_name};
+use super::request::{NodeRequest, Selection};
 use super::root::Root;
-use super::wish::{Selection, Wish};
 use crate::file_kind::{is_link, is_regular, mode_of};
 use crate::folder::is_absent;
 use crate::kubernetes_version::KubernetesVersion;
 
-/// The script of the classic procedure's name; run at boot where RHEL's loadmodules is enabled.
+/// The script with the name from the classic procedure; run at boot if RHEL's loadmodules is enabled.
 pub const SCRIPT: &str = "/etc/sysconfig/modules/ipvs.modules";
 /// The list for systemd-modules-load and OpenRC.
 pub const LIST: &str = "/etc/modules-load.d/kpx-prep-ipvs.conf";
-/// The drop-in that leaves `kube-ipvs0` unmanaged.
+/// The NetworkManager drop-in that leaves `kube-ipvs0` unmanaged.
 pub const NETWORK_MANAGER: &str = "/etc/NetworkManager/conf.d/90-kpx-prep-kube-ipvs0.conf";
 /// Every path that kpx-prep may write on a node.
 pub const PATHS: [&str; 3] = [LIST, SCRIPT, NETWORK_MANAGER];
@@ -28,23 +28,23 @@ const MARK: &str = "# Written by kpx-prep";
 const ASKED_FOR: &str = "# Asked for: --modules ";
 const FOLDERS: &str = "# Folders made for it: ";
 
-/// A file as it is to be.
+/// A file to install.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BootFile {
-    /// Where, as the host sees it.
+    /// Its path on the host.
     pub path: &'static str,
     /// Permission bits.
     pub mode: u32,
-    /// Its whole content.
+    /// Its content.
     pub content: String,
 }
 
-/// What is at a path now.
+/// What exists at a path now.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Existing {
     /// Nothing.
     Absent {
-        /// The folders on the way that are not there either, the uppermost first.
+        /// Missing parent folders, topmost first.
         missing: Vec<String>,
     },
     /// A regular file.
@@ -54,7 +54,7 @@ pub enum Existing {
         /// Its permission bits.
         mode: u32,
     },
-    /// Something that can be neither replaced nor written through: why.
+    /// Something that can be neither replaced nor written through; with the reason.
     InTheWay(String),
 }
 
@@ -66,8 +66,8 @@ impl Existing {
 }
 
 impl BootFile {
-    /// Notes in the file which folders on its way install makes, so that remove can remove them: those that are missing
-    /// now, those that the file there says install made, and `unfinished` ones that a run made that was killed.
+    /// Records in the file which parent folders install creates, so that remove can remove them: missing ones, those that the
+    /// existing file records, and `unfinished` ones created by a run that was killed.
     pub fn note_folders(&mut self, existing: &Existing, unfinished: &BTreeSet<String>) {
         let before = match existing {
             Existing::Absent { missing } => missing.clone(),
@@ -81,17 +81,17 @@ impl BootFile {
     }
 }
 
-/// The folders on the way to a path, the uppermost first.
+/// The parent folders of a path, topmost first.
 pub fn folders_of(path: &str) -> Vec<String> {
     path.match_indices('/').skip(1).map(|(at, _)| path[..at].to_owned()).collect()
 }
 
-/// Whether install may have to make this folder.
+/// Whether install may have to create this folder.
 pub fn is_folder_on_the_way(folder: &str) -> bool {
     PATHS.iter().any(|path| folders_of(path).iter().any(|on_the_way| on_the_way == folder))
 }
 
-/// The folders on the way to the file at `path` that its text says install made.
+/// The parent folders of `path` that its content records as created by install.
 pub fn folders_made(path: &str, content: &str) -> Vec<String> {
     let noted = content.lines().find_map(|line| line.strip_prefix(FOLDERS)).unwrap_or_default();
     let noted: Vec<&str> = noted.split_whitespace().collect();
@@ -105,28 +105,28 @@ pub fn is_ours(content: &str) -> bool {
     content.lines().take(3).any(|line| line.starts_with(MARK))
 }
 
-/// The files to have, for these modules; which folders were made for them is yet to be noted in each.
+/// The files to install for these modules, without the record of created folders.
 ///
-/// `kernels` are all that are installed: the list for systemd-modules-load names only what each of them has.
+/// `kernels` are all installed kernels: the list for systemd-modules-load names only modules that each of them has.
 pub fn wanted(
-    wish: &Wish,
+    request: &NodeRequest,
     modules: &BTreeMap<String, bool>,
     kernels: &BTreeMap<String, Kernel>,
     network_manager: bool,
 ) -> Vec<BootFile> {
-    let mut list = with_wish(include_str!("files/modules-load.conf"), wish);
+    let mut list = with_wish(include_str!("files/modules-load.conf"), request);
     for name in modules.keys().filter(|name| kernels.values().all(|kernel| kernel.finds(name))) {
         list.push_str(name);
         list.push('\n');
     }
-    let mandatory = wish.mandatory().join(" ");
-    // The script finds conntrack's name when it runs.
+    let mandatory = request.mandatory().join(" ");
+    // The script finds the name of the conntrack module when it runs.
     let names = modules.keys().filter(|name| !name.starts_with("nf_conntrack"));
-    let all_names = match wish.selection {
+    let all_names = match request.selection {
         Selection::All => "all".to_owned(),
         Selection::Required | Selection::Named(_) => names.cloned().collect::<Vec<_>>().join(" "),
     };
-    let script = with_wish(include_str!("files/ipvs.modules"), wish)
+    let script = with_wish(include_str!("files/ipvs.modules"), request)
         .replace("@MANDATORY@", &mandatory)
         .replace("@WANTED@", &all_names);
     let mut files = vec![
@@ -140,19 +140,19 @@ pub fn wanted(
     files
 }
 
-fn with_wish(template: &str, wish: &Wish) -> String {
-    let mut asked = format!("{} --scheduler {}", wish.modules_argument(), wish.scheduler);
-    if let Some(minor) = wish.minor {
+fn with_wish(template: &str, request: &NodeRequest) -> String {
+    let mut asked = format!("{} --scheduler {}", request.modules_argument(), request.scheduler);
+    if let Some(minor) = request.minor {
         asked.push_str(&format!(" --kubernetes-version 1.{minor}"));
     }
-    if let Some(mechanism) = wish.mechanism.and_then(|mechanism| mechanism.to_possible_value()) {
+    if let Some(mechanism) = request.mechanism.and_then(|mechanism| mechanism.to_possible_value()) {
         asked.push_str(&format!(" --boot-mechanism {}", mechanism.get_name()));
     }
     template.replace("@WISH@", &asked)
 }
 
-/// Whether two files of ours say the same, but that the second was asked for with a Kubernetes version and the first without:
-/// a node that was prepared before its version was known is prepared.
+/// Whether two files of kpx-prep are equal except that only the second one records a Kubernetes version: a node that was
+/// prepared before its version was known counts as prepared.
 pub fn does_the_same(there: &str, wanted: &str) -> bool {
     let without_version = |line: &str| -> String {
         let Some((asked, rest)) = line.split_once(" --kubernetes-version ").filter(|_| line.starts_with(ASKED_FOR))
@@ -166,8 +166,8 @@ pub fn does_the_same(there: &str, wanted: &str) -> bool {
         || there.lines().eq(wanted.lines().map(without_version)) && there.ends_with('\n') == wanted.ends_with('\n')
 }
 
-/// What the installed list or script says was asked for; `None` when there is none of ours.
-pub fn installed_wish(existing: &BTreeMap<&'static str, Existing>) -> Option<Wish> {
+/// The request recorded in the installed list or script; `None` if there is no such file of kpx-prep.
+pub fn installed_request(existing: &BTreeMap<&'static str, Existing>) -> Option<NodeRequest> {
     [LIST, SCRIPT].iter().find_map(|path| match existing.get(path)? {
         Existing::File { content, .. } if is_ours(content) => {
             let asked = content.lines().find_map(|line| line.strip_prefix(ASKED_FOR))?;
@@ -179,15 +179,15 @@ pub fn installed_wish(existing: &BTreeMap<&'static str, Existing>) -> Option<Wis
             };
             let minor = option("--kubernetes-version").and_then(|version| version.parse::<KubernetesVersion>().ok());
             let mechanism = option("--boot-mechanism").and_then(|name| Mechanism::from_str(name, false).ok());
-            let wish = Wish::parse(modules, option("--scheduler")?).ok()?;
-            Some(wish.with(minor.map(|version| version.minor()), mechanism, None))
+            let request = NodeRequest::parse(modules, option("--scheduler")?).ok()?;
+            Some(request.with(minor.map(|version| version.minor()), mechanism, None))
         }
         _ => None,
     })
 }
 
-/// The modules that our own script makes sure of; `None` when the text is not our script, or not any more: then it is judged
-/// like any other.
+/// The modules that kpx-prep's own script guarantees; `None` if the text is not that script or was edited: then it is
+/// evaluated like any other script.
 pub fn mandatory_of_script(content: &str) -> Option<BTreeSet<String>> {
     let mut lines = content.lines().filter(|line| !line.starts_with(FOLDERS));
     let mut mandatory = "";
@@ -215,10 +215,10 @@ pub fn mandatory_of_script(content: &str) -> Option<BTreeSet<String>> {
     lines.next().is_none().then(|| names.collect())
 }
 
-/// Looks at every path that kpx-prep may write.
+/// Examines every path that kpx-prep may write.
 ///
 /// # Errors
-/// When a path cannot be examined, for example for lack of permission.
+/// If a path cannot be examined, for example without permission.
 pub fn observe(root: &Root) -> anyhow::Result<BTreeMap<&'static str, Existing>> {
     let look = |path| {
         let existing = examine(root, path).with_context(|| format!("examining {}", root.display(path).display()))?;
@@ -253,15 +253,17 @@ fn examine(root: &Root, path: &str) -> io::Result<Existing> {
     }
 }
 
-/// Why a file that is not there could not be put there either. Folders may be links, as an administrator set them
-/// up; they are followed below the root only, and must lead to a folder.
+/// Why a missing file could not be created. Folders may be links set up by an administrator; they are followed only
+/// within the root, and must lead to a folder.
 fn folder_in_the_way(root: &Root, path: &str) -> io::Result<Existing> {
     let mut missing = folders_of(path);
     while let Some(above) = missing.first() {
         if !root.is_dir(above) {
             match root.lstat(above)? {
                 Some(stat) if is_link(&stat) => {
-                    return Ok(Existing::InTheWay(format!("{above} is a symbolic link that leads to no folder")));
+                    return Ok(Existing::InTheWay(format!(
+                        "{above} is a symbolic link that does not lead to a folder"
+                    )));
                 }
                 Some(_) => return Ok(Existing::InTheWay(format!("{above} is not a folder"))),
                 None => break,
@@ -277,7 +279,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn folders_are_noted_and_found_again() {
+    fn created_folders_are_recorded_and_read_back() {
         assert_eq!(folders_of(SCRIPT), ["/etc", "/etc/sysconfig", "/etc/sysconfig/modules"]);
         let file = || BootFile { path: SCRIPT, mode: 0o755, content: format!("{MARK}\n@FOLDERS@\nrest\n") };
         let noted = |existing: &Existing, unfinished: &[&str]| {
@@ -289,17 +291,17 @@ mod tests {
         assert_eq!(noted(&absent(&[]), &[]), (vec![], format!("{MARK}\nrest\n")));
         let (folders, content) = noted(&absent(&["/etc/sysconfig/modules"]), &[]);
         assert_eq!(folders, ["/etc/sysconfig/modules"]);
-        // What is noted once stays, and what a killed run made is added.
+        // Recorded folders are kept, and folders created by a killed run are added.
         let ours = Existing::File { content, mode: 0o755 };
         assert_eq!(noted(&ours, &["/etc/sysconfig", "/srv"]).0, ["/etc/sysconfig", "/etc/sysconfig/modules"]);
         let foreign = Existing::File { content: "# Folders made for it: /etc\n".to_owned(), mode: 0o755 };
         assert_eq!(noted(&foreign, &[]).0, Vec::<String>::new());
-        // A file may say what it likes: only folders on its own way are meant.
+        // Only parent folders of the file itself are accepted from its content.
         assert_eq!(folders_made(SCRIPT, "# Folders made for it: / /home /etc/sysconfig ../..\n"), ["/etc/sysconfig"]);
     }
 
     #[test]
-    fn a_version_that_is_only_remembered_changes_nothing() {
+    fn a_recorded_version_alone_is_not_a_difference() {
         let file = |asked: &str, rest: &str| format!("#!/bin/sh\n{ASKED_FOR}required --scheduler rr{asked}\n{rest}\n");
         let plain = file("", "ip_vs");
         assert!(does_the_same(&plain, &file(" --kubernetes-version 1.30", "ip_vs")));

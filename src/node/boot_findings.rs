@@ -1,61 +1,61 @@
-//! What keeps modules from being there after the next boot. Pure.
+//! Why modules may not be loaded after the next boot. Pure.
 
 use std::collections::BTreeSet;
 
 use super::boot::Boot;
 use super::boot_files::{LIST, SCRIPT};
-use super::decide::FileDecision;
-use super::facts::Facts;
+use super::facts::HostFacts;
+use super::file_decision::FileDecision;
 use super::immutable::{UNKNOWN_WAY, own_way};
 use super::kernel::Kernel;
 use super::mechanism::Mechanism;
 use super::modules::{Module, State};
 use super::mounts::Lasting;
 use super::packages;
-use crate::report::{Finding, Level};
+use crate::report::{Finding, Level, finding};
 
-/// Whether the mandatory modules come back at the next boot, of the running kernel or of another installed one.
-pub fn boot_findings(facts: &Facts, boot: &Boot, modules: &[Module]) -> Vec<Finding> {
+/// Whether the mandatory modules are loaded at the next boot, of the running kernel or of another installed one.
+pub fn boot_findings(facts: &HostFacts, boot: &Boot, modules: &[Module]) -> Vec<Finding> {
     let mut findings = Vec::new();
     let needs_loading = |m: &&Module| m.mandatory && m.state != State::BuiltIn;
     if boot.vouched {
         let words: Vec<&str> = boot.mechanisms.iter().copied().map(Mechanism::describe).collect();
-        findings.push(Finding {
-            level: Level::Info,
-            id: "boot-mechanism",
-            message: format!("the operator vouches that {} at boot; that was not verified", words.join(" and ")),
-            hint: None,
-        });
+        findings.push(finding(
+            Level::Info,
+            "boot-mechanism",
+            format!("by --boot-mechanism, {} at boot; this was not verified", words.join(" and ")),
+            "",
+        ));
     }
     if let Some((why, hint)) = &boot.why_none
         && boot.mechanisms.is_empty()
         && modules.iter().any(|m| needs_loading(&m))
     {
-        findings.push(Finding {
-            level: Level::Error,
-            id: "boot-mechanism",
-            message: format!("{why}: the modules would not come back after a reboot"),
-            hint: Some(hint.clone()),
-        });
+        findings.push(finding(
+            Level::Error,
+            "boot-mechanism",
+            format!("{why}: the modules would not be loaded after a reboot"),
+            hint.clone(),
+        ));
         return findings;
     }
     let Some(kernel) = facts.kernel() else { return findings };
     let mandatory: Vec<&str> = modules.iter().filter(|m| m.mandatory).map(|m| m.name.as_str()).collect();
     let lacking = |other: &&Kernel| {
-        // Conntrack's name differs by kernel; what counts there is that one of the two exists.
+        // The name of the conntrack module depends on the kernel; one of the two must exist.
         let has = |name: &str| other.has(name) || (name.starts_with("nf_conntrack") && other.has("nf_conntrack"));
         other.release != kernel.release && mandatory.iter().any(|name| !has(name))
     };
     for other in facts.kernels.values().filter(lacking) {
-        findings.push(Finding {
-            level: Level::Warning,
-            id: "kernel-lacks-modules",
-            message: format!(
-                "kernel {} is installed too and lacks mandatory modules: booted into it, this node could not run IPVS",
+        findings.push(finding(
+            Level::Warning,
+            "kernel-lacks-modules",
+            format!(
+                "installed kernel {} lacks mandatory modules; booted with it, this node cannot run IPVS",
                 other.release
             ),
-            hint: Some(format!("{}; or remove that kernel", packages::hint(&facts.host, &other.release))),
-        });
+            format!("{}, or remove that kernel", packages::hint(&facts.host, &other.release)),
+        ));
     }
     if boot.is_elsewhere() {
         return findings;
@@ -79,66 +79,55 @@ pub fn boot_findings(facts: &Facts, boot: &Boot, modules: &[Module]) -> Vec<Find
         let gone = || boot.gone.first().map(|(path, why)| (path.as_str(), "may", why));
         if let Some((path, may, why)) = lost.or_else(gone) {
             let way = own_way(&facts.host).unwrap_or_else(|| UNKNOWN_WAY.to_owned());
-            findings.push(Finding {
-                level: Level::Error,
-                id: "boot-files-lost",
-                message: format!(
-                    "{names}: not loaded at the next boot, because {path} {may} not outlive this one: {why}"
-                ),
-                hint: Some(way),
-            });
+            findings.push(finding(
+                Level::Error,
+                "boot-files-lost",
+                format!("{names}: not loaded at the next boot, because {path} {may} not persist across reboots: {why}"),
+                way,
+            ));
             return findings;
         }
         let mechanisms: Vec<&str> = boot.mechanisms.iter().copied().map(Mechanism::describe).collect();
-        findings.push(Finding {
-            level: Level::Error,
-            id: "boot-coverage",
-            message: format!("{names}: not loaded at the next boot ({})", mechanisms.join("; ")),
-            hint: Some(if kernels_lack {
-                "make every installed kernel have the modules, or remove the kernel that lacks them".to_owned()
+        findings.push(finding(
+            Level::Error,
+            "boot-coverage",
+            format!("{names}: not loaded at the next boot ({})", mechanisms.join("; ")),
+            if kernels_lack {
+                "install the modules for every installed kernel, or remove the kernels without them".to_owned()
             } else {
-                "kpx-prep node install; with --force where it keeps a file of somebody else's".to_owned()
-            }),
-        });
+                "run `kpx-prep node install` (add --force to replace files not written by kpx-prep)".to_owned()
+            },
+        ));
     }
     findings
 }
 
-/// Systems that are built from a configuration may be set up to lose everything else at a boot, in ways that do not show.
-pub(super) fn declarative_finding(facts: &Facts, files: &[FileDecision]) -> Option<Finding> {
+/// Systems built from a configuration may discard everything else at boot, which cannot be detected.
+pub(super) fn declarative_finding(facts: &HostFacts, files: &[FileDecision]) -> Option<Finding> {
     let is_declarative = matches!(facts.host.distro.as_str(), "nixos" | "guix");
     let writes = files.iter().any(|file| file.action.writes());
     let lasts = facts.boot.lasting.is_empty();
-    (is_declarative && writes && lasts).then(|| Finding {
-        level: Level::Warning,
-        id: "not-in-configuration",
-        message:
-            "what kpx-prep writes is not part of this system's configuration: where that empties / at boot, it goes"
-                .to_owned(),
-        hint: own_way(&facts.host),
-    })
+    (is_declarative && writes && lasts).then(|| finding(Level::Warning, "not-in-configuration", "files written by kpx-prep are not part of this system's configuration; they are lost if / is reset at boot", own_way(&facts.host).unwrap_or_default()))
 }
 
-/// Whether a file that is to be written lies where nothing can be written.
-pub(super) fn read_only_finding(facts: &Facts, files: &[FileDecision]) -> Option<Finding> {
+/// Whether a file to be written is on a read-only file system.
+pub(super) fn read_only_finding(facts: &HostFacts, files: &[FileDecision]) -> Option<Finding> {
     files.iter().filter(|file| file.action.writes()).find_map(|file| {
         let Some(Lasting::ReadOnly(why)) = facts.boot.lasting.get(file.file.path) else { return None };
-        let hint = own_way(&facts.host).unwrap_or_else(|| "remount it, or bake the files into the image".to_owned());
-        Some(Finding {
-            level: Level::Error,
-            id: "read-only",
-            message: format!("{} cannot be written: {why}", file.file.path),
-            hint: Some(hint),
-        })
+        let hint =
+            own_way(&facts.host).unwrap_or_else(|| "remount it read-write, or add the files to the image".to_owned());
+        Some(finding(Level::Error, "read-only", format!("{} cannot be written: {why}", file.file.path), hint))
     })
 }
 
-/// Files whose author may think that they load something.
+/// Files that seem to load modules but may not.
 pub(super) fn doubtful_findings(boot: &Boot) -> impl Iterator<Item = Finding> {
-    boot.doubtful.iter().filter(|(path, _)| *path != LIST).map(|(path, why)| Finding {
-        level: Level::Warning,
-        id: "boot-file-doubtful",
-        message: format!("{path}: {why}"),
-        hint: Some("kpx-prep node install writes a file that does".to_owned()),
+    boot.doubtful.iter().filter(|(path, _)| *path != LIST).map(|(path, why)| {
+        finding(
+            Level::Warning,
+            "boot-file-doubtful",
+            format!("{path}: {why}"),
+            "run `kpx-prep node install`, which writes a file that loads them",
+        )
     })
 }

@@ -1,32 +1,24 @@
-//! The files that name modules to load at boot, as each reader of them understands a line.
+//! The files that name modules to load at boot, and how each reader parses a line.
 
 use std::collections::BTreeSet;
 
-use super::kernel::canonical;
+use super::module_name::{canonical, is_module_name};
 
-/// Who reads a list.
+/// The reader of a list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Grammar {
-    /// systemd-modules-load: the whole line, white space around it taken off, is one name; a comment is a line that begins
-    /// with `#` or `;` (`read_stripped_line` and `COMMENTS`, systemd's src/modules-load/modules-load.c and
-    /// src/basic/fileio.c). Compared with the real one of systemd 252: it looks for a module `ip_vs_wrr # text`, and for one
-    /// called `ip_vs_sh nf_conntrack`.
+    /// systemd-modules-load: the whole line, trimmed, is one name; a comment is a line that starts with `#` or `;`
+    /// (`read_stripped_line` and `COMMENTS`, systemd's src/modules-load/modules-load.c and src/basic/fileio.c). Compared with
+    /// systemd 252: it looks for a module `ip_vs_wrr # text`, and for one called `ip_vs_sh nf_conntrack`.
     Systemd,
-    /// `OpenRC`: `while read m x`, so the first word of a line (init.d/modules.in, and Alpine's own main/openrc/modules.initd).
-    /// A last line without its end is not read.
+    /// `OpenRC`: `while read m x`, so the first word of a line (init.d/modules.in, and Alpine's own
+    /// main/openrc/modules.initd). A last line without a newline is not read.
     Openrc,
-    /// Debian's `kmod` script for sysvinit: `modprobe MODULE ARGS` of each line that does not begin with `#`
+    /// Debian's `kmod` script for sysvinit: `modprobe MODULE ARGS` for each line that does not start with `#`
     /// (debian/kmod.init).
     Sysvinit,
-    /// Readers that hand each line as it is to modprobe, such as Void's `modules-load` (void-runit) and dinit's on Chimera.
+    /// Readers that pass each line unchanged to modprobe, such as Void's `modules-load` (void-runit) and dinit's on Chimera.
     WholeLine,
-}
-
-/// Whether this can be a module's name, and nothing else.
-pub fn is_module_name(name: &str) -> bool {
-    !name.is_empty()
-        && !name.starts_with('-')
-        && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-')
 }
 
 /// The modules that a list certainly names.
@@ -43,7 +35,7 @@ fn name_in_line(line: &str, grammar: Grammar) -> Option<String> {
         Grammar::Sysvinit => {
             let mut words = whole.unwrap_or(line).split([' ', '\t']).filter(|word| !word.is_empty());
             let name = words.next()?;
-            // Anything else than a parameter might make modprobe refuse the line.
+            // Anything but a parameter might make modprobe refuse the line.
             words.all(|word| word.split_once('=').is_some_and(|(key, _)| is_module_name(key))).then_some(name)?
         }
         Grammar::WholeLine => whole?,
@@ -51,12 +43,12 @@ fn name_in_line(line: &str, grammar: Grammar) -> Option<String> {
     is_module_name(name).then(|| canonical(name))
 }
 
-/// The modules of `modules="…"` in /etc/conf.d/modules, which `OpenRC`'s script loads besides; none where anything in the file
-/// goes beyond that, such as a list for one kernel only, which would replace it.
+/// The modules of `modules="…"` in /etc/conf.d/modules, which `OpenRC`'s script also loads; none if the file contains
+/// anything else, such as a list for one kernel only, which would replace it.
 pub fn names_in_conf_d(text: &str) -> BTreeSet<String> {
     let mut names = BTreeSet::new();
     for line in text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#')) {
-        // Arguments of a module change nothing about which are loaded.
+        // Module arguments do not change which modules are loaded.
         if line.starts_with("module_") && !line.contains(['$', '`', ';']) {
             continue;
         }
@@ -79,7 +71,7 @@ mod tests {
     const ALL: [Grammar; 4] = [Grammar::Systemd, Grammar::Openrc, Grammar::Sysvinit, Grammar::WholeLine];
 
     #[test]
-    fn each_reader_has_its_own_rules() {
+    fn lines_by_reader() {
         // line, and whether each of the four loads ip_vs because of it
         for (line, expected) in [
             ("ip_vs\n", [true, true, true, true]),

@@ -1,44 +1,44 @@
-//! What a shell script of /etc/sysconfig/modules certainly loads when it is run at boot.
+//! The modules that a shell script in /etc/sysconfig/modules certainly loads when it is run at boot.
 //!
-//! The scripts are run one by one, if they are executable, by RHEL's `loadmodules` (initscripts,
-//! `usr/libexec/initscripts/loadmodules`; before RHEL 8 `usr/lib/systemd/rhel-loadmodules`, before systemd `rc.sysinit`):
-//! `[ -x $file ] && $file`. This is no shell: it understands lines that cannot go wrong, and believes nothing from the
-//! first line on that it does not understand. What a script is not shown to load does not count as loaded.
+//! RHEL's `loadmodules` runs the executable scripts one by one (initscripts, `usr/libexec/initscripts/loadmodules`; before
+//! RHEL 8 `usr/lib/systemd/rhel-loadmodules`, before systemd `rc.sysinit`): `[ -x $file ] && $file`. This is not a shell: it
+//! evaluates only simple lines, and ignores everything from the first line on that it does not understand. A module counts
+//! as loaded only if the script certainly loads it.
 
 use std::collections::BTreeSet;
 
 use super::boot_files;
-use super::kernel::canonical;
+use super::module_name::canonical;
 use super::shell_words::{Token, Word, tokens};
 
-/// Commands that change nothing for the lines after them.
+/// Commands without effect on the following lines.
 const HARMLESS: [&str; 7] = ["echo", "printf", "true", ":", "logger", "lsmod", "depmod"];
-/// Those of them that cannot fail, so that `set -e` lets the script go on.
+/// Commands among them that cannot fail, so that the script continues under `set -e`.
 const CANNOT_FAIL: [&str; 4] = ["echo", "printf", "true", ":"];
-/// Variables that would change which program runs, or what it does with its arguments.
+/// Variables that change which program runs, or how it treats its arguments.
 const DANGEROUS: [&str; 8] =
     ["PATH", "IFS", "MODPROBE_OPTIONS", "LD_PRELOAD", "LD_LIBRARY_PATH", "BASH_ENV", "ENV", "SHELLOPTS"];
 
-/// The modules that a script certainly loads: those of our own script as it was installed, else those that plain `modprobe`
-/// lines name before anything that may end the script or skip a line.
+/// The modules that a script certainly loads: those of kpx-prep's own script as installed, else those in plain `modprobe`
+/// lines before anything that may end the script or skip a line.
 pub fn names_in_script(text: &str) -> BTreeSet<String> {
     if let Some(names) = boot_files::mandatory_of_script(text) {
         return names;
     }
     let mut names = BTreeSet::new();
-    // A carriage return becomes a part of the interpreter's or of the module's name.
+    // A carriage return becomes part of the interpreter's or module's name.
     if text.contains(['\r', '\0']) {
         return names;
     }
     let Some(mut shell) = Shell::new(text) else { return names };
-    // What is unloaded again, somewhere, is not certain to be there at the end.
+    // A module that is unloaded somewhere may not be loaded at the end.
     if text.contains("rmmod") || text.contains("modprobe -r") || text.contains("--remove") {
         return names;
     }
     let mut lines = text.lines().skip(1);
     while let Some(line) = lines.next() {
         let mut line = line.to_owned();
-        // A comment is not continued.
+        // A backslash does not continue a comment.
         while !line.trim_start().starts_with('#') && line.ends_with('\\') {
             line.pop();
             let Some(next) = lines.next() else { return names };
@@ -51,17 +51,17 @@ pub fn names_in_script(text: &str) -> BTreeSet<String> {
     names
 }
 
-/// What of the shell's state decides whether the next line runs.
+/// The part of the shell's state that decides whether the next line runs.
 struct Shell {
-    /// `set -e`: a command that fails ends the script.
+    /// `set -e`: a failing command ends the script.
     errexit: bool,
-    /// `set -u`: a variable that is not set ends the script.
+    /// `set -u`: an unset variable ends the script.
     nounset: bool,
 }
 
 impl Shell {
-    /// From the first line, which names the interpreter. Without one execve(2) refuses the file, and whether it runs is up
-    /// to whatever tried.
+    /// From the first line, which names the interpreter. Without one, execve(2) refuses the file, and the caller decides
+    /// whether it runs.
     fn new(text: &str) -> Option<Self> {
         let mut words = text.lines().next()?.strip_prefix("#!")?.split_whitespace();
         let mut shell = words.next()?;
@@ -80,14 +80,14 @@ impl Shell {
         Some(new)
     }
 
-    /// Takes a line in. Whether what follows can be believed.
+    /// Evaluates a line. Returns whether the following lines can be evaluated.
     fn run(&mut self, line: &str, names: &mut BTreeSet<String>) -> bool {
         let Some(tokens) = tokens(line) else { return false };
         let commands: Vec<&[Token]> = tokens.split(|token| matches!(token, Token::Then(";"))).collect();
         commands.into_iter().filter(|command| !command.is_empty()).all(|command| self.run_list(command, names))
     }
 
-    /// `A && B || C`: the first one runs for certain, the others may.
+    /// `A && B || C`: the first one certainly runs, the others may.
     fn run_list(&mut self, list: &[Token], names: &mut BTreeSet<String>) -> bool {
         let mut commands = Vec::new();
         for part in list.split(|token| matches!(token, Token::Then(_))) {
@@ -129,7 +129,7 @@ impl Shell {
         true
     }
 
-    /// One word of `set`, such as `-eu`, with the long name that an `o` in it takes.
+    /// One argument of `set`, such as `-eu`, with the long name for an `o` in it.
     fn set(&mut self, option: &str, named: Option<&str>) -> bool {
         let Some((on, letters)) = option
             .strip_prefix('-')
@@ -148,13 +148,13 @@ impl Shell {
                 true
             }
             ('x' | 'v', _) | ('o', Some("pipefail" | "xtrace" | "verbose")) => true,
-            // `-n` reads and runs nothing, and others are not known.
+            // `-n` runs nothing; other options are unknown.
             _ => false,
         }) && !letters.is_empty()
     }
 }
 
-/// What a command does that is understood.
+/// The effect of a known command.
 enum Effect {
     Loads(BTreeSet<String>),
     Sets(Vec<String>),
@@ -176,7 +176,7 @@ fn effect_of(words: &[&Word]) -> MayFail {
     }
 }
 
-/// Nothing where the command is not understood, and the script may end or skip lines because of it.
+/// `None` for an unknown command, because of which the script may end or skip lines.
 fn effect(words: &[&Word]) -> Option<Effect> {
     let (command, arguments) = words.split_first()?;
     if command.varies {
@@ -194,17 +194,17 @@ fn effect(words: &[&Word]) -> Option<Effect> {
     }
 }
 
-/// `NAME=value`, all of it known, and of no variable on which other commands depend.
+/// `NAME=value` with a constant value, of a variable on which no other command depends.
 fn is_assignment(word: &Word) -> bool {
     let Some((name, value)) = word.text.split_once('=') else { return false };
     let plain = name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
         && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
-    // Our own script and many others set a path that has modprobe on it.
+    // kpx-prep's script and many others set a path that contains modprobe.
     let path = name == "PATH" && value.split(':').any(|folder| matches!(folder, "/sbin" | "/usr/sbin"));
     plain && !word.varies && (path || !DANGEROUS.contains(&name))
 }
 
-/// The modules that `modprobe` with these arguments loads; none if it is told to do anything else.
+/// The modules that `modprobe` loads with these arguments; none if they make it do anything else.
 fn modprobe_arguments(arguments: &[&Word]) -> BTreeSet<String> {
     let mut several = false;
     let mut modules = Vec::new();
@@ -223,9 +223,9 @@ fn modprobe_arguments(arguments: &[&Word]) -> BTreeSet<String> {
             _ => modules.push(*word),
         }
     }
-    // Without -a, what follows the first name are the module's parameters.
+    // Without -a, the arguments after the first name are module parameters.
     let count = if several { modules.len() } else { 1 };
-    let plain = |word: &&&Word| !word.varies && super::boot_lists::is_module_name(&word.text);
+    let plain = |word: &&&Word| !word.varies && super::module_name::is_module_name(&word.text);
     modules.iter().take(count).filter(plain).map(|word| canonical(&word.text)).collect()
 }
 
@@ -259,9 +259,9 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_certain_does_not_count() {
+    fn uncertain_lines_are_ignored() {
         for script in [
-            // Nothing runs it, or it is something else.
+            // Nothing runs it, or it is not a shell script.
             "modprobe ip_vs\n",
             "#!/usr/bin/python3\nmodprobe ip_vs\n",
             "#!/bin/sh\r\nmodprobe ip_vs\r\n",
@@ -281,7 +281,7 @@ mod tests {
             "#!/bin/sh\n: <<'EOF'\nmodprobe ip_vs\nEOF\n",
             "#!/bin/sh\necho '\nmodprobe ip_vs\n'\n",
             "#!/bin/sh\necho \\\nmodprobe ip_vs\n",
-            // It ends before, or may.
+            // It ends before the line, or may end.
             "#!/bin/sh\nexit 0\nmodprobe ip_vs\n",
             "#!/bin/sh\nexec true\nmodprobe ip_vs\n",
             "#!/bin/sh\nreturn 0\nmodprobe ip_vs\n",
@@ -296,7 +296,7 @@ mod tests {
             "#!/bin/sh\ntrap exit DEBUG\nmodprobe ip_vs\n",
             "#!/bin/sh\ntrue || exit\nmodprobe ip_vs\n",
             "#!/bin/sh\nexit; modprobe ip_vs\n",
-            // Another modprobe, or one that does something else.
+            // Another modprobe, or other options.
             "#!/bin/sh\nalias modprobe=true\nmodprobe ip_vs\n",
             "#!/bin/sh\nPATH=/opt\nmodprobe ip_vs\n",
             "#!/bin/sh\nexport MODPROBE_OPTIONS=-n\nmodprobe ip_vs\n",
@@ -318,7 +318,7 @@ mod tests {
     }
 
     #[test]
-    fn set_e_ends_at_what_may_fail() {
+    fn set_e_ends_at_a_command_that_may_fail() {
         let script = "#!/bin/bash\nset -e\nmodprobe -- nf_conntrack_ipv4\nmodprobe -- ip_vs\n";
         assert_eq!(names(script), ["nf_conntrack_ipv4"]);
         let script =

@@ -1,28 +1,33 @@
-//! `node check`: the observation of `node install`, changing nothing.
+//! `node check`: the checks of `node install`, read-only.
 
 use super::boot_findings::boot_findings;
-use super::decide::{FileAction, decide};
-use super::facts::Facts;
+use super::decide::decide;
+use super::facts::HostFacts;
+use super::file_decision::FileAction;
 use super::modules::State;
 use super::report::{NodeReport, Outcome, file_line};
+use super::request::NodeRequest;
 use super::root::Root;
-use super::wish::Wish;
 use crate::exit_code::Exit;
 use crate::node::boot_files;
-use crate::report::{Finding, Level};
+use crate::report::{Level, finding};
 
-/// Looks whether a node is prepared. `wish` makes the wish from that which the installed files tell, if there are any.
-/// `loaded`: the modules must be loaded now; otherwise it is enough that they can be.
+/// Checks whether a node is prepared. `request` builds the request from the one recorded in the installed files, if any.
+/// `loaded`: the modules must be loaded now; otherwise it is enough that they can be loaded.
 ///
 /// # Errors
-/// When the node cannot be observed.
-pub fn check(root: &Root, wish: impl FnOnce(Option<Wish>) -> Wish, loaded: bool) -> anyhow::Result<(NodeReport, Exit)> {
+/// If the node cannot be inspected.
+pub fn check(
+    root: &Root,
+    request: impl FnOnce(Option<NodeRequest>) -> NodeRequest,
+    loaded: bool,
+) -> anyhow::Result<(NodeReport, Exit)> {
     let existing = boot_files::observe(root)?;
-    let wish = wish(boot_files::installed_wish(&existing));
-    let facts = Facts::observe(root, existing, &wish)?;
-    let mut decision = decide(&facts, &wish, false);
+    let request = request(boot_files::installed_request(&existing));
+    let facts = HostFacts::observe(root, existing, &request)?;
+    let mut decision = decide(&facts, &request, false);
 
-    // What counts is what is there, not what install would make of it.
+    // The current state counts, not the one after install.
     decision.findings.retain(|finding| {
         ![
             "boot-coverage",
@@ -32,7 +37,7 @@ pub fn check(root: &Root, wish: impl FnOnce(Option<Wish>) -> Wish, loaded: bool)
             "not-in-configuration",
             "read-only",
         ]
-        .contains(&finding.id)
+        .contains(&&*finding.id)
     });
     if facts.host.container.is_none() {
         decision.findings.extend(boot_findings(&facts, &facts.boot, &decision.modules));
@@ -42,27 +47,27 @@ pub fn check(root: &Root, wish: impl FnOnce(Option<Wish>) -> Wish, loaded: bool)
             let waits = |m: &&super::modules::Module| m.mandatory == mandatory && m.state == State::Loadable;
             let names: Vec<&str> = decision.modules.iter().filter(waits).map(|m| m.name.as_str()).collect();
             if !names.is_empty() {
-                decision.findings.push(Finding {
-                    level: if mandatory { Level::Error } else { Level::Warning },
-                    id: "module-not-loaded",
-                    message: format!("{}: not loaded", names.join(" ")),
-                    hint: Some("kpx-prep node install".to_owned()),
-                });
+                decision.findings.push(finding(
+                    if mandatory { Level::Error } else { Level::Warning },
+                    "module-not-loaded",
+                    format!("{}: not loaded", names.join(" ")),
+                    "run `kpx-prep node install`",
+                ));
             }
         }
     }
     for file in &decision.files {
         let (id, what) = match file.action {
-            FileAction::Create => ("file-missing", "is not there"),
-            FileAction::Update => ("file-differs", "is not as kpx-prep would write it"),
+            FileAction::Create => ("file-missing", "does not exist"),
+            FileAction::Update => ("file-differs", "differs from what kpx-prep would write"),
             _ => continue,
         };
-        decision.findings.push(Finding {
-            level: Level::Warning,
+        decision.findings.push(finding(
+            Level::Warning,
             id,
-            message: format!("{} {what}", file.file.path),
-            hint: Some("kpx-prep node install".to_owned()),
-        });
+            format!("{} {what}", file.file.path),
+            "run `kpx-prep node install`",
+        ));
     }
     let (outcome, exit) =
         if decision.is_blocked() { (Outcome::NotPrepared, Exit::CheckSaysNo) } else { (Outcome::Prepared, Exit::Done) };

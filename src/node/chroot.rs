@@ -1,4 +1,4 @@
-//! Running a program with another file tree as its `/`.
+//! Running a program in a chroot.
 
 use std::os::fd::AsFd as _;
 use std::os::unix::process::CommandExt as _;
@@ -6,9 +6,9 @@ use std::process::Command;
 
 use super::root::Root;
 
-/// Lets `command` run with `root` as its `/`; the system's own needs nothing for that.
+/// Makes `command` run with `root` as its `/`; nothing is changed for the system's own root.
 ///
-/// The folder that `root` holds is entered, whatever its path leads to by now, and the program is looked up inside.
+/// The open folder of `root` is entered, even if its path was changed since, and the program is looked up inside.
 pub fn enter(command: &mut Command, root: &Root) {
     if root.is_host() {
         return;
@@ -19,8 +19,8 @@ pub fn enter(command: &mut Command, root: &Root) {
         nix::unistd::chroot(".")?;
         Ok(())
     };
-    // SAFETY: between fork and exec the closure makes two system calls and allocates nothing: a path as short as `.`
-    // becomes a C string on the stack.
+    // SAFETY: between fork and exec the closure makes two system calls and allocates nothing: the short path `.` becomes a
+    // C string on the stack.
     #[expect(unsafe_code, reason = "the standard library has no stable way to change a child's root")]
     unsafe {
         command.pre_exec(enter);

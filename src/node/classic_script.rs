@@ -1,12 +1,12 @@
-//! What is wrong with an `ipvs.modules` that somebody else wrote, as far as it can be told from its text.
+//! Detects faults in an `ipvs.modules` that kpx-prep did not write, from its text.
 //!
-//! The script of the classic procedure is usually written by a shell here-document without quotes, which puts the
-//! kernel version of that day into it, and picks module names out of file names that end in `.ko.xz`.
+//! The script of the classic procedure is usually written by an unquoted shell here-document, which expands the current
+//! kernel version into it, and it takes module names from file names that end in `.ko.xz`.
 
 use super::conf_files::has_extension;
 use super::kernel::Kernel;
 
-/// The faults of a foreign script on this host, worst first; empty when none is recognised.
+/// The faults of a foreign script on this host, worst first; empty if none is recognised.
 pub fn faults(content: &str, mode: u32, kernel: Option<&Kernel>, honoured: bool) -> Vec<String> {
     let mut faults = Vec::new();
     let active: String =
@@ -14,20 +14,21 @@ pub fn faults(content: &str, mode: u32, kernel: Option<&Kernel>, honoured: bool)
     if let Some(release) = frozen_release(&active) {
         faults.push(match kernel {
             Some(kernel) if kernel.release != release => {
-                format!("it looks below /lib/modules/{release} only, and kernel {} is running", kernel.release)
+                format!("it searches only /lib/modules/{release}, but kernel {} is running", kernel.release)
             }
-            _ => format!("it looks below /lib/modules/{release} only: after a kernel update it finds nothing"),
+            _ => format!("it searches only /lib/modules/{release}, so it finds nothing after a kernel update"),
         });
     }
     let suffixes = |kernel: &Kernel| kernel.files.values().all(|file| has_extension(file, "xz"));
     if active.contains(".ko.xz") && !kernel.is_some_and(suffixes) {
-        faults.push("it takes only .ko.xz files for modules, and this kernel's are named otherwise".to_owned());
+        faults
+            .push("it accepts only .ko.xz files as modules, but this kernel's modules have another suffix".to_owned());
     }
     if let Some(kernel) = kernel
         && active.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').any(|word| word == "nf_conntrack_ipv4")
         && !kernel.has("nf_conntrack_ipv4")
     {
-        faults.push(format!("it asks for nf_conntrack_ipv4, which kernel {} does not have", kernel.release));
+        faults.push(format!("it loads nf_conntrack_ipv4, which kernel {} does not have", kernel.release));
     }
     if honoured && mode & 0o111 == 0 {
         faults.push("it is not executable, so nothing runs it at boot".to_owned());
@@ -38,7 +39,7 @@ pub fn faults(content: &str, mode: u32, kernel: Option<&Kernel>, honoured: bool)
     faults
 }
 
-/// A kernel release written out in a modules path, in place of `$(uname -r)`.
+/// A literal kernel release in a modules path, instead of `$(uname -r)`.
 fn frozen_release(text: &str) -> Option<&str> {
     text.split("lib/modules/").skip(1).find_map(|rest| {
         let end = rest.find(|c: char| c == '/' || c.is_whitespace() || "\"')|;".contains(c)).unwrap_or(rest.len());

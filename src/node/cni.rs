@@ -1,15 +1,15 @@
-//! CNI configurations of a host, as far as they lean on kube-proxy's rules.
+//! CNI configurations of a host that depend on kube-proxy's rules.
 
 use serde_json::Value;
 
 use super::conf_files::has_extension;
 use super::root::Root;
 
-/// Where the kubelet's container runtimes look (`DefaultNetDir` of containerd and CRI-O).
+/// The default folder of the container runtimes (`DefaultNetDir` of containerd and CRI-O).
 const FOLDER: &str = "/etc/cni/net.d";
 
-/// Files in which portmap marks packets by a chain of kube-proxy's, as `FILE: CHAIN`. The chain goes with kube-proxy's
-/// iptables rules, and host ports with it (`externalSetMarkChain`,
+/// Files in which the portmap plugin marks packets in a chain of kube-proxy, as `FILE: CHAIN`. If kube-proxy's iptables
+/// rules are removed, host ports stop working (`externalSetMarkChain`,
 /// <https://www.cni.dev/plugins/current/meta/portmap/>).
 pub fn mark_chains(root: &Root) -> Vec<String> {
     let of_cni = |name: &String| ["conf", "conflist", "json"].iter().any(|extension| has_extension(name, extension));
@@ -18,7 +18,7 @@ pub fn mark_chains(root: &Root) -> Vec<String> {
         let path = format!("{FOLDER}/{name}");
         let Ok(Some(text)) = root.read(&path) else { continue };
         let Ok(json) = serde_json::from_str::<Value>(&text) else { continue };
-        // A list of plugins, or one plugin.
+        // A list of plugins, or a single one.
         let plugins = json.get("plugins").and_then(Value::as_array).into_iter().flatten().chain([&json]);
         let chains = plugins.filter(|plugin| plugin["type"] == "portmap");
         let chains = chains.filter_map(|plugin| plugin["externalSetMarkChain"].as_str());

@@ -1,103 +1,69 @@
-//! From what was observed and what was asked for to what is to be done, and what stands against it. Pure.
+//! Decides from the observed state and the request what to do, and what prevents it. Pure.
 
 use super::boot::{Boot, BootList};
 use super::boot_files::{self, BootFile, Existing, SCRIPT};
 use super::boot_findings::{boot_findings, declarative_finding, doubtful_findings, read_only_finding};
 use super::classic_script;
-use super::facts::Facts;
+use super::facts::HostFacts;
+use super::file_decision::{FileAction, FileDecision};
 use super::kernel::Kernel;
 use super::module_findings::{config_findings, module_findings, unseen_finding, version_finding};
 use super::modules::{Module, State};
 use super::mounts::Lasting;
-use super::wish::Wish;
-use crate::report::{Finding, Level};
+use super::request::NodeRequest;
+use crate::report::{Finding, Level, finding};
 
-/// What to do with one file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum FileAction {
-    /// As wanted already.
-    Keep,
-    /// Not there.
-    Create,
-    /// Ours, with other content or mode.
-    Update,
-    /// Somebody else's: stays.
-    KeepForeign,
-    /// Somebody else's, to be replaced on request after copying it.
-    ReplaceForeign,
-    /// Can be neither replaced nor written through.
-    InTheWay,
-}
-
-impl FileAction {
-    /// Whether the file gets written.
-    pub fn writes(self) -> bool {
-        matches!(self, Self::Create | Self::Update | Self::ReplaceForeign)
-    }
-}
-
-/// One file with what is to happen to it.
-#[derive(Clone, Debug)]
-pub struct FileDecision {
-    /// As it is to be.
-    pub file: BootFile,
-    /// What to do.
-    pub action: FileAction,
-}
-
-/// What is to be done on a node.
+/// What to do on a node.
 #[derive(Clone, Debug, Default)]
 pub struct Decision {
-    /// Every wanted module with its state.
+    /// Every requested module with its state.
     pub modules: Vec<Module>,
-    /// Every file with what is to happen to it.
+    /// Every file with its action.
     pub files: Vec<FileDecision>,
-    /// What was found; errors stand against going on.
+    /// The findings; an error prevents the installation.
     pub findings: Vec<Finding>,
 }
 
 impl Decision {
-    /// Whether something stands against it.
+    /// Whether an error prevents it.
     pub fn is_blocked(&self) -> bool {
         self.findings.iter().any(|finding| finding.level == Level::Error)
     }
 
-    /// The modules to hand to modprobe.
+    /// The modules to load with modprobe.
     pub fn to_load(&self) -> Vec<&str> {
         self.modules.iter().filter(|m| m.state == State::Loadable).map(|m| m.name.as_str()).collect()
     }
 }
 
-/// What is to be done so that the node is prepared. `force` replaces files that somebody else wrote.
-pub fn decide(facts: &Facts, wish: &Wish, force: bool) -> Decision {
+/// Decides what to do to prepare the node. `force` replaces files that kpx-prep did not write.
+pub fn decide(facts: &HostFacts, request: &NodeRequest, force: bool) -> Decision {
     let kernel = facts.kernel();
-    let wanted = wish.modules(kernel, &facts.host.loaded);
-    let around = facts.surroundings();
+    let wanted = request.modules(kernel, &facts.host.loaded);
+    let context = facts.surroundings();
     let mut decision = Decision {
-        modules: wanted.iter().map(|(name, mandatory)| around.module(name, *mandatory)).collect(),
+        modules: wanted.iter().map(|(name, mandatory)| context.module(name, *mandatory)).collect(),
         ..Decision::default()
     };
     decision.findings.extend(module_findings(&decision.modules));
-    decision.findings.extend(version_finding(wish, &decision.modules));
+    decision.findings.extend(version_finding(request, &decision.modules));
     decision.findings.extend(kernel.into_iter().flat_map(config_findings));
-    decision.findings.extend(kernel.and_then(|kernel| unseen_finding(wish, kernel, &decision.modules)));
+    decision.findings.extend(kernel.and_then(|kernel| unseen_finding(request, kernel, &decision.modules)));
     decision.findings.extend(unreadable_findings(facts));
     decision.findings.extend(doubtful_findings(&facts.boot));
     if let Some(kind) = &facts.host.container {
         if !decision.is_blocked() {
-            decision.findings.push(Finding {
-                level: Level::Warning,
-                id: "container",
-                message: format!(
-                    "this is a container ({kind}): its modules are its host's, and nothing is written here"
-                ),
-                hint: Some("make them permanent there: kpx-prep node install on the machine that runs it".to_owned()),
-            });
+            decision.findings.push(finding(
+                Level::Warning,
+                "container",
+                format!("this is a container ({kind}); kernel modules belong to its host, so nothing is written here"),
+                "run `kpx-prep node install` on the host",
+            ));
         }
         return decision;
     }
     let nothing = Existing::Absent { missing: Vec::new() };
-    for mut file in boot_files::wanted(wish, &wanted, &facts.kernels, facts.host.network_manager) {
+    for mut file in boot_files::wanted(request, &wanted, &facts.kernels, facts.host.network_manager) {
         let existing = facts.existing.get(file.path).unwrap_or(&nothing);
         file.note_folders(existing, &facts.unfinished_folders);
         let action = match existing {
@@ -114,12 +80,12 @@ pub fn decide(facts: &Facts, wish: &Wish, force: bool) -> Decision {
                 FileAction::KeepForeign
             }
             Existing::InTheWay(why) => {
-                decision.findings.push(Finding {
-                    level: Level::Error,
-                    id: "in-the-way",
-                    message: format!("{} cannot be written: {why}", file.path),
-                    hint: Some("take it away or put a regular file in its place".to_owned()),
-                });
+                decision.findings.push(finding(
+                    Level::Error,
+                    "in-the-way",
+                    format!("{} cannot be written: {why}", file.path),
+                    "remove it or replace it with a regular file",
+                ));
                 FileAction::InTheWay
             }
         };
@@ -132,15 +98,17 @@ pub fn decide(facts: &Facts, wish: &Wish, force: bool) -> Decision {
     decision
 }
 
-/// Files that may say something about modules and could not be read.
-fn unreadable_findings(facts: &Facts) -> impl Iterator<Item = Finding> {
+/// Files that may concern modules and could not be read.
+fn unreadable_findings(facts: &HostFacts) -> impl Iterator<Item = Finding> {
     let all = facts.config.unreadable.iter().chain(&facts.boot.unreadable);
-    // Of those that install writes it says more.
-    all.filter(|(path, _)| !boot_files::PATHS.contains(&path.as_str())).map(|(path, why)| Finding {
-        level: Level::Warning,
-        id: "unreadable-file",
-        message: format!("{path} cannot be read: {why}; what it says about kernel modules is not known"),
-        hint: Some("make it a regular file that can be read, or remove it".to_owned()),
+    // Files that install writes have findings of their own.
+    all.filter(|(path, _)| !boot_files::PATHS.contains(&path.as_str())).map(|(path, why)| {
+        finding(
+            Level::Warning,
+            "unreadable-file",
+            format!("{path} cannot be read: {why}; its effect on kernel modules is unknown"),
+            "make it a readable regular file, or remove it",
+        )
     })
 }
 
@@ -150,15 +118,15 @@ fn foreign_file(file: &BootFile, content: &str, mode: u32, kernel: Option<&Kerne
         _ => Vec::new(),
     };
     let faults = if faults.is_empty() { String::new() } else { format!(": {}", faults.join("; ")) };
-    Finding {
-        level: Level::Warning,
-        id: "foreign-file",
-        message: format!("{} was not written by kpx-prep and is kept{faults}", file.path),
-        hint: Some("kpx-prep node install --force replaces it and keeps a copy beside it".to_owned()),
-    }
+    finding(
+        Level::Warning,
+        "foreign-file",
+        format!("{} was not written by kpx-prep; kept{faults}", file.path),
+        "to replace it, keeping a backup, run `kpx-prep node install --force`",
+    )
 }
 
-/// What the host will honour once the files are as decided.
+/// What will load modules at boot once the files are installed.
 fn boot_after(boot: &Boot, files: &[FileDecision]) -> Boot {
     let mut after = boot.clone();
     for decision in files.iter().filter(|decision| decision.action.writes()) {

@@ -1,4 +1,4 @@
-//! Everything that is observed on a node, in one place; deciding starts from here.
+//! The observed state of a node, on which decisions are based.
 
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
@@ -9,46 +9,50 @@ use super::host::{self, Host};
 use super::kernel::{self, Kernel};
 use super::kernel_config::KernelConfig;
 use super::modprobe_config::{self, ModprobeConfig};
-use super::modules::Surroundings;
+use super::modules::ModuleContext;
 use super::mounts::Mounts;
+use super::request::NodeRequest;
 use super::root::Root;
-use super::wish::Wish;
 
-/// A node as it was observed.
+/// The observed state of a node.
 #[derive(Clone, Debug, Default)]
-pub struct Facts {
+pub struct HostFacts {
     /// The host.
     pub host: Host,
-    /// The kernels that are installed, by release.
+    /// The installed kernels, by release.
     pub kernels: BTreeMap<String, Kernel>,
-    /// What the administrator forbids.
+    /// modprobe's configuration.
     pub config: ModprobeConfig,
     /// What loads modules at boot.
     pub boot: Boot,
-    /// What is at the paths that kpx-prep may write.
+    /// What exists at the paths that kpx-prep may write.
     pub existing: BTreeMap<&'static str, Existing>,
-    /// Folders that a run made, or was about to make or remove, before it was killed.
+    /// Folders that a killed run had created, or was about to create or remove.
     pub unfinished_folders: BTreeSet<String>,
 }
 
-impl Facts {
+impl HostFacts {
     /// Observes a node.
     ///
     /// # Errors
-    /// When something that must be known exists and cannot be read.
-    pub fn observe(root: &Root, existing: BTreeMap<&'static str, Existing>, wish: &Wish) -> anyhow::Result<Self> {
+    /// If a required file exists and cannot be read.
+    pub fn observe(
+        root: &Root,
+        existing: BTreeMap<&'static str, Existing>,
+        request: &NodeRequest,
+    ) -> anyhow::Result<Self> {
         let host = host::observe(root)?;
-        // Whatever a container's own init would do at boot, it loads no modules.
+        // A container's init does not load kernel modules.
         let boot = if host.container.is_some() {
             Boot::default()
         } else {
-            boot::observe(root, &host, &Mounts::observe(root), wish.mechanism)
+            boot::observe(root, &host, &Mounts::observe(root), request.mechanism)
         };
-        let kernels = kernels(root, &host, wish);
+        let kernels = kernels(root, &host, request);
         let config = modprobe_config::read(root);
         let mut facts = Self { host, kernels, config, boot, existing, ..Self::default() };
-        if !facts.is_plain(wish) {
-            let asked = &wish.names();
+        if !facts.is_plain(request) {
+            let asked = &request.names();
             let with_folder = facts.kernels.values_mut().filter(|kernel| !kernel.is_bare());
             with_folder.for_each(|kernel| kernel.read_index(root, asked));
         }
@@ -59,25 +63,25 @@ impl Facts {
         Ok(facts)
     }
 
-    /// Whether depmod's large index can tell nothing new: the running kernel is the only one, all that is wanted is
-    /// live, and our list names all of it.
-    fn is_plain(&self, wish: &Wish) -> bool {
+    /// Whether depmod's large index is not needed: there is only the running kernel, all requested modules are loaded, and
+    /// kpx-prep's list names all of them.
+    fn is_plain(&self, request: &NodeRequest) -> bool {
         let Some(kernel) = self.kernel() else { return false };
         let Some(Existing::File { content, .. }) = self.existing.get(boot_files::LIST) else { return false };
         let listed = self.boot.loaded_by(boot_files::LIST, content);
-        let wanted = wish.modules(Some(kernel), &self.host.loaded);
+        let wanted = request.modules(Some(kernel), &self.host.loaded);
         self.kernels.len() == 1 && wanted.keys().all(|name| self.host.loaded.contains(name) && listed.contains(name))
     }
 
-    /// [`Facts::observe`], the files included.
+    /// [`HostFacts::observe`], including the files.
     ///
     /// # Errors
-    /// When something that must be known exists and cannot be read.
-    pub fn observe_all(root: &Root, wish: &Wish) -> anyhow::Result<Self> {
-        Self::observe(root, boot_files::observe(root)?, wish)
+    /// If a required file exists and cannot be read.
+    pub fn observe_all(root: &Root, request: &NodeRequest) -> anyhow::Result<Self> {
+        Self::observe(root, boot_files::observe(root)?, request)
     }
 
-    /// The kernel to judge by: the running one; in an image that is not running, the newest.
+    /// The kernel to check: the running one; in an image that is not running, the newest.
     pub fn kernel(&self) -> Option<&Kernel> {
         match &self.host.release {
             Some(release) => self.kernels.get(release),
@@ -86,8 +90,8 @@ impl Facts {
     }
 
     /// What the state of a module depends on.
-    pub fn surroundings(&self) -> Surroundings<'_> {
-        Surroundings {
+    pub fn surroundings(&self) -> ModuleContext<'_> {
+        ModuleContext {
             host: &self.host,
             kernel: self.kernel(),
             other_kernel: self.newest(self.host.release.as_deref()).map(|kernel| kernel.release.as_str()),
@@ -102,9 +106,9 @@ impl Facts {
     }
 }
 
-/// The kernels that are installed, and the running one if anything is known of it.
-fn kernels(root: &Root, host: &Host, wish: &Wish) -> BTreeMap<String, Kernel> {
-    let mut kernels = kernel::installed(root, &wish.names());
+/// The installed kernels, and the running one if anything is known about it.
+fn kernels(root: &Root, host: &Host, request: &NodeRequest) -> BTreeMap<String, Kernel> {
+    let mut kernels = kernel::installed(root, &request.names());
     let nothing = BTreeSet::new();
     for kernel in kernels.values_mut() {
         let running = host.release.as_ref() == Some(&kernel.release);
@@ -122,7 +126,7 @@ fn kernels(root: &Root, host: &Host, wish: &Wish) -> BTreeMap<String, Kernel> {
     kernels
 }
 
-/// Orders releases as people do: runs of digits by their value. Only used to say which kernel is the newest.
+/// Natural sort order: digits are compared by value. Used only to find the newest kernel.
 fn by_version(a: &str, b: &str) -> Ordering {
     let parts = |release: &str| -> Vec<(u64, String)> {
         let mut parts = vec![(0_u64, String::new())];

@@ -1,21 +1,24 @@
-//! What kind of host this is: distribution, running kernel, what its kernel forbids, and whether it is a container.
+//! Properties of the host: distribution, running kernel, its restrictions, and whether it is a container.
 
 use std::collections::BTreeSet;
 
 use anyhow::Context as _;
 use etc_os_release::OsRelease;
 
-use super::kernel::canonical;
-use super::packages;
+use super::module_name::canonical;
 use super::root::Root;
 
-/// What shows that a module is live, loaded or part of the kernel (`net/netfilter/ipvs/ip_vs_ctl.c`, `ip_vs_control_net_init`;
+/// Package tools to look for on a host; the first existing one is used in hints.
+pub const PACKAGE_TOOLS: [&str; 10] =
+    ["rpm-ostree", "tdnf", "dnf", "yum", "zypper", "apt-get", "apk", "pacman", "xbps-install", "emerge"];
+
+/// Files that show that a module is active, loaded or built in (`net/netfilter/ipvs/ip_vs_ctl.c`, `ip_vs_control_net_init`;
 /// `net/netfilter/nf_conntrack_standalone.c`).
 const SIGNS: [(&str, &[&str]); 2] = [
     ("ip_vs", &["/proc/net/ip_vs", "/proc/sys/net/ipv4/vs"]),
     ("nf_conntrack", &["/proc/sys/net/netfilter/nf_conntrack_max", "/proc/net/nf_conntrack"]),
 ];
-/// Files that tell who built an image beyond what os-release says.
+/// Files that identify the vendor of an image where os-release does not.
 const BOARDS: [(&str, &str); 3] = [
     ("/etc/armbian-release", "armbian"),
     // https://docs.nvidia.com/jetson/archives/r36.4/DeveloperGuide/
@@ -26,38 +29,38 @@ const BOARDS: [(&str, &str); 3] = [
 /// A host as observed through its root.
 #[derive(Clone, Debug, Default)]
 pub struct Host {
-    /// `ID` of os-release; `linux` where the file is missing, as os-release(5) says.
+    /// `ID` of os-release; `linux` if the file is missing, as specified in os-release(5).
     pub distro: String,
     /// `ID_LIKE` of os-release.
     pub distro_like: Vec<String>,
     /// `VERSION_ID` of os-release, or empty.
     pub distro_version: String,
-    /// `uname -r` of the running kernel; `None` where the root has no `/proc` (an image that is not running).
+    /// `uname -r` of the running kernel; `None` if the root has no `/proc` (an image that is not running).
     pub release: Option<String>,
     /// Modules that are live, from `/proc/modules`.
     pub loaded: BTreeSet<String>,
     /// `kernel.modules_disabled` is 1: no module can be loaded until the next boot.
     pub modules_disabled: bool,
-    /// The kernel's lockdown level when it is not `none`.
+    /// The kernel's lockdown level, unless it is `none`.
     pub lockdown: Option<String>,
-    /// The kind of container, where modules belong to the host around it.
+    /// The kind of container, if this is one; modules belong to its host.
     pub container: Option<String>,
-    /// SELinux enforces its policy.
+    /// SELinux is enforcing.
     pub selinux: bool,
     /// NetworkManager is installed.
     pub network_manager: bool,
-    /// Modules that show in `/proc` and `/sys` and are not in `/proc/modules`: part of the running kernel.
+    /// Modules that are visible in `/proc` and `/sys` but not in `/proc/modules`: built into the running kernel.
     pub live_built_in: BTreeSet<String>,
-    /// The kernel's account of its network is to be seen, so that what is part of it would show.
+    /// Whether the kernel's network files are visible, so that a built-in module would be found.
     pub sees_network: bool,
-    /// `ARMBIAN` of /etc/armbian-release, or another mark of who built the kernel, where os-release does not tell.
+    /// `ARMBIAN` of /etc/armbian-release, or another mark of the kernel's vendor where os-release does not name it.
     pub board: Option<&'static str>,
-    /// The tools for packages that are installed.
+    /// The installed package tools.
     pub package_tools: Vec<&'static str>,
 }
 
 impl Host {
-    /// Whether the distribution is `id` or says that it is like it.
+    /// Whether the distribution is `id` or names it in `ID_LIKE`.
     pub fn is_like(&self, id: &str) -> bool {
         self.distro == id || self.distro_like.iter().any(|like| like == id)
     }
@@ -71,7 +74,7 @@ impl Host {
 /// Observes the host.
 ///
 /// # Errors
-/// When `/proc/modules` or the kernel's release exists and cannot be read.
+/// If `/proc/modules` or the kernel's release exists and cannot be read.
 pub fn observe(root: &Root) -> anyhow::Result<Host> {
     let os = ["/etc/os-release", "/usr/lib/os-release"]
         .into_iter()
@@ -88,11 +91,7 @@ pub fn observe(root: &Root) -> anyhow::Result<Host> {
         network_manager: ["/usr/sbin/NetworkManager", "/usr/bin/NetworkManager"].iter().any(|p| root.exists(p)),
         sees_network: root.is_dir("/proc/net") || root.is_dir("/proc/sys/net/ipv4"),
         board: BOARDS.iter().find(|(path, _)| root.exists(path)).map(|(_, board)| *board),
-        package_tools: packages::TOOLS
-            .iter()
-            .copied()
-            .filter(|tool| root.exists(&format!("/usr/bin/{tool}")))
-            .collect(),
+        package_tools: PACKAGE_TOOLS.iter().copied().filter(|tool| root.exists(&format!("/usr/bin/{tool}"))).collect(),
         ..Host::default()
     };
     host.live_built_in = live_built_in(root);
@@ -104,17 +103,17 @@ pub fn observe(root: &Root) -> anyhow::Result<Host> {
     Ok(host)
 }
 
-/// The modules that are loaded now, from `/proc/modules` or, where that is missing, from `/sys/module`.
+/// The loaded modules, from `/proc/modules` or, if that is missing, from `/sys/module`.
 ///
 /// # Errors
-/// When the file exists and cannot be read.
+/// If the file exists and cannot be read.
 pub fn loaded_modules(root: &Root) -> anyhow::Result<BTreeSet<String>> {
     let text =
         root.read("/proc/modules").with_context(|| format!("reading {}", root.display("/proc/modules").display()))?;
     if let Some(text) = text {
         return Ok(text.lines().filter_map(live_module).collect());
     }
-    // Not every container is shown that file, and every loaded module has a folder here that tells its state.
+    // Some containers do not have that file; every loaded module has a folder here with its state.
     let is_live = |name: &String| {
         let state = root.read(&format!("/sys/module/{name}/initstate")).ok().flatten();
         state.is_some_and(|state| state.trim() == "live")
@@ -122,10 +121,10 @@ pub fn loaded_modules(root: &Root) -> anyhow::Result<BTreeSet<String>> {
     Ok(root.list("/sys/module").into_iter().filter(is_live).map(|name| canonical(&name)).collect())
 }
 
-/// Modules that show where only a live one does, and that are no loadable ones. A module that is loaded, or being loaded, is in
-/// `/proc/modules` and has an `initstate` (kernel/module/sysfs.c); a part of the kernel has neither.
+/// Active modules that are built into the kernel. A loadable module that is loaded, or being loaded, is in
+/// `/proc/modules` and has an `initstate` (kernel/module/sysfs.c); a built-in one has neither.
 fn live_built_in(root: &Root) -> BTreeSet<String> {
-    // Who may not see /proc/modules is told nothing by what is missing in it.
+    // If /proc/modules is not readable, a missing entry means nothing.
     let Ok(table) = root.read("/proc/modules") else { return BTreeSet::new() };
     let table = table.unwrap_or_default();
     let listed: BTreeSet<String> =
@@ -141,10 +140,10 @@ fn live_built_in(root: &Root) -> BTreeSet<String> {
     live
 }
 
-/// The live modules that nothing uses, from the third field of `/proc/modules`.
+/// The loaded modules that are not in use, from the third field of `/proc/modules`.
 ///
 /// # Errors
-/// When the file exists and cannot be read.
+/// If the file exists and cannot be read.
 pub fn unused_modules(root: &Root) -> anyhow::Result<BTreeSet<String>> {
     let text =
         root.read("/proc/modules").with_context(|| format!("reading {}", root.display("/proc/modules").display()))?;
@@ -152,7 +151,7 @@ pub fn unused_modules(root: &Root) -> anyhow::Result<BTreeSet<String>> {
     Ok(text.unwrap_or_default().lines().filter(unused).filter_map(live_module).collect())
 }
 
-/// `NAME SIZE USERS DEPS STATE ADDRESS`; a module that is still loading, or being unloaded, is not there yet or any more.
+/// `NAME SIZE USERS DEPS STATE ADDRESS`; a module that is being loaded or unloaded does not count.
 fn live_module(line: &str) -> Option<String> {
     let mut fields = line.split_whitespace();
     let name = fields.next()?;
@@ -165,16 +164,16 @@ fn text_of(root: &Root, path: &str) -> anyhow::Result<Option<String>> {
     Ok(text.map(|text| text.trim().to_owned()).filter(|text| !text.is_empty()))
 }
 
-/// `none [integrity] confidentiality`: the bracket marks the level in force.
+/// `none [integrity] confidentiality`: the brackets mark the active level.
 fn lockdown_level(text: &str) -> Option<String> {
     let level = text.split('[').nth(1)?.split(']').next()?;
     (level != "none").then(|| level.to_owned())
 }
 
-/// The marks that container managers leave, as `systemd-detect-virt --container` looks for them.
+/// Detects container managers by their marker files, like `systemd-detect-virt --container`.
 ///
-/// A machine may boot a file tree that was a container image once: where the kernel's own threads are to be seen,
-/// this is no container, whatever marks lie about.
+/// A machine may boot a file tree that was a container image: if kernel threads are visible, this is not a container,
+/// regardless of marker files.
 fn container(root: &Root) -> Option<String> {
     let named = |path: &str| text_of(root, path).ok().flatten();
     if !root.is_dir("/proc/1") || named("/proc/2/comm").as_deref() == Some("kthreadd") {
@@ -201,7 +200,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_live_modules_count() {
+    fn only_loaded_modules_count() {
         assert_eq!(live_module("ip_vs 196608 2 ip_vs_rr, Live 0x0000000000000000").as_deref(), Some("ip_vs"));
         assert_eq!(live_module("ip_vs 196608 0 - Loading 0x0").as_deref(), None);
         assert_eq!(live_module("ip_vs 196608 0 - Unloading 0x0").as_deref(), None);

@@ -1,60 +1,61 @@
-//! `node install`: write the files, load the modules, prove it; or leave everything as it was.
+//! `node install`: write the files, load the modules and verify them; on failure, restore the previous state.
 
 use std::collections::BTreeSet;
 
 use anyhow::anyhow;
 
 use super::boot_files::{self, NETWORK_MANAGER};
-use super::decide::{Decision, FileAction, decide};
-use super::facts::Facts;
-use super::host;
+use super::decide::{Decision, decide};
+use super::facts::HostFacts;
+use super::file_decision::FileAction;
 use super::lock::NodeLock;
 use super::modprobe::Modprobe;
 use super::modules::State;
-use super::network_manager;
 use super::report::{FileLine, NOT_UNDONE, NodeReport, Outcome, file_line};
+use super::request::NodeRequest;
 use super::root::Root;
 use super::transaction::{Transaction, remove_temporary};
 use super::undo::Undone;
-use super::wish::Wish;
+use super::{host, network_manager};
 use crate::exit_code::Exit;
-use crate::report::{Finding, Level};
+use crate::report::{Level, finding};
 
-/// How to go about it.
+/// Options of `node install`.
 #[derive(Clone, Copy, Debug)]
-pub struct Options {
+pub struct InstallOptions {
     /// Load the modules now.
     pub load: bool,
-    /// Only say what would be done.
+    /// Only report what would be done.
     pub dry_run: bool,
-    /// Replace files that somebody else wrote, keeping a copy.
+    /// Replace files that kpx-prep did not write, keeping a backup.
     pub force: bool,
 }
 
 /// Prepares a node.
 ///
 /// # Errors
-/// When the node cannot be observed, a file cannot be written (what was written is undone), or modprobe cannot be run
-/// (the same). A module that does not load is no error here but a report with [`Outcome::Failed`].
+/// If the node cannot be inspected, a file cannot be written, or modprobe cannot be run; files written before are restored.
+/// A module that cannot be loaded is not an error but a report with [`Outcome::Failed`].
 pub fn install(
     root: &Root,
-    wish: &Wish,
-    options: Options,
+    request: &NodeRequest,
+    options: InstallOptions,
     modprobe: &dyn Modprobe,
 ) -> anyhow::Result<(NodeReport, Exit)> {
     let mut lock = if options.dry_run { None } else { Some(NodeLock::take(root)?) };
     let existing = boot_files::observe(root)?;
-    // For which version, and what reads the files, stays as it was said once.
-    let wish = &wish.clone().with(wish.minor, wish.mechanism, boot_files::installed_wish(&existing).as_ref());
-    let mut facts = Facts::observe(root, existing, wish)?;
+    // Version and boot mechanism are kept as recorded before.
+    let request =
+        &request.clone().with(request.minor, request.mechanism, boot_files::installed_request(&existing).as_ref());
+    let mut facts = HostFacts::observe(root, existing, request)?;
     facts.unfinished_folders = lock.as_ref().map(|lock| lock.unfinished().clone()).unwrap_or_default();
-    let mut decision = decide(&facts, wish, options.force);
+    let mut decision = decide(&facts, request, options.force);
     let lines = |decision: &Decision, done: bool| -> Vec<FileLine> {
         decision.files.iter().map(|f| file_line(f.file.path, f.action, done)).collect()
     };
 
     if decision.is_blocked() {
-        // Something in a file's place is no property of the node that a check is about: it failed.
+        // Something in a file's place is not a failed check of the node but a failed installation.
         let in_the_way = decision.files.iter().any(|file| file.action == FileAction::InTheWay);
         let exit = if in_the_way { Exit::Failed } else { Exit::CheckSaysNo };
         let files = lines(&decision, false);
@@ -95,27 +96,21 @@ pub fn install(
             Ok(loaded) => loaded,
             Err(error) => {
                 let undone = undo(&mut transaction, lock);
-                return Err(error.context(format!("after loading the modules, which stay; {undone}")));
+                return Err(error.context(format!("after loading the modules, which stay loaded; {undone}")));
             }
         };
         let not_loaded = after_loading(&facts, &mut decision, &said);
         if not_loaded {
             let undone = undo(&mut transaction, lock);
             let files = lines(&decision, false);
-            decision.findings.extend(undone.failures.into_iter().map(|message| Finding {
-                level: Level::Error,
-                id: NOT_UNDONE,
-                message,
-                hint: Some("kpx-prep node remove, once that is possible".to_owned()),
+            decision.findings.extend(undone.failures.into_iter().map(|message| {
+                finding(Level::Error, NOT_UNDONE, message, "run `kpx-prep node remove` once the cause is fixed")
             }));
             return Ok((NodeReport::new(root, &facts, Outcome::Failed, decision, files), Exit::Failed));
         }
     }
-    decision.findings.extend(transaction.commit().into_iter().map(|message| Finding {
-        level: Level::Warning,
-        id: "leftover",
-        message,
-        hint: Some("kpx-prep node install removes it, once that is possible".to_owned()),
+    decision.findings.extend(transaction.commit().into_iter().map(|message| {
+        finding(Level::Warning, "leftover", message, "`kpx-prep node install` removes it once the cause is fixed")
     }));
     lock.settle();
     let wrote = |path| decision.files.iter().any(|file| file.file.path == path && file.action.writes());
@@ -134,7 +129,7 @@ fn write_files(
     for (decision, line) in decision.files.iter().zip(files).filter(|(decision, _)| decision.action.writes()) {
         if decision.action == FileAction::ReplaceForeign {
             let copy = keep_copy(root, transaction, decision.file.path)?;
-            line.detail = Some(format!("the file that was there is kept as {copy}"));
+            line.detail = Some(format!("the previous file is saved as {copy}"));
         }
         transaction.write(decision.file.path, decision.file.content.as_bytes(), decision.file.mode)?;
     }
@@ -142,7 +137,7 @@ fn write_files(
 }
 
 fn would_be(decision: &Decision) -> Vec<FileLine> {
-    let line = |file: &super::decide::FileDecision| {
+    let line = |file: &super::file_decision::FileDecision| {
         let state = match file.action {
             FileAction::Create => "would be written",
             FileAction::Update => "would be updated",
@@ -154,36 +149,36 @@ fn would_be(decision: &Decision) -> Vec<FileLine> {
     decision.files.iter().map(line).collect()
 }
 
-/// Judges by `/proc/modules` what modprobe has done. Whether a mandatory module is still not there.
-fn after_loading(facts: &Facts, decision: &mut Decision, said: &str) -> bool {
-    let around = facts.surroundings();
+/// Verifies in `/proc/modules` what modprobe loaded. Returns whether a mandatory module is missing.
+fn after_loading(facts: &HostFacts, decision: &mut Decision, said: &str) -> bool {
+    let context = facts.surroundings();
     let mut failed = false;
     for module in decision.modules.iter_mut().filter(|module| module.state == State::Loadable) {
         let name = module.name.clone();
-        *module = around.module(&name, module.mandatory);
+        *module = context.module(&name, module.mandatory);
         if module.state == State::Loaded {
             continue;
         }
         failed |= module.mandatory;
         let about: Vec<&str> = said.lines().filter(|line| line.contains(&name)).map(str::trim).collect();
-        let about = if about.is_empty() { "modprobe did not say why".to_owned() } else { about.join("; ") };
-        decision.findings.push(Finding {
-            level: if module.mandatory { Level::Error } else { Level::Warning },
-            id: "load-failed",
-            message: format!("{name} is not in /proc/modules after modprobe: {about}"),
-            hint: Some(format!("modprobe -v {name}; dmesg | tail")),
-        });
+        let about = if about.is_empty() { "modprobe printed no reason".to_owned() } else { about.join("; ") };
+        decision.findings.push(finding(
+            if module.mandatory { Level::Error } else { Level::Warning },
+            "load-failed",
+            format!("{name} is not in /proc/modules after modprobe: {about}"),
+            format!("modprobe -v {name}; dmesg | tail"),
+        ));
     }
     failed
 }
 
-/// What a copy of a foreign file is called. It must not end as scripts and lists do, or it would be run and read too.
+/// Suffix of the backup of a foreign file. It must not be one of scripts and lists, or the backup would be run or read too.
 pub const COPY_SUFFIX: &str = ".before-kpx-prep";
 
-/// How many copies of one file may be there.
+/// The limit for the number of backups of one file.
 const MOST_COPIES: u32 = 1000;
 
-/// Keeps a foreign file beside itself, never over another copy; says where.
+/// Makes a backup of a foreign file next to it without overwriting another backup; returns its path.
 fn keep_copy(root: &Root, transaction: &mut Transaction<'_>, path: &str) -> anyhow::Result<String> {
     let content = |path: &str| {
         let (folder, name) = path.rsplit_once('/').unwrap_or(("", path));
@@ -200,21 +195,21 @@ fn keep_copy(root: &Root, transaction: &mut Transaction<'_>, path: &str) -> anyh
             Ok(same) if same.as_ref().map(|(text, _)| text) == original.as_ref().map(|(text, _)| text) => {
                 return Ok(copy);
             }
-            // Another copy, or something that is no copy at all.
+            // The name is in use, by another backup or something else.
             Ok(_) | Err(_) => {}
         }
     }
     let undone = transaction.roll_back();
-    anyhow::bail!("{path} has {MOST_COPIES} copies already, no name is left for one more; {undone}")
+    anyhow::bail!("{path} already has {MOST_COPIES} backups, the maximum; {undone}. Remove some of them")
 }
 
-/// The folders that writing the files makes.
+/// The folders that are created by writing the files.
 fn folders_to_make(decision: &Decision) -> BTreeSet<String> {
     let writes = decision.files.iter().filter(|file| file.action.writes());
     writes.flat_map(|file| boot_files::folders_made(file.file.path, &file.file.content)).collect()
 }
 
-/// Undoes what was written. Then no note of it is needed any more.
+/// Restores the files. The record of the changes is then not needed any more.
 fn undo(transaction: &mut Transaction<'_>, lock: &mut NodeLock) -> Undone {
     let undone = transaction.roll_back();
     if transaction.is_undone() {
@@ -223,15 +218,15 @@ fn undo(transaction: &mut Transaction<'_>, lock: &mut NodeLock) -> Undone {
     undone
 }
 
-/// Removes what a killed run left beside files that are as wanted. Where each is, each also says which folders were
-/// made for it.
+/// Removes what a killed run left next to files that are up to date. The files themselves record the folders created for
+/// them.
 fn tidy(root: &Root, decision: &Decision, lock: &mut NodeLock) {
     if !decision.files.is_empty() && decision.files.iter().all(|file| file.action == FileAction::Keep) {
         lock.settle();
     }
     for path in boot_files::PATHS {
         let (folder, name) = path.rsplit_once('/').unwrap_or(("", path));
-        // Where that is not possible, it does no harm.
+        // A failure is harmless.
         let _ = root.folder(folder).and_then(|folder| remove_temporary(&folder, name));
     }
 }

@@ -1,18 +1,19 @@
-//! The kernels that are installed on a host and which of the wanted modules each one has.
+//! The kernels that are installed on a host, and which of the requested modules each one has.
 //!
-//! A module exists when its file (or its line in `modules.builtin`) does; kernel versions are never compared.
+//! A module exists if its file (or its line in `modules.builtin`) exists; kernel versions are never compared.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Read as _, Seek as _, SeekFrom};
 
 use super::conf_files::has_extension;
 use super::kernel_config::KernelConfig;
+use super::module_name::canonical;
 use super::root::Root;
 
-/// Below a kernel's folder: where its own, added and replaced modules lie (depmod.d(5), `search`).
+/// Subfolders of a kernel's folder for its own, added and replaced modules (depmod.d(5), `search`).
 const PARTS: [&str; 4] = ["kernel", "extra", "updates", "weak-updates"];
 
-/// Where systems that are built from a store have the modules of the kernel that runs, and of the one that boots next: NixOS
+/// Module folders of the running and the next kernel on store-based systems: NixOS
 /// (nixos/modules/system/boot/kernel.nix, and its kmod's search path), and Guix System.
 const STORE_FOLDERS: [&str; 4] = [
     "/run/booted-system/kernel-modules/lib/modules",
@@ -21,61 +22,56 @@ const STORE_FOLDERS: [&str; 4] = [
     "/run/current-system/kernel/lib/modules",
 ];
 
-/// Where connection tracking lies, below a kernel's folder.
+/// Paths of the conntrack modules below a kernel's folder.
 const CONNTRACK_PLACES: [(&str, &str); 2] = [
     ("nf_conntrack", "kernel/net/netfilter/nf_conntrack"),
     ("nf_conntrack_ipv4", "kernel/net/ipv4/netfilter/nf_conntrack_ipv4"),
 ];
 
-/// A module's name as the kernel spells it: `-` and `_` are the same character to modprobe.
-pub fn canonical(name: &str) -> String {
-    name.replace('-', "_")
-}
-
-/// The module that a file holds: `.ko`, `.ko.gz`, `.ko.xz` and `.ko.zst` are module files, nothing else is.
+/// The module of a file: only `.ko`, `.ko.gz`, `.ko.xz` and `.ko.zst` are module files.
 pub fn module_of_file(file: &str) -> Option<String> {
     let name = file.rsplit('/').next()?;
     let (stem, suffix) = name.split_once(".ko")?;
     (matches!(suffix, "" | ".gz" | ".xz" | ".zst") && !stem.is_empty()).then(|| canonical(stem))
 }
 
-/// What depmod's index says, as far as it was looked at.
+/// The content of depmod's index, as far as it was read.
 #[derive(Clone, Debug, Default)]
 pub enum Index {
-    /// Not looked at: every module in question is live, so modprobe did find it.
+    /// Not read: every relevant module is loaded, so modprobe has found it.
     #[default]
     Unread,
-    /// There is none: depmod never ran.
+    /// Missing: depmod never ran.
     Missing,
-    /// Modules that modprobe can find, with those they need.
+    /// Modules that modprobe can find, with their dependencies.
     Read(BTreeMap<String, BTreeSet<String>>),
 }
 
-/// One installed kernel, with what it knows of the modules that matter here.
+/// An installed kernel and its relevant modules.
 #[derive(Clone, Debug, Default)]
 pub struct Kernel {
     /// `uname -r` of that kernel.
     pub release: String,
-    /// Its modules folder as the host sees it.
+    /// Path of its modules folder on the host.
     pub folder: String,
-    /// Modules in its ipvs folder, built in or as files.
+    /// Modules of its ipvs folder, built in or as files.
     pub ipvs: BTreeSet<String>,
     /// Compiled into the kernel (`modules.builtin`).
     pub builtin: BTreeSet<String>,
-    /// Module files, by module: where each is.
+    /// Paths of module files, by module.
     pub files: BTreeMap<String, String>,
-    /// Modules whose file certainly carries no signature. Looked at only where the kernel asks for one.
+    /// Modules whose file certainly has no signature. Checked only if the kernel requires one.
     pub unsigned: BTreeSet<String>,
     /// depmod's index.
     pub index: Index,
-    /// There is a `modules.builtin`, so what is not in it is not part of the kernel.
+    /// Whether there is a `modules.builtin`, so that a module that is not in it is not built in.
     pub knows_builtin: bool,
-    /// How it was configured, where that can be read.
+    /// Its configuration, if readable.
     pub config: Option<KernelConfig>,
 }
 
 impl Kernel {
-    /// A kernel that has no modules folder; what is known of it is noted by [`Kernel::learn`].
+    /// A kernel without a modules folder; [`Kernel::learn`] adds what is known about it.
     pub fn bare(release: &str) -> Self {
         Self { release: release.to_owned(), ..Self::default() }
     }
@@ -85,10 +81,10 @@ impl Kernel {
         self.folder.is_empty()
     }
 
-    /// Takes in how it was configured, and which modules are live and yet not in `/proc/modules`: part of the kernel.
+    /// Adds its configuration, and the active modules that are not in `/proc/modules`: built in.
     pub fn learn(&mut self, config: Option<KernelConfig>, live: &BTreeSet<String>) {
         let mut built_in = live.clone();
-        // A list that lacks what is live is not this kernel's, or not whole.
+        // A list without an active module does not belong to this kernel, or is incomplete.
         self.knows_builtin &= live.iter().all(|name| self.builtin.contains(name));
         if !self.knows_builtin {
             built_in.extend(config.iter().flat_map(KernelConfig::built_in));
@@ -98,12 +94,12 @@ impl Kernel {
         self.config = config;
     }
 
-    /// Whether this kernel has the module in a form that can be used: built in, or a file that modprobe finds.
+    /// Whether this kernel has the module in usable form: built in, or a file that modprobe finds.
     pub fn has(&self, name: &str) -> bool {
         self.builtin.contains(name) || (self.files.contains_key(name) && self.is_indexed(name))
     }
 
-    /// Whether libkmod finds the module by its name: without a `modules.builtin` it knows of no module that is part of the kernel.
+    /// Whether libkmod finds the module by its name: without a `modules.builtin` it does not find built-in modules.
     pub fn finds(&self, name: &str) -> bool {
         self.has(name) && (self.knows_builtin || !self.builtin.contains(name))
     }
@@ -125,7 +121,7 @@ impl Kernel {
         }
     }
 
-    /// Reads depmod's index: where modprobe finds what lies in unusual places, and what needs what.
+    /// Reads depmod's index: modules in unusual places, and dependencies.
     pub fn read_index(&mut self, root: &Root, asked: &BTreeSet<String>) {
         let Ok(Some(text)) = root.read(&format!("{}/modules.dep", self.folder)) else {
             self.index = Index::Missing;
@@ -137,7 +133,7 @@ impl Kernel {
             let Some((file, needed)) = line.split_once(':') else { continue };
             let Some(name) = relevant_module(file, asked) else { continue };
             if !self.files.contains_key(&name) {
-                // depmod writes paths relative to the kernel's folder, or absolute ones.
+                // depmod writes absolute paths or paths relative to the kernel's folder.
                 let path = if file.starts_with('/') { file.to_owned() } else { format!("{}/{file}", self.folder) };
                 if root.is_file(&path) {
                     if path.contains("/ipvs/") {
@@ -152,13 +148,13 @@ impl Kernel {
         self.search_everywhere(root, asked);
     }
 
-    /// Looks which module files carry no signature.
+    /// Finds module files without a signature.
     pub fn look_at_signatures(&mut self, root: &Root) {
         let unsigned = self.files.iter().filter(|(_, file)| is_unsigned(root, file));
         self.unsigned = unsigned.map(|(name, _)| name.clone()).collect();
     }
 
-    /// What the index does not list may still lie there, because depmod has not run since.
+    /// Searches for modules that are not in the index because depmod has not run since they were added.
     fn search_everywhere(&mut self, root: &Root, asked: &BTreeSet<String>) {
         let unknown = |name: &String| !self.files.contains_key(name) && !self.builtin.contains(name);
         let wanted: Vec<String> = asked.iter().filter(|name| unknown(name)).cloned().collect();
@@ -175,11 +171,11 @@ impl Kernel {
     }
 }
 
-/// Every kernel that is installed, by release, without its index. Only modules that IPVS could want, and those in
-/// `asked`, are noted.
+/// Every installed kernel, by release, without its index. Only modules relevant for IPVS, and those in `asked`, are
+/// recorded.
 ///
-/// A folder counts as an installed kernel when it has a `kernel` folder or a `modules.builtin` file: packages
-/// that are gone leave folders behind that have neither.
+/// A folder counts as an installed kernel if it has a `kernel` folder or a `modules.builtin` file: removed packages leave
+/// folders behind that have neither.
 pub fn installed(root: &Root, asked: &BTreeSet<String>) -> BTreeMap<String, Kernel> {
     let mut kernels = BTreeMap::new();
     let bases = root.lib_folders().iter().map(|lib| format!("{lib}/modules"));
@@ -215,7 +211,7 @@ fn look(root: &Root, release: &str, folder: String, builtin: &str, asked: &BTree
             kernel.files.entry(name).or_insert(file);
         }
     }
-    // A kernel's modules all end alike: what its ipvs folder shows saves looking for the other endings.
+    // All modules of a kernel have the same suffix: that of its ipvs folder saves searching for the others.
     let seen = kernel.files.values().next().and_then(|file| Some(file.rsplit_once(".ko")?.1.to_owned()));
     let endings = seen.as_deref().map_or(&["", ".xz", ".zst", ".gz"][..], |_| &[]);
     for (name, place) in CONNTRACK_PLACES {
@@ -231,7 +227,7 @@ fn look(root: &Root, release: &str, folder: String, builtin: &str, asked: &BTree
     kernel
 }
 
-/// The module in a line of depmod's files, if it matters here. Most do not: they are told apart before anything is copied.
+/// The module in a line of depmod's files, if it is relevant. Most are not, so they are sorted out before any copying.
 fn relevant_module(file: &str, asked: &BTreeSet<String>) -> Option<String> {
     let name = file.rsplit('/').next()?;
     let hinted = ["ip_vs", "ip-vs", "nf_conntrack", "nf-conntrack"].iter().any(|start| name.starts_with(start));
@@ -246,7 +242,7 @@ fn files_below(root: &Root, folder: &str) -> Vec<(String, String)> {
     root.files_below(folder).into_iter().filter_map(|file| Some((module_of_file(&file)?, file))).collect()
 }
 
-/// Whether the module file certainly carries no signature. A compressed file may: that is for the kernel to say.
+/// Whether the module file certainly has no signature. For a compressed file, only the kernel knows.
 fn is_unsigned(root: &Root, file: &str) -> bool {
     /// `MODULE_SIG_STRING` of the kernel's `include/linux/module_signature.h`.
     const MARK: &[u8] = b"~Module signature appended~\n";
@@ -256,7 +252,7 @@ fn is_unsigned(root: &Root, file: &str) -> bool {
     let Ok(mut file) = root.open_file(file) else { return false };
     let mut end = Vec::new();
     let back = i64::try_from(MARK.len()).unwrap_or(i64::MAX);
-    // A file shorter than the mark cannot be sought so far back, and cannot carry it either.
+    // Seeking fails in a file shorter than the mark, which cannot contain it either.
     file.seek(SeekFrom::End(-back)).is_err()
         || (file.take(MARK.len() as u64).read_to_end(&mut end).is_ok() && end != MARK)
 }

@@ -1,23 +1,23 @@
-//! How a kernel was configured, where that can be read: for kernels whose modules folder tells little or is not there.
+//! The kernel configuration, if readable: for kernels whose modules folder is missing or incomplete.
 
 use std::collections::BTreeMap;
 use std::io::Read as _;
 
 use flate2::read::MultiGzDecoder;
 
-use super::kernel::canonical;
+use super::module_name::canonical;
 use super::root::Root;
 use crate::bounded;
 
-/// The running kernel's own account of itself (`CONFIG_IKCONFIG_PROC`).
+/// The configuration of the running kernel (`CONFIG_IKCONFIG_PROC`).
 const OF_RUNNING: &str = "/proc/config.gz";
-/// The most that a configuration may have, unpacked. Real ones have 300 KiB.
+/// The size limit of an unpacked configuration. Real ones have 300 KiB.
 const MOST: u64 = 8 << 20;
 
-/// How an option was set.
+/// The value of an option.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Setting {
-    /// `y`: part of the kernel.
+    /// `y`: built in.
     BuiltIn,
     /// `m`: a module.
     Module,
@@ -25,20 +25,21 @@ pub enum Setting {
     Off,
 }
 
-/// A kernel's configuration, as far as IPVS and connection tracking are concerned.
+/// The options of a kernel's configuration for IPVS and connection tracking.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct KernelConfig {
-    /// Where it was read.
+    /// The path it was read from.
     pub place: String,
     options: BTreeMap<String, Setting>,
 }
 
 impl KernelConfig {
-    /// The configuration of the kernel `release`; `running`: it is the one that runs, so `/proc/config.gz` is its own.
+    /// The configuration of the kernel `release`; `running`: it is the running one, so `/proc/config.gz` is its
+    /// configuration.
     ///
-    /// Nothing where there is none, or where it says nothing about IPVS: a fragment is no whole configuration.
+    /// `None` if there is none, or if it does not mention IPVS: then it is only a fragment.
     pub fn read(root: &Root, release: &str, running: bool) -> Option<Self> {
-        // A release is a name, and no path that leads elsewhere.
+        // A release is a name, not a path.
         if release.is_empty() || release.contains('/') {
             return None;
         }
@@ -52,7 +53,7 @@ impl KernelConfig {
             format!("/boot/config-{release}"),
             format!("/usr/lib/modules/{release}/config"),
             format!("/lib/modules/{release}/config"),
-            // That of the headers, from which modules for this kernel are built.
+            // From the headers for building modules for this kernel.
             format!("/lib/modules/{release}/build/.config"),
         ];
         places.into_iter().find_map(|place| Self::parse(&place, &root.read(&place).ok().flatten()?))
@@ -77,20 +78,20 @@ impl KernelConfig {
         options.contains_key("IP_VS").then(|| Self { place: place.to_owned(), options })
     }
 
-    /// How `CONFIG_NAME` was set. What a whole configuration does not mention is off: something that it depends on is.
+    /// The value of `CONFIG_NAME`. An option that is not mentioned is off, because one that it depends on is off.
     pub fn option(&self, name: &str) -> Setting {
         self.options.get(name).copied().unwrap_or(Setting::Off)
     }
 
-    /// The same for a module, such as `ip_vs_rr`. Of modules that are not of IPVS or connection tracking it says nothing.
+    /// The value for a module, such as `ip_vs_rr`; `None` for modules other than IPVS and connection tracking.
     pub fn module(&self, name: &str) -> Option<Setting> {
         let ours = name == "ip_vs" || name.starts_with("ip_vs_") || name.starts_with("nf_conntrack");
         ours.then(|| self.option(&name.to_ascii_uppercase()))
     }
 
-    /// The modules of IPVS and connection tracking that are part of the kernel.
+    /// The built-in modules of IPVS and connection tracking.
     pub fn built_in(&self) -> impl Iterator<Item = String> {
-        /// Options of `ip_vs` itself, which are no modules (net/netfilter/ipvs/Kconfig).
+        /// Options of `ip_vs` itself, which are not modules (net/netfilter/ipvs/Kconfig).
         const NO_MODULES: [&str; 4] = ["IP_VS_IPV6", "IP_VS_DEBUG", "IP_VS_NFCT", "IP_VS_PROTO"];
         let is_module = |name: &&String| !NO_MODULES.iter().any(|other| name.starts_with(other));
         let options = self.options.iter().filter(|(_, setting)| **setting == Setting::BuiltIn);
@@ -115,7 +116,7 @@ mod tests {
         # CONFIG_IP_VS_IPV6 is not set\nCONFIG_IP_VS_NFCT=y\nCONFIG_IP_VS_TAB_BITS=12\nCONFIG_NF_CONNTRACK=y\nCONFIG_NET=y\n";
 
     #[test]
-    fn what_a_configuration_says() {
+    fn options_of_a_configuration() {
         let config = KernelConfig::parse("/boot/config-6.1", TEXT).unwrap();
         for (module, setting) in [
             ("ip_vs", Setting::BuiltIn),
@@ -136,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn packed_ones_are_read_within_bounds() {
+    fn compressed_configurations_are_read_within_bounds() {
         let folder = tempfile::tempdir().unwrap();
         let root = Root::new(folder.path()).unwrap();
         std::fs::create_dir(folder.path().join("proc")).unwrap();
@@ -148,16 +149,16 @@ mod tests {
         };
         put(&pack(TEXT.as_bytes()));
         assert_eq!(KernelConfig::read(&root, "6.1", true).unwrap().place, OF_RUNNING);
-        assert_eq!(KernelConfig::read(&root, "6.1", false), None, "it is the running kernel's");
+        assert_eq!(KernelConfig::read(&root, "6.1", false), None, "it belongs to the running kernel");
         put(b"no archive");
         assert_eq!(KernelConfig::read(&root, "6.1", true), None);
         let cut = pack(TEXT.as_bytes());
         put(&cut[..cut.len() / 2]);
-        assert_eq!(KernelConfig::read(&root, "6.1", true), None, "half an archive is believed in nothing");
+        assert_eq!(KernelConfig::read(&root, "6.1", true), None, "a truncated archive is ignored");
         let mut bomb = TEXT.as_bytes().to_vec();
         bomb.resize(usize::try_from(MOST).unwrap() + 2, b'\n');
         put(&pack(&bomb));
-        assert_eq!(KernelConfig::read(&root, "6.1", true), None, "larger than any");
+        assert_eq!(KernelConfig::read(&root, "6.1", true), None, "larger than any configuration");
         assert_eq!(KernelConfig::read(&root, "../../etc", false), None);
     }
 }

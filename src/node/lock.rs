@@ -1,4 +1,4 @@
-//! One run at a time on a node, and what a run that was killed has left to be done.
+//! Allows one run at a time on a node, and records unfinished work of a run that is killed.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -17,19 +17,19 @@ use crate::bounded;
 use crate::exit_code::Refusal;
 use crate::folder::Folder;
 
-/// The lock's place, below `/run`.
+/// The lock file in `/run`.
 const NAME: &str = "kpx-prep.lock";
-/// Its place in a tree that has no `/run`: the root folder itself.
+/// The lock file in the root folder of a tree without `/run`.
 const NAME_IN_ROOT: &str = ".kpx-prep.lock";
-/// How often it is tried anew when a run ends, and removes the file, just then.
+/// Number of retries if another run ends and removes the file at the same time.
 const TRIES: usize = 100;
-/// Its notes name a few folders.
+/// Size limit; it names a few folders.
 const LARGEST: u64 = 1 << 16;
 
-/// Held for as long as it lives; the kernel lets go of it when the process ends, however it ends.
+/// Holds the lock until it is dropped; the kernel releases it when the process ends in any way.
 ///
-/// It is a file that only root can open, so nobody else can hold it. The file is there only while a run is, and after a
-/// run that was killed. Then it names folders that this run may have made.
+/// The lock is a file that only root can open, so no other user can hold it. The file exists only during a run, and after
+/// a run that was killed. Then it names folders that this run may have created.
 #[must_use]
 pub struct NodeLock {
     held: io::Result<Held>,
@@ -41,7 +41,7 @@ struct Held {
     folder: Folder,
     name: &'static str,
     file: Flock<File>,
-    /// Whether the file holds something that a later run has to know.
+    /// Whether the file has a record for a later run.
     noted: bool,
 }
 
@@ -57,11 +57,11 @@ impl<E: Into<io::Error>> From<E> for Refused {
 }
 
 impl NodeLock {
-    /// Takes the lock of the node below `root`. Where it cannot be taken, for example because everything there is
-    /// read-only, [`NodeLock::held`] says why: who changes nothing needs no lock.
+    /// Takes the lock of the node below `root`. If it cannot be taken, for example on a read-only file system,
+    /// [`NodeLock::held`] returns the reason: a read-only run does not need the lock.
     ///
     /// # Errors
-    /// A refusal (exit status 3) when another run holds it.
+    /// A refusal (exit status 3) if another run holds it.
     pub fn take(root: &Root) -> anyhow::Result<Self> {
         let (path, name) = if root.is_dir("/run") { ("/run", NAME) } else { ("/", NAME_IN_ROOT) };
         let place = root.display(path).join(name);
@@ -75,7 +75,7 @@ impl NodeLock {
         }
     }
 
-    /// To be asked before anything is changed.
+    /// Must be called before anything is changed.
     ///
     /// # Errors
     /// Why the lock could not be taken.
@@ -89,15 +89,15 @@ impl NodeLock {
         Err(error.context(format!("taking the lock {} failed{hint}; nothing was changed", self.place.display())))
     }
 
-    /// The folders that a killed run noted.
+    /// The folders recorded by a killed run.
     pub fn unfinished(&self) -> &BTreeSet<String> {
         &self.unfinished
     }
 
-    /// Notes, for the case that this run is killed, the folders that it is about to make or remove.
+    /// Records the folders that this run is about to create or remove, in case it is killed.
     ///
     /// # Errors
-    /// When that cannot be written.
+    /// If the record cannot be written.
     pub fn note(&mut self, folders: &BTreeSet<String>) -> anyhow::Result<()> {
         let new: Vec<_> = folders.difference(&self.unfinished).cloned().collect();
         if let Ok(held) = &mut self.held
@@ -110,7 +110,7 @@ impl NodeLock {
         Ok(())
     }
 
-    /// All that was noted is done or undone.
+    /// Removes the record: everything in it is done or undone.
     pub fn settle(&mut self) {
         if let Ok(held) = &mut self.held {
             held.noted = false;
@@ -119,9 +119,9 @@ impl NodeLock {
     }
 }
 
-/// Others may be able to open such a file, or it has another purpose.
+/// Another user may be able to open such a file, or it has another purpose.
 fn not_ours() -> io::Error {
-    io::Error::other("this file was not made by kpx-prep; remove it")
+    io::Error::other("this file was not created by kpx-prep; remove it")
 }
 
 impl Held {
@@ -144,7 +144,7 @@ impl Held {
                 Err((_, Errno::EWOULDBLOCK)) => return Err(Refused::ByAnotherRun),
                 Err((_, error)) => return Err(error.into()),
             };
-            // The one who held it may have removed the file since it was opened: then it locks nothing any more.
+            // The previous holder may have removed the file since it was opened: then the lock is not effective.
             if folder.stat(name)?.is_none_or(|there| (there.st_dev, there.st_ino) != (meta.dev(), meta.ino())) {
                 continue;
             }
@@ -155,7 +155,7 @@ impl Held {
             }
             return Ok((Self { folder, name, file, noted: !unfinished.is_empty() }, unfinished));
         }
-        Err(io::Error::other("it is made and removed all the time").into())
+        Err(io::Error::other("it is created and removed repeatedly by other processes").into())
     }
 
     fn write(&mut self, folders: &[String]) -> io::Result<()> {
@@ -173,7 +173,7 @@ impl Held {
 impl Drop for Held {
     fn drop(&mut self) {
         if !self.noted {
-            // While it is locked: a run that has opened it sees then that it is gone. Left behind, it does no harm.
+            // While it is locked, so that a run that has opened it notices. A file left behind is harmless.
             let _ = self.folder.remove_file(self.name);
         }
     }

@@ -1,11 +1,11 @@
-//! What may load modules when a host boots, and by which rules.
+//! The mechanisms that load modules at boot, and their rules.
 
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
 use super::boot_lists::Grammar;
 
-/// Something that loads modules at boot.
+/// A mechanism that loads modules at boot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum Mechanism {
@@ -32,7 +32,7 @@ pub enum Mechanism {
 }
 
 impl Mechanism {
-    /// What it is, and what it honours, in words.
+    /// A description: what it is and which files it reads or runs.
     pub fn describe(self) -> &'static str {
         match self {
             Self::SystemdModulesLoad => "systemd-modules-load reads /etc/modules-load.d",
@@ -51,7 +51,7 @@ impl Mechanism {
         matches!(self, Self::RhelLoadmodules | Self::Loadmodules | Self::SysconfigModules)
     }
 
-    /// How it reads modules-load.d, if it does.
+    /// The grammar in which it reads modules-load.d, if it does.
     pub fn grammar(self) -> Option<Grammar> {
         match self {
             Self::SystemdModulesLoad => Some(Grammar::Systemd),

@@ -1,4 +1,4 @@
-//! One Linux host, seen and changed through a root prefix: which IPVS modules it has, what loads them at boot.
+//! One Linux host, read and changed through a root prefix: its IPVS modules, and what loads them at boot.
 //!
 //! [`facts`] observes, [`decide`] decides, [`install`], [`check`] and [`remove`] act.
 
@@ -14,6 +14,7 @@ pub mod cni;
 pub mod conf_files;
 pub mod decide;
 pub mod facts;
+pub mod file_decision;
 pub mod host;
 pub mod immutable;
 pub mod install;
@@ -25,6 +26,7 @@ pub mod mechanism;
 pub mod modprobe;
 pub mod modprobe_config;
 pub mod module_findings;
+pub mod module_name;
 pub mod modules;
 mod mount_table;
 pub mod mounts;
@@ -33,10 +35,9 @@ pub mod network_manager;
 pub mod packages;
 pub mod remove;
 pub mod report;
-pub mod resolve;
+pub mod request;
 pub mod root;
 mod shell_words;
 pub mod transaction;
 pub mod undo;
 pub mod units;
-pub mod wish;

@@ -1,13 +1,15 @@
-//! The seam to the host's own `modprobe`, which honours the host's compression, options and policy.
+//! Running the host's own `modprobe`, which supports the host's compression, options and policy.
 
 use std::io;
 use std::process::Command;
 
 use super::chroot;
 use super::root::Root;
-use crate::bounded_command::{self, PATIENT};
+use crate::bounded_command;
+use crate::bounded_command::limits::PATIENT;
 
-/// Where modprobe is; on NixOS only in the last one (nixos/modules/system/boot/modprobe.nix adds kmod to the system's packages).
+/// Paths of modprobe; NixOS has only the last one (nixos/modules/system/boot/modprobe.nix adds kmod to the system's
+/// packages).
 const PLACES: [&str; 5] = [
     "/sbin/modprobe",
     "/usr/sbin/modprobe",
@@ -18,22 +20,22 @@ const PLACES: [&str; 5] = [
 
 const PATH: &str = "/usr/sbin:/sbin:/usr/bin:/bin:/run/current-system/sw/bin";
 
-/// Loads and unloads kernel modules. Whether that worked is not for it to say: `/proc/modules` does.
+/// Loads and unloads kernel modules. Success is verified in `/proc/modules`, not by its result.
 pub trait Modprobe {
-    /// One call that loads all of `names`; what it wrote to stderr.
+    /// Loads all of `names` in one call; returns its stderr.
     ///
     /// # Errors
-    /// When it could not be run at all.
+    /// If it could not be started.
     fn load(&self, names: &[&str]) -> io::Result<String>;
 
-    /// One call that unloads all of `names`; what it wrote to stderr.
+    /// Unloads all of `names` in one call; returns its stderr.
     ///
     /// # Errors
-    /// When it could not be run at all.
+    /// If it could not be started.
     fn unload(&self, names: &[&str]) -> io::Result<String>;
 }
 
-/// The `modprobe` that lies below a root, run with that root as its `/`.
+/// The `modprobe` below a root, run in a chroot.
 pub struct HostModprobe<'a>(pub &'a Root);
 
 impl HostModprobe<'_> {
@@ -41,17 +43,17 @@ impl HostModprobe<'_> {
         if !self.0.may_run_programs() {
             return Err(io::Error::new(
                 io::ErrorKind::PermissionDenied,
-                format!("{} belongs to another user: its modprobe is not run", self.0.path().display()),
+                format!("{} belongs to another user, so its modprobe is not run", self.0.path().display()),
             ));
         }
         let program = PLACES.into_iter().find(|path| self.0.exists(path)).ok_or_else(|| {
             io::Error::new(
                 io::ErrorKind::NotFound,
-                format!("there is no modprobe below {}: install kmod", self.0.path().display()),
+                format!("modprobe was not found in {}; install kmod", self.0.path().display()),
             )
         })?;
         let mut command = Command::new(program);
-        // An `install` command in modprobe.d is run by a shell, which looks for programs.
+        // An `install` command in modprobe.d is run by a shell, which needs PATH.
         command.arg(option).arg("--").args(names).env_clear().env("LC_ALL", "C").env("PATH", PATH);
         chroot::enter(&mut command, self.0);
         tracing::info!("{program} {option} -- {}", names.join(" "));

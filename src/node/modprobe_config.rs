@@ -1,38 +1,38 @@
-//! What the administrator forbids: `blacklist` and `install` in modprobe.d, and the kernel's command line.
+//! Modules blocked by the administrator: `blacklist` and `install` in modprobe.d, and the kernel's command line.
 //!
-//! Rules of modprobe.d(5): files `*.conf` of several folders, a name in an earlier folder hides the same name in a
-//! later one, a backslash at the end continues a line.
+//! Rules of modprobe.d(5): files `*.conf` of several folders, a file in an earlier folder overrides one of the same name in
+//! a later one, a backslash at the end continues a line.
 
 use std::collections::BTreeMap;
 
 use super::conf_files::ConfFiles;
-use super::kernel::canonical;
+use super::module_name::canonical;
 use super::root::Root;
 
-/// Where modprobe reads its configuration, the strongest first; `modprobe.d` in [`Root::lib_folders`] comes last.
+/// modprobe's configuration folders, by priority; `modprobe.d` in [`Root::lib_folders`] comes last.
 const FOLDERS: [&str; 3] = ["/etc/modprobe.d", "/run/modprobe.d", "/usr/local/lib/modprobe.d"];
 
 const COMMAND_LINE: &str = "/proc/cmdline";
 
-/// Why a module is held back, and where that is written.
+/// A rule that blocks a module, and its place.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rule {
     /// File and line, or `/proc/cmdline`.
     pub place: String,
-    /// The line itself, in one line.
+    /// The rule, on one line.
     pub text: String,
 }
 
-/// What holds modules back on a host.
+/// The rules that block modules on a host.
 #[derive(Clone, Debug, Default)]
 pub struct ModprobeConfig {
-    /// `blacklist NAME`: modprobe by name ignores it, systemd-modules-load and OpenRC do not.
+    /// `blacklist NAME`: ignored by modprobe with an explicit name, but not by systemd-modules-load and OpenRC.
     pub blacklisted: BTreeMap<String, Rule>,
-    /// `install NAME /bin/true` or `/bin/false`: nobody loads it.
+    /// `install NAME /bin/true` or `/bin/false`: nothing can load it.
     pub overridden: BTreeMap<String, Rule>,
-    /// `module_blacklist=` on the kernel's command line: the kernel itself refuses it.
+    /// `module_blacklist=` on the kernel's command line: the kernel refuses it.
     pub refused_by_kernel: BTreeMap<String, Rule>,
-    /// Files that could not be read, with why.
+    /// Files that could not be read, with the reason.
     pub unreadable: Vec<(String, String)>,
 }
 
@@ -79,7 +79,7 @@ fn parse_file(config: &mut ModprobeConfig, path: &str, text: &str) {
     }
 }
 
-/// Whether an `install` command only pretends. Other commands may well load the module: they are left to modprobe.
+/// Whether an `install` command does nothing. Other commands may load the module.
 fn does_nothing(command: &str) -> bool {
     matches!(command, "true" | "false" | ":" | "/bin/true" | "/bin/false" | "/usr/bin/true" | "/usr/bin/false")
 }

@@ -1,22 +1,22 @@
-//! What is wrong with the modules of a node, and with the kernel they belong to. Pure.
+//! Findings about the modules of a node and its kernel. Pure.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::kernel::Kernel;
 use super::kernel_config::Setting;
 use super::modules::{Module, State};
-use super::wish::{BASIC_SCHEDULERS, LAST_WITH_LIST, Wish};
-use crate::report::{Finding, Level};
+use super::request::{BASIC_SCHEDULERS, LAST_WITH_LIST, NodeRequest};
+use crate::report::{Finding, Level, finding};
 
-/// The finding for a kernel whose IPVS knows IPv4 only.
+/// The finding for a kernel whose IPVS supports IPv4 only.
 pub const WITHOUT_IPV6: &str = "ipvs-without-ipv6";
 
-/// The finding for modules that only some versions of kube-proxy ask for, where the version is not known.
+/// The finding for modules that only some versions of kube-proxy need, if the version is unknown.
 pub const KUBERNETES_VERSION: &str = "kubernetes-version";
 
-/// Missing and blocked modules, one finding for all that share a reason.
+/// Missing and blocked modules, one finding per reason.
 pub(super) fn module_findings(modules: &[Module]) -> Vec<Finding> {
-    /// Mandatory ones first; then by reason and hint.
+    /// Mandatory modules first; then by reason and hint.
     type Group<'a> = (bool, Option<&'a str>, Option<&'a str>);
     let mut groups: BTreeMap<Group<'_>, Vec<&Module>> = BTreeMap::new();
     for module in modules.iter().filter(|m| matches!(m.state, State::Missing | State::Blocked | State::Unknown)) {
@@ -25,18 +25,18 @@ pub(super) fn module_findings(modules: &[Module]) -> Vec<Finding> {
     let finding = |((optional, _, hint), group): (Group<'_>, Vec<&Module>)| {
         let names: Vec<&str> = group.iter().map(|module| module.name.as_str()).collect();
         let detail = group.first().and_then(|module| module.detail.as_deref()).unwrap_or_default();
-        Finding {
-            level: if optional { Level::Warning } else { Level::Error },
-            id: match group.first().map(|module| module.state) {
+        finding(
+            if optional { Level::Warning } else { Level::Error },
+            match group.first().map(|module| module.state) {
                 Some(State::Missing) => "module-missing",
                 Some(State::Unknown) => "module-unknown",
                 _ => "module-blocked",
             },
-            message: format!("{}: {detail}", names.join(" ")),
-            hint: hint.map(str::to_owned),
-        }
+            format!("{}: {detail}", names.join(" ")),
+            hint.map(str::to_owned).unwrap_or_default(),
+        )
     };
-    // What holds for mandatory ones is said once.
+    // A reason that is reported for mandatory modules is not repeated.
     let detail = |group: &[&Module]| group.first().and_then(|module| module.detail.clone());
     let mandatory = groups.iter().filter(|((optional, _, _), _)| !optional);
     let said: BTreeSet<_> = mandatory.map(|((_, _, hint), group)| (*hint, detail(group))).collect();
@@ -46,58 +46,48 @@ pub(super) fn module_findings(modules: &[Module]) -> Vec<Finding> {
     groups.iter().filter(news).map(|(key, group)| finding((*key, group.clone()))).collect()
 }
 
-/// What kube-proxy of an unknown version may ask for, and would not find.
-pub(super) fn version_finding(wish: &Wish, modules: &[Module]) -> Option<Finding> {
+/// Modules that kube-proxy of an unknown version may need and that are not usable.
+pub(super) fn version_finding(request: &NodeRequest, modules: &[Module]) -> Option<Finding> {
     let is_lacking = |module: &&Module| !matches!(module.state, State::Loaded | State::BuiltIn | State::Loadable);
-    // No version can run ipvs without the mandatory ones.
-    if wish.minor.is_some() || modules.iter().filter(|module| module.mandatory).any(|module| is_lacking(&module)) {
+    // No version can run ipvs without the mandatory modules.
+    if request.minor.is_some() || modules.iter().filter(|module| module.mandatory).any(|module| is_lacking(&module)) {
         return None;
     }
     let basic = modules.iter().filter(|module| BASIC_SCHEDULERS.contains(&module.name.as_str()));
     let lacking: Vec<&str> = basic.filter(is_lacking).map(|module| module.name.as_str()).collect();
-    (!lacking.is_empty()).then(|| Finding {
-        level: Level::Warning,
-        id: KUBERNETES_VERSION,
-        message: format!(
-            "{} cannot be used, and the version of Kubernetes is not known: without them kube-proxy up to 1.25 silently runs iptables instead of ipvs, and 1.26 exits",
+    (!lacking.is_empty()).then(|| finding(Level::Warning, KUBERNETES_VERSION, format!(
+            "{} cannot be used, and the Kubernetes version is unknown; without them kube-proxy up to 1.25 silently falls back to iptables, and 1.26 exits",
             lacking.join(" ")
-        ),
-        hint: Some("give --kubernetes-version vX.Y: kube-proxy from 1.27 on does not need them".to_owned()),
-    })
+        ), "set --kubernetes-version vX.Y; kube-proxy 1.27 and newer do not need them"))
 }
 
-/// Parts of the kernel that kube-proxy up to 1.26 does not see: it looks into `modules.builtin`, and then asks modprobe
+/// Built-in modules that kube-proxy up to 1.26 does not find: it reads `modules.builtin` and then runs modprobe
 /// (pkg/proxy/ipvs/proxier.go, `GetModules`).
-pub(super) fn unseen_finding(wish: &Wish, kernel: &Kernel, modules: &[Module]) -> Option<Finding> {
+pub(super) fn unseen_finding(request: &NodeRequest, kernel: &Kernel, modules: &[Module]) -> Option<Finding> {
     let unseen = modules.iter().filter(|module| module.state == State::BuiltIn && module.name.starts_with("ip_vs"));
     let names: Vec<&str> = unseen.map(|module| module.name.as_str()).collect();
-    let looks = wish.minor.is_none_or(|minor| minor <= LAST_WITH_LIST);
-    (looks && !kernel.knows_builtin && !names.is_empty()).then(|| Finding {
-        level: if wish.minor.is_some() { Level::Error } else { Level::Warning },
-        id: "modules-builtin",
-        message: format!(
-            "{}: part of kernel {}, and no modules.builtin says so: kube-proxy up to 1.26 looks there, and takes them for missing",
+    let looks = request.minor.is_none_or(|minor| minor <= LAST_WITH_LIST);
+    (looks && !kernel.knows_builtin && !names.is_empty()).then(|| finding(if request.minor.is_some() { Level::Error } else { Level::Warning }, "modules-builtin", format!(
+            "{}: built into kernel {}, but not listed in a modules.builtin, so kube-proxy up to 1.26 treats them as missing",
             names.join(" "),
             kernel.release
-        ),
-        hint: Some(if wish.minor.is_some() {
-            format!("put that kernel's modules.builtin at /lib/modules/{}, or use Kubernetes 1.27 or newer", kernel.release)
+        ), if request.minor.is_some() {
+            format!("copy that kernel's modules.builtin to /lib/modules/{}, or use Kubernetes 1.27 or newer", kernel.release)
         } else {
-            "give --kubernetes-version vX.Y: kube-proxy from 1.27 on tries IPVS itself".to_owned()
-        }),
-    })
+            "set --kubernetes-version vX.Y; kube-proxy 1.27 and newer do not use that file".to_owned()
+        }))
 }
 
-/// Options of the kernel's configuration without which kube-proxy's ipvs mode fails although all modules are there.
+/// Kernel options without which kube-proxy's ipvs mode fails although all modules exist.
 pub(super) fn config_findings(kernel: &Kernel) -> Vec<Finding> {
-    // Where IPVS itself is off, that is said already.
+    // If IPVS itself is off, another finding reports it.
     let Some(config) = kernel.config.as_ref().filter(|config| config.option("IP_VS") != Setting::Off) else {
         return Vec::new();
     };
-    // pkg/proxy/ipvs/proxier.go: NewProxier sets net.ipv4.vs.conntrack, and ends with an error where it cannot.
+    // pkg/proxy/ipvs/proxier.go: NewProxier sets net.ipv4.vs.conntrack, and returns an error if it cannot.
     // The address families and protocols are those of net/netfilter/ipvs/Kconfig.
     let options = [
-        (Level::Error, "IP_VS_NFCT", "kube-proxy cannot set net.ipv4.vs.conntrack, and exits"),
+        (Level::Error, "IP_VS_NFCT", "kube-proxy cannot set net.ipv4.vs.conntrack and exits"),
         (Level::Error, "IP_VS_PROTO_TCP", "IPVS cannot balance TCP"),
         (Level::Error, "IP_VS_PROTO_UDP", "IPVS cannot balance UDP, so cluster DNS fails"),
         (
@@ -107,11 +97,13 @@ pub(super) fn config_findings(kernel: &Kernel) -> Vec<Finding> {
         ),
     ];
     let off = options.into_iter().filter(|(_, name, _)| config.option(name) == Setting::Off);
-    off.map(|(level, name, what)| Finding {
-        level,
-        id: if name == "IP_VS_IPV6" { WITHOUT_IPV6 } else { "kernel-config" },
-        message: format!("kernel {} was built without CONFIG_{name} ({}): {what}", kernel.release, config.place),
-        hint: Some(format!("boot a kernel that was built with CONFIG_{name}")),
+    off.map(|(level, name, what)| {
+        finding(
+            level,
+            if name == "IP_VS_IPV6" { WITHOUT_IPV6 } else { "kernel-config" },
+            format!("kernel {} was built without CONFIG_{name} ({}): {what}", kernel.release, config.place),
+            format!("boot a kernel built with CONFIG_{name}"),
+        )
     })
     .collect()
 }

@@ -1,4 +1,4 @@
-//! The one state that each of a node's modules is in.
+//! The state of each of a node's modules.
 
 use serde::Serialize;
 
@@ -8,33 +8,31 @@ use super::kernel::Kernel;
 use super::kernel_config::Setting;
 use super::modprobe_config::{ModprobeConfig, Rule};
 use super::packages;
+use super::request::NOT_SCHEDULERS;
 
-/// Schedulers that Linux has, in whichever version.
+/// The schedulers of all Linux versions.
 const KNOWN_SCHEDULERS: [&str; 14] =
     ["rr", "wrr", "lc", "wlc", "fo", "ovf", "lblc", "lblcr", "dh", "sh", "mh", "sed", "nq", "twos"];
-
-/// Files beside the schedulers that are not schedulers.
-pub const NOT_SCHEDULERS: [&str; 2] = ["ftp", "pe_sip"];
 
 /// The state of a module on a host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum State {
-    /// Live in the kernel now (`/proc/modules`).
+    /// Loaded (`/proc/modules`).
     Loaded,
-    /// Part of the kernel (`modules.builtin`).
+    /// Built into the kernel (`modules.builtin`).
     BuiltIn,
-    /// Not loaded; nothing is known that stands against loading it.
+    /// Not loaded, and nothing known prevents loading it.
     Loadable,
     /// The running kernel does not have it.
     Missing,
-    /// It cannot be told whether the kernel has it: nothing that would show it can be read.
+    /// Unknown whether the kernel has it: nothing that would show it is readable.
     Unknown,
-    /// Something stands against loading it, now or at boot.
+    /// Something prevents loading it, now or at boot.
     Blocked,
 }
 
-/// A module's state with its reason and the way out.
+/// A module's state with its reason and a hint.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Module {
     /// Its name, with `_`.
@@ -43,33 +41,33 @@ pub struct Module {
     pub mandatory: bool,
     /// Its state.
     pub state: State,
-    /// Stable word for what is behind `missing` or `blocked`.
+    /// Stable identifier of the reason for `missing` or `blocked`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<&'static str>,
-    /// The reason in a sentence.
+    /// The reason, in one sentence.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,
-    /// What to do about it.
+    /// What to do next.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hint: Option<String>,
 }
 
 /// What the state of a module depends on.
-pub struct Surroundings<'a> {
+pub struct ModuleContext<'a> {
     /// The host.
     pub host: &'a Host,
-    /// The running kernel, where it is installed.
+    /// The running kernel, if it is installed.
     pub kernel: Option<&'a Kernel>,
-    /// Another kernel that is installed and would boot next.
+    /// Another installed kernel that would boot next.
     pub other_kernel: Option<&'a str>,
-    /// What the administrator forbids.
+    /// modprobe's configuration.
     pub config: &'a ModprobeConfig,
     /// What loads modules at boot.
     pub boot: &'a Boot,
 }
 
-impl Surroundings<'_> {
-    /// The one state of a module. What would stop it at the next boot counts even while it is loaded.
+impl ModuleContext<'_> {
+    /// The state of a module. What would prevent loading at the next boot counts even while it is loaded.
     pub fn module(&self, name: &str, mandatory: bool) -> Module {
         let module = |state| Module { name: name.to_owned(), mandatory, state, reason: None, detail: None, hint: None };
         let why = |state, (reason, detail, hint): Why| Module {
@@ -103,12 +101,12 @@ impl Surroundings<'_> {
         let kind = self.host.container.as_ref()?;
         Some((
             "container",
-            format!("this is a container ({kind}): its modules are its host's"),
-            "load the modules on the machine that runs this container: kpx-prep node install there".to_owned(),
+            format!("this is a container ({kind}); kernel modules belong to its host"),
+            "run `kpx-prep node install` on the host of this container".to_owned(),
         ))
     }
 
-    /// Why it is not there, or why that cannot be told.
+    /// Why it is missing or unknown.
     fn missing(&self, name: &str) -> Option<(State, Why)> {
         let release = self.host.release.as_deref();
         let Some(kernel) = self.kernel.filter(|kernel| !kernel.is_bare()) else {
@@ -124,64 +122,62 @@ impl Surroundings<'_> {
             let detail = format!("kernel {} does not have it", kernel.release);
             let hint = match name.strip_prefix("ip_vs_") {
                 Some(scheduler) if !KNOWN_SCHEDULERS.contains(&scheduler) && !NOT_SCHEDULERS.contains(&scheduler) => {
-                    format!("no such scheduler is known; there are {}", KNOWN_SCHEDULERS.join(" "))
+                    format!("unknown scheduler; choose from {}", KNOWN_SCHEDULERS.join(" "))
                 }
                 _ => packages::hint(self.host, &kernel.release),
             };
             return Some((State::Missing, ("not-found", detail, hint)));
         }
         (!kernel.is_indexed(name)).then(|| {
-            let detail = format!("its file is there, but {}/modules.dep does not list it", kernel.folder);
-            (State::Missing, ("not-indexed", detail, format!("depmod {}", kernel.release)))
+            let detail = format!("its file exists, but {}/modules.dep does not list it", kernel.folder);
+            (State::Missing, ("not-indexed", detail, format!("run depmod {}", kernel.release)))
         })
     }
 
-    /// The same for a kernel without a modules folder, such as that of a virtual machine whose kernel comes from outside.
+    /// For a kernel without a modules folder, such as the one of a virtual machine that is booted with an external kernel.
     fn without_folder(&self, name: &str, release: &str) -> (State, Why) {
         if let Some(why) = self.kernel.and_then(|kernel| not_configured(name, kernel)) {
             return (State::Missing, why);
         }
         let detail = format!("the running kernel {release} has no modules folder");
         if let Some(other) = self.other_kernel {
-            let hint = format!("reboot: kernel {other} is installed, and the running one's modules are gone");
+            let hint = format!("reboot into kernel {other}; the modules of the running kernel were removed");
             return (State::Missing, ("no-modules-folder", detail, hint));
         }
         let configured = self.kernel.and_then(|kernel| kernel.config.as_ref());
-        // Were ip_vs part of the kernel, /proc/net/ip_vs would be there; without ip_vs there are no schedulers either.
+        // If ip_vs were built in, /proc/net/ip_vs would exist; without ip_vs there are no schedulers either.
         let has_ip_vs = self.kernel.is_some_and(|kernel| kernel.builtin.contains("ip_vs"));
         if configured.is_none() && (has_ip_vs || !self.host.sees_network || name.starts_with("nf_conntrack")) {
             return (State::Unknown, self.cannot_be_told(release, "it has no modules folder"));
         }
         let detail = match configured {
-            Some(config) => format!("{detail}, and it is not part of the kernel ({})", config.place),
-            None => format!("{detail}, and no /proc/net/ip_vs shows that IPVS is part of it"),
+            Some(config) => format!("{detail}, and it is not built in ({})", config.place),
+            None => format!("{detail}, and without /proc/net/ip_vs IPVS is not built in"),
         };
         let hint = format!(
-            "install the modules of kernel {release} from where that kernel came (its vendor, the hypervisor), or boot a kernel of this distribution"
+            "install the modules of kernel {release} from its source (vendor or hypervisor), or boot a kernel of this distribution"
         );
         (State::Missing, ("no-modules-folder", detail, hint))
     }
 
     fn cannot_be_told(&self, release: &str, why: &str) -> Why {
         let running = self.host.release.as_deref() == Some(release);
-        let detail =
-            format!("whether kernel {release} has it cannot be told: {why}, and no configuration of it is to be read");
+        let detail = format!("unknown whether kernel {release} has it: {why}, and its configuration is not readable");
         let hint = format!(
-            "{}put its configuration at /boot/config-{release}, and run this again",
-            if running { "modprobe configs, if that makes /proc/config.gz appear; or " } else { "" }
+            "{}copy its configuration to /boot/config-{release} and run this command again",
+            if running { "run modprobe configs to get /proc/config.gz, or " } else { "" }
         );
         ("cannot-be-told", detail, hint)
     }
 
     fn blocked_at_boot(&self, name: &str, loaded: bool) -> Option<Why> {
-        let now = if loaded { " (it is loaded now, but would not come back)" } else { "" };
+        let now = if loaded { " (it is loaded now, but would not be loaded after a reboot)" } else { "" };
         let from = |reason, what: &str, rule: &Rule| {
             let detail = format!("{what}: `{}` in {}{now}", rule.text, rule.place);
             let hint = match rule.place.split_once(" line ") {
-                Some((file, _)) => format!("take that line out of {file}"),
-                None => {
-                    "take it off the kernel's command line (the boot loader's configuration), then reboot".to_owned()
-                }
+                Some((file, _)) => format!("remove that line from {file}"),
+                None => "remove it from the kernel's command line (in the boot loader's configuration), then reboot"
+                    .to_owned(),
             };
             (reason, detail, hint)
         };
@@ -189,9 +185,9 @@ impl Surroundings<'_> {
             return Some(from("kernel-command-line", "the kernel refuses it", rule));
         }
         if let Some(rule) = self.config.overridden.get(name) {
-            return Some(from("install-override", "modprobe only pretends to load it", rule));
+            return Some(from("install-override", "an `install` rule prevents modprobe from loading it", rule));
         }
-        // The script names its modules to modprobe, which then pays no heed to a blacklist.
+        // The script passes module names to modprobe, which then ignores a blacklist.
         if self.boot.runs_scripts() {
             return None;
         }
@@ -200,14 +196,15 @@ impl Surroundings<'_> {
 
     fn blocked_now(&self, name: &str) -> Option<Why> {
         if self.host.modules_disabled {
-            let detail = "kernel.modules_disabled is 1: the kernel loads no module until the next boot".to_owned();
-            let hint = "find what sets kernel.modules_disabled (/etc/sysctl.d), load the modules before it, reboot";
+            let detail =
+                "kernel.modules_disabled is 1; the kernel does not load modules until the next boot".to_owned();
+            let hint =
+                "find what sets kernel.modules_disabled (/etc/sysctl.d), load the modules before that, and reboot";
             return Some(("modules-disabled", detail, hint.to_owned()));
         }
         let level = self.host.lockdown.as_ref()?;
         self.kernel?.unsigned.contains(name).then(|| {
-            let detail =
-                format!("kernel lockdown ({level}) allows only signed modules, and its file carries no signature");
+            let detail = format!("kernel lockdown ({level}) allows only signed modules, and its file is not signed");
             ("lockdown", detail, "install the distribution's signed kernel modules, or sign this one".to_owned())
         })
     }
@@ -215,7 +212,7 @@ impl Surroundings<'_> {
 
 type Why = (&'static str, String, String);
 
-/// The kernel was built without it: no package brings it.
+/// The kernel was built without it, so no package provides it.
 fn not_configured(name: &str, kernel: &Kernel) -> Option<Why> {
     let config = kernel.config.as_ref().filter(|config| config.module(name) == Some(Setting::Off))?;
     let whole = name.starts_with("ip_vs") && config.option("IP_VS") == Setting::Off;
@@ -224,6 +221,6 @@ fn not_configured(name: &str, kernel: &Kernel) -> Option<Why> {
     known.then(|| {
         let detail =
             format!("kernel {} was built without it: CONFIG_{option} is not set ({})", kernel.release, config.place);
-        ("not-configured", detail, format!("boot a kernel that was built with CONFIG_{option}"))
+        ("not-configured", detail, format!("boot a kernel built with CONFIG_{option}"))
     })
 }

@@ -1,19 +1,19 @@
-//! The table of mounts: `/proc/PID/mountinfo`, and `/proc/mounts` where there is no such file (proc(5)).
+//! The mount table: `/proc/PID/mountinfo`, or `/proc/mounts` if that does not exist (proc(5)).
 
 /// One mount.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Mount {
-    /// Its number; empty where the table has none.
+    /// Its number; empty if the table has none.
     pub(super) id: String,
     /// The number of the mount on which it is mounted.
     pub(super) parent: String,
-    /// Where it is mounted.
+    /// Its mount point.
     pub(super) point: String,
     /// Its own options and those of its file system.
     pub(super) options: Vec<String>,
     /// The type of its file system.
     pub(super) kind: String,
-    /// The device, or what stands for it.
+    /// The device, or its equivalent.
     pub(super) source: String,
     /// The file behind a loop device.
     pub(super) backing: Option<String>,
@@ -25,7 +25,7 @@ impl Mount {
         self.options.iter().any(|own| own == option)
     }
 
-    /// Where a union keeps what is written: overlay's `upperdir=`, or the branch of another kind that may be written.
+    /// The writable layer of a union mount: overlay's `upperdir=`, or the writable branch of another kind.
     pub(super) fn upper(&self) -> Option<String> {
         let value = |key: &str| self.options.iter().find_map(|option| option.strip_prefix(key)?.strip_prefix('='));
         if let Some(upper) = value("upperdir") {

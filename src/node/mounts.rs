@@ -1,7 +1,7 @@
-//! Whether what is written below a path is still there after the next boot: by the table of mounts, proc(5).
+//! Whether files below a path persist across reboots, from the mount table (proc(5)).
 //!
-//! Read below the root like everything else, and only where it describes that root: an image that has a `/proc` of the
-//! machine on which it is built says nothing about itself.
+//! The table is read below the root like everything else, and only if it describes that root: in an image, `/proc` may be
+//! that of the machine on which the image is built.
 
 use nix::sys::stat::fstat;
 use nix::sys::statfs::{PROC_SUPER_MAGIC, fstatfs};
@@ -9,13 +9,13 @@ use nix::sys::statfs::{PROC_SUPER_MAGIC, fstatfs};
 use super::mount_table::{Mount, fstab, is_below, mountinfo};
 use super::root::Root;
 
-/// File systems in memory: `rootfs` is the initramfs itself, where nothing was mounted over it.
+/// File systems in memory: `rootfs` is the initramfs itself if nothing was mounted over it.
 const IN_MEMORY: [&str; 4] = ["tmpfs", "ramfs", "devtmpfs", "rootfs"];
-/// File systems that nobody can write.
+/// File systems that are always read-only.
 const READ_ONLY: [&str; 5] = ["squashfs", "iso9660", "erofs", "cramfs", "romfs"];
-/// Ways to lay a writable folder over others.
+/// Union file systems.
 const UNIONS: [&str; 6] = ["overlay", "overlayfs", "aufs", "unionfs", "fuse.unionfs-fuse", "fuse.fuse-overlayfs"];
-/// Words of the kernel's command line with which a system runs from an image and keeps its changes in memory: dracut's
+/// Kernel command line words for systems that run from an image with changes in memory: dracut's
 /// `dmsquash-live`, Debian's `live-boot`, Ubuntu's `casper`, `overlayroot`, and the overlay of Raspberry Pi OS.
 const LIVE: [&str; 8] = [
     "systemd.volatile=yes",
@@ -27,31 +27,31 @@ const LIVE: [&str; 8] = [
     "boot=overlay",
     "rd.live.overlay.overlayfs",
 ];
-/// Words with which such a system keeps its changes on a disk all the same.
+/// Words with which such a system stores its changes on a disk.
 const KEPT: [&str; 4] = ["persistence", "persistent", "rd.live.overlay=", "overlayroot=/"];
-/// How many overlays are looked through, and how many links are followed.
+/// Limit for nested overlays and for following links.
 const DEEPEST: usize = 40;
 
-/// What becomes of files at a reboot.
+/// Whether files persist across reboots.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Lasting {
-    /// Nothing says that they go.
+    /// Nothing indicates that they are lost.
     Yes,
-    /// They go: why.
+    /// They are lost; with the reason.
     No(String),
-    /// They stay, and none can be written: why.
+    /// They persist but cannot be written; with the reason.
     ReadOnly(String),
-    /// It cannot be told: why.
+    /// Unknown; with the reason.
     Unknown(String),
 }
 
-/// The mounts of a host; none where they are not known.
+/// The mounts of a host; empty if unknown.
 #[derive(Clone, Debug, Default)]
 pub struct Mounts {
     table: Vec<Mount>,
-    /// The command line says that this system runs from an image, and not that changes are kept.
+    /// By the command line, this system runs from an image and changes are not stored.
     live: bool,
-    /// The command line says that changes are kept.
+    /// By the command line, changes are stored.
     kept: bool,
 }
 
@@ -61,7 +61,7 @@ impl Mounts {
         if !is_of_this_root(root) {
             return Self::default();
         }
-        // The helper's own mounts are those of its container: those of the host's first process count.
+        // The helper's own mounts are those of its container, so those of the host's first process are used.
         let tables: &[&str] =
             if root.is_host() { &["/proc/self/mountinfo"] } else { &["/proc/1/mountinfo", "/proc/self/mountinfo"] };
         let text = |path: &&str| root.read(path).ok().flatten();
@@ -91,13 +91,13 @@ impl Mounts {
         Self { table: mounts, live: has(&LIVE) && !kept, kept }
     }
 
-    /// Whether a file at `path`, and each link on the way to it, outlives a reboot.
+    /// Whether a file at `path`, and each link on the way to it, persists across reboots.
     pub fn lasting(&self, root: &Root, path: &str) -> Lasting {
         if self.table.is_empty() {
             return Lasting::Yes;
         }
         let places = places(root, path);
-        // What the system's own configuration makes anew at each boot is as lasting as that.
+        // Files that the system's configuration recreates at each boot persist.
         if places.last().is_some_and(|end| end.starts_with("/nix/store/") || end.starts_with("/gnu/store/")) {
             return Lasting::Yes;
         }
@@ -113,7 +113,7 @@ impl Mounts {
         worst
     }
 
-    /// Whether a script at `path` could not be run because of its file system.
+    /// Whether the file system prevents running a script at `path`.
     pub fn forbids_execution(&self, root: &Root, path: &str) -> bool {
         places(root, path).last().and_then(|place| self.at(place)).is_some_and(|mount| mount.has("noexec"))
     }
@@ -129,11 +129,11 @@ impl Mounts {
         if ["/dev/zram", "/dev/ram"].iter().any(|memory| device.starts_with(memory)) {
             return Lasting::No(format!("{at} is on {device}, which is in memory only"));
         }
-        // What dracut's dmsquash-live makes of an image and a file in memory.
+        // Created by dracut's dmsquash-live from an image and a file in memory.
         if ["/dev/mapper/live-rw", "/dev/mapper/live-base"].contains(&device) && !self.kept {
-            return Lasting::No(format!("{at} is a live image, and changes to it are in memory only"));
+            return Lasting::No(format!("{at} is a live image with changes in memory only"));
         }
-        // A file system in a file is as lasting as the file.
+        // A file system in a file persists if the file does.
         if let Some(file) = mount.backing.as_deref().filter(|_| deeper > 0)
             && !READ_ONLY.contains(&kind)
             && let Lasting::No(why) = self.of(file, deeper - 1)
@@ -154,12 +154,12 @@ impl Mounts {
             if mount.kind == "overlay" || mount.has("ro") {
                 return Lasting::ReadOnly(format!("{at} has no upper layer, so it is read-only"));
             }
-            return Lasting::Unknown(format!("{at} does not say where its changes are kept"));
+            return Lasting::Unknown(format!("it is unknown where {at} stores changes"));
         };
-        // As the initramfs saw it, before that root became `/`.
+        // As seen from the initramfs, before that root became `/`.
         let moved = upper.strip_prefix("/sysroot").or_else(|| upper.strip_prefix("/root/sysroot"));
         let upper = moved.filter(|rest| rest.starts_with('/') && !self.has_point("/sysroot")).unwrap_or(&upper);
-        // It is never within the overlay itself, whatever its path looks like now.
+        // It is never within the overlay itself, regardless of its path.
         let others = Self {
             table: self.table.iter().filter(|other| !std::ptr::eq(*other, mount)).cloned().collect(),
             ..self.clone()
@@ -167,15 +167,15 @@ impl Mounts {
         let hidden = !upper.starts_with('/') || deeper == 0 || others.at(upper).is_none();
         if hidden {
             return if self.live {
-                Lasting::No(format!("{at} keeps its changes in memory: this system runs from an image (/proc/cmdline)"))
+                Lasting::No(format!("{at} stores changes in memory: this system runs from an image (/proc/cmdline)"))
             } else {
-                Lasting::Unknown(format!("{at} keeps its changes in {upper}, and what that is cannot be told"))
+                Lasting::Unknown(format!("{at} stores changes in {upper}, whose file system is unknown"))
             };
         }
         match others.of(upper, deeper - 1) {
-            Lasting::No(why) => Lasting::No(format!("{at} keeps its changes in {upper}, and {why}")),
+            Lasting::No(why) => Lasting::No(format!("{at} stores changes in {upper}, and {why}")),
             Lasting::Unknown(why) => Lasting::Unknown(why),
-            // The folder above may be read-only where the upper layer is not: it was writable when it was mounted.
+            // The parent may be read-only while the upper layer is not: it was writable when it was mounted.
             Lasting::Yes | Lasting::ReadOnly(_) if mount.has("ro") => Lasting::ReadOnly(format!("{at} is read-only")),
             Lasting::Yes | Lasting::ReadOnly(_) => Lasting::Yes,
         }
@@ -185,7 +185,7 @@ impl Mounts {
         self.table.iter().any(|mount| mount.point == point)
     }
 
-    /// The mount in which `path` lies: step by step, from each mount to that which is mounted on it there.
+    /// The mount that contains `path`: step by step from each mount to the one mounted on it.
     fn at(&self, path: &str) -> Option<&Mount> {
         let is_top = |mount: &&Mount| {
             mount.point == "/" && !self.table.iter().any(|other| other.id == mount.parent && other.id != mount.id)
@@ -195,7 +195,7 @@ impl Mounts {
         });
         let top = self.table.iter().rfind(is_top);
         let (Some(top), true) = (top, knows_parents) else {
-            // A table that is not whole: the longest prefix, and of several there the last.
+            // An incomplete table: the longest prefix, and the last one of several.
             return self
                 .table
                 .iter()
@@ -216,7 +216,7 @@ impl Mounts {
     }
 }
 
-/// Whether the `/proc` below this root tells of the root itself.
+/// Whether the `/proc` below this root describes the root itself.
 fn is_of_this_root(root: &Root) -> bool {
     if root.is_host() {
         return true;
@@ -232,7 +232,7 @@ fn is_of_this_root(root: &Root) -> bool {
     }
 }
 
-/// Where `path` is: each link on the way, and then the place itself, or what there is of the way to it.
+/// The places of `path`: each link on the way, and then the place itself, or its existing part.
 fn places(root: &Root, path: &str) -> Vec<String> {
     let mut places = Vec::new();
     let mut left: Vec<String> = path.split('/').rev().map(str::to_owned).collect();
@@ -278,22 +278,22 @@ mod tests {
     }
 
     #[test]
-    fn what_outlives_a_reboot() {
+    fn persistence_across_reboots() {
         const DISK: &str = "25 1 8:1 / / rw,relatime shared:1 - ext4 /dev/sda1 rw\n";
-        // table, command line, and what becomes of /etc/modules-load.d/x
+        // table, command line, whether /etc/modules-load.d/x persists
         let cases = [
             ("", "", "yes"),
             (DISK, "", "yes"),
-            // A disk below, and something in memory above.
+            // A disk with a memory file system mounted on it.
             ("25 1 8:1 / / rw - ext4 /dev/sda1 rw\n30 25 0:27 / /etc rw - tmpfs tmpfs rw\n", "", "no"),
             ("25 1 8:1 / / rw - ext4 /dev/sda1 rw\n30 25 0:27 / /etc/modules-load.d rw - ramfs none rw\n", "", "no"),
             ("25 1 0:2 / / rw - rootfs rootfs rw\n", "", "no"),
             ("25 1 252:0 / / rw - ext4 /dev/zram0 rw\n", "", "no"),
-            // Only part of it is in memory, or another part.
+            // Only another part is in memory.
             ("25 1 8:1 / / rw - ext4 /dev/sda1 rw\n30 25 0:27 / /etc/kubernetes rw - tmpfs tmpfs rw\n", "", "yes"),
             ("25 1 0:2 / / rw - tmpfs tmpfs rw\n30 25 8:1 /etc /etc rw - ext4 /dev/sda1 rw\n", "", "yes"),
             ("25 1 8:1 / / rw - ext4 /dev/sda1 rw\n30 25 0:27 / /etcetera rw - tmpfs tmpfs rw\n", "", "yes"),
-            // Mounted over again, and over what is below.
+            // Mounted over again.
             (
                 "25 1 8:1 / / rw - ext4 /dev/sda1 rw\n30 25 0:27 / /etc rw - tmpfs tmpfs rw\n31 30 8:1 /e /etc rw - ext4 /dev/sda1 rw\n",
                 "",
@@ -305,7 +305,7 @@ mod tests {
                 "",
                 "no",
             ),
-            // An overlay is as lasting as its upper layer.
+            // An overlay persists if its upper layer does.
             (
                 "25 1 8:1 / / ro - ext4 /dev/sda1 ro\n30 25 0:27 / /etc rw - overlay overlay rw,lowerdir=/etc,upperdir=/run/overlay/etc/upper,workdir=/run/w\n31 25 0:28 / /run rw - tmpfs tmpfs rw\n",
                 "",
@@ -337,7 +337,7 @@ mod tests {
                 "no",
             ),
             ("25 1 0:27 / / rw - overlay overlay ro,lowerdir=/a:/b\n", "", "read-only"),
-            // One whose upper layer is not to be seen.
+            // The upper layer is not visible.
             (
                 "25 1 0:27 / / rw - overlay /cow rw,lowerdir=/a.squashfs,upperdir=/cow/upper,workdir=/cow/work\n",
                 "",
@@ -358,13 +358,13 @@ mod tests {
             ("25 1 0:27 / / rw - aufs none rw,br=/rw=rw:/ro=ro\n26 25 0:2 / /rw rw - tmpfs tmpfs rw\n", "", "no"),
             ("25 1 253:1 / / rw - ext4 /dev/mapper/live-rw rw\n", "root=live:CDLABEL=x rd.live.image", "no"),
             ("25 1 253:1 / / rw - ext4 /dev/mapper/live-rw rw\n", "rd.live.image rd.live.overlay=LABEL=x", "yes"),
-            // Images that are as they are.
+            // Read-only images.
             ("25 1 7:0 / / ro - squashfs /dev/loop0 ro\n", "", "read-only"),
             ("25 1 8:1 / / ro,relatime - ext4 /dev/sda1 rw\n", "", "read-only"),
-            // Across the network, or through a hypervisor.
+            // Network file systems, or through a hypervisor.
             ("25 1 0:9 / / rw - nfs4 server:/root rw\n", "", "yes"),
             ("25 1 0:9 / / rw - virtiofs root rw\n", "", "yes"),
-            // A table that is not whole.
+            // An incomplete table.
             ("30 25 0:27 / /etc rw - tmpfs tmpfs rw\n", "", "no"),
         ];
         let folder = tempfile::tempdir().unwrap();
@@ -377,7 +377,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_system_in_a_file_is_as_lasting_as_that() {
+    fn a_file_system_in_a_file_persists_with_the_file() {
         let folder = tempfile::tempdir().unwrap();
         for (path, text) in [
             (
@@ -398,7 +398,7 @@ mod tests {
     }
 
     #[test]
-    fn links_are_looked_at_on_the_way() {
+    fn links_on_the_way_are_checked() {
         use std::os::unix::fs::symlink;
         let folder = tempfile::tempdir().unwrap();
         for made in ["etc", "persist/lists", "nix/store/a/etc"] {
@@ -413,16 +413,16 @@ mod tests {
         };
         let in_memory = "25 1 0:2 / / rw - tmpfs tmpfs rw\n26 25 8:1 / /persist rw - ext4 /dev/sda1 rw\n27 25 8:2 / /nix rw - ext4 /dev/sda2 rw\n";
         assert_eq!(of(in_memory, "/persist/lists/x"), "yes");
-        assert_eq!(of(in_memory, "/etc/modules-load.d/x"), "no", "the link itself goes");
-        assert_eq!(of(in_memory, "/etc/static/x"), "yes", "NixOS makes its links anew");
+        assert_eq!(of(in_memory, "/etc/modules-load.d/x"), "no", "the link itself is lost");
+        assert_eq!(of(in_memory, "/etc/static/x"), "yes", "NixOS recreates its links");
         let on_disk = "25 1 8:1 / / rw - ext4 /dev/sda1 rw\n26 25 0:2 / /run rw - tmpfs tmpfs rw\n";
         assert_eq!(of(on_disk, "/etc/modules-load.d/x"), "yes");
-        assert_eq!(of(on_disk, "/persist/gone"), "no", "where it leads goes");
+        assert_eq!(of(on_disk, "/persist/gone"), "no", "its target is lost");
         assert_eq!(places(&root, "/etc/../etc/static/./y"), ["/etc/static", "/nix/store/a/etc/y"]);
     }
 
     #[test]
-    fn the_older_table() {
+    fn the_proc_mounts_table() {
         let mounts: Vec<Mount> =
             "/dev/dm-0 / ext4 ro 0 0\ntmpfs /etc tmpfs rw,mode=755 0 0\n".lines().filter_map(fstab).collect();
         let folder = tempfile::tempdir().unwrap();

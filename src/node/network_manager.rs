@@ -1,13 +1,14 @@
-//! Telling NetworkManager that its configuration changed.
+//! Reloading NetworkManager's configuration.
 
 use std::process::Command;
 
 use super::root::Root;
-use crate::bounded_command::{self, LITTLE};
-use crate::report::{Finding, Level};
+use crate::bounded_command;
+use crate::bounded_command::limits::LITTLE;
+use crate::report::{Finding, Level, finding};
 
-/// Reloads NetworkManager's configuration where it runs. `None` when that worked or there is nothing to reload:
-/// a root that is not this system's own, or no NetworkManager running.
+/// Reloads NetworkManager's configuration if it is running. `None` on success, or if there is nothing to reload: the root
+/// is not this system's own, or NetworkManager is not running.
 pub fn reload(root: &Root) -> Option<Finding> {
     if !root.is_host() || !root.is_dir("/run/NetworkManager") {
         return None;
@@ -19,10 +20,10 @@ pub fn reload(root: &Root) -> Option<Finding> {
         Ok(ended) => ended.stderr,
         Err(error) => error.to_string(),
     };
-    Some(Finding {
-        level: Level::Warning,
-        id: "networkmanager-reload",
-        message: format!("NetworkManager was not reloaded: {why}"),
-        hint: Some("systemctl reload NetworkManager".to_owned()),
-    })
+    Some(finding(
+        Level::Warning,
+        "networkmanager-reload",
+        format!("NetworkManager was not reloaded: {why}"),
+        "run systemctl reload NetworkManager",
+    ))
 }

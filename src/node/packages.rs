@@ -1,18 +1,14 @@
-//! Which package brings a missing kernel module, on this distribution and for this kernel.
+//! Which package provides a missing kernel module on this distribution for this kernel.
 //!
-//! Names are those that the distribution itself documents or that its users report to have helped; each arm has its source.
-//! Where a name does not follow from the kernel's release, the hint is the distribution's own search for the file.
+//! Package names are from the distribution's documentation or from reports of its users; each arm has its source. If the
+//! name cannot be derived from the kernel's release, the hint is the distribution's command to search for the file.
 
 use super::host::Host;
 
-/// The tool of systems whose /usr is an image of packages: no other can install there.
+/// The tool of image-based systems, where no other tool can install packages.
 const OSTREE: &str = "rpm-ostree";
 
-/// Tools for packages that are looked for on a host, the first that is there is the one to name.
-pub const TOOLS: [&str; 10] =
-    [OSTREE, "tdnf", "dnf", "yum", "zypper", "apt-get", "apk", "pacman", "xbps-install", "emerge"];
-
-/// What to install so that the kernel `release` has the IPVS modules.
+/// The hint for installing the IPVS modules of the kernel `release`.
 pub fn hint(host: &Host, release: &str) -> String {
     let major = host.major();
     if let Some(hint) = of_board(host, release) {
@@ -24,10 +20,10 @@ pub fn hint(host: &Host, release: &str) -> String {
         // https://docs.aws.amazon.com/linux/al2/ug/kernel.html: all modules are in `kernel`.
         "amzn" if major == 2 => format!("yum reinstall kernel-{release}"),
         "amzn" => amazon_linux_2023(host, release),
-        // https://github.com/vmware/photon/issues/735, 939 (esx), 543: `linux` has them, some `linux-esx` do not.
+        // https://github.com/vmware/photon/issues/735, 939 (esx), 543: `linux` has the modules, some `linux-esx` do not.
         "photon" => match release.rsplit_once('-').map(|(_, flavour)| flavour) {
             Some("esx") => {
-                "tdnf update linux-esx, then reboot into it; where it has no IPVS modules either: tdnf install linux"
+                "tdnf update linux-esx, then reboot into it; if it has no IPVS modules either: tdnf install linux"
                     .to_owned()
             }
             _ => search(host, release),
@@ -35,12 +31,13 @@ pub fn hint(host: &Host, release: &str) -> String {
         // https://www.flatcar.org/docs/latest/setup/releases/update-strategies/
         "flatcar" => "Flatcar ships its modules with the system: update it (update_engine_client -update), then reboot"
             .to_owned(),
-        // https://docs.openshift.com/container-platform/4.15/architecture/architecture-rhcos.html: its packages are the image's.
+        // https://docs.openshift.com/container-platform/4.15/architecture/architecture-rhcos.html: packages are part of the image.
         "bottlerocket" | "talos" | "cos" | "rhcos" | "scos" => {
-            "this system ships its modules with its image: use a newer image, or another variant of it".to_owned()
+            "this system ships its modules with its image; use a newer image or another variant".to_owned()
         }
-        "nixos" => "choose a kernel in boot.kernelPackages that is built with IPVS, then nixos-rebuild boot and reboot"
-            .to_owned(),
+        "nixos" => {
+            "choose a kernel built with IPVS in boot.kernelPackages, then run nixos-rebuild boot and reboot".to_owned()
+        }
         // https://pkgs.alpinelinux.org/contents?file=ip_vs.ko*: linux-lts and linux-virt.
         "alpine" => match release.rsplit_once('-').map(|(_, flavour)| flavour) {
             Some("virt") => "apk add linux-lts, then reboot into it (or apk fix linux-virt)".to_owned(),
@@ -60,8 +57,8 @@ pub fn hint(host: &Host, release: &str) -> String {
             None => search(host, release),
         },
         _ if is_suse(host) => suse(host, release),
-        // Their kernels are packaged in ways of their own: Alibaba Cloud Linux and Anolis, openEuler and those built on it, Kylin,
-        // TencentOS, OpenCloudOS.
+        // These have different kernel packages: Alibaba Cloud Linux and Anolis, openEuler and its derivatives, Kylin, TencentOS,
+        // OpenCloudOS.
         "alinux" | "anolis" | "openEuler" | "openeuler" | "kylin" | "hce" | "euleros" | "uos" | "tencentos"
         | "opencloudos" => search(host, release),
         _ if host.is_like("rhel") || host.is_like("fedora") => red_hat(host, release),
@@ -72,7 +69,7 @@ pub fn hint(host: &Host, release: &str) -> String {
     }
 }
 
-/// The distribution's own search for the package that has the file, by the tool that is there.
+/// The distribution's command to search for the package with the file, with the installed tool.
 fn search(host: &Host, release: &str) -> String {
     let by_family = || {
         // https://github.com/microsoft/azurelinux (mariner is its name up to 2.0)
@@ -100,7 +97,7 @@ fn search(host: &Host, release: &str) -> String {
             }
         }
     };
-    // rpm-ostree cannot look for files.
+    // rpm-ostree cannot search for files.
     let tool = host.package_tools.iter().copied().find(|tool| *tool != OSTREE);
     let command = match tool.unwrap_or_else(by_family) {
         // Path patterns: dnf(8) provides, tdnf(8), yum(8) provides, zypper(8) search --file-list, apt-file(1), pacman(8) -F,
@@ -115,24 +112,24 @@ fn search(host: &Host, release: &str) -> String {
         "xbps-install" => "xbps-query -Ro '*/ip_vs.ko*'".to_owned(),
         _ => {
             return format!(
-                "install what holds the netfilter/ipvs modules of kernel {release} on this distribution; if nothing does, boot a kernel that has them"
+                "install the package with the netfilter/ipvs modules of kernel {release} on this distribution; if there is none, boot a kernel that has them"
             );
         }
     };
     format!(
-        "search for the package that owns the module: {command}; if none does, boot a kernel of this distribution that has it"
+        "search for the package with the module: {command}; if there is none, boot a kernel of this distribution that has it"
     )
 }
 
-/// Kernels of boards, whose packages do not follow from the distribution in os-release.
+/// Kernels of boards, whose packages cannot be derived from os-release.
 fn of_board(host: &Host, release: &str) -> Option<String> {
-    // https://github.com/k3s-io/k3s/issues/491: a `-tegra` kernel has what NVIDIA built, and no package brings more.
+    // https://github.com/k3s-io/k3s/issues/491: a `-tegra` kernel has only what NVIDIA built, and no package adds modules.
     if host.board == Some("jetson") || release.ends_with("-tegra") {
         return Some(format!(
-            "kernel {release} is NVIDIA's (Jetson Linux): apt-get install --reinstall nvidia-l4t-kernel; if it was built without IPVS, build it with CONFIG_IP_VS from the Jetson Linux sources"
+            "kernel {release} is NVIDIA's (Jetson Linux): apt-get install --reinstall nvidia-l4t-kernel; if it has no IPVS, build it with CONFIG_IP_VS from the Jetson Linux sources"
         ));
     }
-    // https://docs.armbian.com/User-Guide_Armbian-Software/: linux-image-BRANCH-FAMILY, and the release ends so.
+    // https://docs.armbian.com/User-Guide_Armbian-Software/: linux-image-BRANCH-FAMILY, the suffix of the release.
     if host.board == Some("armbian") {
         let parts: Vec<&str> = release.split('-').collect();
         let branch =
@@ -161,7 +158,7 @@ fn of_board(host: &Host, release: &str) -> Option<String> {
 
 fn ubuntu(host: &Host, release: &str) -> String {
     let flavour = release.rsplit('-').next().unwrap_or_default();
-    // Releases look like 5.15.0-100-generic; another kernel is none of Ubuntu's: 6.8.12-x64v3-xanmod1, 6.8.0-12.1-liquorix-amd64,
+    // Releases look like 5.15.0-100-generic; these are not Ubuntu's: 6.8.12-x64v3-xanmod1, 6.8.0-12.1-liquorix-amd64,
     // 6.9.1-060901-generic of its mainline archive, 6.9.3-76060903-generic of Pop!_OS.
     let build = release.split('-').nth(1).unwrap_or_default();
     let is_build = (1..=4).contains(&build.len()) && build.bytes().all(|byte| byte.is_ascii_digit());
@@ -174,8 +171,8 @@ fn ubuntu(host: &Host, release: &str) -> String {
         return "the -kvm kernel has no IPVS modules: apt-get install linux-image-generic, then reboot into it"
             .to_owned();
     }
-    // Ubuntu 25.10 ended the split, and its kernels come to 24.04 as HWE: all modules are in linux-modules. Those of some clouds
-    // are split still. https://github.com/NVIDIA/NV-Kernels/pull/191, https://github.com/kairos-io/kairos/pull/3610;
+    // Since Ubuntu 25.10 (and its HWE kernels for 24.04) all modules are in linux-modules. Kernels of some clouds are still
+    // split. https://github.com/NVIDIA/NV-Kernels/pull/191, https://github.com/kairos-io/kairos/pull/3610;
     // -raspi since 24.04: https://bugs.launchpad.net/ubuntu/+source/linux-raspi/+bug/2048862.
     let of_later = host.distro == "ubuntu" && (host.major() > 25 || host.distro_version == "25.10");
     let numbers: Vec<u32> = release.split(['.', '-']).map_while(|part| part.parse().ok()).collect();
@@ -184,7 +181,7 @@ fn ubuntu(host: &Host, release: &str) -> String {
             format!("apt-get install --reinstall linux-modules-{release}")
         } else {
             format!(
-                "apt-get install linux-modules-extra-{release}, or where there is none --reinstall linux-modules-{release}"
+                "apt-get install linux-modules-extra-{release}; if it does not exist: apt-get install --reinstall linux-modules-{release}"
             )
         };
     }
@@ -193,7 +190,7 @@ fn ubuntu(host: &Host, release: &str) -> String {
 }
 
 fn debian(host: &Host, release: &str) -> String {
-    // https://packages.debian.org/search?keywords=linux-image: a package is called after its kernel, and ends in its flavour.
+    // https://packages.debian.org/search?keywords=linux-image: the package name contains the release and ends in the flavour.
     let flavours =
         ["amd64", "arm64", "armmp", "686", "686-pae", "armhf", "riscv64", "powerpc64le", "s390x", "marvell", "loong64"];
     let flavour = release.rsplit('-').next().unwrap_or_default();
@@ -206,7 +203,7 @@ fn debian(host: &Host, release: &str) -> String {
 }
 
 fn arch(release: &str) -> String {
-    // https://wiki.archlinux.org/title/Kernel: linux, and linux-lts, linux-zen, linux-hardened, whose releases end so.
+    // https://wiki.archlinux.org/title/Kernel: linux, and linux-lts, linux-zen, linux-hardened, by the suffix of the release.
     let flavour =
         ["lts", "zen", "hardened", "rt"].into_iter().find(|flavour| release.ends_with(&format!("-{flavour}")));
     let package = flavour.map_or_else(|| "linux".to_owned(), |flavour| format!("linux-{flavour}"));
@@ -252,7 +249,7 @@ fn amazon_linux_2023(host: &Host, release: &str) -> String {
 }
 
 fn red_hat(host: &Host, release: &str) -> String {
-    // A release of another's kernel, such as one of ELRepo's (kernel-ml) or a cloud's own, says so: .el9_4, .el8, .fc40.
+    // A distribution kernel has .el9_4, .el8 or .fc40 in its release; others, such as ELRepo's (kernel-ml) or a cloud's, do not.
     if !(release.contains(".el") || release.contains(".fc")) || release.contains(".elrepo") {
         return search(host, release);
     }
@@ -380,7 +377,7 @@ mod tests {
     }
 
     #[test]
-    fn a_tool_that_is_there_or_a_board_decides() {
+    fn hints_by_installed_tool_and_board() {
         let host = |distro: &str, tool, board| Host {
             distro: distro.to_owned(),
             package_tools: vec![tool],

@@ -1,4 +1,4 @@
-//! `node remove`: takes away exactly what `node install` wrote.
+//! `node remove`: removes exactly what `node install` wrote.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -8,33 +8,33 @@ use anyhow::Context as _;
 
 use super::boot_files::{self, Existing, NETWORK_MANAGER};
 use super::decide::Decision;
-use super::facts::Facts;
+use super::facts::HostFacts;
 use super::host;
 use super::install::COPY_SUFFIX;
 use super::lock::NodeLock;
 use super::modprobe::Modprobe;
 use super::network_manager;
 use super::report::{FileLine, NodeReport, Outcome};
+use super::request::NodeRequest;
 use super::root::Root;
 use super::transaction::remove_temporary;
-use super::wish::Wish;
 use crate::exit_code::Exit;
 use crate::file_kind::is_regular;
 use crate::folder::unless_absent;
-use crate::report::{Finding, Level};
+use crate::report::{Level, finding};
 
-/// Rounds of unloading: schedulers first, then what they held.
+/// Rounds of unloading: schedulers first, then the modules that they used.
 const ROUNDS: usize = 5;
 
-/// Removes the files that carry kpx-prep's mark and the folders that were made for them, puts back what `--force` had
-/// replaced, and unloads what is unused if asked.
+/// Removes the files with kpx-prep's mark and the folders created for them, restores files that `--force` had replaced, and
+/// unloads unused modules if requested.
 ///
 /// # Errors
-/// When a file cannot be removed; the message says what is gone already. Running it again goes on.
+/// If a file cannot be removed; the message lists what was removed already. Running it again continues.
 pub fn remove(root: &Root, unload: bool, modprobe: &dyn Modprobe) -> anyhow::Result<(NodeReport, Exit)> {
     let mut lock = NodeLock::take(root)?;
     let existing = boot_files::observe(root)?;
-    let wish = boot_files::installed_wish(&existing).unwrap_or_default();
+    let request = boot_files::installed_request(&existing).unwrap_or_default();
     let ours = existing.iter().filter(|(_, existing)| existing.is_ours()).count();
     if ours > 0 || unload || !lock.unfinished().is_empty() {
         lock.held()?;
@@ -47,7 +47,7 @@ pub fn remove(root: &Root, unload: bool, modprobe: &dyn Modprobe) -> anyhow::Res
             made.extend(boot_files::folders_made(path, content));
         }
     }
-    // With the file its note of them is gone.
+    // The record of them is removed with the file.
     lock.note(&made)?;
     let mut files = Vec::new();
     let mut decision = Decision::default();
@@ -67,24 +67,24 @@ pub fn remove(root: &Root, unload: bool, modprobe: &dyn Modprobe) -> anyhow::Res
     }
     let mut outcome = if removed.is_empty() { Outcome::NothingToRemove } else { Outcome::Removed };
     if unload {
-        let gone = unload_unused(root, &wish, modprobe, &mut decision)?;
+        let gone = unload_unused(root, &request, modprobe, &mut decision)?;
         if gone > 0 {
             outcome = Outcome::Removed;
         }
     }
-    let facts = Facts::observe(root, boot_files::observe(root)?, &wish)?;
-    let around = facts.surroundings();
-    let wanted = wish.modules(facts.kernel(), &facts.host.loaded);
-    decision.modules = wanted.iter().map(|(name, mandatory)| around.module(name, *mandatory)).collect();
+    let facts = HostFacts::observe(root, boot_files::observe(root)?, &request)?;
+    let context = facts.surroundings();
+    let wanted = request.modules(facts.kernel(), &facts.host.loaded);
+    decision.modules = wanted.iter().map(|(name, mandatory)| context.module(name, *mandatory)).collect();
     Ok((NodeReport::new(root, &facts, outcome, decision, files), Exit::Done))
 }
 
 fn failed_at(place: &Path, removed: &[&str]) -> String {
     let so_far = if removed.is_empty() { "nothing".to_owned() } else { removed.join(", ") };
-    format!("removing {} failed; removed so far: {so_far}. Run it again to go on", place.display())
+    format!("removing {} failed; removed so far: {so_far}. Run it again to continue", place.display())
 }
 
-/// Removes one file if it is ours, and what a killed run left beside it in any case.
+/// Removes one file if kpx-prep wrote it, and in any case what a killed run left next to it.
 fn remove_one(root: &Root, path: &str, existing: &Existing) -> io::Result<FileLine> {
     let line = |state, detail| Ok(FileLine { path: path.to_owned(), state, detail });
     let (folder, name) = path.rsplit_once('/').unwrap_or(("", path));
@@ -104,7 +104,7 @@ fn remove_one(root: &Root, path: &str, existing: &Existing) -> io::Result<FileLi
     let copy = newest_copy(root, path);
     if let Some(copy) = &copy {
         folder.rename(copy, name)?;
-        // Two names of the same file are left as they are by a rename.
+        // rename(2) does nothing if both names are the same file.
         folder.remove_file(copy)?;
     } else {
         folder.remove_file(name)?;
@@ -116,7 +116,7 @@ fn remove_one(root: &Root, path: &str, existing: &Existing) -> io::Result<FileLi
     }
 }
 
-/// Removes the folders that install made, the lowest first, if nothing is in them. Whether none of them failed.
+/// Removes the empty folders that install created, deepest first. Returns whether all succeeded.
 fn remove_folders(root: &Root, made: &BTreeSet<String>, decision: &mut Decision) -> bool {
     let before = decision.findings.len();
     for path in made.iter().rev() {
@@ -127,12 +127,12 @@ fn remove_folders(root: &Root, made: &BTreeSet<String>, decision: &mut Decision)
             if folder.remove_folder(name)? { folder.sync() } else { Ok(()) }
         });
         if let Err(error) = removed {
-            decision.findings.push(Finding {
-                level: Level::Warning,
-                id: "folder-left",
-                message: format!("{path}, which install made, could not be removed: {error}"),
-                hint: Some("kpx-prep node remove, once that is possible".to_owned()),
-            });
+            decision.findings.push(finding(
+                Level::Warning,
+                "folder-left",
+                format!("{path}, created by install, could not be removed: {error}"),
+                "run `kpx-prep node remove` again once the cause is fixed",
+            ));
         }
     }
     decision.findings.len() == before
@@ -142,7 +142,7 @@ fn copy_path(path: &str, copy: &str) -> String {
     path.rsplit_once('/').map_or_else(|| copy.to_owned(), |(folder, _)| format!("{folder}/{copy}"))
 }
 
-/// The name of the last copy that `--force` made of a file.
+/// The name of the newest backup that `--force` made of a file.
 fn newest_copy(root: &Root, path: &str) -> Option<String> {
     let (folder, name) = path.rsplit_once('/')?;
     let number = |entry: &String| -> Option<u32> {
@@ -155,10 +155,15 @@ fn newest_copy(root: &Root, path: &str) -> Option<String> {
     copies.filter(|(_, entry)| is_file(entry)).max().map(|(_, entry)| entry)
 }
 
-/// Unloads wanted modules that nothing uses, in rounds; how many are gone. What is in use stays and is named.
-fn unload_unused(root: &Root, wish: &Wish, modprobe: &dyn Modprobe, decision: &mut Decision) -> anyhow::Result<usize> {
-    let facts = Facts::observe(root, boot_files::observe(root)?, wish)?;
-    let mut ours: Vec<String> = wish.modules(facts.kernel(), &facts.host.loaded).into_keys().collect();
+/// Unloads requested modules that are not in use, in rounds; returns their number. Modules in use are reported.
+fn unload_unused(
+    root: &Root,
+    request: &NodeRequest,
+    modprobe: &dyn Modprobe,
+    decision: &mut Decision,
+) -> anyhow::Result<usize> {
+    let facts = HostFacts::observe(root, boot_files::observe(root)?, request)?;
+    let mut ours: Vec<String> = request.modules(facts.kernel(), &facts.host.loaded).into_keys().collect();
     ours.retain(|name| facts.host.loaded.contains(name));
     let before = ours.len();
     let mut said = String::new();
@@ -169,7 +174,9 @@ fn unload_unused(root: &Root, wish: &Wish, modprobe: &dyn Modprobe, decision: &m
         }
         let names: Vec<&str> = unused.iter().map(String::as_str).collect();
         said.push_str(
-            &modprobe.unload(&names).context("running modprobe -r failed; the files are removed, the modules stay")?,
+            &modprobe
+                .unload(&names)
+                .context("running modprobe -r failed; the files were removed, the modules are still loaded")?,
         );
         let loaded = host::loaded_modules(root)?;
         let left = ours.len();
@@ -179,18 +186,14 @@ fn unload_unused(root: &Root, wish: &Wish, modprobe: &dyn Modprobe, decision: &m
         }
     }
     if !ours.is_empty() {
-        decision.findings.push(Finding {
-            level: Level::Warning,
-            id: "module-in-use",
-            message: format!(
-                "{}: still loaded, because in use. {}",
-                ours.join(" "),
-                said.lines().next().unwrap_or_default()
-            )
-            .trim_end()
-            .to_owned(),
-            hint: Some("kube-proxy in IPVS mode holds them: switch it to another mode first".to_owned()),
-        });
+        decision.findings.push(finding(
+            Level::Warning,
+            "module-in-use",
+            format!("{}: still loaded because in use. {}", ours.join(" "), said.lines().next().unwrap_or_default())
+                .trim_end()
+                .to_owned(),
+            "kube-proxy in IPVS mode uses them; switch it to another mode first",
+        ));
     }
     Ok(before - ours.len())
 }

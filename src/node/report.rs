@@ -1,60 +1,42 @@
-//! What the node commands tell: one line per module and per file, a summary, findings with hints; or JSON and YAML.
+//! Reports of the node commands: one line per module and per file, a summary, findings with hints; or JSON and YAML.
 
 use std::fmt::Write as _;
 
 use comfy_table::{Table, presets};
 use serde::Serialize;
 
-use super::decide::{Decision, FileAction};
-use super::facts::Facts;
+use super::decide::Decision;
+use super::facts::HostFacts;
+use super::file_decision::FileAction;
 use super::mechanism::Mechanism;
 use super::module_findings::KUBERNETES_VERSION;
 use super::modules::{Module, State};
 use super::root::Root;
+pub use crate::messages::PreparationOutcome as Outcome;
 use crate::report::{API_VERSION, Finding, Format, Level, serialize};
 
-/// The finding for a file that could not be put back.
+/// The finding for a file that could not be restored.
 pub const NOT_UNDONE: &str = "not-undone";
 
-/// How a node command ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Outcome {
-    /// As wanted now.
-    Prepared,
-    /// As wanted before; nothing was done.
-    AlreadyPrepared,
-    /// A dry run; what would be done stands in the report.
-    WouldPrepare,
-    /// A check says no; nothing was done.
-    NotPrepared,
-    /// Loading failed; the files are as they were.
-    Failed,
-    /// What install wrote is gone.
-    Removed,
-    /// There was nothing of ours.
-    NothingToRemove,
-}
-
-/// One file, and what became of it.
+/// A file and what was done with it.
 #[derive(Clone, Debug, Serialize)]
 pub struct FileLine {
-    /// Where, as the host sees it.
+    /// Its path on the host.
     pub path: String,
-    /// What became of it, in a word or two.
+    /// What was done with it, in a word or two.
     pub state: &'static str,
-    /// More about it.
+    /// Details.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,
 }
 
-/// What a node command has to tell. Its JSON form is an interface.
+/// The report of a node command. Its JSON form is an interface.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct NodeReport {
     api_version: &'static str,
     kind: &'static str,
-    /// How it ended.
+    /// The outcome.
     pub outcome: Outcome,
     /// The summary, in one line.
     pub summary: String,
@@ -64,20 +46,20 @@ pub struct NodeReport {
     #[serde(skip_serializing_if = "Option::is_none")]
     container: Option<String>,
     boot: Vec<Mechanism>,
-    /// The operator vouches for what is in `boot`.
+    /// Whether `boot` is from `--boot-mechanism` and was not verified.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     boot_vouched: bool,
-    /// Every wanted module with its state.
+    /// Every requested module with its state.
     pub modules: Vec<Module>,
-    /// Every file with what became of it.
+    /// Every file with its state.
     pub files: Vec<FileLine>,
-    /// What was found, errors first.
+    /// The findings, errors first.
     pub findings: Vec<Finding>,
 }
 
 impl NodeReport {
-    /// A report on a node, its findings sorted by weight.
-    pub fn new(root: &Root, facts: &Facts, outcome: Outcome, decision: Decision, files: Vec<FileLine>) -> Self {
+    /// A report on a node, its findings sorted by severity.
+    pub fn new(root: &Root, facts: &HostFacts, outcome: Outcome, decision: Decision, files: Vec<FileLine>) -> Self {
         let mut findings = decision.findings;
         findings.sort_by_key(|finding| std::cmp::Reverse(finding.level));
         let mut report = Self {
@@ -107,7 +89,7 @@ impl NodeReport {
             (State::BuiltIn, "built in"),
             (State::Loadable, "loadable"),
             (State::Missing, "missing"),
-            (State::Unknown, "cannot be told"),
+            (State::Unknown, "unknown"),
             (State::Blocked, "blocked"),
         ] {
             if count(state) > 0 {
@@ -130,18 +112,18 @@ impl NodeReport {
                 if errors == 1 { "" } else { "s" }
             ),
             Outcome::Failed if self.findings.iter().any(|finding| finding.id == NOT_UNDONE) => {
-                format!("failed, and not everything could be undone; {modules}")
+                format!("failed, and not all changes could be undone; {modules}")
             }
-            Outcome::Failed => format!("failed: the files are as they were before; {modules}"),
-            Outcome::Removed => "removed what kpx-prep had written".to_owned(),
-            Outcome::NothingToRemove => "nothing to remove: kpx-prep has written nothing here".to_owned(),
+            Outcome::Failed => format!("failed; the files are in their previous state; {modules}"),
+            Outcome::Removed => "removed all files written by kpx-prep".to_owned(),
+            Outcome::NothingToRemove => "nothing to remove: no files written by kpx-prep found".to_owned(),
         }
     }
 
-    /// The report in the format that was asked for.
+    /// The report in the requested format.
     ///
     /// # Errors
-    /// When it cannot be serialized.
+    /// If it cannot be serialized.
     pub fn render(&self, format: Format) -> anyhow::Result<String> {
         if format == Format::Text { Ok(self.text()) } else { serialize(self, format) }
     }
@@ -161,7 +143,7 @@ impl NodeReport {
         push_table(&mut text, &table);
         let mut table = plain_table();
         for file in &self.files {
-            table.add_row([file.path.as_str(), file.state, file.detail.as_deref().unwrap_or("")]);
+            table.add_row([file.path.as_str(), file_word(file.state), file.detail.as_deref().unwrap_or("")]);
         }
         push_table(&mut text, &table);
         for mechanism in &self.boot {
@@ -170,13 +152,13 @@ impl NodeReport {
         }
         let _ = writeln!(text, "{}", self.summary);
         for finding in &self.findings {
-            push_finding(&mut text, finding.level, finding.id, &finding.message, finding.hint.as_deref());
+            text.push_str(&finding.text());
         }
         text
     }
 }
 
-/// The line for a file before anything was done to it.
+/// The line for a file; `done`: the action was carried out.
 pub fn file_line(path: &str, action: FileAction, done: bool) -> FileLine {
     let state = match (action, done) {
         (FileAction::Keep, _) => "unchanged",
@@ -192,42 +174,38 @@ pub fn file_line(path: &str, action: FileAction, done: bool) -> FileLine {
     FileLine { path: path.to_owned(), state, detail: None }
 }
 
+/// A file's state in the text output; in JSON it is a stable value.
+fn file_word(state: &'static str) -> &'static str {
+    match state {
+        "kept, not ours" => "kept (not managed by kpx-prep)",
+        "not ours" => "not managed by kpx-prep",
+        other => other,
+    }
+}
+
 fn state_word(state: State) -> &'static str {
     match state {
         State::Loaded => "loaded",
         State::BuiltIn => "built in",
         State::Loadable => "loadable",
         State::Missing => "missing",
-        State::Unknown => "cannot be told",
+        State::Unknown => "unknown",
         State::Blocked => "blocked",
     }
 }
 
-/// A table without lines.
+/// A table without borders.
 pub(super) fn plain_table() -> Table {
     let mut table = Table::new();
     table.load_style(presets::NOTHING);
     table
 }
 
-/// Appends a table that has rows.
+/// Appends a table if it has rows.
 pub(super) fn push_table(text: &mut String, table: &Table) {
     if table.row_count() > 0 {
         for line in table.lines() {
             let _ = writeln!(text, "{}", line.trim());
         }
-    }
-}
-
-/// Appends a finding with its hint.
-pub(super) fn push_finding(text: &mut String, level: Level, id: &str, message: &str, hint: Option<&str>) {
-    let word = match level {
-        Level::Error => "error",
-        Level::Warning => "warning",
-        Level::Info => "info",
-    };
-    let _ = writeln!(text, "{word} [{id}] {message}");
-    if let Some(hint) = hint {
-        let _ = writeln!(text, "  hint: {hint}");
     }
 }

@@ -1,17 +1,17 @@
-//! The words of a line of a shell script, as far as the line is of simple commands only.
+//! Splits a line of a shell script into words, if it consists of simple commands only.
 
-/// One word, with its quotes gone.
+/// A word, without its quotes.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Word {
-    /// What it says.
+    /// Its text.
     pub(super) text: String,
-    /// It has a `$` or a backtick that the shell replaces, or a pattern: what it becomes is not known.
+    /// Whether it contains a `$`, a backtick or a pattern, so that its expansion is unknown.
     pub(super) varies: bool,
-    /// It was quoted at least in part, so that it is no keyword.
+    /// Whether it was quoted at least in part, so that it is not a keyword.
     pub(super) quoted: bool,
 }
 
-/// A part of a line.
+/// A token of a line.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Token {
     /// A word.
@@ -20,8 +20,8 @@ pub(super) enum Token {
     Then(&'static str),
 }
 
-/// The words of a line, without its comment and the redirections to /dev/null. Nothing if there is anything in it that
-/// goes beyond simple commands: a pipe, a group, a here-document, a background job, a keyword, a quote that stays open.
+/// The words of a line, without its comment and redirections to /dev/null. `None` if it contains anything but simple
+/// commands: a pipe, a group, a here-document, a background job, a keyword, an unclosed quote.
 pub(super) fn tokens(line: &str) -> Option<Vec<Token>> {
     let mut tokens = Vec::new();
     let mut rest = line.trim_start();
@@ -37,7 +37,7 @@ pub(super) fn tokens(line: &str) -> Option<Vec<Token>> {
                     continue;
                 }
                 let (word, after) = word(rest)?;
-                // `;;`, which is no word.
+                // `;;`, which is not a word.
                 if after.len() == rest.len() {
                     return None;
                 }
@@ -83,7 +83,7 @@ fn is_keyword(word: &str) -> bool {
     )
 }
 
-/// What follows a redirection of output that cannot fail.
+/// The text after an output redirection that cannot fail.
 fn redirection(text: &str) -> Option<&str> {
     let start = text.trim_start_matches(['0', '1', '2', '&']);
     if text.len() - start.len() > 1 {
@@ -94,7 +94,7 @@ fn redirection(text: &str) -> Option<&str> {
     after.is_empty().then_some(after).or_else(|| after.starts_with([' ', '\t', ';', '&', '|']).then_some(after))
 }
 
-/// The first word, and what follows it.
+/// The first word, and the rest.
 fn word(text: &str) -> Option<(Word, &str)> {
     let mut word = Word { text: String::new(), varies: false, quoted: false };
     let mut chars = text.char_indices();
@@ -125,7 +125,7 @@ fn word(text: &str) -> Option<(Word, &str)> {
                         }
                     }
                 }
-                // A command in it may be anything, here-documents included.
+                // A command substitution may contain anything, including here-documents.
                 if word.text.contains("$(") || word.text.contains('`') {
                     return None;
                 }

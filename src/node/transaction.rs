@@ -1,6 +1,6 @@
-//! Several file writes that are kept together or undone together.
+//! Several file writes that are committed or undone together.
 //!
-//! A file that is replaced keeps a second name until then.
+//! Until then, a replaced file is kept under a second name.
 
 use std::ffi::OsString;
 use std::io;
@@ -16,40 +16,40 @@ use crate::file_kind::is_regular;
 use crate::folder::{Folder, is_absent};
 use crate::report::say::say;
 
-/// Writes below a root that are undone, last first, unless [`Transaction::commit`] is called.
+/// Writes below a root that are undone in reverse order unless [`Transaction::commit`] is called.
 pub struct Transaction<'a> {
     root: &'a Root,
     selinux: bool,
     steps: Vec<Step>,
     /// Temporary files that could not be removed.
     stuck: Vec<String>,
-    /// Whether some step could not be undone.
+    /// Whether a step could not be undone.
     failed: bool,
 }
 
 impl<'a> Transaction<'a> {
-    /// Nothing written yet. `selinux` only adds to error messages.
+    /// An empty transaction. `selinux` is only used for error messages.
     pub fn new(root: &'a Root, selinux: bool) -> Self {
         Self { root, selinux, steps: Vec::new(), stuck: Vec::new(), failed: false }
     }
 
-    /// Writes a file whole, its folders included.
+    /// Writes a file atomically and creates its folders.
     ///
     /// # Errors
-    /// Any error of the file system, with its likely cause. All that was written is undone then, and the error says
-    /// whether that worked.
+    /// Any error of the file system, with its likely cause. All writes are then undone, and the error says whether that
+    /// succeeded.
     pub fn write(&mut self, path: &str, content: &[u8], mode: u32) -> anyhow::Result<()> {
         let attempt = self.try_write(path, content, mode);
         self.conclude(attempt, || format!("writing {}", self.root.display(path).display()))
     }
 
-    /// Gives the file at `path` a second name in the same folder, under which it stays when it is replaced.
+    /// Keeps a backup of the file at `path` under a second name in the same folder when it is replaced.
     ///
     /// # Errors
-    /// As [`Transaction::write`] has it.
+    /// As [`Transaction::write`].
     pub fn keep(&mut self, path: &str, copy: &str) -> anyhow::Result<()> {
         let attempt = self.try_keep(path, copy);
-        self.conclude(attempt, || format!("keeping {} as {copy}", self.root.display(path).display()))
+        self.conclude(attempt, || format!("saving {} as {copy}", self.root.display(path).display()))
     }
 
     fn conclude(&mut self, attempt: io::Result<()>, what: impl Fn() -> String) -> anyhow::Result<()> {
@@ -67,7 +67,7 @@ impl<'a> Transaction<'a> {
         match there {
             Some(stat) if !is_regular(&stat) => return Err(crate::bounded::not_regular()),
             Some(_) => {
-                // What a killed run left may have that name.
+                // A killed run may have left a file of that name.
                 remove_temporary(&folder, last(path))?;
                 let step = step(Kind::Replaced);
                 folder.link(&name, old_name(&name))?;
@@ -94,7 +94,7 @@ impl<'a> Transaction<'a> {
             && let Err(error) = folder.remove_file(&temporary)
         {
             let place = self.root.display(path).with_file_name(temporary);
-            self.stuck.push(format!("{} stays: {error}", place.display()));
+            self.stuck.push(format!("{} was not removed: {error}", place.display()));
         }
         result
     }
@@ -107,7 +107,7 @@ impl<'a> Transaction<'a> {
         Ok(())
     }
 
-    /// Holds the folder of `path`; makes it, and those above it, where they are missing.
+    /// Opens the folder of `path`; creates it and its parents if they are missing.
     fn make_folders(&mut self, path: &str) -> io::Result<Rc<Folder>> {
         match self.root.folder(folder_of(path)) {
             Err(error) if is_absent(&error) => {}
@@ -134,22 +134,24 @@ impl<'a> Transaction<'a> {
     fn why(&self, error: &io::Error) -> &'static str {
         match error.kind() {
             io::ErrorKind::ReadOnlyFilesystem => {
-                " (the file system is read-only: remount it, or bake the files into the image)"
+                " (the file system is read-only: remount it, or add the files to the image)"
             }
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => " (no space is left: make room and run again)",
-            io::ErrorKind::FileTooLarge => " (this process may write no file of that size: see ulimit -f)",
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+                " (no space left: free some space and run again)"
+            }
+            io::ErrorKind::FileTooLarge => " (the file size limit is exceeded: see ulimit -f)",
             io::ErrorKind::PermissionDenied if !nix::unistd::geteuid().is_root() => " (run it as root)",
             io::ErrorKind::PermissionDenied if error.raw_os_error() == Some(nix::libc::EPERM) => {
-                " (root was denied: see lsattr for a file or folder that is immutable or append-only)"
+                " (permission denied for root: check lsattr for an immutable or append-only file or folder)"
             }
             io::ErrorKind::PermissionDenied if self.selinux => {
-                " (root was denied while SELinux enforces: see ausearch -m avc -ts recent)"
+                " (permission denied for root with SELinux enforcing: see ausearch -m avc -ts recent)"
             }
             _ => "",
         }
     }
 
-    /// Undoes everything, last first, and says how far that went.
+    /// Undoes everything in reverse order and returns the result.
     pub fn roll_back(&mut self) -> Undone {
         let steps = std::mem::take(&mut self.steps);
         let mut undone = Undone { changed: !steps.is_empty(), failures: std::mem::take(&mut self.stuck) };
@@ -162,12 +164,12 @@ impl<'a> Transaction<'a> {
         undone
     }
 
-    /// Whether nothing is left of what was written.
+    /// Whether all writes were undone.
     pub fn is_undone(&self) -> bool {
         self.steps.is_empty() && !self.failed
     }
 
-    /// Keeps what was written. Says what of the old files could not be removed.
+    /// Commits the writes. Returns old files that could not be removed.
     pub fn commit(mut self) -> Vec<String> {
         let mut left = Vec::new();
         for step in std::mem::take(&mut self.steps).iter().filter(|step| matches!(step.kind, Kind::Replaced)) {
@@ -182,7 +184,7 @@ impl<'a> Transaction<'a> {
 impl Drop for Transaction<'_> {
     fn drop(&mut self) {
         for failure in self.roll_back().failures {
-            say(&format!("error: not everything could be undone: {failure}"));
+            say(&format!("error: not all changes could be undone: {failure}"));
         }
     }
 }
@@ -195,14 +197,14 @@ fn last(path: &str) -> &str {
     path.rsplit('/').next().unwrap_or(path)
 }
 
-/// Removes what a killed run left beside a file.
+/// Removes what a killed run left next to a file.
 ///
 /// # Errors
 /// Any error of removing it.
 pub fn remove_temporary(folder: &Folder, name: &str) -> io::Result<()> {
     for temporary in [atomic_file::temporary_name(name), old_name(name)] {
         match folder.remove_file(temporary) {
-            // No run left that.
+            // Not left by a run.
             Err(error) if error.kind() == io::ErrorKind::IsADirectory => {}
             result => _ = result?,
         }
@@ -237,7 +239,7 @@ mod tests {
         assert_eq!(transaction.roll_back().to_string(), "all changes were undone");
         assert_eq!(fs::read_to_string(place("etc/a")).unwrap(), "before");
         let after = fs::metadata(place("etc/a")).unwrap();
-        assert_eq!((after.ino(), after.mode(), after.nlink()), (before.ino(), before.mode(), 1), "the very file");
+        assert_eq!((after.ino(), after.mode(), after.nlink()), (before.ino(), before.mode(), 1), "the same file");
         assert_eq!(names(), ["a"]);
 
         transaction.write("/etc/a", b"after", 0o600).unwrap();
@@ -248,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn an_error_says_what_is_so() {
+    fn an_error_reports_the_current_state() {
         let folder = tempfile::tempdir().unwrap();
         let root = Root::new(folder.path()).unwrap();
         fs::create_dir_all(folder.path().join("etc/folder")).unwrap();
@@ -262,7 +264,7 @@ mod tests {
         fs::write(folder.path().join("etc/new/theirs"), "").unwrap();
         let error = format!("{:#}", transaction.write("/etc/folder", b"", 0o644).unwrap_err());
         assert!(
-            error.contains("not everything could be undone: the folder") && error.contains("etc/new stays"),
+            error.contains("not all changes could be undone: the folder") && error.contains("etc/new was not removed"),
             "{error}"
         );
         assert_eq!(root.list("/etc/new"), ["theirs"]);

@@ -1,4 +1,4 @@
-//! One change to a file tree and how it is undone. Undoing writes no data: it also works on a full disk.
+//! A change to a file tree and how it is undone. Undoing writes no data, so it also works on a full disk.
 
 use std::ffi::{OsStr, OsString};
 use std::fmt;
@@ -8,34 +8,34 @@ use std::rc::Rc;
 use crate::atomic_file;
 use crate::folder::Folder;
 
-/// One change, in a folder that is held.
+/// A change in an open folder.
 pub(super) struct Step {
-    /// Where.
+    /// The folder.
     pub(super) folder: Rc<Folder>,
-    /// What, in that folder.
+    /// The name in the folder.
     pub(super) name: OsString,
-    /// The same, to be shown.
+    /// The path, for display.
     pub(super) path: PathBuf,
-    /// What was done to it.
+    /// The kind of change.
     pub(super) kind: Kind,
 }
 
 /// A kind of change.
 pub(super) enum Kind {
-    /// A folder was made.
+    /// A folder was created.
     Folder,
-    /// A file was written where there was none.
+    /// A new file was written.
     New,
-    /// A file was replaced, or is about to be; its old content is under [`old_name`].
+    /// A file was replaced, or is about to be; the old file is kept under [`old_name`].
     Replaced,
 }
 
-/// What is so after an undo; shown as a part of a sentence.
+/// The result of an undo; displayed as a part of a sentence.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Undone {
     /// Whether there was anything to undo.
     pub changed: bool,
-    /// What could not be undone, and how it is now.
+    /// What could not be undone, and the current state.
     pub failures: Vec<String>,
 }
 
@@ -44,7 +44,7 @@ impl fmt::Display for Undone {
         match (self.changed, self.failures.as_slice()) {
             (false, []) => f.write_str("nothing was changed"),
             (true, []) => f.write_str("all changes were undone"),
-            (_, failures) => write!(f, "not everything could be undone: {}", failures.join("; ")),
+            (_, failures) => write!(f, "not all changes could be undone: {}", failures.join("; ")),
         }
     }
 }
@@ -57,34 +57,36 @@ pub(super) fn old_name(name: impl AsRef<OsStr>) -> OsString {
 }
 
 impl Step {
-    /// Where the old content of a file is, to be shown.
+    /// The path of the old file, for display.
     pub(super) fn old_path(&self) -> PathBuf {
         self.path.with_file_name(old_name(&self.name))
     }
 
-    /// Undoes it; otherwise says how it is now.
+    /// Undoes it; the error describes the current state.
     pub(super) fn undo(&self) -> Result<(), String> {
         let place = self.path.display();
         match self.kind {
             Kind::Folder => match self.folder.remove_folder(&self.name) {
                 Ok(true) => {}
-                Ok(false) => return Err(format!("the folder {place} stays: it is not empty any more")),
-                Err(error) => return Err(format!("the folder {place} stays: {error}")),
+                Ok(false) => return Err(format!("the folder {place} was not removed: it is not empty any more")),
+                Err(error) => return Err(format!("the folder {place} was not removed: {error}")),
             },
             Kind::New => {
-                self.folder.remove_file(&self.name).map_err(|error| format!("{place} stays as written: {error}"))?;
+                self.folder
+                    .remove_file(&self.name)
+                    .map_err(|error| format!("the new {place} was not removed: {error}"))?;
             }
             Kind::Replaced => {
                 let old = old_name(&self.name);
                 let to_old = |error| {
-                    format!("{place} stays as written, its old content is in {}: {error}", self.old_path().display())
+                    format!("{place} was not restored, its old content is in {}: {error}", self.old_path().display())
                 };
                 self.folder.rename(&old, &self.name).map_err(to_old)?;
-                // It still has both names if it was not replaced yet.
-                let stays = |error| format!("{} stays: {error}", self.old_path().display());
+                // It still has both names if it was not yet replaced.
+                let stays = |error| format!("{} was not removed: {error}", self.old_path().display());
                 self.folder.remove_file(&old).map_err(stays)?;
             }
         }
-        self.folder.sync().map_err(|error| format!("{place} may come back after a crash: {error}"))
+        self.folder.sync().map_err(|error| format!("the removal of {place} may be lost in a crash: {error}"))
     }
 }

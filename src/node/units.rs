@@ -1,26 +1,26 @@
-//! Units of systemd, as systemd looks for them: whether there is one, whether it is masked, whether anything wants it.
+//! systemd units: whether a unit exists, is masked, or is enabled, by systemd's own rules.
 //!
-//! Every folder and link is resolved below the root: NixOS has its units behind links into its store.
+//! Every folder and link is resolved below the root: on NixOS units are links into its store.
 
 use super::conf_files::has_extension;
 use super::root::Root;
 use crate::file_kind::is_link;
 
-/// Where systemd looks for units, the strongest first; then comes `systemd/system` in [`Root::lib_folders`].
+/// systemd's unit folders, by priority; `systemd/system` in [`Root::lib_folders`] comes last.
 const UNIT_FOLDERS: [&str; 3] = ["/etc/systemd/system", "/run/systemd/system", "/usr/local/lib/systemd/system"];
-/// How many links are followed to see whether a unit is masked.
+/// Limit for following links to find out whether a unit is masked.
 const MOST_LINKS: usize = 8;
 
-/// What systemd would find under a unit's name.
+/// The state of a unit name in systemd.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unit {
-    /// Nothing.
+    /// Does not exist.
     Absent,
-    /// A unit that is not to be started.
+    /// Masked.
     Masked,
-    /// A unit that `systemd.mask=` on the kernel's command line masks (kernel-command-line(7)).
+    /// Masked by `systemd.mask=` on the kernel's command line (kernel-command-line(7)).
     MaskedByKernel,
-    /// A unit.
+    /// Exists.
     Present,
 }
 
@@ -42,19 +42,19 @@ pub fn unit(root: &Root, name: &str) -> Unit {
         if is_link(&stat) {
             match leads_to_nothing(root, &path) {
                 Some(true) => return Unit::Masked,
-                // A link that leads nowhere is passed over.
+                // A broken link is skipped.
                 Some(false) if !root.exists(&path) => continue,
                 _ => return Unit::Present,
             }
         }
-        // An empty file masks as well; below /usr it is taken for a package's own, which is never empty.
+        // An empty file masks the unit too; below /usr that does not apply, as a package's own unit is never empty.
         let masked = stat.st_size == 0 && rank < 2;
         return if masked { Unit::Masked } else { Unit::Present };
     }
     Unit::Absent
 }
 
-/// Whether the link ends at `/dev/null`, by way of others perhaps.
+/// Whether the link leads to `/dev/null`, possibly through other links.
 fn leads_to_nothing(root: &Root, path: &str) -> Option<bool> {
     let mut path = path.to_owned();
     for _ in 0..MOST_LINKS {
@@ -71,7 +71,7 @@ fn leads_to_nothing(root: &Root, path: &str) -> Option<bool> {
     Some(false)
 }
 
-/// Whether some target wants the unit, that is: it is enabled.
+/// Whether the unit is enabled: a target wants it.
 pub fn is_wanted(root: &Root, name: &str) -> bool {
     unit_folders(root).any(|folder| {
         root.list(&folder)

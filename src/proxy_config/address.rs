@@ -11,20 +11,21 @@ pub const HEALTHZ_PORT: u16 = 10256;
 /// pkg/proxy/util) and then demands IP:port (`validateHostPort` in pkg/proxy/apis/config/validation).
 ///
 /// # Errors
-/// Why kube-proxy does not take it.
+/// Why kube-proxy does not accept it.
 pub(super) fn port(text: &str, default: u16) -> Result<u16, String> {
     if is_ip(text) {
         return Ok(default);
     }
-    let not_an_address =
-        || format!("{text:?} is not IP:port; write for example 0.0.0.0:{default} or \"[::]:{default}\"");
+    let not_an_address = || format!("{text:?} is not IP:port; use for example 0.0.0.0:{default} or \"[::]:{default}\"");
     let (host, port) = split(text).ok_or_else(not_an_address)?;
     if !is_ip(host) {
-        return Err(format!("{text:?}: {host:?} is not an IP address, and kube-proxy takes no host name here"));
+        return Err(format!(
+            "{text:?}: {host:?} is not an IP address, and kube-proxy does not accept a host name here"
+        ));
     }
     let digits = port.strip_prefix('+').unwrap_or(port);
     let number = Some(digits).filter(|digits| !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit()));
-    // As Go's Atoi: leading zeros are fine.
+    // As Go's Atoi: leading zeros are allowed.
     let number = number.and_then(|digits| digits.trim_start_matches('0').parse::<u16>().ok());
     number.filter(|port| *port > 0).ok_or_else(|| format!("{text:?}: {port:?} is not a port from 1 to 65535"))
 }
@@ -39,7 +40,7 @@ fn split(text: &str) -> Option<(&str, &str)> {
     (!host.contains([':', '[', ']']) && !port.contains(['[', ']'])).then_some((host, port))
 }
 
-/// As Go's `net.ParseIP`, which knows no zones and, since Go 1.17, no leading zeros.
+/// As Go's `net.ParseIP`, which accepts no zones and, since Go 1.17, no leading zeros.
 pub(super) fn is_ip(text: &str) -> bool {
     text.parse::<IpAddr>().is_ok()
 }
@@ -49,8 +50,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn as_kube_proxy_takes_them() {
-        // Each tried with kube-proxy 1.20.2, by --write-config-to.
+    fn as_kube_proxy_reads_them() {
+        // Each tested with kube-proxy 1.20.2 and --write-config-to.
         for (text, expected) in [
             ("0.0.0.0", Some(10249)),
             ("::", Some(10249)),

@@ -1,36 +1,36 @@
-//! Every field of `KubeProxyConfiguration` v1alpha1 and the JSON type that kube-proxy demands of it
+//! Every field of `KubeProxyConfiguration` v1alpha1 and the JSON type that kube-proxy requires
 //! (staging/src/k8s.io/kube-proxy/config/v1alpha1/types.go, from 1.20 to 1.37).
 //!
-//! kube-proxy decodes strictly first and leniently if only that fails, so a field that it does not know is ignored; a
-//! field of another type ends it ("failed to decode").
+//! kube-proxy decodes strictly first, and leniently if only that fails, so it ignores an unknown field; with a field of
+//! another type it exits ("failed to decode").
 
 use serde_json::Value;
 
-use super::Problem;
+use super::problem::Problem;
 use super::values::duration;
 
-/// What a field must be in JSON; `null` is the default of each but where said.
+/// The JSON type of a field; `null` means the default unless noted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// A string.
     Text,
     /// A boolean.
     Bool,
-    /// A whole number that fits in 32 bits.
+    /// An integer that fits in 32 bits.
     Int,
     /// A number.
     Number,
-    /// A string that Go's `time.ParseDuration` reads. `null` ends kube-proxy (`metav1.Duration` reads it as a string).
+    /// A string that Go's `time.ParseDuration` reads. With `null` kube-proxy exits (`metav1.Duration` reads it as a string).
     Duration,
-    /// The same where the type is a pointer: `null` is the default.
+    /// The same for a pointer type: `null` means the default.
     OptionalDuration,
     /// A list of strings.
     Texts,
     /// A mapping of names to booleans.
     Gates,
-    /// A mapping whose fields follow in the table.
+    /// A mapping; its fields follow in the table.
     Section,
-    /// A mapping that is not looked into.
+    /// A mapping whose content is not checked.
     Opaque,
 }
 
@@ -39,7 +39,7 @@ pub enum Kind {
 pub struct Field {
     /// Its dotted path.
     pub path: &'static str,
-    /// What it must be.
+    /// Its type.
     pub kind: Kind,
     /// The first minor version that certainly reads it; 0 for all from 1.15 on.
     pub since: u32,
@@ -123,7 +123,7 @@ pub const FIELDS: [Field; 64] = [
     since(24, "winkernel.forwardHealthCheckVip", Kind::Bool),
 ];
 
-/// What kube-proxy 1.`minor` cannot decode.
+/// Fields that kube-proxy 1.`minor` cannot decode.
 pub(super) fn check(json: &Value, minor: u32) -> Vec<Problem> {
     let of_version = FIELDS.iter().filter(|field| (field.since..=field.until).contains(&minor));
     let wrong = of_version.filter_map(|field| {
@@ -134,7 +134,7 @@ pub(super) fn check(json: &Value, minor: u32) -> Vec<Problem> {
     wrong.collect()
 }
 
-/// What no version knows and every one ignores.
+/// Fields that are unknown in every version, and ignored.
 pub(super) fn unknown(json: &Value) -> Vec<String> {
     let mut unknown = Vec::new();
     let known = |path: &str| FIELDS.iter().find(|field| field.path == path).map(|field| field.kind);
@@ -151,26 +151,27 @@ pub(super) fn unknown(json: &Value) -> Vec<String> {
     unknown
 }
 
-/// Why a value is not of a kind.
+/// Why a value does not have a type.
 fn wrong(kind: Kind, value: &Value) -> Option<String> {
     let must = |what: &str| Some(format!("must be {what}, not {}", said(value)));
     match (kind, value) {
-        (Kind::Duration, Value::Null) => must("a duration such as 30s; leave the field out for the default"),
+        (Kind::Duration, Value::Null) => must("a duration such as 30s; remove the field for the default"),
         (_, Value::Null)
         | (Kind::Text, Value::String(_))
         | (Kind::Bool, Value::Bool(_))
         | (Kind::Number, Value::Number(_))
         | (Kind::Section | Kind::Opaque, Value::Object(_)) => None,
-        (Kind::Text, _) => must("a text; put it in quotes"),
+        (Kind::Text, _) => must("a string; put it in quotes"),
         (Kind::Bool, _) => must("true or false, without quotes"),
         (Kind::Int, Value::Number(number)) if is_int32(number) => None,
-        (Kind::Int, _) => must("a whole number, without quotes"),
+        (Kind::Int, _) => must("an integer, without quotes"),
         (Kind::Number, _) => must("a number, without quotes"),
         (Kind::Duration | Kind::OptionalDuration, Value::String(text)) => duration(text).err(),
-        (Kind::Duration | Kind::OptionalDuration, _) => must("a duration with its unit, such as 30s"),
-        (Kind::Texts, Value::Array(items)) => {
-            items.iter().any(|item| !item.is_string() && !item.is_null()).then(|| "must be a list of texts".to_owned())
-        }
+        (Kind::Duration | Kind::OptionalDuration, _) => must("a duration with a unit, such as 30s"),
+        (Kind::Texts, Value::Array(items)) => items
+            .iter()
+            .any(|item| !item.is_string() && !item.is_null())
+            .then(|| "must be a list of strings".to_owned()),
         (Kind::Texts, _) => must("a list"),
         (Kind::Gates, Value::Object(gates)) => {
             let mut wrong = gates.iter().filter(|(_, on)| !on.is_boolean() && !on.is_null());
@@ -186,7 +187,7 @@ fn is_int32(number: &serde_json::Number) -> bool {
     number.as_f64().is_some_and(|number| number.fract() == 0.0 && bounds.contains(&number))
 }
 
-/// A value for a message, at most a line.
+/// A value for a message, on one line.
 fn said(value: &Value) -> String {
     crate::report::foreign::shortened(&value.to_string(), 60)
 }

@@ -1,43 +1,33 @@
-//! The `KubeProxyConfiguration` that kube-proxy reads by `--config`: what it says to kube-proxy, and changing it without
-//! touching another byte.
+//! The `KubeProxyConfiguration` that kube-proxy reads with `--config`: reading it, and editing it without changing any other
+//! byte.
 //!
-//! It is read as kube-proxy reads it, each field for itself: one that kube-proxy cannot take is a [`Problem`] and gets
-//! its default here, so that whoever needs another field still has it.
+//! It is read as kube-proxy reads it, each field separately: a field that kube-proxy does not accept is a [`Problem`] and
+//! gets its default here, so that the other fields can still be used.
 
 mod address;
 mod fields;
+pub mod problem;
 mod values;
 
 use serde_json::Value as Json;
 
 use crate::mode::ProxyMode;
 use crate::yaml::{Document, Value, parse, set};
+use problem::Problem;
 
 pub use address::{HEALTHZ_PORT, METRICS_PORT};
 pub use fields::{FIELDS, Field, Kind};
 
-/// The only version that there is, in every Kubernetes up to 1.37.
+/// The only version, in every Kubernetes up to 1.37.
 const API_VERSION: &str = "kubeproxy.config.k8s.io/v1alpha1";
 
-/// A field that kube-proxy does not take: it exits at its next start.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Problem {
-    /// The field, such as `ipvs.strictARP`.
-    pub field: String,
-    /// What is wrong with it.
-    pub message: String,
-}
+/// kube-proxy's IPVS scheduler where none is configured (`DefaultScheduler`, pkg/proxy/ipvs/proxier.go).
+pub const DEFAULT_SCHEDULER: &str = "rr";
 
-impl std::fmt::Display for Problem {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}: {}", self.field, self.message)
-    }
-}
-
-/// What a `KubeProxyConfiguration` says, as far as kpx-prep asks.
+/// The fields of a `KubeProxyConfiguration` that kpx-prep needs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProxyConfig {
-    /// `mode` as it is written; empty if it is missing, null, empty or no text.
+    /// `mode` as written; empty if it is missing, null, empty or not a string.
     pub mode: String,
     /// The port of `metricsBindAddress`; kube-proxy's default if it cannot be read.
     pub metrics_port: u16,
@@ -45,24 +35,29 @@ pub struct ProxyConfig {
     pub healthz_port: u16,
     /// `ipvs.strictARP`
     pub strict_arp: bool,
-    /// `ipvs.scheduler`, if any.
-    pub scheduler: Option<String>,
+    /// `ipvs.scheduler`, if any; [`Self::scheduler`] has the default.
+    pub written_scheduler: Option<String>,
     /// `ipvs.excludeCIDRs`
     pub exclude_cidrs: Vec<String>,
-    /// `ipvs.tcpTimeout`, if it is more than zero.
+    /// `ipvs.tcpTimeout`, if it is greater than zero.
     pub tcp_timeout: Option<String>,
-    /// Feature gates, in the order in which they are written.
+    /// Feature gates, in the written order.
     pub gates: Vec<(String, bool)>,
-    /// Fields that no kube-proxy knows and all ignore, in dotted form.
+    /// Fields that are unknown to every kube-proxy and ignored, as dotted paths.
     pub unknown: Vec<String>,
     /// The document as kube-proxy reads it.
     json: Json,
 }
 
 impl ProxyConfig {
-    /// Every field that kube-proxy 1.`minor` refuses when it starts in `mode`, by its type or its value.
+    /// Every field whose type or value kube-proxy 1.`minor` refuses when it starts in `mode`.
     pub fn refused(&self, minor: u32, mode: ProxyMode) -> Vec<Problem> {
         refused(&self.json, minor, mode)
+    }
+
+    /// The IPVS scheduler that kube-proxy uses with it.
+    pub fn scheduler(&self) -> &str {
+        self.written_scheduler.as_deref().unwrap_or(DEFAULT_SCHEDULER)
     }
 
     /// Whether a feature gate is set to `true`.
@@ -71,10 +66,10 @@ impl ProxyConfig {
     }
 }
 
-/// Reads the `KubeProxyConfiguration` of a text: of its first document, the only one that kube-proxy reads.
+/// Reads the `KubeProxyConfiguration` from a text: from its first document, the only one that kube-proxy reads.
 ///
 /// # Errors
-/// Why kube-proxy finds no `KubeProxyConfiguration` in it.
+/// Why kube-proxy does not find a `KubeProxyConfiguration` in it.
 pub fn read(text: &str) -> Result<ProxyConfig, String> {
     let documents = parse(text).map_err(|error| error.to_string())?;
     let json = first(&documents)?.resolve()?;
@@ -84,13 +79,13 @@ pub fn read(text: &str) -> Result<ProxyConfig, String> {
             document.resolve().is_ok_and(|json| json["kind"].as_str() == Some("KubeProxyConfiguration"))
         });
         return Err(if elsewhere {
-            "kube-proxy reads the first document only, and the KubeProxyConfiguration is not the first".to_owned()
+            "kube-proxy reads only the first document, and the KubeProxyConfiguration is not the first".to_owned()
         } else {
-            "it holds no document of kind KubeProxyConfiguration".to_owned()
+            "it has no document of kind KubeProxyConfiguration".to_owned()
         });
     }
     if said("apiVersion") != API_VERSION {
-        return Err(format!("its apiVersion is {:?}, and kube-proxy knows {API_VERSION} only", said("apiVersion")));
+        return Err(format!("its apiVersion is {:?}, but kube-proxy supports only {API_VERSION}", said("apiVersion")));
     }
     let unknown = fields::unknown(&json);
     let at = |path: &[&str]| path.iter().try_fold(&json, |value, key| value.get(key));
@@ -104,7 +99,7 @@ pub fn read(text: &str) -> Result<ProxyConfig, String> {
         metrics_port: port("metricsBindAddress", METRICS_PORT),
         healthz_port: port("healthzBindAddress", HEALTHZ_PORT),
         strict_arp: at(&["ipvs", "strictARP"]).and_then(Json::as_bool).unwrap_or_default(),
-        scheduler: text(&["ipvs", "scheduler"]),
+        written_scheduler: text(&["ipvs", "scheduler"]),
         exclude_cidrs: cidrs.filter_map(|cidr| cidr.as_str().map(ToOwned::to_owned)).collect(),
         tcp_timeout: text(&["ipvs", "tcpTimeout"])
             .filter(|timeout| values::duration(timeout).is_ok_and(|nanoseconds| nanoseconds > 0)),
@@ -117,11 +112,11 @@ pub fn read(text: &str) -> Result<ProxyConfig, String> {
 /// Every field of a `KubeProxyConfiguration` that kube-proxy 1.`minor` refuses when it starts in `mode`.
 pub fn refused(json: &Json, minor: u32, mode: ProxyMode) -> Vec<Problem> {
     let refused = fields::check(json, minor);
-    // kube-proxy looks at the values once it has decoded them all.
+    // kube-proxy validates the values after it has decoded all of them.
     if refused.is_empty() { values::check(json, minor, mode) } else { refused }
 }
 
-/// The text with these settings; every other byte as before, settings that are right already untouched.
+/// The text with these settings; every other byte is kept, settings with the right value are not changed.
 ///
 /// # Errors
 /// Which setting cannot be changed, and why.
@@ -136,11 +131,11 @@ fn first(documents: &[Document]) -> Result<&Document, String> {
     documents.first().ok_or_else(|| "it is empty".to_owned())
 }
 
-/// The mode that kube-proxy 1.`minor` makes of a configured one: an empty mode is iptables, from 1.40 on nftables
+/// The mode that kube-proxy 1.`minor` runs for a configured mode: an empty mode means iptables, from 1.40 on nftables
 /// (KEP-5343).
 ///
 /// # Errors
-/// If no kube-proxy starts with it.
+/// If kube-proxy does not start with it.
 pub fn target(mode: &str, minor: u32) -> Result<ProxyMode, String> {
     match mode {
         "" if minor >= 40 => Ok(ProxyMode::Nftables),

@@ -1,29 +1,29 @@
-//! Values that kube-proxy refuses though their type is right (`Validate` in pkg/proxy/apis/config/validation).
+//! Values that kube-proxy refuses although their type is right (`Validate` in pkg/proxy/apis/config/validation).
 
 use serde_json::Value;
 
-use super::Problem;
 use super::address::{HEALTHZ_PORT, METRICS_PORT, is_ip, port};
-use crate::kubeadm::cidr::Cidr;
+use super::problem::Problem;
+use crate::cidr::Cidr;
 use crate::mode::ProxyMode;
 
-/// kube-proxy's periods where none is set (`SetDefaults_KubeProxyConfiguration`), in nanoseconds.
+/// kube-proxy's default periods (`SetDefaults_KubeProxyConfiguration`), in nanoseconds.
 const SYNC_PERIOD: i128 = 30_000_000_000;
 const MIN_SYNC_PERIOD: i128 = 1_000_000_000;
 /// IPVS schedulers that are validated by name, up to 1.26.
 const SCHEDULERS: [&str; 11] = ["", "rr", "wrr", "lc", "wlc", "lblc", "lblcr", "sh", "dh", "sed", "nq"];
-/// The first version that takes `primary` among `nodePortAddresses`.
+/// The first version that accepts `primary` in `nodePortAddresses`.
 const PRIMARY: u32 = 27;
 
 /// A Go duration in nanoseconds.
 ///
 /// # Errors
-/// That it is none.
+/// If it is not a duration.
 pub(super) fn duration(text: &str) -> Result<i128, String> {
-    crate::kubeadm::formats::duration(text)
+    crate::go_duration::duration(text)
 }
 
-/// What kube-proxy 1.`minor` in `mode` refuses of a document whose types are right.
+/// The values that kube-proxy 1.`minor` in `mode` refuses, in a document with correct types.
 pub(super) fn check(json: &Value, minor: u32, mode: ProxyMode) -> Vec<Problem> {
     let mut check = Check { json, problems: Vec::new() };
     check.whole("iptables.masqueradeBit", 0, 31);
@@ -35,14 +35,14 @@ pub(super) fn check(json: &Value, minor: u32, mode: ProxyMode) -> Vec<Problem> {
         check.not_negative(field);
     }
     check.periods("iptables", MIN_SYNC_PERIOD);
-    if mode == ProxyMode::Ipvs {
+    if mode.traits().has_ipvs_settings {
         check.periods("ipvs", 0);
         for field in ["ipvs.tcpTimeout", "ipvs.tcpFinTimeout", "ipvs.udpTimeout"] {
             check.not_negative(field);
         }
         check.text("ipvs.scheduler", |name| {
             let known = minor >= 27 || SCHEDULERS.contains(&name);
-            if known { Ok(()) } else { Err(format!("{name:?} is no scheduler that 1.{minor} knows")) }
+            if known { Ok(()) } else { Err(format!("{name:?} is not a scheduler of kube-proxy 1.{minor}")) }
         });
         check.texts("ipvs.excludeCIDRs", cidr);
     }
@@ -66,7 +66,7 @@ pub(super) fn check(json: &Value, minor: u32, mode: ProxyMode) -> Vec<Problem> {
                 return Ok(());
             }
             Err(format!(
-                "{text:?}: kube-proxy 1.{minor} takes the version before its own only, {previous}; remove the field"
+                "{text:?}: kube-proxy 1.{minor} accepts only the version before its own, {previous}; remove the field"
             ))
         });
     }
@@ -87,8 +87,8 @@ fn ranges(text: &str, dual_stack: bool) -> Result<(), String> {
     match is_ipv6.as_slice() {
         [_] => Ok(()),
         [first, second] if first != second && dual_stack => Ok(()),
-        [_, _] if !dual_stack => Err(format!("{text:?}: one range only without the gate IPv6DualStack")),
-        _ => Err(format!("{text:?}: one range, or one IPv4 and one IPv6 range")),
+        [_, _] if !dual_stack => Err(format!("{text:?}: two ranges require the gate IPv6DualStack")),
+        _ => Err(format!("{text:?} must be one range, or one IPv4 and one IPv6 range")),
     }
 }
 
@@ -104,7 +104,7 @@ fn port_range(text: &str) -> Result<(), String> {
         (None, None) => number(text).map(|port| (port, port)),
     };
     let good = parts.is_some_and(|(low, high)| low <= high && high <= 65535);
-    if good { Ok(()) } else { Err(format!("{text:?} is not a range of ports; write for example 30000-32767")) }
+    if good { Ok(()) } else { Err(format!("{text:?} is not a port range; use for example 30000-32767")) }
 }
 
 fn cidr(text: &str) -> Result<(), String> {
@@ -139,7 +139,7 @@ impl<'a> Check<'a> {
         }
     }
 
-    /// A text that is not empty: empty is the default of each.
+    /// Checks a non-empty string; an empty one means the default.
     fn text(&mut self, field: &str, check: impl Fn(&str) -> Result<(), String>) {
         if let Some(text) = self.at(field).and_then(Value::as_str).filter(|text| !text.is_empty())
             && let Err(why) = check(text)
@@ -162,7 +162,7 @@ impl<'a> Check<'a> {
 
     fn not_negative(&mut self, field: &str) {
         if self.nanoseconds(field).is_some_and(|nanoseconds| nanoseconds < 0) {
-            self.refuse(field, "a time cannot be negative".to_owned());
+            self.refuse(field, "a duration cannot be negative".to_owned());
         }
     }
 
@@ -183,9 +183,9 @@ mod tests {
 
     use super::*;
 
-    /// kube-proxy 1.20.2 was asked for each, by --write-config-to; of those of other versions the source says it.
+    /// Tested with kube-proxy 1.20.2 and --write-config-to; for other versions from the source.
     #[test]
-    fn as_kube_proxy_takes_them() {
+    fn as_kube_proxy_validates_them() {
         let gate = || json!({"IPv6DualStack": true});
         for (config, minor, refused) in [
             (json!({"portRange": "80-90"}), 20, None),

@@ -1,23 +1,23 @@
-//! Text that others wrote, on its way to a terminal, an Event or a log: names, versions, images, reasons, log lines, a
-//! node's answers, file contents, error bodies.
+//! Escaping of untrusted text that is written to a terminal, an Event or a log: names, versions, images, reasons, log
+//! lines, a node's answers, file contents, error bodies.
 //!
-//! A terminal obeys escape codes, and characters that change the direction of writing make a line read as another. So nothing
-//! of the kind passes: [`foreign`] is for a text within a message, [`visible`] for everything that is printed.
+//! A terminal executes escape sequences, and bidirectional characters can make a line look like another. Neither may pass:
+//! [`foreign`] is for a text within a message, [`visible`] for everything that is printed.
 
 use std::borrow::Cow;
 
-/// The most characters of a foreign text in a message.
+/// The limit for a foreign text in a message, in characters.
 const LONGEST: usize = 300;
 
-/// One line of at most 300 characters: ends of lines become `; `, control and bidirectional characters are shown as escapes,
-/// and a cut is marked.
+/// One line of at most 300 characters: line ends become `; `, control and bidirectional characters are shown as escapes,
+/// and truncation is marked.
 pub fn foreign(text: &str) -> String {
     shortened(text, LONGEST)
 }
 
-/// The same with a limit of its own, in characters.
+/// Like [`foreign`], with another limit in characters.
 pub fn shortened(text: &str, limit: usize) -> String {
-    // Escapes make it longer: there is no need to look at more than this.
+    // Escaping only makes it longer, so more characters than this are never needed.
     let mut characters = text.trim().chars();
     let mut line = String::new();
     let mut length = 0;
@@ -43,7 +43,7 @@ pub fn shortened(text: &str, limit: usize) -> String {
     line
 }
 
-/// The text with control and bidirectional characters shown as escapes; ends of lines stay.
+/// The text with control and bidirectional characters shown as escapes; line ends are kept.
 pub fn visible(text: &str) -> Cow<'_, str> {
     if text.chars().all(|character| character == '\n' || shown(character).is_none()) {
         return Cow::Borrowed(text);
@@ -58,9 +58,9 @@ pub fn visible(text: &str) -> Cow<'_, str> {
     Cow::Owned(safe)
 }
 
-/// JSON with the characters that a terminal obeys written as escapes, which JSON has for all of them.
+/// JSON with the characters that a terminal interprets written as JSON escapes.
 pub fn visible_json(json: &str) -> Cow<'_, str> {
-    // What is below a space serde_json writes as escapes itself, within strings; between them are spaces and ends of lines.
+    // serde_json itself escapes characters below a space within strings; between strings there are spaces and line ends.
     if json.chars().all(|character| character < ' ' || shown(character).is_none()) {
         return Cow::Borrowed(json);
     }
@@ -79,7 +79,7 @@ pub fn visible_json(json: &str) -> Cow<'_, str> {
     Cow::Owned(safe)
 }
 
-/// A report whose texts are all [`visible`]: for YAML, where an escape means something only within some kinds of quotes.
+/// A report whose texts are all [`visible`]: for YAML, where escapes work only in some kinds of quotes.
 pub fn visible_texts(value: serde_json::Value) -> serde_json::Value {
     use serde_json::Value;
     match value {
@@ -92,12 +92,12 @@ pub fn visible_texts(value: serde_json::Value) -> serde_json::Value {
     }
 }
 
-/// What is shown instead of a character, if it may not be shown itself.
+/// The replacement of a character that must not be printed.
 fn shown(character: char) -> Option<String> {
     let hidden = matches!(character,
-        // Bidirectional controls and isolates (UAX 9), marks, and other characters without a width.
+        // Bidirectional controls and isolates (UAX 9), marks, and other zero-width characters.
         '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}'
-        // Ends of lines and paragraphs for some readers; annotations; tags.
+        // Line and paragraph separators; annotations; tags.
         | '\u{2028}' | '\u{2029}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}');
     match character {
         '\t' => Some(" ".to_owned()),
@@ -135,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn json_stays_the_same_to_its_reader() {
+    fn json_keeps_its_value() {
         let value = serde_json::json!({"a": "\u{9b}31m \u{202e} \x1b[2J \u{e0041} ä\n", "b": ["\u{7f}"]});
         let json = serde_json::to_string_pretty(&value).unwrap();
         let safe = visible_json(&json);
@@ -145,7 +145,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn nothing_of_the_kind_passes(text in any::<String>()) {
+        fn no_hidden_character_passes(text in any::<String>()) {
             let line = foreign(&text);
             prop_assert!(line.chars().all(|character| shown(character).is_none()));
             prop_assert!(line.chars().count() <= LONGEST + 1);

@@ -1,6 +1,8 @@
-//! What commands tell people and programs: findings, output formats, and printing that survives a closed pipe.
+//! Output of commands: findings, formats, and printing that survives a closed pipe.
 
+pub mod finding;
 pub mod foreign;
+pub mod progress;
 pub mod say;
 
 use std::fmt::Write as _;
@@ -8,53 +10,38 @@ use std::io::Write as _;
 
 use anyhow::Context as _;
 use clap::ValueEnum;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
+
+pub use finding::{Finding, Level, finding};
 
 /// The version that every JSON or YAML report carries in `apiVersion`.
 pub const API_VERSION: &str = "kpx-prep/v1";
 
-/// How a command's result is written to stdout.
+/// Output format of a command's result.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum Format {
-    /// For people; its wording may change.
+    /// Human-readable; the wording may change between releases.
     #[default]
     Text,
-    /// For programs; versioned by `apiVersion`.
+    /// JSON for programs; versioned by `apiVersion`.
     Json,
-    /// The same as JSON, as YAML.
+    /// The same document as YAML.
     Yaml,
 }
 
-/// How much a finding matters.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Level {
-    /// Worth knowing; nothing to do.
-    Info,
-    /// Works, but someone should look at it.
-    Warning,
-    /// Stops the command or makes a check say no.
-    Error,
+/// Some of the names, and the number of the others.
+pub fn few(names: &[String]) -> String {
+    const SHOWN: usize = 5;
+    if names.len() <= SHOWN {
+        return names.join(", ");
+    }
+    format!("{} and {} more", names[..SHOWN].join(", "), names.len() - SHOWN)
 }
 
-/// Something a check found, with the way out.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Finding {
-    /// How much it matters.
-    pub level: Level,
-    /// Stable name of the check, for scripts.
-    pub id: &'static str,
-    /// What is so, naming the object or path.
-    pub message: String,
-    /// What to do about it.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub hint: Option<String>,
-}
-
-/// Renders a report for programs.
+/// Renders a report as JSON or YAML.
 ///
 /// # Errors
-/// When `report` cannot be serialized, or `format` is [`Format::Text`].
+/// If `report` cannot be serialized, or `format` is [`Format::Text`].
 pub fn serialize(report: &impl Serialize, format: Format) -> anyhow::Result<String> {
     match format {
         Format::Json => Ok(foreign::visible_json(&serde_json::to_string_pretty(report)?).into_owned() + "\n"),
@@ -63,7 +50,7 @@ pub fn serialize(report: &impl Serialize, format: Format) -> anyhow::Result<Stri
     }
 }
 
-/// Writes a result for people to stdout: what a terminal would obey is shown as escapes, and levels have their colour.
+/// Prints a text result: terminal control characters are shown as escapes, and levels are coloured.
 ///
 /// # Errors
 /// As [`print()`].
@@ -71,7 +58,7 @@ pub fn print_text(text: &str) -> anyhow::Result<()> {
     print(&levels(&foreign::visible(text)))
 }
 
-/// Writes a report to stdout that was rendered in this format.
+/// Prints a report that was rendered in this format.
 ///
 /// # Errors
 /// As [`print()`].
@@ -79,7 +66,7 @@ pub fn print_rendered(report: &str, format: Format) -> anyhow::Result<()> {
     if format == Format::Text { print_text(report) } else { print(report) }
 }
 
-/// Gives the levels of findings, at the beginning of a line, their colour.
+/// Colours the levels of findings at the start of a line.
 fn levels(text: &str) -> String {
     const COLOURS: [(&str, anstyle::AnsiColor); 3] = [
         ("error", anstyle::AnsiColor::Red),
@@ -100,10 +87,10 @@ fn levels(text: &str) -> String {
     coloured
 }
 
-/// Writes a result to stdout. A reader that went away (`| head`) is no error.
+/// Writes a result to stdout. A closed pipe (`| head`) is not an error.
 ///
 /// # Errors
-/// When stdout cannot be written, for example because the disk behind it is full.
+/// If stdout cannot be written, for example because the disk is full.
 pub fn print(text: &str) -> anyhow::Result<()> {
     let mut stdout = anstream::stdout().lock();
     match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {

@@ -1,5 +1,4 @@
-//! Lines on standard error: what happens, and what is waited for. Nobody may be listening: a terminal that went away or a full
-//! disk is no reason to stop.
+//! Progress lines on standard error. Write errors are ignored: a closed terminal or a full disk must not stop the run.
 
 use std::io::Write as _;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -9,18 +8,18 @@ use super::foreign::visible;
 use super::levels;
 use crate::boot_clock::BootInstant;
 
-/// So long without news, and a line says what is waited for.
+/// After this time without output, a line names what is waited for.
 pub const NEWS: Duration = Duration::from_secs(10);
 
-/// When something was said last, in milliseconds of the clock since boot.
+/// Time of the last output, in milliseconds since boot.
 static LAST: AtomicU64 = AtomicU64::new(0);
 
-/// One line or several on standard error. What cannot be written is lost.
+/// Prints one or more lines to standard error; write errors are ignored.
 pub fn say(text: &str) {
     say_part(&format!("{text}\n"));
 }
 
-/// A part of a line on standard error, such as a question.
+/// Prints a part of a line to standard error, such as a prompt.
 pub fn say_part(text: &str) {
     LAST.store(milliseconds(), Ordering::Relaxed);
     let mut stderr = anstream::stderr().lock();
@@ -32,28 +31,28 @@ fn milliseconds() -> u64 {
     u64::try_from(BootInstant::now().since_boot().as_millis()).unwrap_or(u64::MAX)
 }
 
-/// How long ago the last line was; before there was one, the first question counts.
+/// Time since the last output; before the first output, since the first call of this function.
 fn silent_for() -> Duration {
     let now = milliseconds();
     let _ = LAST.compare_exchange(0, now, Ordering::Relaxed, Ordering::Relaxed);
     Duration::from_millis(now.saturating_sub(LAST.load(Ordering::Relaxed)))
 }
 
-/// Says what is waited for and how long still, if nothing was said for [`NEWS`].
+/// Prints what is waited for, and for how much longer, if there was no output for [`NEWS`].
 pub fn still_waiting(what: &str, left: Option<Duration>) {
     if silent_for() < NEWS {
         return;
     }
-    let left = left.map(|left| format!(", for {} s at most", left.as_secs())).unwrap_or_default();
+    let left = left.map(|left| format!(" (up to {} s)", left.as_secs())).unwrap_or_default();
     say(&format!("still waiting for {what}{left}"));
 }
 
-/// Notes that something was said or shown in another way.
+/// Records that something was printed in another way.
 pub fn news() {
     LAST.store(milliseconds(), Ordering::Relaxed);
 }
 
-/// Does the work, and says what is waited for whenever nothing was said for [`NEWS`]. `limit`: how long it may take.
+/// Runs `work`, and prints what is waited for after each [`NEWS`] without output. `limit`: how long it may take.
 pub async fn patiently<T>(what: &str, limit: Option<Duration>, work: impl Future<Output = T>) -> T {
     let from = BootInstant::now();
     let mut work = std::pin::pin!(work);
@@ -67,7 +66,7 @@ pub async fn patiently<T>(what: &str, limit: Option<Duration>, work: impl Future
     }
 }
 
-/// Where log lines go: to standard error, through the same function.
+/// The writer for log lines: standard error, through [`say_part`].
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Log;
 

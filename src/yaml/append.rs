@@ -1,4 +1,4 @@
-//! A further document at the end of a text.
+//! Appending a document to a text.
 
 use super::error::EditError;
 use super::line_ends::check_line_ends;
@@ -6,10 +6,10 @@ use super::place::line_ending;
 use super::second_reader::only_added;
 use super::tree::parse_with_comments;
 
-/// Adds a document at the end of a text, behind a `---`, in the text's own line endings.
+/// Appends a document to a text, after a `---`, with the text's own line endings.
 ///
 /// # Errors
-/// When the text is not YAML, or its documents would not stay as they are.
+/// If the text is not YAML, or its existing documents would change.
 pub fn append_document(text: &str, document: &str) -> Result<String, EditError> {
     check_line_ends(text)?;
     let (old, comments) = parse_with_comments(text)?;
@@ -27,6 +27,6 @@ pub fn append_document(text: &str, document: &str) -> Result<String, EditError> 
     } else if !text.ends_with('\n') && !only_added(text, &edited) && only_added(&format!("{text}{ending}"), &edited) {
         Err(EditError::OpenEnd { line: text.lines().count() })
     } else {
-        Err(EditError::NotVerified { path: "a further document".to_owned() })
+        Err(EditError::NotVerified { path: "a new document".to_owned() })
     }
 }

@@ -1,4 +1,4 @@
-//! The edit of one key: find the place, splice, parse again, compare.
+//! Editing one key: find the place, splice, parse again, compare.
 
 use std::ops::Range;
 
@@ -11,14 +11,14 @@ use super::tree::{Kind, Node, ScalarStyle, parse_with_comments};
 use super::value::Value;
 use super::verify::{matches, nested, only_changed};
 
-/// Bytes to replace, and what to put there.
+/// Bytes to replace, and their replacement.
 type Splice = (Range<usize>, String);
 
 /// Sets the value of a key, in place or inserted, and keeps every other byte of the text.
 ///
-/// `document` counts from 0 as [`parse`](super::parse) does; `path` names the mappings on the way and the key, all
-/// made where missing. A value that is already there is left as it is written. New keys follow the
-/// indentation, line endings and style (block, flow, JSON) of their surroundings.
+/// `document` counts from 0 as [`parse`](super::parse) does; `path` has the parent mappings and the key, which are
+/// created if missing. If the value is already set, the text is not changed. New keys follow the indentation, line
+/// endings and style (block, flow, JSON) of the surrounding text.
 ///
 /// ```
 /// use kpx_prep::yaml::{Value, set};
@@ -31,8 +31,8 @@ type Splice = (Range<usize>, String);
 /// ```
 ///
 /// # Errors
-/// Every [`EditError`]: the text is not YAML, the place cannot be edited without touching something else, or
-/// the result did not prove to differ in this key only.
+/// Every [`EditError`]: the text is not YAML, the place cannot be edited without changing something else, or
+/// verification found another difference than this key.
 pub fn set(text: &str, document: usize, path: &[&str], value: &Value) -> Result<String, EditError> {
     check_line_ends(text)?;
     let (documents, comments) = parse_with_comments(text)?;
@@ -71,7 +71,7 @@ pub fn set(text: &str, document: usize, path: &[&str], value: &Value) -> Result<
     })
 }
 
-/// The edited text, and where the new bytes are in it.
+/// The edited text, and the position of the new bytes in it.
 fn apply(text: &str, mut splices: Vec<Splice>) -> (String, Vec<Range<usize>>) {
     splices.sort_by_key(|(range, _)| range.start);
     let mut edited = String::with_capacity(text.len());
@@ -95,7 +95,7 @@ struct Editor<'a> {
 }
 
 impl Editor<'_> {
-    /// Ways to replace a value that is there.
+    /// Ways to replace an existing value.
     fn replace(&self, key: Option<&Node>, node: &Node, style: Style) -> Result<Vec<Vec<Splice>>, EditError> {
         let path = || self.path.join(".");
         let string = matches!(self.value, Value::Str(_));
@@ -143,7 +143,7 @@ impl Editor<'_> {
         }
     }
 
-    /// The way to give a collection to a key that has nothing or a scalar.
+    /// Replaces an empty value or a scalar with a collection.
     fn fill(&self, key: &Node, node: &Node, style: Style, value: &Value) -> Vec<Splice> {
         let colon = after_colon(self.text, key).unwrap_or(key.span.end);
         let absent = node.span.is_empty();
@@ -163,7 +163,7 @@ impl Editor<'_> {
         splices
     }
 
-    /// Ways to put a new key into a mapping.
+    /// Ways to insert a new key into a mapping.
     fn insert(&self, map: &Node, style: Style, rest: &[&str]) -> Vec<Vec<Splice>> {
         let Some((name, below)) = rest.split_first() else {
             return Vec::new();
@@ -178,11 +178,11 @@ impl Editor<'_> {
         let ending = line_ending(self.text);
         let indent = " ".repeat(column(self.text, first.span.start));
         let lines = value.entry_lines(name, indent_step(self.text, self.root)).join(&format!("{ending}{indent}"));
-        // After the last line that has something of this mapping in it …
+        // After the last line of this mapping …
         let content = self.text[..map.span.end].trim_end_matches([' ', '\t', '\r', '\n']).len();
         let end = line_end(self.text, content);
         let mut ways = vec![vec![(end..end, format!("{ending}{indent}{lines}"))]];
-        // … or, where a block scalar's empty lines belong to it, after those, or at the top.
+        // … or, if empty lines of a block scalar follow, after those, or at the top.
         if self.text[..map.span.end].ends_with('\n') {
             ways.push(vec![(map.span.end..map.span.end, format!("{indent}{lines}{ending}"))]);
         }
@@ -202,7 +202,7 @@ impl Editor<'_> {
         let end = last.span.end.max(last_key.span.end).max(colon);
         let rest = &self.text[end..map.span.end];
         let comma = rest.trim_start().starts_with(',').then(|| end + rest.find(',').unwrap_or(0) + 1);
-        // A colon that white space does not follow is part of the key to some readers.
+        // Some readers treat a colon without white space after it as part of the key.
         let comma_of_its_own = if self.text[..end].ends_with(':') { " ," } else { "," };
         let (comma_at, comma) = comma.map_or((end, comma_of_its_own), |at| (at, ""));
         let indent = &self.text[line_start(self.text, last_key.span.start)..last_key.span.start];

@@ -1,6 +1,6 @@
-//! Why an edit was refused. Every variant leaves the text as it was.
+//! Why an edit was refused. The text is unchanged in every case.
 
-/// An edit that was not made.
+/// A refused edit.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum EditError {
     /// The text is not YAML.
@@ -10,37 +10,37 @@ pub enum EditError {
         line: usize,
         /// Column, counted from 1.
         column: usize,
-        /// What the parser says.
+        /// The parser's message.
         message: String,
     },
-    /// A line ends with something else than a line feed, which not every reader takes for an end.
+    /// A line ends with a character other than a line feed, which not every reader accepts.
     #[error(
-        "line {line}: has {character:?} in it, where some readers end the line and others do not; use line feeds for line ends (in a quoted text, write an escape)"
+        "line {line}: contains {character:?}, which only some readers treat as a line end; use line feeds (in a quoted string, use an escape)"
     )]
     LineEnds {
         /// The line, counted from 1 by line feeds.
         line: usize,
-        /// What is there.
+        /// The character.
         character: char,
     },
-    /// There are not that many documents.
+    /// The document does not exist.
     #[error("there is no document {index} (counted from 0): the text has {count}")]
     NoDocument {
-        /// The document that was asked for, counted from 0.
+        /// The requested document, counted from 0.
         index: usize,
-        /// How many there are.
+        /// The number of documents.
         count: usize,
     },
-    /// Something on the way to the key is not a mapping.
-    #[error("line {line}: {path} is not a mapping, so nothing can be set in it")]
+    /// A parent of the key is not a mapping.
+    #[error("line {line}: {path} is not a mapping, so no key can be set in it")]
     NotAMapping {
         /// The keys up to the place, joined by dots.
         path: String,
         /// Its line, counted from 1.
         line: usize,
     },
-    /// A key is there twice; which one counts depends on the reader.
-    #[error("line {second}: {path} is there twice (first in line {first}); remove one of them")]
+    /// A duplicate key; which one applies depends on the reader.
+    #[error("line {second}: duplicate key {path} (first at line {first}); remove one of them")]
     DuplicateKey {
         /// The key with the keys above it.
         path: String,
@@ -49,8 +49,8 @@ pub enum EditError {
         /// Line of the second.
         second: usize,
     },
-    /// The way to the key leads through an alias: the text it stands for is used elsewhere too.
-    #[error("line {line}: {path} is an alias, and editing what it stands for would change other places; write it out")]
+    /// A parent of the key is an alias, whose anchor is used elsewhere too.
+    #[error("line {line}: {path} is an alias, and editing its anchor would change other places; write the value out")]
     Alias {
         /// The keys up to the place.
         path: String,
@@ -58,7 +58,7 @@ pub enum EditError {
         line: usize,
     },
     /// The value carries an anchor that other places use.
-    #[error("line {line}: {path} carries an anchor that other places use, and they would change too; write it out")]
+    #[error("line {line}: {path} has an anchor that other places use, so they would change too; write the value out")]
     SharedAnchor {
         /// The keys up to the place.
         path: String,
@@ -66,7 +66,9 @@ pub enum EditError {
         line: usize,
     },
     /// The key may come from a merge (`<<`).
-    #[error("line {line}: {path} has a merge key (<<), so what a new key would replace cannot be told; write it out")]
+    #[error(
+        "line {line}: {path} has a merge key (<<), so the effect of a new key is not known; write the merged keys out"
+    )]
     MergeKey {
         /// The keys up to the mapping.
         path: String,
@@ -74,7 +76,7 @@ pub enum EditError {
         line: usize,
     },
     /// The value is a block scalar (`|` or `>`).
-    #[error("line {line}: {path} is a block scalar, which is not edited; write it on one line")]
+    #[error("line {line}: {path} is a block scalar, which cannot be edited; write it on one line")]
     BlockScalar {
         /// The key with the keys above it.
         path: String,
@@ -82,31 +84,31 @@ pub enum EditError {
         line: usize,
     },
     /// The value has a tag.
-    #[error("line {line}: {path} has a tag, which the new value may not fit; remove the tag")]
+    #[error("line {line}: {path} has a tag, which may not match the new value; remove the tag")]
     Tagged {
         /// The key with the keys above it.
         path: String,
         /// Its line.
         line: usize,
     },
-    /// The value that would be replaced has comments in it.
-    #[error("line {line}: {path} has comments inside, which replacing it would lose; edit it by hand")]
+    /// The value to replace contains comments.
+    #[error("line {line}: {path} contains comments that would be lost; edit it manually")]
     CommentInside {
         /// The key with the keys above it.
         path: String,
         /// Its line.
         line: usize,
     },
-    /// The text ends in a block scalar without a line end: one behind it would belong to the value.
+    /// The text ends in a block scalar without a line end: a line end added to it would belong to the value.
     #[error(
-        "line {line}: the text ends in a block scalar without a line end, which adding to it would change; end the line"
+        "line {line}: the text ends in a block scalar without a line end, so appending would change its value; add a line end"
     )]
     OpenEnd {
         /// The last line, counted from 1.
         line: usize,
     },
-    /// The edited text, parsed again, differs in more than the key (or not as intended).
-    #[error("{path} cannot be set here without changing something else; edit it by hand")]
+    /// The edited text, parsed again, differs in more than the key, or not as intended.
+    #[error("{path} cannot be set without changing something else; edit the file manually")]
     NotVerified {
         /// The key with the keys above it.
         path: String,

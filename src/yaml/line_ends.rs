@@ -1,13 +1,13 @@
-//! Where lines end, as every reader sees it: with a line feed.
+//! Line ends: only a line feed is one for every reader.
 //!
-//! A carriage return alone, and Unicode's NEL, LS and PS, end a line to YAML 1.1 (libyaml, and so Kubernetes' goyaml); not the
-//! last three to YAML 1.2, and none of them to the splitter of documents that kubeadm and kubectl use, which looks for
-//! `---` behind a line feed (`k8s.io/apimachinery/pkg/util/yaml`). So what one takes for a comment or a value is a key, or
-//! another document, to the other.
+//! In YAML 1.1 (libyaml, and so Kubernetes' goyaml) a single carriage return and Unicode's NEL, LS and PS end a line;
+//! in YAML 1.2 the last three do not, and the document splitter of kubeadm and kubectl, which looks for `---` after a
+//! line feed (`k8s.io/apimachinery/pkg/util/yaml`), accepts none of them. So a comment or a value for one reader can be
+//! a key or another document for another.
 
 use super::error::EditError;
 
-/// Refuses a text that readers cut into other lines than each other.
+/// Refuses a text that readers split into different lines.
 ///
 /// # Errors
 /// [`EditError::LineEnds`], with the first place.

@@ -1,12 +1,11 @@
-//! Changing one key of a YAML text and keeping every other byte; and writing YAML that every reader takes.
+//! Editing one key of a YAML text while keeping every other byte, and writing YAML that every reader understands.
 //!
-//! Reading is for finding places, not for values of types: a [`Node`] knows its text, its place and how it
-//! was written. [`set`] splices the new value into the text, then has the result parsed again by two readers and
-//! refuses unless the intended key is the only difference to both, so a case that the splicing gets wrong is an error and
-//! never a changed file. [`Value`] writes scalars so that readers of YAML 1.1 (kubeadm, kube-proxy,
-//! cloud-init) and 1.2 see the same.
+//! Reading is for finding places, not for typed values: a [`Node`] has its text, its place and its style. [`set`] splices
+//! the new value into the text, parses the result with two readers, and refuses the edit unless the intended key is the
+//! only difference for both. So a wrong splice is an error and never a changed file. [`Value`] writes scalars so that
+//! readers of YAML 1.1 (kubeadm, kube-proxy, cloud-init) and 1.2 read the same.
 //!
-//! What it does not do: remove keys, edit inside sequences, follow aliases, merge keys.
+//! Not supported: removing keys, editing inside sequences, following aliases, merge keys.
 
 mod append;
 mod edit;

@@ -1,29 +1,29 @@
-//! Places in a text: lines, columns, the end of a key, and the way down to a key.
+//! Places in a text: lines, columns, the end of a key, and finding a key by its path.
 
 use super::error::EditError;
 use super::tree::{Kind, Node, ScalarStyle};
 
-/// Where a path of keys leads.
+/// The result of looking up a path of keys.
 #[derive(Debug)]
 pub(super) enum Place<'a> {
-    /// The key is there, with this value.
+    /// The key exists with this value.
     Found { key: Option<&'a Node>, node: &'a Node, style: Style },
-    /// The way ends at a key without a value; these keys are to be made below it.
+    /// The path ends at a key without a value; these keys are to be created below it.
     Null { key: &'a Node, node: &'a Node, style: Style, rest: &'a [&'a str] },
-    /// The way ends in a mapping that has not the next key.
+    /// The path ends in a mapping that does not have the next key.
     Missing { map: &'a Node, style: Style, rest: &'a [&'a str] },
 }
 
-/// How the surroundings of a place are written.
+/// The style of the text around a place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Style {
     /// Inside `{…}`.
     pub(super) flow: bool,
-    /// With keys in double quotes, so strings must be too.
+    /// Keys are in double quotes, so strings must be too.
     pub(super) json: bool,
 }
 
-/// The way from `root` along `path`.
+/// Looks up `path` from `root`.
 pub(super) fn locate<'a>(root: &'a Node, path: &'a [&'a str]) -> Result<Place<'a>, EditError> {
     let mut style = Style { flow: false, json: false };
     let mut last_key = None;
@@ -88,32 +88,32 @@ pub(super) fn line_ending(text: &str) -> &'static str {
     }
 }
 
-/// Where the line of `at` begins, after a byte-order mark.
+/// The start of the line of `at`, after a byte-order mark.
 pub(super) fn line_start(text: &str, at: usize) -> usize {
     let start = text[..at].rfind('\n').map_or(0, |newline| newline + 1);
     start + if text[start..at].starts_with('\u{feff}') { '\u{feff}'.len_utf8() } else { 0 }
 }
 
-/// Where the line of `at` ends, before its line ending.
+/// The end of the line of `at`, before its line ending.
 pub(super) fn line_end(text: &str, at: usize) -> usize {
     let rest = &text[at..];
     let line = rest.split('\n').next().unwrap_or(rest);
     at + line.strip_suffix('\r').unwrap_or(line).len()
 }
 
-/// The indentation that something at `at` has or, after `- `, acts as having.
+/// The indentation at `at`, or the effective one after `- `.
 pub(super) fn column(text: &str, at: usize) -> usize {
     text[line_start(text, at)..at].chars().count()
 }
 
-/// The place right after the colon that ends `key`; none after `? key`.
+/// The position after the colon that ends `key`; `None` after `? key`.
 pub(super) fn after_colon(text: &str, key: &Node) -> Option<usize> {
     let rest = &text[key.span.end..];
     let gap = rest.len() - rest.trim_start_matches([' ', '\t']).len();
     rest[gap..].starts_with(':').then_some(key.span.end + gap + 1)
 }
 
-/// By how many spaces this text indents a mapping in a mapping; 2 if it never does.
+/// The number of spaces by which this text indents nested mappings; 2 if there are none.
 pub(super) fn indent_step(text: &str, root: &Node) -> usize {
     root.entries()
         .iter()

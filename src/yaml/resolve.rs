@@ -1,7 +1,7 @@
-//! A document as Kubernetes' own reader sees it: with types, aliases and merge keys.
+//! A document as Kubernetes reads it: with types, aliases and merge keys.
 //!
-//! kube-proxy and kubeadm read YAML by sigs.k8s.io/yaml, which turns it into JSON by goyaml v2: YAML 1.1, so `yes` and `on`
-//! are booleans and `014` is 12; of a key that is there twice the last counts; `<<` merges. Compared with kube-proxy 1.20.2
+//! kube-proxy and kubeadm read YAML with sigs.k8s.io/yaml, which converts it to JSON with goyaml v2: YAML 1.1, so `yes` and
+//! `on` are booleans and `014` is 12; the last of duplicate keys applies; `<<` merges. Compared with kube-proxy 1.20.2
 //! (`--write-config-to`) in tests/cluster.
 
 use std::collections::HashMap;
@@ -10,14 +10,14 @@ use serde_json::{Map, Number, Value};
 
 use super::tree::{Document, Kind, Node, ScalarStyle};
 
-/// Aliases can multiply a text; no configuration comes near this many values.
+/// Limit for the number of values, as aliases can multiply a text; far more than any configuration has.
 const VALUES: usize = 100_000;
 
 impl Document {
-    /// The document as JSON, as Kubernetes' reader makes it of its YAML.
+    /// The document as JSON, as Kubernetes converts it.
     ///
     /// # Errors
-    /// An alias without an anchor, a merge of something else than mappings, or aliases that multiply without end.
+    /// An alias without an anchor, a merge of something other than mappings, or too many values through aliases.
     pub fn resolve(&self) -> Result<Value, String> {
         let mut anchors = HashMap::new();
         collect(&self.root, &mut anchors);
@@ -47,7 +47,7 @@ struct Resolver<'n> {
 
 impl<'n> Resolver<'n> {
     fn value(&mut self, node: &'n Node) -> Result<Value, String> {
-        self.left = self.left.checked_sub(1).ok_or("its aliases multiply it too much")?;
+        self.left = self.left.checked_sub(1).ok_or("its aliases expand to too many values")?;
         match &node.kind {
             Kind::Scalar(text, style) => Ok(scalar(text, *style, node.tag.as_deref())),
             Kind::Seq { items, .. } => {
@@ -55,9 +55,9 @@ impl<'n> Resolver<'n> {
             }
             Kind::Map { entries, .. } => self.map(entries).map(Value::Object),
             Kind::Alias(anchor) => {
-                let target = *self.anchors.get(anchor).ok_or_else(|| format!("line {}: no such anchor", node.line))?;
+                let target = *self.anchors.get(anchor).ok_or_else(|| format!("line {}: unknown anchor", node.line))?;
                 if self.open.contains(anchor) {
-                    return Err(format!("line {}: an alias of what it stands in", node.line));
+                    return Err(format!("line {}: the alias refers to a node that contains it", node.line));
                 }
                 self.open.push(*anchor);
                 let value = self.value(target);
@@ -84,13 +84,13 @@ impl<'n> Resolver<'n> {
             };
             own.insert(name, value);
         }
-        // What is written out counts more than what is merged in.
+        // Explicit keys override merged ones.
         merged.extend(own);
         Ok(merged)
     }
 }
 
-/// Of several merged mappings the first that has a key counts.
+/// If several merged mappings have a key, the first one applies.
 fn merge(value: Value, into: &mut Map<String, Value>) -> Option<()> {
     match value {
         Value::Object(map) => {
@@ -104,7 +104,7 @@ fn merge(value: Value, into: &mut Map<String, Value>) -> Option<()> {
     }
 }
 
-/// What goyaml v2 makes of a scalar (`resolve` in gopkg.in/yaml.v2/resolve.go).
+/// A scalar as goyaml v2 resolves it (`resolve` in gopkg.in/yaml.v2/resolve.go).
 fn scalar(text: &str, style: ScalarStyle, tag: Option<&str>) -> Value {
     let core = |name: &str| tag.is_some_and(|tag| tag.trim_start_matches('!').ends_with(name) && tag.contains(name));
     if core("str") || core("binary") || (style != ScalarStyle::Plain && tag.is_none()) {
@@ -160,8 +160,8 @@ mod tests {
     use crate::yaml::parse;
 
     #[test]
-    fn values_are_what_kubernetes_reads() {
-        // Right column: what kube-proxy 1.20.2 made of it, by its error messages and --write-config-to.
+    fn values_as_kubernetes_reads_them() {
+        // Right column: the value in kube-proxy 1.20.2, from its error messages and --write-config-to.
         for (yaml, value) in [
             ("True", json!(true)),
             ("on", json!(true)),
@@ -201,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn aliases_that_multiply_end() {
+    fn expanding_aliases_are_refused() {
         let mut text = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n".to_owned();
         for level in 1..10 {
             let before = format!("*a{}", level - 1);

@@ -1,20 +1,20 @@
-//! Scalars that a YAML 1.1 reader and a 1.2 reader both take for the string they are.
+//! Scalars that YAML 1.1 and 1.2 readers both read as the same string.
 
 use std::fmt::Write as _;
 
-/// Words that some reader takes for a boolean or for null, in any case.
+/// Words that some reader treats as a boolean or null, in any case.
 const RESERVED: [&str; 9] = ["y", "n", "yes", "no", "on", "off", "true", "false", "null"];
 
-/// A string as YAML: plain where every reader takes the plain form for this string, else in double quotes.
+/// A string as YAML: plain if every reader reads the plain form as this string, else in double quotes.
 ///
-/// What YAML 1.1 makes something else of and is therefore quoted: `yes`, `On`, `n`, `1_000`, `1:30`, `0o17`, `017`,
-/// `.5`, `1e3`, dates, `~`, `=`, `<<` and anything with a meaning in the syntax. The rule is a list of what
-/// is safe, so that a form nobody thought of ends up in quotes.
+/// Quoted, because YAML 1.1 reads them as another type: `yes`, `On`, `n`, `1_000`, `1:30`, `0o17`, `017`, `.5`, `1e3`,
+/// dates, `~`, `=`, `<<` and anything with a meaning in the syntax. The rule lists what is safe, so that any other form
+/// is quoted.
 pub fn scalar(text: &str) -> String {
     if is_plain_everywhere(text) { text.to_owned() } else { quoted(text) }
 }
 
-/// A string in double quotes, with escapes that JSON has too.
+/// A string in double quotes, with escapes that JSON supports too.
 pub fn quoted(text: &str) -> String {
     let mut out = String::with_capacity(text.len() + 2);
     out.push('"');
@@ -27,7 +27,7 @@ pub fn quoted(text: &str) -> String {
             '\n' => out.push_str("\\n"),
             '\r' => out.push_str("\\r"),
             '\t' => out.push_str("\\t"),
-            // What YAML does not print, or folds as a line break in 1.1. All of it lies in the basic plane.
+            // Not printable in YAML, or a line break in 1.1. All are in the basic plane.
             '\0'..='\x1f' | '\x7f'..='\u{9f}' | '\u{2028}' | '\u{2029}' | '\u{feff}' | '\u{fffe}' | '\u{ffff}' => {
                 let _ = write!(out, "\\u{:04x}", u32::from(c));
             }
@@ -38,14 +38,14 @@ pub fn quoted(text: &str) -> String {
     out
 }
 
-/// The same in single quotes, or `None` where those cannot hold it.
+/// A string in single quotes, or `None` if those cannot represent it.
 pub(super) fn single_quoted(text: &str) -> Option<String> {
     text.chars()
         .all(|c| c == ' ' || c.is_ascii_graphic() || c.is_alphanumeric())
         .then(|| format!("'{}'", text.replace('\'', "''")))
 }
 
-/// Whether the text, written plain, is this string to every reader, in block and in flow style.
+/// Whether every reader reads the plain text as this string, in block and in flow style.
 pub(super) fn is_plain_everywhere(text: &str) -> bool {
     let Some(first) = text.chars().next() else {
         return false;
@@ -55,13 +55,13 @@ pub(super) fn is_plain_everywhere(text: &str) -> bool {
         return false;
     }
     if first.is_ascii_digit() {
-        // No number, time or date of any version has a slash in it, or ends in a unit of time.
+        // No number, time or date in any YAML version contains a slash or ends in a unit of time.
         return text.contains('/') || is_duration(text);
     }
     (first.is_ascii_alphabetic() || first == '/') && !RESERVED.iter().any(|word| word.eq_ignore_ascii_case(text))
 }
 
-/// Digits and units of time in turn, such as `1h30m`.
+/// Alternating digits and time units, such as `1h30m`.
 fn is_duration(text: &str) -> bool {
     text.ends_with(['h', 'm', 's']) && text.chars().all(|c| c.is_ascii_digit() || "hmsu.".contains(c))
 }
@@ -71,7 +71,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_yaml_1_1_would_change_is_quoted() {
+    fn quotes_what_yaml_1_1_reads_as_another_type() {
         for text in [
             "",
             "y",
@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_safe_stays_plain() {
+    fn safe_strings_are_plain() {
         for text in [
             "ipvs",
             "rr",
@@ -173,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn quotes_escape_what_needs_it() {
+    fn quoted_strings_are_escaped() {
         assert_eq!(quoted("a\"b\\c\n\u{7}\u{2028}é"), r#""a\"b\\c\n\u0007\u2028é""#);
         assert_eq!(single_quoted("it's"), Some("'it''s'".to_owned()));
         assert_eq!(single_quoted("a\nb"), None);

@@ -1,8 +1,8 @@
-//! The edit seen by another reader: libyaml's rules (by `yaml_serde`), which Kubernetes' own reader follows (goyaml, a port of
-//! libyaml), where the editor's own parser follows YAML 1.2. Both must find that only the intended key differs.
+//! Verifies the edit with a second reader: libyaml's rules (through `yaml_serde`), which Kubernetes' own reader follows
+//! (goyaml, a port of libyaml), while the editor's own parser follows YAML 1.2. Both must find only the intended difference.
 //!
-//! goyaml differs from both in one place where an edit can meet it: in flow style a colon ends a key only if white space
-//! follows (goyaml's `yaml_parser_scan_plain_scalar`), so `{a:, b: 1}` has the key `a:` there.
+//! goyaml differs from both in one case that an edit can hit: in flow style a colon ends a key only if white space follows
+//! (goyaml's `yaml_parser_scan_plain_scalar`), so `{a:, b: 1}` has the key `a:` there.
 
 use std::fmt;
 use std::ops::Range;
@@ -11,7 +11,7 @@ use serde::de::{Deserialize, Deserializer, EnumAccess, Error, MapAccess, SeqAcce
 
 use super::value::Value;
 
-/// A document as it is read, a key that is there twice included.
+/// A document as read, including duplicate keys.
 #[derive(Clone, Debug, PartialEq)]
 enum Read {
     Null,
@@ -84,13 +84,13 @@ impl<'de> Visitor<'de> for Reading {
     }
 }
 
-/// All documents; nothing if this reader cannot read them.
+/// All documents; `None` if this reader cannot read them.
 fn read(text: &str) -> Option<Vec<Read>> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     serde_yaml::Deserializer::from_str(text).map(|document| Read::deserialize(document).ok()).collect()
 }
 
-/// Whether `new` is `old` but for `path` in document `index`, which is `value` now.
+/// Whether `new` equals `old` except that `path` in document `index` is now `value`.
 pub(super) fn only_changed(old: &str, new: &str, index: usize, path: &[&str], value: &Value) -> bool {
     let (Some(mut old), Some(new)) = (read(old), read(new)) else { return false };
     match old.get_mut(index) {
@@ -99,19 +99,19 @@ pub(super) fn only_changed(old: &str, new: &str, index: usize, path: &[&str], va
                 && old.len() == new.len()
                 && old.iter().zip(&new).all(|(old, new)| same(old, new))
         }
-        // An empty text has no document here, and one for the editor.
+        // An empty text has no document for this reader, but one for the editor.
         None => old.is_empty() && index == 0 && new.len() == 1 && same(&new[0], &nested(path, value)),
     }
 }
 
-/// Whether `new` has all documents of `old`, unchanged, and one more.
+/// Whether `new` has all documents of `old` unchanged, and one more.
 pub(super) fn only_added(old: &str, new: &str) -> bool {
     let (Some(old), Some(new)) = (read(old), read(new)) else { return false };
     new.len() > old.len() && old.iter().zip(&new).all(|(old, new)| old == new)
 }
 
-/// Whether a splice leaves a colon behind a plain key in front of something else than white space, or puts one there: within
-/// flow style that is no end of a key to goyaml. `spliced`: where the new bytes are in `text`.
+/// Whether every colon after a plain key at a splice is followed by white space; otherwise goyaml, in flow style, does not
+/// end the key there. `spliced`: the position of the new bytes in `text`.
 pub(super) fn ends_keys_everywhere(text: &str, spliced: &[Range<usize>]) -> bool {
     let is_end = |at: usize| {
         let Some(key) = text[..at].strip_suffix(':') else { return true };
@@ -158,7 +158,7 @@ fn of(value: &Value) -> Read {
     }
 }
 
-/// The same but for the order of keys: a new key may be anywhere among them.
+/// Whether both are equal except for the order of keys; a new key may be anywhere.
 fn same(one: &Read, other: &Read) -> bool {
     match (one, other) {
         (Read::List(one), Read::List(other)) => {

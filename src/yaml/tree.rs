@@ -1,5 +1,5 @@
-//! A YAML text as nodes that know their place. Nothing is resolved: no types, no aliases, no merges,
-//! and a key that is there twice is there twice.
+//! A YAML text as nodes with their places. Nothing is resolved: no types, no aliases, no merges, and duplicate keys are
+//! kept.
 
 use std::ops::Range;
 
@@ -10,31 +10,31 @@ use super::error::EditError;
 /// One document of a text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Document {
-    /// What is in it; an empty plain scalar if nothing is.
+    /// Its content; an empty plain scalar if it is empty.
     pub root: Node,
-    /// The line it begins in, counted from 1.
+    /// Its first line, counted from 1.
     pub line: usize,
-    /// Where its content begins: after a `---` of its own.
+    /// The start of its content, after its `---`.
     pub(super) start: usize,
 }
 
 /// A node and its place in the text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Node {
-    /// What it is.
+    /// Its kind.
     pub kind: Kind,
-    /// The bytes of its content, without tag and anchor. Empty where nothing is written.
+    /// The bytes of its content, without tag and anchor. Empty if nothing is written.
     /// A block collection ends with the content of its last child.
     pub span: Range<usize>,
     /// The line of its first byte, counted from 1.
     pub line: usize,
-    /// The number of its anchor in the text, 0 if it has none.
+    /// The number of its anchor in the text, 0 if it has no anchor.
     pub(super) anchor: usize,
     /// Its tag, written out.
     pub(super) tag: Option<String>,
 }
 
-/// What a node is.
+/// The kind of a node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// A scalar: its text after escapes and folding, and how it was written.
@@ -79,13 +79,13 @@ impl Node {
         }
     }
 
-    /// Whether it is nothing, `null` or `~`.
+    /// Whether it is empty, `null` or `~`.
     pub fn is_null(&self) -> bool {
         let null = |text: &str| matches!(text, "" | "~" | "null" | "Null" | "NULL");
         matches!(&self.kind, Kind::Scalar(text, ScalarStyle::Plain) if null(text)) && self.tag.is_none()
     }
 
-    /// The entries of a mapping; none of anything else.
+    /// The entries of a mapping; empty for other kinds.
     pub fn entries(&self) -> &[(Node, Node)] {
         match &self.kind {
             Kind::Map { entries, .. } => entries,
@@ -93,7 +93,7 @@ impl Node {
         }
     }
 
-    /// The items of a sequence; none of anything else.
+    /// The items of a sequence; empty for other kinds.
     pub fn items(&self) -> &[Node] {
         match &self.kind {
             Kind::Seq { items, .. } => items,
@@ -101,7 +101,7 @@ impl Node {
         }
     }
 
-    /// The value of the first of these keys, one below the other.
+    /// The value at this path of keys; the first one of duplicates.
     pub fn get(&self, path: &[&str]) -> Option<&Node> {
         let Some((key, rest)) = path.split_first() else {
             return Some(self);
@@ -110,7 +110,7 @@ impl Node {
         value.get(rest)
     }
 
-    /// Whether it, or anything in it, is an alias of one of these anchors.
+    /// Whether it, or anything in it, is an alias of this anchor.
     pub(super) fn uses_anchor(&self, anchor: usize) -> bool {
         match &self.kind {
             Kind::Alias(of) => *of == anchor,
@@ -122,7 +122,7 @@ impl Node {
         }
     }
 
-    /// Whether both say the same in the same style, wherever they stand.
+    /// Whether both have the same content and style, regardless of their place.
     pub(super) fn same(&self, other: &Self) -> bool {
         let content = match (&self.kind, &other.kind) {
             (Kind::Seq { flow: a, items: x }, Kind::Seq { flow: b, items: y }) => {
@@ -138,15 +138,15 @@ impl Node {
     }
 }
 
-/// Every document of a text. A text without any has none; an empty one between markers counts.
+/// Every document of a text. An empty text has none; an empty document between markers is included.
 ///
 /// # Errors
-/// [`EditError::Syntax`] when the text is not YAML.
+/// [`EditError::Syntax`] if the text is not YAML.
 pub fn parse(text: &str) -> Result<Vec<Document>, EditError> {
     Ok(parse_with_comments(text)?.0)
 }
 
-/// [`parse`], and the text of every comment.
+/// Like [`parse`], with the text of every comment.
 pub(super) fn parse_with_comments(text: &str) -> Result<(Vec<Document>, Vec<String>), EditError> {
     let mut reader = Reader { parser: Parser::new_from_str(text), comments: Vec::new() };
     let mut documents = Vec::new();
@@ -187,7 +187,7 @@ impl<'t> Reader<'t> {
         self.next()?.ok_or_else(|| EditError::Syntax {
             line: 1,
             column: 1,
-            message: "the text ends too early".to_owned(),
+            message: "unexpected end of the text".to_owned(),
         })
     }
 
@@ -201,7 +201,7 @@ impl<'t> Reader<'t> {
                     Style::DoubleQuoted => ScalarStyle::DoubleQuoted,
                     Style::Literal | Style::Folded => ScalarStyle::Block,
                 };
-                // The parser gives "~" for what is not written at all.
+                // The parser returns "~" for a missing value.
                 let absent = range.is_empty() && style == ScalarStyle::Plain;
                 let text = if absent { String::new() } else { text.into_owned() };
                 (Kind::Scalar(text, style), anchor, tag)
@@ -249,7 +249,7 @@ impl<'t> Reader<'t> {
     }
 }
 
-/// The parser gives byte offsets for every event of a `str`.
+/// The parser returns byte offsets for every event of a `str`.
 fn bytes(span: &Span) -> Range<usize> {
     span.byte_range().unwrap_or_default()
 }

@@ -1,4 +1,4 @@
-//! Values to be written, in block style (one key a line) or flow style (`{a: 1}`, or JSON).
+//! Values to write, in block style (one key per line) or flow style (`{a: 1}`, or JSON).
 
 use super::scalar::{quoted, scalar};
 
@@ -7,9 +7,9 @@ use super::scalar::{quoted, scalar};
 pub enum Value {
     /// `true` or `false`.
     Bool(bool),
-    /// A whole number.
+    /// An integer.
     Int(i64),
-    /// A string; quoted wherever a reader could take it for something else.
+    /// A string; quoted if a reader could read it as another type.
     Str(String),
     /// A sequence.
     Seq(Vec<Value>),
@@ -29,7 +29,7 @@ impl Value {
         Self::Seq(items.iter().map(|item| item.as_ref().into()).collect())
     }
 
-    /// Whether there is nothing in it: an empty sequence or mapping.
+    /// Whether it is an empty sequence or mapping.
     pub fn is_empty(&self) -> bool {
         match self {
             Self::Seq(items) => items.is_empty(),
@@ -38,7 +38,7 @@ impl Value {
         }
     }
 
-    /// The value in block style, every line ended by `\n`; what is on one line only (a scalar, `[]`) too.
+    /// The value in block style, every line with `\n`, also a single line (a scalar, `[]`).
     pub fn to_block(&self) -> String {
         let mut lines = self.block_lines(2).join("\n");
         lines.push('\n');
@@ -46,7 +46,7 @@ impl Value {
     }
 
     /// The lines of the value in block style, deeper levels indented by `step` spaces each.
-    /// Sequences stand at the indentation of their key, as kubeadm and kubectl write them.
+    /// Sequences have the indentation of their key, as kubeadm and kubectl write them.
     pub(super) fn block_lines(&self, step: usize) -> Vec<String> {
         match self {
             Self::Map(entries) if !entries.is_empty() => {
@@ -75,7 +75,7 @@ impl Value {
         lines
     }
 
-    /// The value on one line; with every string and key in double quotes if it must be JSON.
+    /// The value on one line; as JSON, with every string and key in double quotes.
     pub fn to_flow(&self, json: bool) -> String {
         let string = |text: &str| if json { quoted(text) } else { scalar(text) };
         match self {

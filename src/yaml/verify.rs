@@ -1,10 +1,10 @@
-//! The proof after an edit: parsed again, the text differs in the intended key only.
+//! Verification of an edit: parsed again, the text differs only in the intended key.
 
 use super::scalar::is_plain_everywhere;
 use super::tree::{Document, Kind, Node, ScalarStyle};
 use super::value::Value;
 
-/// Whether the node is this value already, to every reader.
+/// Whether every reader reads the node as this value already.
 pub(super) fn matches(node: &Node, value: &Value) -> bool {
     let is_string = |tag: &Option<String>| tag.as_deref().is_none_or(|tag| tag.ends_with(":str"));
     match (&node.kind, value) {
@@ -30,7 +30,7 @@ pub(super) fn matches(node: &Node, value: &Value) -> bool {
     }
 }
 
-/// Whether `new` is `old` but for `path` in document `index`, which is `value` now.
+/// Whether `new` equals `old` except that `path` in document `index` is now `value`.
 pub(super) fn only_changed(old: &[Document], new: &[Document], index: usize, path: &[&str], value: &Value) -> bool {
     old.len() == new.len()
         && old.iter().zip(new).enumerate().all(|(i, (old, new))| {
@@ -67,7 +67,7 @@ fn changed_at(old: &Node, new: &Node, path: &[&str], value: &Value) -> bool {
     was == is && old.anchor == new.anchor && old.tag == new.tag && rest_is_same && place_is_same
 }
 
-/// The value with a mapping around it for each key of `path`.
+/// The value nested in a mapping for each key of `path`.
 pub(super) fn nested(path: &[&str], value: &Value) -> Value {
     path.iter().rev().fold(value.clone(), |inner, key| Value::Map(vec![((*key).to_owned(), inner)]))
 }

@@ -52,7 +52,7 @@ fn what_cannot_be_done_is_refused_by_name() {
             &["plugin", "interactiveMode Always"],
         ),
         ("{tokenFile: /nonexistent/token}", &["/nonexistent/token"]),
-        ("{exec: {apiVersion: client.authentication.k8s.io/v1, command: plugin}}", &["no interactiveMode"]),
+        ("{exec: {apiVersion: client.authentication.k8s.io/v1, command: plugin}}", &["does not set interactiveMode"]),
         ("{token: \"secret-token\\n\"}", &["token is not one line"]),
     ] {
         let path = kubeconfig(folder.path(), "{server: \"https://127.0.0.1:1\"}", user);
@@ -169,7 +169,9 @@ fn certificates_that_sign_themselves() {
     assert!(asked);
     // Said to be a CA's, as openssl makes them. Go takes it where the kubeconfig trusts it.
     let (ended, asked) = with("own-ca", tls::cluster);
-    ended.says(1, &["says that it is a CA's", "kubectl accepts", "basicConstraints=critical,CA:FALSE"]).within(SOON);
+    ended
+        .says(1, &["uses a CA certificate as its own", "kubectl accepts", "basicConstraints=critical,CA:FALSE"])
+        .within(SOON);
     assert!(!asked && ended.stderr().lines().count() == 1, "{}", ended.stderr());
     // Another name, and another certificate than the one that is trusted.
     let (ended, asked) = with("own-leaf", |port, name| tls::cluster(port, name).replace("127.0.0.1", "localhost"));

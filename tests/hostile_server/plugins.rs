@@ -60,10 +60,10 @@ fn what_is_of_no_use_is_named_and_not_shown() {
         (gives(r#"{"token": ""}"#), &["neither a token nor a certificate"]),
         (gives(r#"{"clientCertificateData": "secret-token"}"#), &["only one of certificate and key"]),
         (gives(r#"{"clientCertificateData": "secret-token", "clientKeyData": "secret-token"}"#), &["cannot be used"]),
-        ("echo secret-token".to_owned(), &["something else than an ExecCredential"]),
+        ("echo secret-token".to_owned(), &["did not print an ExecCredential"]),
         ("echo secret-token; exit 3".to_owned(), &["failed with exit status: 3"]),
         ("echo secret-token; kill -9 $$".to_owned(), &["failed with signal: 9"]),
-        (String::new(), &["something else than an ExecCredential"]),
+        (String::new(), &["did not print an ExecCredential"]),
     ] {
         let ended = with(&script);
         ended.says(2, words);

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use nix::sys::stat::{Mode, SFlag, makedev, mknod};
 
+use super::golden::Goldens;
 use super::{folder, host, kpx_prep};
 
 /// As rich as a host can be: everything that is read somewhere is there.
@@ -87,7 +88,7 @@ pub(crate) fn devices() {
 }
 
 fn every_file(kinds: &[&str]) {
-    let mut differ = Vec::new();
+    let mut goldens = Goldens::default();
     for kind in kinds {
         let mut actual = String::new();
         for (name, host) in [("systemd", HOST), ("openrc", OPENRC), ("lockdown", LOCKED)] {
@@ -112,16 +113,9 @@ fn every_file(kinds: &[&str]) {
                 }
             }
         }
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/node-irregular").join(kind);
-        let expected = fs::read_to_string(&path).unwrap_or_default();
-        if std::env::var_os("BLESS").is_some() {
-            fs::write(&path, actual).unwrap();
-        } else if actual != expected {
-            println!("{kind}:\n{}", similar::TextDiff::from_lines(&expected, &actual).unified_diff());
-            differ.push(*kind);
-        }
+        goldens.compare(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/node-irregular").join(kind), actual);
     }
-    assert!(differ.is_empty(), "{} differ", differ.join(" "));
+    goldens.end(1);
 }
 
 /// Every file of the host.

@@ -8,11 +8,11 @@ use std::path::Path;
 use std::process::Command;
 
 use kpx_prep::exit_code::Exit;
-use kpx_prep::node::install::{Options, install};
+use kpx_prep::node::install::{InstallOptions, install};
 use kpx_prep::node::modprobe::Modprobe;
 use kpx_prep::node::remove::remove;
+use kpx_prep::node::request::NodeRequest;
 use kpx_prep::node::root::Root;
-use kpx_prep::node::wish::Wish;
 use nix::mount::{MsFlags, mount};
 use nix::sys::resource::{Resource, setrlimit};
 
@@ -26,12 +26,12 @@ pub(crate) fn jobs() -> [(&'static str, fn()); 2] {
 /// A message about what is so now is right: of what differs everything is named, or nothing is said to differ.
 fn tells_the_truth(before: &tree::Tree, root: &Path, text: &str) {
     let differs = differences(before, &tree::snapshot(root));
-    let claims = ["nothing was changed", "all changes were undone", "the files are as they were before"];
+    let claims = ["nothing was changed", "all changes were undone", "the files are in their previous state"];
     if claims.iter().any(|claim| text.contains(claim)) {
         assert_eq!(differs, Vec::<String>::new(), "{text}");
         return;
     }
-    assert!(text.contains("not everything could be undone"), "{text}");
+    assert!(text.contains("not all changes could be undone"), "{text}");
     // The lock keeps a note of it for the next run.
     for line in differs.into_iter().filter(|line| !line.contains("run/kpx-prep.lock")) {
         let path = line.split(' ').nth(1).unwrap().trim_end_matches('/');
@@ -112,7 +112,7 @@ fn read_only(place: &Path, on: bool) {
 }
 
 fn remounted() {
-    const OPTIONS: Options = Options { load: true, dry_run: false, force: false };
+    const OPTIONS: InstallOptions = InstallOptions { load: true, dry_run: false, force: false };
     let folder = tempfile::tempdir().unwrap();
     let mut times = 0;
     for replaced in [false, true] {
@@ -129,7 +129,7 @@ fn remounted() {
             }
             let before = tree::snapshot(path);
             let root = Root::new(path).unwrap();
-            let text = match install(&root, &Wish::default(), OPTIONS, &Remounting { place: path, error }) {
+            let text = match install(&root, &NodeRequest::default(), OPTIONS, &Remounting { place: path, error }) {
                 Err(error) => format!("{error:#}"),
                 Ok((report, exit)) => {
                     assert_eq!(exit, Exit::Failed);

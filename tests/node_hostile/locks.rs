@@ -59,9 +59,9 @@ pub(crate) fn not_ours() {
         fs::set_permissions(&lock, fs::Permissions::from_mode(mode)).unwrap();
     };
     let ways: [(&str, &dyn Fn()); 7] = [
-        ("not made by kpx-prep", &|| private("", 0o644)),
-        ("not made by kpx-prep", &|| private("/srv\n", 0o600)),
-        ("not made by kpx-prep", &|| {
+        ("not created by kpx-prep", &|| private("", 0o644)),
+        ("not created by kpx-prep", &|| private("/srv\n", 0o600)),
+        ("not created by kpx-prep", &|| {
             private("", 0o600);
             fs::hard_link(&lock, root.join("run/other")).unwrap();
         }),
@@ -95,10 +95,10 @@ pub(crate) fn of_another_user() {
     chown(&lock, Some(NOBODY), Some(NOBODY)).unwrap();
     let (exit, text) = said(&mut kpx_prep(&root, "node install --no-load"));
     assert_eq!(exit, 1, "{text}");
-    assert!(text.contains("not made by kpx-prep; remove it"), "{text}");
+    assert!(text.contains("not created by kpx-prep; remove it"), "{text}");
     for command in ["node clean --metrics-port 1", "node remove --unload"] {
         let (exit, text) = said(&mut kpx_prep(&root, command));
-        assert!(exit == 1 && text.contains("not made by kpx-prep; remove it"), "{command}: {exit} {text}");
+        assert!(exit == 1 && text.contains("not created by kpx-prep; remove it"), "{command}: {exit} {text}");
     }
     // What changes nothing needs no lock.
     fs::remove_file(&lock).unwrap();

@@ -1,28 +1,28 @@
 //! Every check of a plan, on a cluster that is sound but for one thing.
 
-use kpx_prep::cluster::daemon_set::ConfigSource;
-use kpx_prep::cluster::facts::Facts;
-use kpx_prep::cluster::flavour::Flavour;
-use kpx_prep::cluster::neighbours::{Neighbour, SeenPod};
+use kpx_prep::cluster::kube_proxy::daemon_set::ConfigSource;
+use kpx_prep::cluster::observe::facts::ClusterFacts;
+use kpx_prep::cluster::observe::flavour::Flavour;
+use kpx_prep::cluster::observe::neighbours::{Neighbour, SeenPod};
+use kpx_prep::cluster::observe::surroundings::Surroundings;
 use kpx_prep::cluster::plan::plan;
-use kpx_prep::cluster::surroundings::Surroundings;
-use kpx_prep::cluster::wish::Wish;
+use kpx_prep::cluster::plan::request::Request;
 use kpx_prep::mode::ProxyMode;
 use kpx_prep::report::Level;
 
-use crate::cluster_facts::{CHANGED, cluster, text, wish};
-use crate::{around, set_config};
+use crate::cluster_facts::{CHANGED, cluster, request, text};
+use crate::{set_config, surroundings};
 
 /// What is changed in an otherwise sound cluster, and the check that must notice.
-type Case = (&'static str, &'static str, Level, fn(&mut Facts, &mut Surroundings, &mut Wish));
+type Case = (&'static str, &'static str, Level, fn(&mut ClusterFacts, &mut Surroundings, &mut Request));
 
 const CASES: &[Case] = &[
-    ("nodes-prepared", "ipvs", Level::Warning, |_, _, wish| wish.nodes_are_prepared = false),
+    ("nodes-prepared", "ipvs", Level::Warning, |_, _, request| request.nodes_are_prepared = false),
     ("nodes-not-ready", "ipvs", Level::Warning, |facts, _, _| facts.nodes[2].ready = false),
     ("unhealthy-pods", "ipvs", Level::Error, |facts, _, _| facts.nodes[2].pod.as_mut().unwrap().ready = false),
     ("unhealthy-pods", "ipvs", Level::Error, |facts, _, _| facts.nodes[2].pod = None),
-    ("pending-revision", "ipvs", Level::Error, |_, around, _| {
-        around.newest_revisions = [("uid".to_owned(), "rev-2".to_owned())].into();
+    ("pending-revision", "ipvs", Level::Error, |_, surroundings, _| {
+        surroundings.newest_revisions = [("uid".to_owned(), "rev-2".to_owned())].into();
     }),
     ("pending-revision", "ipvs", Level::Error, |facts, _, _| facts.kube_proxy.as_mut().unwrap().generation = 2),
     ("image-skew", "ipvs", Level::Warning, |facts, _, _| {
@@ -79,121 +79,137 @@ const CASES: &[Case] = &[
     ("config-field", "ipvs", Level::Error, |facts, _, _| {
         set_config(facts, &(text("") + "metricsBindAddress: 0.0.0.0:1O249\n"));
     }),
-    ("metrics-port", "ipvs", Level::Warning, |_, around, _| {
-        around.host_network_ports.insert(10249, "monitoring/exporter".to_owned());
+    ("metrics-port", "ipvs", Level::Warning, |_, surroundings, _| {
+        surroundings.host_network_ports.insert(10249, "monitoring/exporter".to_owned());
     }),
     ("metrics-port", "ipvs", Level::Warning, |facts, _, _| {
         set_config(facts, &(text("") + "metricsBindAddress: 0.0.0.0:10256\n"));
     }),
-    ("node-local-dns", "ipvs", Level::Error, |_, around, _| {
-        seen(around, Neighbour::NodeLocalDns, "x/k8s-dns-node-cache:1", &["-localip", "169.254.20.10,10.96.0.10"]);
+    ("node-local-dns", "ipvs", Level::Error, |_, surroundings, _| {
+        seen(
+            surroundings,
+            Neighbour::NodeLocalDns,
+            "x/k8s-dns-node-cache:1",
+            &["-localip", "169.254.20.10,10.96.0.10"],
+        );
     }),
-    ("strict-arp", "ipvs", Level::Error, |_, around, _| {
-        seen(around, Neighbour::MetalLb, "quay.io/metallb/speaker:v0.14", &[]);
+    ("strict-arp", "ipvs", Level::Error, |_, surroundings, _| {
+        seen(surroundings, Neighbour::MetalLb, "quay.io/metallb/speaker:v0.14", &[]);
     }),
-    ("strict-arp", "ipvs", Level::Error, |_, around, _| {
-        seen(around, Neighbour::KubeVip, "ghcr.io/kube-vip/kube-vip:v0.8", &[]);
+    ("strict-arp", "ipvs", Level::Error, |_, surroundings, _| {
+        seen(surroundings, Neighbour::KubeVip, "ghcr.io/kube-vip/kube-vip:v0.8", &[]);
     }),
-    ("foreign-ipvs", "ipvs", Level::Error, |_, around, _| {
-        seen(around, Neighbour::Keepalived, "osixia/keepalived:2", &[]);
+    ("foreign-ipvs", "ipvs", Level::Error, |_, surroundings, _| {
+        seen(surroundings, Neighbour::Keepalived, "osixia/keepalived:2", &[]);
     }),
-    ("foreign-ipvs", "ipvs", Level::Error, |_, around, _| seen(around, Neighbour::KubeRouter, "x/kube-router:2", &[])),
-    ("foreign-ipvs", "ipvs", Level::Error, |_, around, _| seen(around, Neighbour::LvsCare, "labring/lvscare:v4", &[])),
-    ("foreign-ipvs", "ipvs", Level::Error, |facts, around, _| {
-        seen(around, Neighbour::KubeVip, "x/kube-vip:1", &["lb_enable=true"]);
+    ("foreign-ipvs", "ipvs", Level::Error, |_, surroundings, _| {
+        seen(surroundings, Neighbour::KubeRouter, "x/kube-router:2", &[]);
+    }),
+    ("foreign-ipvs", "ipvs", Level::Error, |_, surroundings, _| {
+        seen(surroundings, Neighbour::LvsCare, "labring/lvscare:v4", &[]);
+    }),
+    ("foreign-ipvs", "ipvs", Level::Error, |facts, surroundings, _| {
+        seen(surroundings, Neighbour::KubeVip, "x/kube-vip:1", &["lb_enable=true"]);
         set_config(facts, &text("").replace("strictARP: false", "strictARP: true"));
     }),
-    ("foreign-ipvs", "ipvs", Level::Warning, |facts, around, _| {
-        seen(around, Neighbour::LvsCare, "labring/lvscare:v4", &[]);
+    ("foreign-ipvs", "ipvs", Level::Warning, |facts, surroundings, _| {
+        seen(surroundings, Neighbour::LvsCare, "labring/lvscare:v4", &[]);
         set_config(facts, &text("").replace("strictARP: false", "excludeCIDRs: [10.103.97.2/32]"));
     }),
-    ("foreign-ipvs", "nftables", Level::Error, |_, around, _| {
-        seen(around, Neighbour::LvsCare, "labring/lvscare:v4", &[]);
+    ("foreign-ipvs", "nftables", Level::Error, |_, surroundings, _| {
+        seen(surroundings, Neighbour::LvsCare, "labring/lvscare:v4", &[]);
     }),
-    ("load-balancer-ip", "ipvs", Level::Warning, |_, around, _| around.load_balancers.push("default/web".to_owned())),
-    ("host-port", "ipvs", Level::Warning, |_, around, _| {
-        around.service_ports.insert((80, "TCP".to_owned()));
-        around.host_ports.insert((80, "TCP".to_owned()), "default/ingress".to_owned());
+    ("load-balancer-ip", "ipvs", Level::Warning, |_, surroundings, _| {
+        surroundings.load_balancers.push("default/web".to_owned());
     }),
-    ("node-port", "ipvs", Level::Info, |_, around, _| around.node_ports = 1),
-    ("node-port", "nftables", Level::Warning, |_, around, _| around.node_ports = 1),
-    ("cni-mode", "ipvs", Level::Info, |_, around, _| {
-        seen(around, Neighbour::Calico, "docker.io/calico/node:v3.28", &[]);
+    ("host-port", "ipvs", Level::Warning, |_, surroundings, _| {
+        surroundings.service_ports.insert((80, "TCP".to_owned()));
+        surroundings.host_ports.insert((80, "TCP".to_owned()), "default/ingress".to_owned());
     }),
-    ("cni-mode", "ipvs", Level::Error, |_, around, _| {
-        seen(around, Neighbour::Calico, "docker.io/calico/node:v3.28", &["FELIX_BPFENABLED=true"]);
+    ("node-port", "ipvs", Level::Info, |_, surroundings, _| surroundings.node_ports = 1),
+    ("node-port", "nftables", Level::Warning, |_, surroundings, _| surroundings.node_ports = 1),
+    ("cni-mode", "ipvs", Level::Info, |_, surroundings, _| {
+        seen(surroundings, Neighbour::Calico, "docker.io/calico/node:v3.28", &[]);
     }),
-    ("cni-mode", "ipvs", Level::Warning, |_, around, _| {
-        seen(around, Neighbour::Cilium, "quay.io/cilium/cilium:v1.15", &[]);
+    ("cni-mode", "ipvs", Level::Error, |_, surroundings, _| {
+        seen(surroundings, Neighbour::Calico, "docker.io/calico/node:v3.28", &["FELIX_BPFENABLED=true"]);
+    }),
+    ("cni-mode", "ipvs", Level::Warning, |_, surroundings, _| {
+        seen(surroundings, Neighbour::Cilium, "quay.io/cilium/cilium:v1.15", &[]);
     }),
     // Of several pods, each is looked at.
-    ("cni-mode", "ipvs", Level::Error, |_, around, _| {
-        seen(around, Neighbour::Calico, "mirror/calico-node:v3.28", &[]);
-        seen(around, Neighbour::Calico, "mirror/calico-node:v3.28", &["FELIX_BPFENABLED=1"]);
+    ("cni-mode", "ipvs", Level::Error, |_, surroundings, _| {
+        seen(surroundings, Neighbour::Calico, "mirror/calico-node:v3.28", &[]);
+        seen(surroundings, Neighbour::Calico, "mirror/calico-node:v3.28", &["FELIX_BPFENABLED=1"]);
     }),
-    ("cni-mode", "ipvs", Level::Error, |_, around, _| {
-        seen(around, Neighbour::Calico, "calico/node:v3.30", &[]);
-        around.calico.bpf = true;
+    ("cni-mode", "ipvs", Level::Error, |_, surroundings, _| {
+        seen(surroundings, Neighbour::Calico, "calico/node:v3.30", &[]);
+        surroundings.calico.bpf = true;
     }),
-    ("cni-mode", "iptables", Level::Warning, |facts, around, _| {
+    ("cni-mode", "iptables", Level::Warning, |facts, surroundings, _| {
         *facts = cluster("nftables", ProxyMode::Nftables);
-        seen(around, Neighbour::Calico, "calico/node:v3.30", &["FELIX_NFTABLESMODE=Enabled"]);
+        seen(surroundings, Neighbour::Calico, "calico/node:v3.30", &["FELIX_NFTABLESMODE=Enabled"]);
     }),
-    ("node-local-dns", "ipvs", Level::Error, |_, around, _| {
-        seen(around, Neighbour::NodeLocalDns, "x/k8s-dns-node-cache:1", &["-localip", "169.254.20.10"]);
-        seen(around, Neighbour::NodeLocalDns, "x/k8s-dns-node-cache:1", &["-localip", "10.96.0.10"]);
+    ("node-local-dns", "ipvs", Level::Error, |_, surroundings, _| {
+        seen(surroundings, Neighbour::NodeLocalDns, "x/k8s-dns-node-cache:1", &["-localip", "169.254.20.10"]);
+        seen(surroundings, Neighbour::NodeLocalDns, "x/k8s-dns-node-cache:1", &["-localip", "10.96.0.10"]);
     }),
-    ("strict-arp", "ipvs", Level::Error, |_, around, _| seen(around, Neighbour::PureLb, "x/lbnodeagent:1", &[])),
-    ("strict-arp", "ipvs", Level::Error, |_, around, _| seen(around, Neighbour::OpenElb, "x/openelb:1", &[])),
-    ("other-kube-proxy", "ipvs", Level::Error, |_, around, _| {
-        around.other_proxies.insert("edge-1".to_owned(), "edge/kube-proxy-x7k2p".to_owned());
+    ("strict-arp", "ipvs", Level::Error, |_, surroundings, _| {
+        seen(surroundings, Neighbour::PureLb, "x/lbnodeagent:1", &[]);
+    }),
+    ("strict-arp", "ipvs", Level::Error, |_, surroundings, _| {
+        seen(surroundings, Neighbour::OpenElb, "x/openelb:1", &[]);
+    }),
+    ("other-kube-proxy", "ipvs", Level::Error, |_, surroundings, _| {
+        surroundings.other_proxies.insert("edge-1".to_owned(), "edge/kube-proxy-x7k2p".to_owned());
     }),
     ("idle-timeout", "ipvs", Level::Warning, |_, _, _| {}),
 ];
 
-fn seen(around: &mut Surroundings, who: Neighbour, image: &str, words: &[&str]) {
+fn seen(surroundings: &mut Surroundings, who: Neighbour, image: &str, words: &[&str]) {
     let words = words.iter().map(|word| (*word).to_owned()).collect();
     let pod = SeenPod { name: format!("x/{who:?}"), image: image.to_owned(), words };
-    around.neighbours.entry(who).or_default().push(pod);
+    surroundings.neighbours.entry(who).or_default().push(pod);
 }
 
 #[test]
 fn every_check_notices_its_case_and_can_be_ignored() {
     for (id, mode, level, change) in CASES {
-        let (mut facts, mut around, mut wish) = (cluster("", ProxyMode::Iptables), around(), wish(mode));
-        change(&mut facts, &mut around, &mut wish);
-        let planned = plan(&facts, &around, &wish);
+        let (mut facts, mut surroundings, mut request) =
+            (cluster("", ProxyMode::Iptables), surroundings(), request(mode));
+        change(&mut facts, &mut surroundings, &mut request);
+        let planned = plan(&facts, &surroundings, &request);
         let check = planned.checks.iter().find(|check| check.id == *id && check.level == *level);
         let check = check.unwrap_or_else(|| panic!("{id} for {mode}: {:?}", planned.checks));
         assert!(check.hint.as_ref().is_some_and(|hint| hint.contains("https://")), "{id} has no link: {check:?}");
         assert_eq!(planned.is_blocked(), *level == Level::Error, "{id} for {mode}: {:?}", planned.checks);
         if *level == Level::Error && planned.target.is_some() {
-            wish.ignored_checks = vec![(*id).to_owned()];
-            assert!(!plan(&facts, &around, &wish).is_blocked(), "{id} cannot be ignored");
+            request.ignored_checks = vec![(*id).to_owned()];
+            assert!(!plan(&facts, &surroundings, &request).is_blocked(), "{id} cannot be ignored");
         }
     }
 }
 
 #[test]
 fn what_is_sound_is_not_complained_about() {
-    let (mut around, mut facts) = (around(), cluster("", ProxyMode::Iptables));
-    seen(&mut around, Neighbour::NodeLocalDns, "x/k8s-dns-node-cache:1", &["-localip", "169.254.20.10"]);
-    seen(&mut around, Neighbour::MetalLb, "quay.io/metallb/speaker:v0.14", &[]);
-    seen(&mut around, Neighbour::KubeVip, "ghcr.io/kube-vip/kube-vip:v0.8", &[]);
-    seen(&mut around, Neighbour::KubeRouter, "x/kube-router:2", &["--run-service-proxy=false"]);
-    around.service_ports.insert((80, "TCP".to_owned()));
-    around.host_ports.insert((80, "UDP".to_owned()), "default/x".to_owned());
+    let (mut surroundings, mut facts) = (surroundings(), cluster("", ProxyMode::Iptables));
+    seen(&mut surroundings, Neighbour::NodeLocalDns, "x/k8s-dns-node-cache:1", &["-localip", "169.254.20.10"]);
+    seen(&mut surroundings, Neighbour::MetalLb, "quay.io/metallb/speaker:v0.14", &[]);
+    seen(&mut surroundings, Neighbour::KubeVip, "ghcr.io/kube-vip/kube-vip:v0.8", &[]);
+    seen(&mut surroundings, Neighbour::KubeRouter, "x/kube-router:2", &["--run-service-proxy=false"]);
+    surroundings.service_ports.insert((80, "TCP".to_owned()));
+    surroundings.host_ports.insert((80, "UDP".to_owned()), "default/x".to_owned());
     let strict = text("").replace("strictARP: false", "strictARP: true\n  tcpTimeout: 2h0m0s");
     set_config(&mut facts, &strict);
-    let planned = plan(&facts, &around, &wish("ipvs"));
+    let planned = plan(&facts, &surroundings, &request("ipvs"));
     assert_eq!(planned.checks, [], "{:?}", planned.checks);
     // A half-done change may be mended although pods are unhealthy.
     let mut facts = cluster("ipvs", ProxyMode::Iptables);
     facts.nodes[1].pod.as_mut().unwrap().ready = false;
-    assert!(!plan(&facts, &around, &wish("ipvs")).is_blocked());
+    assert!(!plan(&facts, &surroundings, &request("ipvs")).is_blocked());
     // Nor does a change away from ipvs need prepared nodes.
-    let wish = Wish { nodes_are_prepared: false, ..wish("iptables") };
-    assert!(!plan(&cluster("ipvs", ProxyMode::Ipvs), &around, &wish).is_blocked());
+    let request = Request { nodes_are_prepared: false, ..request("iptables") };
+    assert!(!plan(&cluster("ipvs", ProxyMode::Ipvs), &surroundings, &request).is_blocked());
 }
 
 #[test]
@@ -207,9 +223,9 @@ fn kube_vip_wants_strict_arp_only_where_it_uses_arp() {
         (&["bgp_enable=true"][..], false),
         (&["manager", "--bgp"][..], false),
     ] {
-        let (mut around, facts) = (around(), cluster("", ProxyMode::Iptables));
-        seen(&mut around, Neighbour::KubeVip, "ghcr.io/kube-vip/kube-vip:v0.8", words);
-        let planned = plan(&facts, &around, &wish("ipvs"));
+        let (mut surroundings, facts) = (surroundings(), cluster("", ProxyMode::Iptables));
+        seen(&mut surroundings, Neighbour::KubeVip, "ghcr.io/kube-vip/kube-vip:v0.8", words);
+        let planned = plan(&facts, &surroundings, &request("ipvs"));
         assert_eq!(planned.checks.iter().any(|check| check.id == "strict-arp"), needed, "{words:?}");
     }
 }

@@ -3,13 +3,16 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use kpx_prep::cluster::daemon_set::{ConfigSource, KubeProxy};
-use kpx_prep::cluster::facts::{ConfigFacts, Facts, HashAnnotation, NodeFacts, PodFacts};
-use kpx_prep::cluster::flavour::Flavour;
-use kpx_prep::cluster::pod_objects::PodSpec;
-use kpx_prep::cluster::proof::{How, Proof};
-use kpx_prep::cluster::wish::{Goal, Wish};
-use kpx_prep::kubeadm::proxy::{Given, RawSettings};
+use kpx_prep::cluster::api::pod_objects::PodSpec;
+use kpx_prep::cluster::kube_proxy::config_map::{ConfigFacts, HashAnnotation};
+use kpx_prep::cluster::kube_proxy::daemon_set::{ConfigSource, KubeProxy};
+use kpx_prep::cluster::kube_proxy::pod::PodFacts;
+use kpx_prep::cluster::kube_proxy::proof::{How, Proof};
+use kpx_prep::cluster::observe::facts::{ClusterFacts, NodeFacts};
+use kpx_prep::cluster::observe::flavour::Flavour;
+use kpx_prep::cluster::plan::request::{Goal, Request};
+use kpx_prep::kubeadm::given::Given;
+use kpx_prep::kubeadm::proxy::RawSettings;
 use kpx_prep::mode::ProxyMode;
 use kpx_prep::proxy_config;
 
@@ -49,9 +52,9 @@ pub(crate) fn node(name: &str, mode: Option<ProxyMode>) -> NodeFacts {
 }
 
 /// A cluster as kubeadm leaves it, with three workers and a control-plane node.
-pub(crate) fn cluster(mode: &str, effective: ProxyMode) -> Facts {
+pub(crate) fn cluster(mode: &str, effective: ProxyMode) -> ClusterFacts {
     let config = text(mode);
-    Facts {
+    ClusterFacts {
         context: Some("admin@test".to_owned()),
         server: "https://example".to_owned(),
         version: "v1.30.1".to_owned(),
@@ -97,9 +100,9 @@ pub(crate) fn cluster(mode: &str, effective: ProxyMode) -> Facts {
 }
 
 /// The wish for a mode, and nothing else.
-pub(crate) fn wish(mode: &str) -> Wish {
+pub(crate) fn request(mode: &str) -> Request {
     let mode = Some(Given { place: "--mode".to_owned(), text: mode.to_owned() });
-    Wish {
+    Request {
         goal: Goal::Settings(Box::new(RawSettings { mode, ..RawSettings::default() })),
         canary: None,
         max_unavailable: None,

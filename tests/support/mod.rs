@@ -1,12 +1,14 @@
 //! Cases as folders: `args` (one a line) and the expected `stdout`, `stderr` and `exit`; where it needs them, `stdin`,
 //! `env` (NAME=VALUE lines), files that the arguments name, and `bin/`, which is all of `PATH`.
-//! `BLESS=1` writes what came out, for review as a diff.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Output;
 
 use assert_cmd::Command;
+use golden::Goldens;
+
+pub(crate) mod golden;
 
 /// The folders below `tests/NAME` that hold a case.
 pub(crate) fn folders(name: &str) -> Vec<PathBuf> {
@@ -40,26 +42,13 @@ pub(crate) fn run(command: &str, folder: &Path) -> Output {
 
 /// Runs every case and compares; all differences are reported at once.
 pub(crate) fn compare(command: &str, folders: &[PathBuf]) {
-    let mut failed = Vec::new();
+    let mut goldens = Goldens::default();
     for folder in folders {
         let output = run(command, folder);
         let exit = format!("{}\n", output.status.code().unwrap_or(-1));
         for (name, got) in [("stdout", output.stdout), ("stderr", output.stderr), ("exit", exit.into_bytes())] {
-            failed.extend(difference(&folder.join(name), &got));
+            goldens.compare(&folder.join(name), got);
         }
     }
-    assert!(failed.is_empty(), "{} differences in {} cases:\n{}", failed.len(), folders.len(), failed.join("\n"));
-}
-
-/// The difference between a file and what it should hold; writes it instead if blessed.
-pub(crate) fn difference(file: &Path, got: &[u8]) -> Option<String> {
-    if std::env::var_os("BLESS").is_some() {
-        fs::write(file, got).unwrap();
-    }
-    let expected = fs::read(file).unwrap_or_default();
-    (got != expected).then(|| {
-        let (expected, got) = (String::from_utf8_lossy(&expected), String::from_utf8_lossy(got));
-        let diff = similar::TextDiff::from_lines(&*expected, &*got).unified_diff().to_string();
-        format!("{}:\n{diff}", file.display())
-    })
+    goldens.end(3);
 }

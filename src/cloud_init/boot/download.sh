@@ -1,11 +1,11 @@
 download() {
   if command -v curl >/dev/null; then curl -fsSL --connect-timeout 15 --max-time 300 -o "$2" "$1"
   elif command -v wget >/dev/null; then wget -q -T 60 -O "$2" "$1"
-  else fail "neither curl nor wget is here to download $1"; fi
+  else fail "cannot download $1: neither curl nor wget is installed"; fi
 }
 if ! verified "$kpx"; then
   mkdir -p "${kpx%/*}"
-  # In the same folder, so that the binary appears as a whole or not at all.
+  # In the same directory, so that the binary is put in place atomically.
   new=$(mktemp "${kpx%/*}/.kpx-prep.XXXXXX")
   trap 'rm -f "$new"' EXIT
   try=1
@@ -14,7 +14,7 @@ if ! verified "$kpx"; then
     sleep $((try * 2))
     try=$((try + 1))
   done
-  verified "$new" || fail "what $url holds has not the SHA-256 $sha256: not run, and deleted"
+  verified "$new" || fail "SHA-256 mismatch for $url (expected $sha256); the download was deleted"
   chmod 0755 "$new"
   mv -f "$new" "$kpx"
   trap - EXIT

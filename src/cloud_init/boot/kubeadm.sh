@@ -1,7 +1,7 @@
 started=/var/lib/kpx-prep/kubeadm-started
 if [ -e "$result" ]; then
-  [ ! -e "$started" ] || fail "an earlier kubeadm $action did not finish: kubeadm reset -f, rm $started, and run $0 again"
-  echo "kpx-prep boot: $result is there, so kubeadm $action has been run on this node; not again"
+  [ ! -e "$started" ] || fail "an earlier kubeadm $action did not finish. Run kubeadm reset -f, remove $started, and run $0 again"
+  echo "kpx-prep boot: $result exists, so kubeadm $action was already run on this node; skipped"
   exit 0
 fi
 command -v kubeadm >/dev/null || fail "kubeadm is not installed"

@@ -1,1 +1,1 @@
-[ "$rc" = 0 ] || fail "this node is not prepared (kpx-prep node install: exit $rc, reasons above): kubeadm was not run"
+[ "$rc" = 0 ] || fail "this node is not prepared (kpx-prep node install: exit status $rc, reasons above); kubeadm was not run"

@@ -1,1 +1,1 @@
-[ -x "$kpx" ] || fail "$kpx is not there, or not executable"
+[ -x "$kpx" ] || fail "$kpx does not exist or is not executable"

@@ -1,1 +1,1 @@
-verified "$kpx" || fail "$kpx has not the SHA-256 $sha256: not run"
+verified "$kpx" || fail "SHA-256 mismatch for $kpx (expected $sha256); it was not run"

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Prepares this node and then runs kubeadm. Written by kpx-prep cloud-init; safe to run again.
-# When it fails, cloud-init status says "error", and /var/log/cloud-init-output.log says why.
+# If it fails, cloud-init status reports "error" and /var/log/cloud-init-output.log has the reason.
 set -eu
 PATH=${PATH:+$PATH:}/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 export PATH

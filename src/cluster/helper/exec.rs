@@ -1,4 +1,4 @@
-//! One command in one helper pod: `kpx-prep node …` there, JSON back.
+//! Runs `kpx-prep node …` in a helper pod and reads its JSON.
 
 use std::sync::Mutex;
 use std::time::Duration;
@@ -12,42 +12,42 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use super::Helper;
 use super::manifest::{CONTAINER, HOST};
 use crate::boot_clock::BootInstant;
-use crate::cluster::api::{chain, plain};
-use crate::cluster::lock::Lost;
+use crate::cluster::api::errors::{chain, plain};
+use crate::cluster::api::lock::Lost;
 use crate::image::PROGRAM;
 use crate::report::foreign::{foreign, shortened};
 use crate::report::say::patiently;
 
-/// How much a node may answer.
+/// Size limit of a node's answer.
 const LONGEST: u64 = 16 << 20;
-/// The most characters of one text in it: a rule of a firewall may be long.
+/// Limit for each text in it, in characters: a firewall rule may be long.
 const LONGEST_TEXT: usize = 2000;
-/// So many of its beats a command on a node may miss until it counts as dead.
+/// Number of missed heartbeats after which a command on a node counts as dead.
 const BEATS_MISSED: u32 = 5;
-/// How often a command on a node is told how long it may still act: so often within each third of the lock's time.
+/// How often the lease of a command on a node is extended within each third of the lock's duration.
 const BEATS: u32 = 4;
-/// A connection that breaks is tried once more: every command on a node may be repeated.
+/// A broken connection is retried once: every command on a node is idempotent.
 const TRIES: usize = 2;
-/// What the node has to notice that it broke, and to end what nobody waits for: it holds the node's lock.
+/// Time for the node to notice a broken connection and to stop the command, which holds the node's lock.
 const TO_NOTICE: Duration = Duration::from_secs(3);
 
-/// What a command on a node came to.
+/// The result of a command on a node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Answer {
     /// Its exit status.
     pub exit: i32,
-    /// What it printed.
+    /// Its standard output.
     pub stdout: String,
-    /// What it said besides.
+    /// Its standard error.
     pub stderr: String,
 }
 
 impl Helper {
-    /// Runs `kpx-prep node ARGUMENTS --root /host -o json` on a node, `input` on its standard input, and reads the JSON
-    /// that it answers. At most [`super::AT_A_TIME`] run at once.
+    /// Runs `kpx-prep node ARGUMENTS --root /host -o json` on a node with `input` on its standard input, and parses its JSON
+    /// output. At most [`super::AT_A_TIME`] run in parallel.
     ///
     /// # Errors
-    /// Why there is no such answer, in the node's own words where it has any.
+    /// If there is no valid answer; with the node's own message, if any.
     pub async fn ask<T: DeserializeOwned>(
         &self,
         node: &str,
@@ -56,17 +56,21 @@ impl Helper {
         patience: Duration,
     ) -> Result<T, String> {
         let pod = {
-            let there = self.there();
-            let why =
-                || there.missing.get(node).cloned().unwrap_or_else(|| "the node helper does not run there".to_owned());
-            there.ready.get(node).cloned().ok_or_else(why)?
+            let pods = self.pods();
+            let why = || {
+                pods.missing
+                    .get(node)
+                    .cloned()
+                    .unwrap_or_else(|| "the node helper is not running on this node".to_owned())
+            };
+            pods.ready.get(node).cloned().ok_or_else(why)?
         };
-        let _turn = self.turns.acquire().await.map_err(|_| "the run is over".to_owned())?;
+        let _turn = self.turns.acquire().await.map_err(|_| "the run has ended".to_owned())?;
         let heartbeat = format!("{}ms", self.heartbeat.as_millis().max(1));
         let mut last = String::new();
         for attempt in 1..=TRIES {
             self.lock.ask().await.map_err(|lost| lost.to_string())?;
-            // What the node hears later adds to it.
+            // It is extended later.
             let lease = format!("{}ms", self.lock.left().as_millis());
             let before = [PROGRAM, "node", "--heartbeat", &heartbeat, "--lease", &lease];
             let command: Vec<&str> =
@@ -80,7 +84,7 @@ impl Helper {
                 Err(_) => return Err(format!("kpx-prep node {}: no answer within {patience:?}", arguments.join(" "))),
             }
             if attempt < TRIES {
-                tracing::info!("{node}: {last}; trying again");
+                tracing::info!("{node}: {last}; retrying");
                 tokio::time::sleep(TO_NOTICE).await;
             }
         }
@@ -100,21 +104,21 @@ impl Helper {
         let heard = Mutex::new(BootInstant::now());
         let output = async { Ok(futures::join!(collect(stdout, &heard), collect(stderr, &heard))) };
         let answered = tokio::select! {
-            // Without a status the connection broke, whatever came before; kube leaves the streams open then.
+            // Without a status the connection broke, whatever was received before; kube leaves the streams open then.
             answered = async { futures::try_join!(output, ended) } => answered,
             silence = self.silence(&heard) => {
                 process.abort();
-                return Err(format!("exec in pod {pod}: nothing was heard for {silence:?}"));
+                return Err(format!("exec in pod {pod}: no heartbeat for {silence:?}"));
             }
             lost = self.drive(stdin, input) => {
-                // The end of its input ends the command.
+                // Closing its standard input stops the command.
                 process.abort();
                 return Err(lost.to_string());
             }
         };
         let Ok(((stdout, stderr), status)) = answered else {
             let why = process.join().await.err().map(|error| format!(": {}", chain(&error))).unwrap_or_default();
-            return Err(format!("exec in pod {pod}: the connection broke off{why}"));
+            return Err(format!("exec in pod {pod}: the connection was lost{why}"));
         };
         let exit = if status.status.as_deref() == Some("Success") {
             0
@@ -128,8 +132,8 @@ impl Helper {
         Ok(Answer { exit, stdout, stderr })
     }
 
-    /// Returns when the command, which says regularly that it runs, has said nothing for too long. What is written to it keeps
-    /// the connection's own limit from noticing.
+    /// Returns when the command has not sent a heartbeat for too long. The connection's own timeout does not detect
+    /// that, because this side keeps writing.
     async fn silence(&self, heard: &Mutex<BootInstant>) -> Duration {
         let limit = self.heartbeat * BEATS_MISSED;
         loop {
@@ -141,9 +145,9 @@ impl Helper {
         }
     }
 
-    /// Sends the input, one line, and then again and again for how many milliseconds the command may still act: as long as
-    /// the lock is held without being renewed. No end of the input is sent: a WebSocket cannot close one direction, and
-    /// closing it all would lose the answer. Returns once the lock is lost.
+    /// Sends the input, one line, and then repeatedly for how many milliseconds the command may still act: as long as the
+    /// lock is held without renewal. The input is not closed: a WebSocket cannot close one direction, and closing both would
+    /// lose the answer. Returns once the lock is lost.
     async fn drive<W: AsyncWrite + Unpin>(&self, stdin: Option<W>, input: Option<&str>) -> Lost {
         let Some(mut stdin) = stdin else { return std::future::pending().await };
         let mut line = input.map(|input| format!("{input}\n")).unwrap_or_default();
@@ -152,7 +156,7 @@ impl Helper {
                 return lost;
             }
             line.push_str(&format!("{}\n", self.lock.left().as_millis()));
-            // A command that does not read it has ended, and its answer says why.
+            // If the command does not read it, it has ended, and its answer contains the reason.
             let _ = stdin.write_all(line.as_bytes()).await;
             let _ = stdin.flush().await;
             line.clear();
@@ -165,7 +169,7 @@ async fn collect(stream: Option<impl AsyncRead + Unpin>, heard: &Mutex<BootInsta
     let mut bytes = Vec::new();
     if let Some(stream) = stream {
         let mut stream = stream.take(LONGEST);
-        // What came before a broken connection is worth reading all the same.
+        // Output received before the connection broke is still used.
         while let Ok(1..) = stream.read_buf(&mut bytes).await {
             *heard.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = BootInstant::now();
         }
@@ -173,10 +177,10 @@ async fn collect(stream: Option<impl AsyncRead + Unpin>, heard: &Mutex<BootInsta
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-/// Reads the JSON that a command on a node printed.
+/// Parses the JSON output of a command on a node.
 ///
 /// # Errors
-/// The command's own words, if it printed none.
+/// The command's own message, if it printed no JSON.
 pub fn read<T: DeserializeOwned>(arguments: &[&str], answer: &Answer) -> Result<T, String> {
     let value = serde_json::from_str(&answer.stdout).map(foreign_texts);
     value.and_then(serde_json::from_value).map_err(|error| {
@@ -187,7 +191,7 @@ pub fn read<T: DeserializeOwned>(arguments: &[&str], answer: &Answer) -> Result<
     })
 }
 
-/// A node's words, none of which a terminal obeys.
+/// Escapes all texts of a node's answer.
 fn foreign_texts(value: Value) -> Value {
     match value {
         Value::String(text) => Value::String(shortened(&text, LONGEST_TEXT)),

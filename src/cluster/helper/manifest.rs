@@ -1,4 +1,4 @@
-//! What the helper's `DaemonSet` looks like. Pure.
+//! The manifest of the helper's `DaemonSet`. Pure.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::api::DynamicObject;
@@ -11,15 +11,15 @@ use crate::image::{DEFAULT_NAME, PROGRAM};
 pub const NAME: &str = "kpx-prep-node";
 /// The container's name.
 pub const CONTAINER: &str = "kpx-prep";
-/// The label of all that kpx-prep makes.
+/// The label of all objects created by kpx-prep.
 pub const MANAGED_BY: (&str, &str) = ("app.kubernetes.io/managed-by", "kpx-prep");
 /// The label of the helper's pods.
 pub const POD_LABEL: (&str, &str) = ("app.kubernetes.io/name", NAME);
-/// The annotation that tells whether a helper that is there is the one that is wanted.
+/// The annotation that identifies the spec of an existing helper.
 pub const SPEC_HASH: &str = "kpx-prep/spec-hash";
-/// The annotation of a helper that is to stay after the run.
+/// The annotation of a helper that is kept after the run.
 pub const KEPT: &str = "kpx-prep/kept";
-/// Where the node's own file tree is in the container.
+/// The mount point of the node's root file system in the container.
 pub const HOST: &str = "/host";
 
 /// The helper's image.
@@ -27,44 +27,44 @@ pub const HOST: &str = "/host";
 pub struct Image {
     /// Its name.
     pub reference: String,
-    /// Whether the kubelet may ask a registry for it.
+    /// Whether the kubelet may pull it from a registry.
     pub pull: bool,
 }
 
 impl Image {
-    /// The image of that name, or the one that `kpx-prep image` makes, which no registry has.
+    /// The image of that name, or the one that `kpx-prep image` creates, which is in no registry.
     pub fn new(name: Option<&str>) -> Self {
         Self { reference: name.unwrap_or(DEFAULT_NAME).to_owned(), pull: name.is_some() }
     }
 }
 
-/// How the helper is set up.
+/// The helper's settings.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Setup {
     /// Its image.
     pub image: Image,
-    /// Whether its container is privileged, instead of holding only [`CAPABILITIES`].
+    /// Whether its container is privileged, instead of having only [`CAPABILITIES`].
     pub privileged: bool,
 }
 
-/// What the helper's container may do, and what for.
+/// The capabilities of the helper's container, and their purpose.
 pub const CAPABILITIES: [(&str, &str); 5] = [
     ("SYS_MODULE", "load kernel modules"),
     ("SYS_CHROOT", "run the host's modprobe, and the programs of kube-proxy's container"),
     ("NET_ADMIN", "read and change firewall rules, ipsets, IPVS, links and routes"),
     ("NET_RAW", "read and change firewall rules (iptables-legacy)"),
-    ("SYS_PTRACE", "tell kube-proxy's process from others, and enter its file tree"),
+    ("SYS_PTRACE", "identify kube-proxy's process, and enter its root file system"),
 ];
 
-/// The memory that it may use: reading the rules of 10,000 Services, with the programs that print them, fits in.
+/// Memory limit: sufficient for reading the rules of 10,000 Services, including the programs that print them.
 const MEMORY: &str = "1Gi";
-/// Kubernetes has a field for AppArmor from this minor version on, an annotation before (KEP-24).
+/// The first minor version with a field for AppArmor instead of an annotation (KEP-24).
 const APP_ARMOR_FIELD: u32 = 30;
 
-/// The `DaemonSet`, for a namespace, on a Kubernetes of this minor version; it does not outlive `owner`.
+/// The `DaemonSet` for a namespace and a minor version of Kubernetes; it is garbage-collected with `owner`.
 ///
 /// # Panics
-/// Never: it is an object of constants and two names.
+/// Never: it consists of constants and two names.
 pub fn daemon_set(namespace: &str, setup: &Setup, minor: u32, owner: Option<&OwnerReference>) -> DynamicObject {
     let spec = spec(setup, minor);
     let hash: String = Sha256::digest(spec.to_string()).iter().take(8).map(|byte| format!("{byte:02x}")).collect();
@@ -82,8 +82,8 @@ pub fn daemon_set(namespace: &str, setup: &Setup, minor: u32, owner: Option<&Own
     serde_json::from_value(set).expect("an object of constants is valid")
 }
 
-/// What makes the one with this UID stay, and prepare nodes that join for ipvs so that they fit these options, if any; a
-/// strategic merge patch.
+/// A strategic merge patch that keeps the helper with this UID after the run and, with options, makes it prepare nodes that
+/// join later.
 pub fn kept(uid: &str, needs: Option<&[&str]>) -> Value {
     let mut patch = json!({"metadata": {"uid": uid, "annotations": {KEPT: "true"}, "ownerReferences": null}});
     if let Some(needs) = needs {
@@ -93,8 +93,9 @@ pub fn kept(uid: &str, needs: Option<&[&str]>) -> Value {
     patch
 }
 
-/// What the container may do on its host. AppArmor's default profile forbids to read what unconfined processes are, and
-/// `SELinux`' containers may not touch the host's files, so it runs in neither; both are as for kube-proxy, which is privileged.
+/// The container's security context. AppArmor's default profile forbids reading the state of unconfined processes, and
+/// `SELinux` containers may not access the host's files, so it is confined by neither; the same applies to kube-proxy, which
+/// is privileged.
 fn security(setup: &Setup, minor: u32) -> Value {
     if setup.privileged {
         return json!({"privileged": true, "runAsUser": 0, "readOnlyRootFilesystem": true});
@@ -127,10 +128,10 @@ fn spec(setup: &Setup, minor: u32) -> Value {
                 "automountServiceAccountToken": false,
                 "enableServiceLinks": false,
                 "priorityClassName": "system-node-critical",
-                // As kube-proxy's own: no taint keeps it away.
+                // As for kube-proxy: it tolerates all taints.
                 "tolerations": [{"operator": "Exists"}],
                 "nodeSelector": {"kubernetes.io/os": "linux"},
-                // It only waits for commands: there is nothing to end gracefully.
+                // It only waits for commands, so no graceful termination is needed.
                 "terminationGracePeriodSeconds": 1,
                 "containers": [{
                     "name": CONTAINER,

@@ -1,7 +1,7 @@
-//! The node helper: a `DaemonSet` of our own that runs kpx-prep itself on every node, so that a run at the cluster can
-//! look at hosts, prepare them and clean them.
+//! The node helper: a temporary `DaemonSet` that runs kpx-prep itself on every node, so that a cluster command can inspect,
+//! prepare and clean hosts.
 //!
-//! [`manifest`] says what it looks like, [`pods`] waits for its pods, [`exec`] runs a command in one, [`work`] says which.
+//! [`manifest`] builds it, [`pods`] waits for its pods, [`exec`] runs a command in one, [`work`] defines the commands.
 
 pub mod exec;
 pub mod manifest;
@@ -18,36 +18,36 @@ use kube::api::{
 use serde_json::json;
 use tokio::sync::Semaphore;
 
-use super::api::{code, get, plain};
-use super::client::Connection;
-use super::facts::minor_of;
-use super::guard::Guard;
-use super::lock::Lock;
-use super::objects;
-use crate::kubernetes_version::OLDEST_MINOR;
+use super::api::calls::get;
+use super::api::connection::client::Connection;
+use super::api::errors::{code, plain};
+use super::api::lock::Lock;
+use super::api::lock::guard::Guard;
+use super::api::objects;
+use crate::kubernetes_version::{OLDEST_MINOR, minor_of};
 use crate::report::say::{patiently, say};
 use manifest::{KEPT, MANAGED_BY, NAME, SPEC_HASH, Setup, daemon_set};
-use pods::There;
+use pods::HelperPods;
 
-/// How many nodes are spoken to at a time.
+/// Number of nodes contacted in parallel.
 pub const AT_A_TIME: usize = 64;
-/// How often removing it is tried while its status changes.
+/// Number of tries to remove it while its status changes.
 const CHANGES: usize = 20;
-/// The annotation that tells which run uses it: a run that lost the lock cannot remove it any more once it is written.
+/// The annotation with the run that uses it: once it is set, a run that lost the lock cannot remove it any more.
 const USED_BY: &str = "kpx-prep/used-by";
-/// How long a `DaemonSet` that is being deleted may take until a new one can have its name.
+/// How long to wait for a `DaemonSet` that is being deleted before a new one can be created.
 const GONE_WITHIN: Duration = Duration::from_secs(60);
 
-/// Where the helper has to run for the rest to make sense.
+/// On which nodes the helper must run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Must {
-    /// On every node: for a change.
-    RunOnAll,
-    /// On one at least: to tell what can be told.
-    RunOnOne,
+pub enum Coverage {
+    /// On every node: required for a change.
+    EveryNode,
+    /// On at least one: sufficient for a report.
+    AnyNode,
 }
 
-/// The helper, running on nodes.
+/// The helper on the nodes.
 pub struct Helper {
     client: kube::Client,
     heartbeat: Duration,
@@ -55,11 +55,11 @@ pub struct Helper {
     uid: String,
     setup: Setup,
     lock: Lock,
-    there: Mutex<There>,
-    /// Whether an earlier run left it to stay.
+    pods: Mutex<HelperPods>,
+    /// Whether an earlier run marked it to be kept.
     kept: bool,
     turns: Semaphore,
-    /// kube-proxy's minor version, as `--kubernetes-version` has it: nodes are prepared for that.
+    /// kube-proxy's minor version for `--kubernetes-version`, for which nodes are prepared.
     kube_proxy: OnceLock<String>,
 }
 
@@ -72,10 +72,10 @@ fn is_ours(set: &DynamicObject) -> bool {
 }
 
 impl Helper {
-    /// Makes it, or takes over one that is there. It runs nowhere yet as far as this side knows: [`Helper::wait`].
+    /// Creates it or takes over an existing one, without waiting for its pods: see [`Helper::wait`].
     ///
     /// # Errors
-    /// If the `DaemonSet` cannot be made; nothing was changed then.
+    /// If the `DaemonSet` cannot be created; nothing was changed then.
     pub async fn start(connection: &Connection, namespace: &str, setup: &Setup, lock: &Lock) -> anyhow::Result<Self> {
         let (uid, kept) = ensure(connection, namespace, setup, lock).await?;
         Ok(Self {
@@ -85,31 +85,31 @@ impl Helper {
             uid,
             setup: setup.clone(),
             lock: lock.clone(),
-            there: Mutex::default(),
+            pods: Mutex::default(),
             kept,
             turns: Semaphore::new(AT_A_TIME),
             kube_proxy: OnceLock::new(),
         })
     }
 
-    /// Nodes are looked at and prepared for kube-proxy of this minor version from now on; where it is not known, for any.
+    /// Sets kube-proxy's minor version for inspecting and preparing nodes; 0 if unknown.
     pub fn serve(&self, minor: u32) {
         if minor >= OLDEST_MINOR {
             self.kube_proxy.get_or_init(|| format!("1.{minor}"));
         }
     }
 
-    /// The options of `node survey`, `install` and `helper --prepare` that say what a node is to fit.
+    /// The options of `node survey`, `install` and `helper --prepare` that select the required modules.
     fn needs<'a>(&'a self, scheduler: &'a str) -> Vec<&'a str> {
         let version = self.kube_proxy.get().map(|version| ["--kubernetes-version", version.as_str()]);
         ["--scheduler", scheduler].into_iter().chain(version.into_iter().flatten()).collect()
     }
 
-    /// Waits until it runs on these nodes, or cannot.
+    /// Waits until it runs on these nodes, or cannot start.
     ///
     /// # Errors
-    /// If nodes that must have it do not have the image, or the API server fails; nothing but the helper was changed then.
-    pub async fn wait(&self, nodes: &[String], must: Must) -> anyhow::Result<()> {
+    /// If required nodes do not have the image, or the API server fails; only the helper was changed then.
+    pub async fn wait(&self, nodes: &[String], must: Coverage) -> anyhow::Result<()> {
         let what = format!("the node helper's pods on {} node(s)", nodes.len());
         let waited = pods::wait(&self.client, &self.namespace, &self.uid, nodes);
         let mut found = patiently(&what, Some(pods::PATIENCE), waited).await.map_err(|error| {
@@ -121,30 +121,30 @@ impl Helper {
         })?;
         let without = pods::without_image(&found.missing);
         let refused = match must {
-            Must::RunOnAll => !without.is_empty(),
-            Must::RunOnOne => !without.is_empty() && without.len() == nodes.len(),
+            Coverage::EveryNode => !without.is_empty(),
+            Coverage::AnyNode => !without.is_empty() && without.len() == nodes.len(),
         };
         if refused {
             return Err(pods::refusal(&without, &self.setup.image));
         }
         found.missing.values_mut().for_each(|why| *why = pods::reason(why, &self.setup.image));
-        self.there().add(found);
+        self.pods().add(found);
         Ok(())
     }
 
-    fn there(&self) -> std::sync::MutexGuard<'_, There> {
-        self.there.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    fn pods(&self) -> std::sync::MutexGuard<'_, HelperPods> {
+        self.pods.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
     pub(super) fn client(&self) -> &kube::Client {
         &self.client
     }
 
-    /// Lets it stay after this run and those that come; nodes that join it prepares for ipvs with this scheduler, if one is
-    /// given. Pods that are there stay as they are.
+    /// Keeps it after this and later runs. With a scheduler, it prepares nodes that join later for ipvs. Existing pods
+    /// are not changed.
     ///
     /// # Errors
-    /// What the API server says.
+    /// Errors of the API server.
     pub async fn keep(&self, scheduler: Option<&str>) -> anyhow::Result<()> {
         let patch =
             Patch::Strategic(manifest::kept(&self.uid, scheduler.map(|scheduler| self.needs(scheduler)).as_deref()));
@@ -153,14 +153,14 @@ impl Helper {
         let patched = Guard::Lock(&self.lock).write(async || api.patch(NAME, &params, &patch).await).await;
         patched.map(|_| ()).map_err(|error| {
             anyhow::anyhow!(
-                "marking DaemonSet {}/{NAME} to be kept: {error}; it is removed with the lock, and nodes that join are not prepared",
+                "marking DaemonSet {}/{NAME} to be kept: {error}; it will be removed together with the lock, and nodes that join later are not prepared",
                 self.namespace
             )
         })
     }
 
-    /// Removes it, unless it is to be kept or another run has the lock and so the helper. A failure is said, not
-    /// returned: what the run was about is done by then.
+    /// Removes it, unless it is to be kept, or another run has taken over the lock and the helper. A failure is only printed,
+    /// because the run itself is complete.
     pub async fn end(&self) {
         if self.kept || self.lock.ask().await.is_err() {
             return;
@@ -171,24 +171,24 @@ impl Helper {
     }
 }
 
-/// The namespaces that have a helper.
+/// The namespaces with a helper.
 ///
 /// # Errors
-/// What the API server says.
+/// Errors of the API server.
 pub async fn namespaces(client: &kube::Client) -> anyhow::Result<Vec<String>> {
     let api = Api::all_with(client.clone(), &objects::daemon_sets());
     let params = ListParams::default().labels(&format!("{}={}", MANAGED_BY.0, MANAGED_BY.1));
-    let found = super::api::list(&api, &params, |set: objects::DaemonSet| {
+    let found = super::api::calls::list(&api, &params, |set: objects::DaemonSet| {
         (set.name_any() == NAME).then(|| set.namespace().unwrap_or_default())
     });
     let found = found.await.map_err(|error| anyhow::anyhow!("listing the DaemonSets: {}", plain(&error)))?;
     Ok(found.into_iter().flatten().collect())
 }
 
-/// Removes the helper, or only the one with this UID; whether there was one.
+/// Removes the helper, or only the one with this UID; returns whether there was one.
 ///
 /// # Errors
-/// If it was not made by kpx-prep, the lock was lost, or the API server refuses.
+/// If it was not created by kpx-prep, the lock was lost, or the API server refuses.
 pub async fn remove(client: &kube::Client, namespace: &str, uid: Option<&str>, lock: &Lock) -> anyhow::Result<bool> {
     let api = sets(client, namespace);
     let place = format!("DaemonSet {namespace}/{NAME}");
@@ -197,10 +197,10 @@ pub async fn remove(client: &kube::Client, namespace: &str, uid: Option<&str>, l
         let Some(set) = there.filter(|set| uid.is_none() || set.metadata.uid.as_deref() == uid) else {
             return Ok(false);
         };
-        anyhow::ensure!(is_ours(&set), "{place} was not made by kpx-prep; it was left alone");
+        anyhow::ensure!(is_ours(&set), "{place} was not created by kpx-prep; it was not changed");
         let params = DeleteParams {
             propagation_policy: Some(PropagationPolicy::Background),
-            // The version changes when another run takes it over, and with the status of its pods.
+            // The resourceVersion changes when another run takes it over, and with the status of its pods.
             preconditions: Some(Preconditions { uid: set.uid(), resource_version: set.resource_version() }),
             ..DeleteParams::default()
         };
@@ -210,17 +210,19 @@ pub async fn remove(client: &kube::Client, namespace: &str, uid: Option<&str>, l
             Err(error) if error.code() == Some(404) => return Ok(true),
             Err(error) if error.code() == Some(409) => {}
             Err(error) => anyhow::bail!(
-                "deleting {place}: {error}; it is still running: kpx-prep remediate --remove-helper tries again"
+                "deleting {place}: {error}; it is still running. Retry with: kpx-prep remediate --remove-helper"
             ),
         }
     }
-    anyhow::bail!("deleting {place}: it changes all the time; kpx-prep remediate --remove-helper tries again")
+    anyhow::bail!(
+        "deleting {place}: it keeps changing; it is still running. Retry with: kpx-prep remediate --remove-helper"
+    )
 }
 
-/// Would the API server take it?
+/// Validates the `DaemonSet` with a server-side dry run.
 ///
 /// # Errors
-/// What the API server says.
+/// Errors of the API server.
 pub async fn rehearse(connection: &Connection, namespace: &str, setup: &Setup) -> anyhow::Result<()> {
     let params = PostParams { dry_run: true, ..PostParams::default() };
     let set = daemon_set(namespace, setup, minor(connection), None);
@@ -236,7 +238,7 @@ fn minor(connection: &Connection) -> u32 {
     minor_of(&connection.version).unwrap_or(0)
 }
 
-/// The `DaemonSet`'s uid, and whether it is one that is to stay.
+/// Creates or takes over the `DaemonSet`; returns its uid and whether it is marked to be kept.
 async fn ensure(
     connection: &Connection,
     namespace: &str,
@@ -256,14 +258,17 @@ async fn ensure(
             say(&format!("starting the node helper, {place}, from image {}", setup.image.reference));
             match Guard::Lock(lock).write(async || api.create(&post, &wanted).await).await {
                 Ok(made) => return Ok((made.uid().unwrap_or_default(), false)),
-                // It was made by a request whose answer was lost.
+                // It was created by a request whose answer was lost.
                 Err(error) if error.code() == Some(409) => continue,
                 Err(error) => anyhow::bail!("creating {place}: {error}; nothing was changed"),
             }
         };
-        anyhow::ensure!(is_ours(&there), "{place} was not made by kpx-prep; rename or remove it; nothing was changed");
+        anyhow::ensure!(
+            is_ours(&there),
+            "{place} was not created by kpx-prep; nothing was changed. Rename or remove it"
+        );
         let same = there.annotations().get(SPEC_HASH) == wanted.annotations().get(SPEC_HASH);
-        // One that belongs to a Lease that is gone is being collected.
+        // It belongs to a deleted Lease and is being garbage-collected.
         let stays = there.owner_references().iter().all(|owner| owner.uid == lock.owner().uid);
         if there.metadata.deletion_timestamp.is_none() {
             if same && stays {
@@ -277,13 +282,13 @@ async fn ensure(
                 return Ok((uid, there.annotations().contains_key(KEPT)));
             }
             if stays {
-                say(&format!("{place} was made by another version: replacing it"));
+                say(&format!("{place} was created by another version; replacing it"));
             }
             remove(client, namespace, Some(&there.uid().unwrap_or_default()), lock).await?;
         }
         anyhow::ensure!(
             tokio::time::Instant::now() < deadline,
-            "{place} is being deleted and does not go; nothing was changed"
+            "{place} is still being deleted; nothing was changed. Run again later"
         );
         tokio::time::sleep(Duration::from_millis(500)).await;
     }

@@ -1,4 +1,4 @@
-//! Waits until the helper runs on the nodes, or tells why it does not.
+//! Waits until the helper runs on the nodes, or reports why it does not.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -8,23 +8,23 @@ use kube::api::{Api, DeleteParams, ListParams, Preconditions};
 use tokio::time::Instant;
 
 use super::manifest::{Image, NAME, POD_LABEL};
-use crate::cluster::api::list;
-use crate::cluster::drift::few;
-use crate::cluster::guard::Guard;
-use crate::cluster::lock::Lock;
-use crate::cluster::objects::{self, Pod};
+use crate::cluster::api::calls::list;
+use crate::cluster::api::lock::Lock;
+use crate::cluster::api::lock::guard::Guard;
+use crate::cluster::api::objects::{self, Pod};
 use crate::exit_code::Refusal;
+use crate::report::few;
 
-/// How long a node may take to start the helper's container; also until a registry has answered.
+/// How long a node may take to start the helper's container, including pulling its image.
 pub const PATIENCE: Duration = Duration::from_secs(120);
-/// How long a kubelet may try again before its reason counts.
+/// How long a kubelet may retry before its reason is reported.
 const RETRIES: Duration = Duration::from_secs(20);
-/// How often the pods are listed.
-const EVERY: Duration = Duration::from_millis(500);
-/// The kubelet will not get over these by itself.
-const FINAL: [&str; 2] = ["ErrImageNeverPull", "InvalidImageName"];
-/// The kubelet tries these again.
-const TRIED_AGAIN: [&str; 6] = [
+/// Interval for listing the pods.
+const POLL_INTERVAL: Duration = Duration::from_millis(500);
+/// Reasons that the kubelet does not retry.
+const PERMANENT_REASONS: [&str; 2] = ["ErrImageNeverPull", "InvalidImageName"];
+/// Reasons that the kubelet retries.
+const RETRIED_REASONS: [&str; 6] = [
     "ErrImagePull",
     "ImagePullBackOff",
     "CreateContainerConfigError",
@@ -33,17 +33,17 @@ const TRIED_AGAIN: [&str; 6] = [
     "CrashLoopBackOff",
 ];
 
-/// Where the helper runs.
+/// The nodes on which the helper runs.
 #[derive(Debug, Default)]
-pub struct There {
+pub struct HelperPods {
     /// Its pods, by node.
     pub ready: BTreeMap<String, String>,
-    /// Why other nodes have none.
+    /// Why it does not run on other nodes.
     pub missing: BTreeMap<String, String>,
 }
 
-impl There {
-    /// What was found about some nodes takes the place of what was known of them.
+impl HelperPods {
+    /// Updates the state of some nodes.
     pub fn add(&mut self, found: Self) {
         let nodes = || found.ready.keys().chain(found.missing.keys());
         nodes().for_each(|node| drop((self.ready.remove(node), self.missing.remove(node))));
@@ -56,12 +56,12 @@ impl There {
 ///
 /// # Errors
 /// What the API server says.
-pub async fn wait(client: &kube::Client, namespace: &str, uid: &str, nodes: &[String]) -> kube::Result<There> {
+pub async fn wait(client: &kube::Client, namespace: &str, uid: &str, nodes: &[String]) -> kube::Result<HelperPods> {
     let api = Api::namespaced_with(client.clone(), namespace, &objects::pods());
     let params = ListParams::default().labels(&format!("{}={}", POD_LABEL.0, POD_LABEL.1));
     let from = Instant::now();
     loop {
-        let mut there = There::default();
+        let mut there = HelperPods::default();
         let mut pending = Vec::new();
         let pods = list(&api, &params, |pod: Pod| {
             let ours = pod.owner_references().iter().any(|owner| owner.uid == uid);
@@ -70,13 +70,13 @@ pub async fn wait(client: &kube::Client, namespace: &str, uid: &str, nodes: &[St
         let pods: Vec<Pod> = pods.await?.into_iter().flatten().collect();
         for node in nodes {
             let pod = pods.iter().find(|pod| pod.spec.node_name.as_ref() == Some(node));
-            match pod.map_or_else(|| Err("no pod of the helper came up".to_owned()), state) {
+            match pod.map_or_else(|| Err("no helper pod was created".to_owned()), state) {
                 Ok(name) => {
                     there.ready.insert(node.clone(), name);
                 }
                 Err(reason) => {
-                    let settled = FINAL.contains(&reason.as_str())
-                        || TRIED_AGAIN.contains(&reason.as_str()) && from.elapsed() >= RETRIES;
+                    let settled = PERMANENT_REASONS.contains(&reason.as_str())
+                        || RETRIED_REASONS.contains(&reason.as_str()) && from.elapsed() >= RETRIES;
                     if !settled {
                         pending.push(node.clone());
                     }
@@ -87,18 +87,18 @@ pub async fn wait(client: &kube::Client, namespace: &str, uid: &str, nodes: &[St
         if pending.is_empty() || from.elapsed() >= PATIENCE {
             return Ok(there);
         }
-        tokio::time::sleep(EVERY).await;
+        tokio::time::sleep(POLL_INTERVAL).await;
     }
 }
 
-/// Deletes pods of this `DaemonSet` that will not start by themselves, for new ones in their place: since they gave up, the
-/// image may have come. What cannot be deleted is found by [`wait`].
+/// Deletes pods of this `DaemonSet` that will not start by themselves, so that they are recreated: the image may have been
+/// imported since. Pods that cannot be deleted are reported by [`wait`].
 pub async fn try_again(client: &kube::Client, namespace: &str, uid: &str, lock: &Lock) {
     let api = Api::namespaced_with(client.clone(), namespace, &objects::pods());
     let params = ListParams::default().labels(&format!("{}={}", POD_LABEL.0, POD_LABEL.1));
     let stuck = list(&api, &params, |pod: Pod| {
         let ours = pod.owner_references().iter().any(|owner| owner.uid == uid);
-        let gave_up = state(&pod).is_err_and(|why| FINAL.contains(&why.as_str()));
+        let gave_up = state(&pod).is_err_and(|why| PERMANENT_REASONS.contains(&why.as_str()));
         (ours && gave_up && pod.metadata.deletion_timestamp.is_none()).then(|| (pod.name_any(), pod.uid()))
     });
     for (name, uid) in stuck.await.unwrap_or_default().into_iter().flatten() {
@@ -110,7 +110,7 @@ pub async fn try_again(client: &kube::Client, namespace: &str, uid: &str, lock: 
     }
 }
 
-/// The pod's name once its container runs, else what it waits for.
+/// The pod's name once its container runs, else the reason why it is waiting.
 fn state(pod: &Pod) -> Result<String, String> {
     let status = pod.status.clone().unwrap_or_default();
     if status.conditions.iter().any(|condition| condition.r#type == "Ready" && condition.status == "True") {
@@ -121,32 +121,32 @@ fn state(pod: &Pod) -> Result<String, String> {
     Err(reason.or(status.reason).unwrap_or_else(|| format!("the helper's pod is {}", status.phase)))
 }
 
-/// How the image gets to a node.
+/// The command that imports the image on a node.
 const BY_HAND: &str = "kpx-prep image | ssh NODE sudo ctr -n k8s.io images import -";
 
-/// Whether this is what the kubelet says where the image is not there.
+/// Whether this is the kubelet's reason for a missing image.
 fn is_image(why: &str) -> bool {
     ["ErrImageNeverPull", "ErrImagePull", "ImagePullBackOff", "InvalidImageName"].contains(&why)
 }
 
-/// The nodes that do not have the image.
+/// The nodes without the image.
 pub fn without_image(missing: &BTreeMap<String, String>) -> Vec<String> {
     missing.iter().filter(|(_, why)| is_image(why)).map(|(node, _)| node.clone()).collect()
 }
 
-/// Why the helper does not run, in the kubelet's words and with what helps.
+/// Why the helper does not run: the kubelet's reason with a hint.
 pub fn reason(why: &str, image: &Image) -> String {
     if is_image(why) {
-        return format!("{why}: the image {} is not there: {BY_HAND}", image.reference);
+        return format!("{why}: the image {} is missing; import it with: {BY_HAND}", image.reference);
     }
     why.to_owned()
 }
 
-/// The error for nodes that do not have the image.
+/// The error for nodes without the image.
 pub fn refusal(without: &[String], image: &Image) -> anyhow::Error {
     let name = &image.reference;
     Refusal::check(format!(
-        "{}: the node helper's image {name} is not there, and DaemonSet {NAME} cannot start; nothing was changed. Two ways to get it there:\n  \
+        "{}: the node helper's image {name} is missing, so DaemonSet {NAME} cannot start; nothing was changed. Provide the image in one of two ways:\n  \
          on each node:        {BY_HAND}\n  \
          through a registry:  kpx-prep image --name REGISTRY/kpx-prep:TAG --output-file kpx-prep.tar, skopeo copy oci-archive:kpx-prep.tar docker://REGISTRY/kpx-prep:TAG, then --node-image REGISTRY/kpx-prep:TAG",
         few(without)

@@ -1,4 +1,4 @@
-//! What the helper is asked to do on nodes: look, prepare, clean, drain.
+//! The helper's commands on nodes: inspect, prepare, clean, drain.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -6,38 +6,38 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use futures::StreamExt as _;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
-use super::{AT_A_TIME, Helper, Must};
-use crate::cluster::facts::PodFacts;
-use crate::cluster::services::Services;
+use super::{AT_A_TIME, Coverage, Helper};
+use crate::cluster::kube_proxy::pod::PodFacts;
+use crate::cluster::kube_proxy::services::Services;
 use crate::messages::{CleanOutcome, CleanReport, Preparation, Survey};
 use crate::report::Level;
 
-/// How long a node may take to look at itself, and what each Service adds: reading the rules of 10,000 may take ten minutes.
-const TO_LOOK: Duration = Duration::from_secs(60);
-const TO_LOOK_AT_A_SERVICE: Duration = Duration::from_millis(60);
-/// How long a node may take to load its modules.
-const TO_INSTALL: Duration = Duration::from_secs(180);
-/// What a command takes beside what it waits for.
+/// Timeout of a survey, and its increment per Service: reading the rules of 10,000 may take ten minutes.
+const SURVEY_TIMEOUT: Duration = Duration::from_secs(60);
+const SURVEY_TIMEOUT_PER_SERVICE: Duration = Duration::from_millis(60);
+/// Timeout for loading the modules of a node.
+const INSTALL_TIMEOUT: Duration = Duration::from_secs(180);
+/// Additional time for a command beyond its own waiting time.
 const SLACK: Duration = Duration::from_secs(60);
 
-/// Nodes and what each answered.
+/// The answer of each node.
 pub type Answers<T> = BTreeMap<String, Result<T, String>>;
 
-/// What a clean came to on a node.
+/// The result of cleaning a node.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Cleaned {
-    /// How it ended.
+    /// The outcome.
     pub outcome: CleanOutcome,
-    /// How many things were removed.
+    /// Number of removed objects.
     pub removed: usize,
-    /// How many are there still.
+    /// Number of remaining objects.
     pub remaining: usize,
-    /// How many live connections ended with their virtual server.
+    /// Number of live connections that ended with their virtual server.
     pub connections_cut: u32,
-    /// Why something is there still.
+    /// Why objects remain.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,
     /// Whether virtual servers or `kube-ipvs0` of the old mode still have to be drained.
@@ -62,31 +62,31 @@ impl Cleaned {
             } else {
                 Some(report.summary.clone())
             },
-            // What a clean that went well leaves is what was kept for later.
+            // What a successful clean leaves was kept for later.
             to_drain: went_well && !report.remaining.is_empty(),
         }
     }
 
-    /// A clean that could not be asked for.
+    /// A clean that could not be run.
     fn impossible(why: String) -> Self {
         let outcome = CleanOutcome::Failed;
         Self { outcome, removed: 0, remaining: 0, connections_cut: 0, detail: Some(why), to_drain: false }
     }
 
-    /// Whether nothing of other modes is left.
+    /// Whether no leftovers of other modes remain.
     pub fn is_clean(&self) -> bool {
         matches!(self.outcome, CleanOutcome::Cleaned | CleanOutcome::NothingToClean) && self.remaining == 0
     }
 
-    /// The same for people.
+    /// The result as text.
     pub fn words(&self) -> String {
         let mut parts = vec![match self.removed {
-            0 => "nothing left to remove".to_owned(),
+            0 => "no leftovers".to_owned(),
             1 => "1 leftover removed".to_owned(),
             removed => format!("{removed} leftovers removed"),
         }];
         if self.connections_cut > 0 {
-            parts.push(format!("{} connections cut", self.connections_cut));
+            parts.push(format!("{} connections closed", self.connections_cut));
         }
         if self.remaining > 0 {
             parts.push(format!("{} remain", self.remaining));
@@ -95,7 +95,7 @@ impl Cleaned {
         parts.join(", ")
     }
 
-    /// What went on after it, taken together.
+    /// Combined with a later result.
     fn then(self, later: Self) -> Self {
         Self {
             removed: self.removed + later.removed,
@@ -107,64 +107,57 @@ impl Cleaned {
 
 /// How nodes are cleaned in a run.
 pub struct Cleaner<'a> {
-    /// Who does it.
+    /// The helper.
     pub helper: &'a Helper,
-    /// Where kube-proxy tells its mode.
+    /// kube-proxy's metrics port.
     pub metrics_port: u16,
-    /// What the new mode must carry.
+    /// The Services that the new mode must have programmed.
     pub services: &'a Services,
-    /// What answered on each node before anything was changed.
+    /// The Services that answered on each node before the change.
     pub answered: BTreeMap<String, Vec<SocketAddr>>,
-    /// How long a new proxier may take to carry every Service.
+    /// How long a new proxier may take to program every Service.
     pub wait: Duration,
-    /// For which IPVS scheduler nodes are prepared that join meanwhile; nothing if none is.
+    /// The IPVS scheduler for preparing nodes that join during the rollout; `None` if they are not prepared.
     pub prepares: Option<String>,
-    /// Whether anything may be removed; else only the questions are asked.
+    /// Whether leftovers are removed; otherwise the node is only checked.
     pub removes: bool,
-    /// How long connections may keep a virtual server that goes.
+    /// How long existing connections may drain.
     pub drain: Duration,
-    /// The pod of kube-proxy on each node, by the id of its cgroup.
+    /// The kube-proxy pod on each node, as the id in its cgroup name.
     pub pods: Mutex<BTreeMap<String, String>>,
 }
 
-/// What a survey is about.
+/// The options of a survey.
 pub struct Surveyed<'a> {
-    /// The IPVS scheduler that matters.
+    /// The IPVS scheduler in use.
     pub scheduler: &'a str,
-    /// Where kube-proxy tells its mode.
+    /// kube-proxy's metrics port.
     pub port: u16,
-    /// Addresses that are asked whether they take a connection.
+    /// Addresses to test for a connection.
     pub questions: &'a [SocketAddr],
-    /// The pod of kube-proxy on each node, by the id of its cgroup.
+    /// The kube-proxy pod on each node, as the id in its cgroup name.
     pub pods: BTreeMap<String, String>,
-    /// How many Services the cluster has.
+    /// Number of Services in the cluster.
     pub services: usize,
 }
 
-/// The options that tell a node which process is kube-proxy, and how much it may find.
+/// The options that identify kube-proxy's process on a node and set its limits.
 fn known(pod: Option<&String>, services: usize) -> Vec<String> {
     let pod = pod.filter(|pod| !pod.is_empty()).map(|pod| ["--pod".to_owned(), pod.clone()]);
     let count = ["--service-count".to_owned(), services.to_string()];
     pod.into_iter().flatten().chain(count).collect()
 }
 
-#[derive(Deserialize)]
-struct Installed {
-    outcome: String,
-    summary: String,
-    #[serde(default)]
-    findings: Vec<crate::messages::Note>,
-}
-
 impl Helper {
-    /// Looks at these nodes, many at once.
+    /// Surveys these nodes in parallel.
     pub async fn survey(&self, nodes: &[String], about: &Surveyed<'_>) -> Answers<Survey> {
         let port = about.port.to_string();
         let questions: Vec<String> = about.questions.iter().map(ToString::to_string).collect();
         let mut arguments = vec!["survey", "--metrics-port", &port];
         arguments.extend(self.needs(about.scheduler));
         arguments.extend(questions.iter().flat_map(|question| ["--ask", question.as_str()]));
-        let patience = TO_LOOK + TO_LOOK_AT_A_SERVICE * u32::try_from(about.services).unwrap_or(10_000).min(10_000);
+        let patience =
+            SURVEY_TIMEOUT + SURVEY_TIMEOUT_PER_SERVICE * u32::try_from(about.services).unwrap_or(10_000).min(10_000);
         let arguments = &arguments;
         self.on_all(nodes, |node| async move {
             let known = known(about.pods.get(node), about.services);
@@ -174,11 +167,11 @@ impl Helper {
         .await
     }
 
-    /// Prepares these nodes, many at once.
+    /// Prepares these nodes in parallel.
     pub async fn install(&self, nodes: &[String], scheduler: &str) -> Answers<Preparation> {
         let arguments = [vec!["install", "--load"], self.needs(scheduler)].concat();
         self.on_all(nodes, |node| async {
-            let installed: Installed = self.ask(node, &arguments, None, TO_INSTALL).await?;
+            let installed: Preparation = self.ask(node, &arguments, None, INSTALL_TIMEOUT).await?;
             Ok(Preparation { outcome: installed.outcome, summary: installed.summary, findings: installed.findings })
         })
         .await
@@ -195,25 +188,25 @@ impl Helper {
 }
 
 impl Cleaner<'_> {
-    /// Takes in a node that joined meanwhile, and prepares it.
+    /// Waits for the helper on a node that joined during the rollout, and prepares it.
     ///
     /// # Errors
-    /// Why it could not be reached or prepared.
+    /// If it could not be reached or prepared.
     pub async fn welcome(&self, node: &str) -> Result<(), String> {
         let node = [node.to_owned()];
-        self.helper.wait(&node, Must::RunOnAll).await.map_err(|error| format!("{error:#}"))?;
+        self.helper.wait(&node, Coverage::EveryNode).await.map_err(|error| format!("{error:#}"))?;
         let Some(scheduler) = &self.prepares else { return Ok(()) };
         for (_, answer) in self.helper.install(&node, scheduler).await {
             let prepared = answer?;
-            if !matches!(prepared.outcome.as_str(), "prepared" | "already-prepared") {
+            if !prepared.outcome.is_prepared() {
                 return Err(prepared.summary);
             }
         }
         Ok(())
     }
 
-    /// Waits until the running mode carries every Service, asks whether those answer that did before, and removes what
-    /// other modes left; their virtual servers stay, to be drained together. `pod`: kube-proxy's, if it is a new one.
+    /// Waits until the running mode has programmed every Service, checks that Services still answer, and removes what other
+    /// modes left, except virtual servers, which are drained together at the end. `pod`: kube-proxy's pod, if it is new.
     pub async fn clean(&self, node: &str, pod: Option<&PodFacts>) -> Cleaned {
         if let Some(pod) = pod {
             self.pods().insert(node.to_owned(), pod.cgroup.clone());
@@ -228,14 +221,14 @@ impl Cleaner<'_> {
             && let Ok(now) = Services::list(self.helper.client()).await
             && now != *self.services
         {
-            // A Service that went meanwhile is never carried.
+            // A Service that was deleted since will not be programmed.
             message = now.message(answered);
             cleaned = self.ask(node, &arguments, Some(&message)).await;
         }
         cleaned
     }
 
-    /// Removes what [`Cleaner::clean`] left, each virtual server once its connections have ended or its time is up.
+    /// Removes what [`Cleaner::clean`] left, each virtual server once its connections have ended or the time is over.
     pub async fn drain(&self, node: &str, before: Cleaned) -> Cleaned {
         let (port, drain) = (self.metrics_port.to_string(), format!("{}s", self.drain.as_secs()));
         let arguments = ["clean", "--metrics-port", &port, "--drain", &drain];
@@ -251,7 +244,7 @@ impl Cleaner<'_> {
         let known = known(self.pods().get(node), services);
         let arguments: Vec<&str> = arguments.iter().copied().chain(known.iter().map(String::as_str)).collect();
         let arguments = arguments.as_slice();
-        let reading = TO_LOOK_AT_A_SERVICE * u32::try_from(services).unwrap_or(10_000).min(10_000);
+        let reading = SURVEY_TIMEOUT_PER_SERVICE * u32::try_from(services).unwrap_or(10_000).min(10_000);
         let patience = self.wait + self.drain + reading + SLACK;
         match self.helper.ask::<CleanReport>(node, arguments, input, patience).await {
             Ok(report) => Cleaned::new(&report),

@@ -1,5 +1,5 @@
-//! What kube-proxy itself answers on its metrics port: which mode it runs, and whether it has synced. Only root's answer counts:
-//! where no kube-proxy listens, any user of the host may listen in its place.
+//! kube-proxy's answers on its metrics port: its mode, and whether it has synced. Only an answer from a root process is
+//! accepted: if kube-proxy does not listen, any user of the host could listen on the port.
 
 use std::io::{self, Read as _, Write as _};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
@@ -11,25 +11,25 @@ use super::toolbox::Known;
 use crate::boot_clock::BootInstant;
 use crate::node::root::Root;
 
-/// It listens on this very host.
+/// Short, because it listens on this host.
 const CONNECT: Duration = Duration::from_secs(1);
-/// A busy node may take a while to put all metrics together.
+/// A busy node may take a while to collect all metrics.
 const ANSWER: Duration = Duration::from_secs(10);
 const TRIES: u32 = 4;
-/// How often, and how soon, the kernel's table is looked at for the other end of a connection.
+/// Number and interval of lookups of the other end of a connection in the kernel's table.
 const LOOKS: u32 = 20;
 const LOOK_AGAIN: Duration = Duration::from_millis(5);
-/// All metrics of a kube-proxy have some hundred KiB.
+/// Size limit; the metrics of a kube-proxy have some hundred KiB.
 const LONGEST: u64 = 16 << 20;
 const SYNCED: &str = "kubeproxy_sync_proxy_rules_last_timestamp_seconds";
 
-/// The mode that kube-proxy says it runs; nothing if none answers on `port`, or another process does in its place.
+/// The mode that kube-proxy reports; `None` if no kube-proxy answers on `port`, or another process does.
 pub fn mode_of(root: &Root, known: &Known, port: u16) -> Option<String> {
     let (candidates, place) = process::observe(root);
     if let Verdict::One(found) = judge(candidates, &place, &known.pods) {
         let sockets = process::sockets(root, &found.id);
         let listening = listening_inodes(&listeners(), port);
-        // Where its descriptors may not be looked at, root's word has to do.
+        // If its descriptors cannot be read, an answer from root is accepted.
         if !sockets.is_empty() && !listening.iter().any(|inode| sockets.contains(inode)) {
             return None;
         }
@@ -48,13 +48,13 @@ fn listening_inodes(tables: &str, port: u16) -> Vec<String> {
     tables.lines().filter_map(inode).collect()
 }
 
-/// The mode that is answered on `port`; nothing if nobody of root's does.
+/// The mode answered on `port`; `None` if no root process answers.
 fn mode(port: u16) -> Option<String> {
     let mode = asked(|| get(port, "/proxyMode"))?.trim().to_owned();
     (!mode.is_empty() && mode.len() < 32).then_some(mode)
 }
 
-/// Who refuses is not there; who says nothing in time is asked again: a busy node may stand still for seconds.
+/// Retries after a timeout, because a busy node may not respond for seconds, but not after a refused connection.
 fn asked(mut ask: impl FnMut() -> io::Result<Option<String>>) -> Option<String> {
     for _ in 1..TRIES {
         match ask() {
@@ -65,7 +65,7 @@ fn asked(mut ask: impl FnMut() -> io::Result<Option<String>>) -> Option<String> 
     ask().ok().flatten()
 }
 
-/// Whether kube-proxy has carried out its rules at least once since it started, in every family that it serves.
+/// Whether kube-proxy has synced its rules at least once since it started, for every address family that it serves.
 pub fn has_synced(port: u16) -> bool {
     get(port, "/metrics").ok().flatten().is_some_and(|metrics| synced(&metrics))
 }
@@ -73,14 +73,14 @@ pub fn has_synced(port: u16) -> bool {
 fn synced(metrics: &str) -> bool {
     let sample = |line: &str| {
         let rest = line.strip_prefix(SYNCED)?;
-        // Newer versions tell it for each family: NAME{ip_family="IPv4"} VALUE
+        // Newer versions report it per family: NAME{ip_family="IPv4"} VALUE
         rest.starts_with(['{', ' ']).then(|| rest.rsplit(' ').next()?.parse::<f64>().ok())?
     };
     let samples: Vec<f64> = metrics.lines().filter_map(sample).collect();
     !samples.is_empty() && samples.iter().all(|time| *time > 0.0)
 }
 
-/// Whether those who listen on this port, in `/proc/net/tcp` or `tcp6`, are all root, and anybody listens at all.
+/// Whether there are listeners on this port in `/proc/net/tcp` or `tcp6`, and all of them are root's.
 fn is_roots(tables: &str, port: u16) -> bool {
     // sl, local address, remote address, state (0A: listening), queues, timer, retransmissions, uid
     let listener = |line: &str| {
@@ -93,8 +93,8 @@ fn is_roots(tables: &str, port: u16) -> bool {
     uids.peek().is_some() && uids.all(|uid| uid == "0")
 }
 
-/// Whether the other end of a connection from port `own` to `port` is on this host and root's. A rule of NAT could have led it
-/// elsewhere, such as one that a container's hostPort makes.
+/// Whether the other end of a connection from port `own` to `port` is on this host and root's. A NAT rule, such as one for a
+/// container's hostPort, could redirect it.
 fn is_roots_end(tables: &str, port: u16, own: u16) -> bool {
     let port_of = |address: &str| u16::from_str_radix(address.rsplit(':').next()?, 16).ok();
     let is_it = |line: &str| {
@@ -105,12 +105,12 @@ fn is_roots_end(tables: &str, port: u16, own: u16) -> bool {
     tables.lines().any(is_it)
 }
 
-/// The kernel's table is of this process's network, whatever root is looked at.
+/// The kernel's table belongs to this process's network namespace, regardless of the root.
 fn listeners() -> String {
     ["/proc/self/net/tcp", "/proc/self/net/tcp6"].iter().filter_map(|file| std::fs::read_to_string(file).ok()).collect()
 }
 
-/// The body of an answer with status 200; nothing for any other status, or where the listener is not root.
+/// The body of an answer with status 200; `None` for any other status, or if the listener is not root's.
 fn get(port: u16, path: &str) -> io::Result<Option<String>> {
     if !is_roots(&listeners(), port) {
         return Ok(None);
@@ -119,7 +119,7 @@ fn get(port: u16, path: &str) -> io::Result<Option<String>> {
     let connect = |address| TcpStream::connect_timeout(&SocketAddr::new(address, port), CONNECT);
     let stream = connect(addresses[0]).or_else(|error| connect(addresses[1]).map_err(|_| error))?;
     let own = stream.local_addr()?.port();
-    // The other end is established a moment after this one.
+    // The other end is established slightly later than this one.
     let mut looks = 0..LOOKS;
     while !is_roots_end(&listeners(), port, own) {
         if looks.next().is_none() {
@@ -133,7 +133,7 @@ fn get(port: u16, path: &str) -> io::Result<Option<String>> {
 fn body(mut stream: TcpStream, path: &str) -> io::Result<Option<String>> {
     stream.set_read_timeout(Some(ANSWER))?;
     stream.set_write_timeout(Some(ANSWER))?;
-    // In this version of HTTP the answer is not cut to pieces, and ends with the connection.
+    // In HTTP/1.0 the answer is not chunked and ends with the connection.
     stream.write_all(format!("GET {path} HTTP/1.0\r\nHost: localhost\r\n\r\n").as_bytes())?;
     let (from, mut answer) = (BootInstant::now(), Vec::new());
     let mut stream = stream.take(LONGEST);
@@ -143,7 +143,7 @@ fn body(mut stream: TcpStream, path: &str) -> io::Result<Option<String>> {
             0 => break,
             read => answer.extend_from_slice(&some[..read]),
         }
-        // Each piece in time is not the whole in time.
+        // The timeout applies to the whole answer, not only to each read.
         if from.elapsed() > ANSWER {
             return Err(io::ErrorKind::TimedOut.into());
         }
@@ -159,7 +159,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn who_is_asked_again() {
+    fn retries_after_timeouts_only() {
         let mode = || Ok(Some("ipvs".to_owned()));
         let error = |kind: io::ErrorKind| Err(io::Error::from(kind));
         let told = |answers: Vec<io::Result<Option<String>>>| {
@@ -211,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn a_body_has_an_end() {
+    fn body_size_is_limited() {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
         std::thread::spawn(move || {

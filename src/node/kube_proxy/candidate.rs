@@ -1,28 +1,28 @@
-//! Which of the processes that call themselves kube-proxy is it; pure. [`super::process`] finds them.
+//! Decides which of the processes named kube-proxy is the real one; pure. [`super::process`] finds them.
 //!
-//! A name is anybody's to choose. kube-proxy is a process of uid 0 in the user namespace of this program and of the host's
-//! first process, in the host's network; where its pod is known, it is in that pod's cgroup.
+//! Any process can choose its name. kube-proxy is a process with uid 0 in the user namespace of this program and of the
+//! host's first process, in the host's network; if its pod is known, it is in that pod's cgroup.
 
-/// A process that may be kube-proxy's.
+/// A process that may be kube-proxy.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Candidate {
-    /// Its id, as the host's `/proc` counts.
+    /// Its id in the host's `/proc`.
     pub id: String,
-    /// When it was started, in the kernel's ticks since boot: with the id, it tells one process from all others.
+    /// Its start time in kernel ticks since boot: together with the id, it identifies the process.
     pub started: u64,
-    /// Real, effective, saved and file system uid, all of this program's user namespace.
+    /// Real, effective, saved and file system uid, as seen in this program's user namespace.
     pub uids: Vec<u32>,
     /// Its user namespace, as `user:[4026531837]`.
     pub user_namespace: Option<String>,
     /// Its network namespace.
     pub network_namespace: Option<String>,
-    /// The capabilities that it may use now, a bit each (`CapEff`).
+    /// Its effective capabilities, as bits (`CapEff`).
     pub capabilities: u64,
     /// Its lines of `/proc/ID/cgroup`.
     pub cgroup: String,
 }
 
-/// What a candidate is measured by.
+/// What candidates are compared with.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Place {
     /// The user namespaces of this program and of the host's first process.
@@ -36,26 +36,26 @@ pub struct Place {
 /// Which process is kube-proxy.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// None that can be told.
+    /// None was identified.
     None,
-    /// This one.
+    /// This process.
     One(Box<Candidate>),
-    /// One of several; which is not guessed.
+    /// One of several; no guess is made.
     Several(Vec<String>),
 }
 
 impl Candidate {
-    /// Whether it holds all capabilities: then nobody gains anything by having its programs run with all of them.
+    /// Whether it has all capabilities: then running its programs with all capabilities gives it no additional rights.
     pub fn holds_all(&self, place: &Place) -> bool {
         place.all_capabilities != 0 && self.capabilities & place.all_capabilities == place.all_capabilities
     }
 
-    /// Where its cgroup is: `/system.slice/kube-proxy.service`.
+    /// The path of its cgroup, such as `/system.slice/kube-proxy.service`.
     pub fn cgroup_path(&self) -> &str {
         self.cgroup.lines().find_map(|line| line.splitn(3, ':').nth(2)).unwrap_or_default()
     }
 
-    /// Whether it is a process of the pod with this id, as the kubelet names cgroups.
+    /// Whether it belongs to the pod with this id, by the kubelet's cgroup names.
     pub fn is_of_pod(&self, pod: &str) -> bool {
         self.pods().any(|id| id == pod)
     }
@@ -68,7 +68,7 @@ impl Candidate {
 }
 
 /// The pod's id in one part of a cgroup's path: `podUID` (cgroupfs driver), or `kubepods-besteffort-podUID.slice` with
-/// underscores in the UID (systemd driver, which takes hyphens for levels). `pkg/kubelet/cm/pod_container_manager_linux.go`
+/// underscores in the UID (systemd driver, which uses hyphens for levels). `pkg/kubelet/cm/pod_container_manager_linux.go`
 /// and `cgroup_manager_linux.go` (`escapeSystemdCgroupName`).
 fn pod_of(part: &str) -> Option<String> {
     let part = part.strip_suffix(".slice").unwrap_or(part);
@@ -83,8 +83,8 @@ fn is_of_host(candidate: &Candidate, place: &Place) -> bool {
         && candidate.network_namespace == place.network_namespace
 }
 
-/// Those that can be kube-proxy and are of no pod at all. Nothing where `pods`, the ids of kube-proxy's own, are not known: it
-/// may be one of these then.
+/// Processes that look like kube-proxy and do not belong to any pod. Empty if `pods`, the ids of kube-proxy's pods, are
+/// unknown: then one of them may be the real one.
 pub fn strangers<'c>(
     candidates: &'c [Candidate],
     place: &Place,
@@ -96,10 +96,10 @@ pub fn strangers<'c>(
     candidates.iter().filter(is_stranger)
 }
 
-/// Which of the candidates is kube-proxy. `pods`: the ids of its pods; where none is known, any will do.
+/// Which of the candidates is kube-proxy. `pods`: the ids of its pods; if empty, any pod is accepted.
 pub fn judge(candidates: Vec<Candidate>, place: &Place, pods: &[String]) -> Verdict {
     let [ours, first] = &place.user_namespaces;
-    // What cannot be told is not guessed.
+    // No guess is made.
     if ours.is_none() || ours != first || place.network_namespace.is_none() {
         return Verdict::None;
     }
@@ -107,7 +107,7 @@ pub fn judge(candidates: Vec<Candidate>, place: &Place, pods: &[String]) -> Verd
         is_of_host(candidate, place) && (pods.is_empty() || pods.iter().any(|pod| candidate.is_of_pod(pod)))
     };
     let mut found: Vec<Candidate> = candidates.into_iter().filter(is_it).collect();
-    // Of one pod: the one that started the others.
+    // Several in one pod: the one that started the others.
     if !pods.is_empty() && pods.iter().any(|pod| found.iter().all(|candidate| candidate.is_of_pod(pod))) {
         found.sort_by_key(|candidate| candidate.started);
         found.truncate(1);
@@ -157,13 +157,13 @@ mod tests {
     }
 
     #[test]
-    fn who_is_kube_proxy() {
+    fn identifies_kube_proxy() {
         let other = |change: fn(&mut Candidate)| {
             let mut candidate = kube_proxy("7");
             change(&mut candidate);
             candidate
         };
-        // What an unprivileged user, or a pod without rights, can make of itself.
+        // What an unprivileged user or pod can imitate.
         for (what, imposter) in [
             ("root of a user namespace of its own", other(|c| c.user_namespace = Some("user:[4026532500]".to_owned()))),
             ("its user namespace cannot be read", other(|c| c.user_namespace = None)),
@@ -246,14 +246,14 @@ mod tests {
         ] {
             assert_eq!(Candidate { cgroup, ..kube_proxy("9") }.is_of_pod(POD), expected, "{what}");
         }
-        // A static pod's, by its annotation kubernetes.io/config.hash.
+        // A static pod, by its annotation kubernetes.io/config.hash.
         let hash = "0a1b2c3d4e5f60718293a4b5c6d7e8f9";
         let cgroup = format!("0::/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod{hash}.slice/x.scope");
         assert!(Candidate { cgroup, ..kube_proxy("9") }.is_of_pod(hash));
     }
 
     #[test]
-    fn strangers_are_of_no_pod() {
+    fn strangers_belong_to_no_pod() {
         let of = |id: &str, cgroup: &str| Candidate { cgroup: cgroup.to_owned(), ..kube_proxy(id) };
         let unit = of("2", "0::/system.slice/kube-proxy.service\n");
         let ours = kube_proxy("3");

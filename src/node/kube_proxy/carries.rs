@@ -1,4 +1,4 @@
-//! Whether the running mode carries the Services that it is to carry. Pure.
+//! Checks whether the running mode has programmed all required Services. Pure.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -8,24 +8,25 @@ use super::observe::Observed;
 use super::stale::is_of;
 use crate::messages::ServicePort;
 use crate::mode::ProxyMode;
+use crate::mode::traits::Carrier;
 
-/// Where a packet to a Service goes: protocol in capitals, address and port.
+/// The destination of a packet to a Service: protocol in upper case, address and port.
 pub type Target = (String, IpAddr, u16);
 
-/// Chains in which iptables mode has a rule for each address and port of a Service, with endpoints or without.
+/// Chains in which iptables mode has a rule for each address and port of a Service, with or without endpoints.
 const PORTALS: [(&str, &str); 3] =
     [("nat", "KUBE-SERVICES"), ("filter", "KUBE-SERVICES"), ("filter", "KUBE-EXTERNAL-SERVICES")];
 
-/// What the running mode carries. `nft`: what nftables mode's tables hold, see [`elements`].
+/// The targets that the running mode has programmed. `nft`: those in the tables of nftables mode, see [`elements`].
 pub fn carried(observed: &Observed, running: ProxyMode, nft: BTreeSet<Target>) -> BTreeSet<Target> {
-    match running {
-        ProxyMode::Ipvs => {
+    match running.traits().carrier {
+        Carrier::VirtualServers => {
             let target = |server: &super::ipvs_table::Server| {
                 Some((server.protocol.clone(), server.address, u16::try_from(server.port).ok()?))
             };
             observed.servers.iter().filter_map(target).collect()
         }
-        ProxyMode::Iptables => {
+        Carrier::IptablesChains => {
             let tables =
                 observed.saves.iter().filter(|(_, save)| is_of(save, running)).flat_map(|(_, save)| &save.tables);
             let rules = tables.flat_map(|table| table.rules.iter().map(move |rule| (table.name.as_str(), rule)));
@@ -34,16 +35,16 @@ pub fn carried(observed: &Observed, running: ProxyMode, nft: BTreeSet<Target>) -
                 .filter_map(|(_, r)| target(r))
                 .collect()
         }
-        ProxyMode::Nftables => nft,
+        Carrier::NftablesTables => nft,
     }
 }
 
-/// The targets in one line of a table of nftables mode.
+/// The targets in one line of a table in nftables mode.
 pub fn elements(line: &str) -> impl Iterator<Item = Target> {
     line.split(',').filter_map(element)
 }
 
-/// The Services that are not carried, by name. Only addresses of the families that this kube-proxy serves count.
+/// The names of Services that are not programmed. Only addresses of the families that this kube-proxy serves count.
 pub fn missing<'a>(services: &'a [ServicePort], carried: &BTreeSet<Target>, served: &[&str]) -> Vec<&'a str> {
     let counts = |address: &&IpAddr| served.contains(&if address.is_ipv6() { "ipv6" } else { "ipv4" });
     let lacks = |service: &&ServicePort| {
@@ -60,7 +61,7 @@ fn target(rule: &Rule) -> Option<Target> {
     Some((rule.value(&["-p"])?.to_ascii_uppercase(), address, port))
 }
 
-/// `ADDRESS . tcp . PORT … : goto CHAIN`, in a map of nftables mode
+/// `ADDRESS . tcp . PORT … : goto CHAIN`, in a map in nftables mode
 fn element(text: &str) -> Option<Target> {
     let text = text.trim().trim_start_matches("elements = {").trim();
     let mut fields = text.split_whitespace();
@@ -99,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn a_family_that_is_not_served_lacks_nothing() {
+    fn families_that_are_not_served_are_ignored() {
         let carried = BTreeSet::from([("TCP".to_owned(), "10.96.0.100".parse().unwrap(), 80)]);
         for (addresses, lacks) in [
             (&["10.96.0.100"][..], false),

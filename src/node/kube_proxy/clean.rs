@@ -1,6 +1,6 @@
-//! `node clean`: make before break. Once the running mode has taken over, what others left goes.
+//! `node clean`: make before break. Removes what other modes left once the running mode has taken over.
 //!
-//! Nothing is remembered: each run goes on from what it observes, and says gone only of what it saw gone.
+//! Stateless: each run starts from what it observes, and reports as removed only what it observed to be gone.
 
 use std::time::{Duration, Instant};
 
@@ -14,42 +14,42 @@ use super::ready::{wait_serving, wait_synced};
 use super::remove;
 use super::toolbox::{Known, Toolbox};
 use crate::exit_code::Exit;
-use crate::messages::{CleanOutcome, CleanReport, Leftover, Note, ServicePort};
+use crate::messages::{CleanOutcome, CleanReport, Leftover, ServicePort};
 use crate::mode::ProxyMode;
 use crate::node::lock::NodeLock;
 use crate::node::root::Root;
-use crate::report::{API_VERSION, Level};
+use crate::report::{API_VERSION, Level, finding};
 
-/// kube-proxy may write rules between our look and our change, which then is refused as a whole: look again.
+/// kube-proxy may write rules between reading and changing them; the change is then refused as a whole and retried.
 const TRIES: u32 = 3;
 
-/// How to go about it.
+/// Options of `node clean`.
 #[derive(Clone, Debug)]
-pub struct Options {
-    /// Only what this mode left; otherwise what any mode left but the running one.
+pub struct CleanOptions {
+    /// Clean only what this mode left; otherwise what any mode but the running one left.
     pub from: Option<ProxyMode>,
-    /// Only say what would be done.
+    /// Only report what would be done.
     pub dry_run: bool,
-    /// Where kube-proxy answers.
+    /// kube-proxy's metrics port.
     pub port: u16,
-    /// What the running mode has to carry.
+    /// The Service ports that the running mode must have programmed.
     pub services: Vec<ServicePort>,
-    /// How long it may take until it does.
+    /// How long to wait for that.
     pub wait: Duration,
-    /// Stop before the virtual servers, and what they are known by.
+    /// Do not remove the virtual servers and what identifies them.
     pub keep_virtual_servers: bool,
-    /// How long virtual servers may outlive their mode.
+    /// How long virtual servers may remain after their mode was left.
     pub drain: Duration,
-    /// What is known of kube-proxy.
+    /// What is known about kube-proxy.
     pub known: Known,
 }
 
 /// Cleans a node.
 ///
 /// # Errors
-/// When another run is at work here, or the node cannot be observed. What cannot be removed is no error but a report
-/// with [`CleanOutcome::Failed`].
-pub fn clean(root: &Root, options: &Options) -> anyhow::Result<(CleanReport, Exit)> {
+/// If another run is in progress on this node, or the node cannot be inspected. An object that cannot be removed is not
+/// an error but a report with [`CleanOutcome::Failed`].
+pub fn clean(root: &Root, options: &CleanOptions) -> anyhow::Result<(CleanReport, Exit)> {
     let lock = if options.dry_run { None } else { Some(NodeLock::take(root)?) };
     lock.as_ref().map_or(Ok(()), NodeLock::held)?;
     let running = match running(root, options) {
@@ -68,17 +68,21 @@ pub fn clean(root: &Root, options: &Options) -> anyhow::Result<(CleanReport, Exi
     Cleaning { root, options, running, failures: Vec::new() }.run(seen)
 }
 
-/// The mode that runs, if it may be cleaned beside it; otherwise why not.
-fn running(root: &Root, options: &Options) -> Result<ProxyMode, (Option<String>, String)> {
+/// The running mode if cleaning is possible, otherwise the reason.
+fn running(root: &Root, options: &CleanOptions) -> Result<ProxyMode, (Option<String>, String)> {
     if !shares_network(root) {
-        return Err((None, "this process is not in the host's network: run it with hostNetwork".to_owned()));
+        return Err((
+            None,
+            "this process is not in the host's network namespace; run it on the host or in a pod with hostNetwork"
+                .to_owned(),
+        ));
     }
     let Some(mode) = answers::mode_of(root, &options.known, options.port) else {
         return Err((None, format!("no kube-proxy answers on 127.0.0.1:{}/proxyMode", options.port)));
     };
     match mode.parse::<ProxyMode>() {
         Ok(running) if options.from == Some(running) => {
-            let why = format!("kube-proxy runs {running} mode, so what that made is in use");
+            let why = format!("kube-proxy runs in {running} mode, so the objects of that mode are in use");
             Err((Some(mode), why))
         }
         Ok(running) => Ok(running),
@@ -89,16 +93,17 @@ fn running(root: &Root, options: &Options) -> Result<ProxyMode, (Option<String>,
 fn stopped(outcome: CleanOutcome, running: Option<String>, why: String) -> (CleanReport, Exit) {
     let (id, hint) = match outcome {
         CleanOutcome::NotSynced => {
-            ("not-synced", "run it again when kube-proxy has synced; its log says what keeps it")
+            ("not-synced", "run it again when kube-proxy has synced; see kube-proxy's log for the reason")
         }
-        CleanOutcome::NotServing => ("not-serving", "find out why before anything is taken away: nothing was changed"),
-        _ => {
-            ("refused", "see that kube-proxy runs the mode that is to stay, and give --metrics-port if it is not 10249")
-        }
+        CleanOutcome::NotServing => ("not-serving", "find out why before cleaning; nothing was changed"),
+        _ => (
+            "refused",
+            "make sure kube-proxy is running in the mode you want to keep; set --metrics-port if it is not 10249",
+        ),
     };
     let mut report = empty(outcome, running);
     report.summary = format!("{why}; nothing was changed");
-    report.findings.push(Note { level: Level::Error, id: id.to_owned(), message: why, hint: Some(hint.to_owned()) });
+    report.findings.push(finding(Level::Error, id, why, hint));
     (report, exit_of(outcome))
 }
 
@@ -118,7 +123,7 @@ fn empty(outcome: CleanOutcome, running: Option<String>) -> CleanReport {
     }
 }
 
-/// The exit status that goes with an outcome.
+/// The exit status of an outcome.
 pub fn exit_of(outcome: CleanOutcome) -> Exit {
     match outcome {
         CleanOutcome::Cleaned | CleanOutcome::NothingToClean | CleanOutcome::WouldClean => Exit::Done,
@@ -130,7 +135,7 @@ pub fn exit_of(outcome: CleanOutcome) -> Exit {
 
 struct Cleaning<'a> {
     root: &'a Root,
-    options: &'a Options,
+    options: &'a CleanOptions,
     running: ProxyMode,
     failures: Vec<String>,
 }
@@ -142,13 +147,13 @@ impl Cleaning<'_> {
         if self.options.dry_run {
             return Ok(self.would(&observed, &left, before));
         }
-        // Before anything else: the sooner, the fewer connections to wait for at the end.
-        if self.running == ProxyMode::Ipvs {
+        // First, so that fewer connections remain to be drained at the end.
+        if self.running.traits().holds_connections {
             own_connections::come_from_the_service(&observed);
         } else if left.link {
             own_connections::come_from_the_host(&observed);
         }
-        // A look starts a process for each table: one after both, rules and sets, is enough.
+        // Reading starts a process for each table, so it is done once after rules and sets.
         let mut sets_tried = false;
         for _ in 0..TRIES {
             let no_rules = left.iptables.is_empty() && left.nft_tables.is_empty();
@@ -175,7 +180,7 @@ impl Cleaning<'_> {
             cut = drained.cut;
             self.failures.extend(drained.failures);
             if observed.claimed().is_empty() {
-                // By these two virtual servers are known to be kube-proxy's: they go last.
+                // These two identify kube-proxy's virtual servers, so they are removed last.
                 self.failures.extend(remove::sets(&toolbox, &left.node_port_sets));
                 self.failures.extend(remove::link().err());
             }
@@ -184,13 +189,13 @@ impl Cleaning<'_> {
         Ok(self.report(&observed, &left, &before, cut))
     }
 
-    /// Whether kube-proxy still runs the mode that all of this is about. Asked before anything is removed: this process may
-    /// have stood still, or waited for connections, while kube-proxy was switched.
+    /// Checks that kube-proxy still runs the same mode. Called before each removal: this process may have been suspended or
+    /// waiting for connections while kube-proxy was switched.
     fn still_runs(&self) -> Result<(), String> {
         match answers::mode_of(self.root, &self.options.known, self.options.port) {
             Some(mode) if mode == self.running.name() => Ok(()),
-            Some(mode) => Err(format!("kube-proxy was switched to {mode}: nothing more is removed")),
-            None => Err("kube-proxy does not answer any more: nothing more is removed".to_owned()),
+            Some(mode) => Err(format!("kube-proxy was switched to {mode}; stopped without removing anything else")),
+            None => Err("kube-proxy does not answer any more; stopped without removing anything else".to_owned()),
         }
     }
 
@@ -204,7 +209,7 @@ impl Cleaning<'_> {
         Leftovers::new(observed, self.running, self.options.from.map(ProxyMode::name))
     }
 
-    /// What stays because it was asked for.
+    /// The number of objects that are kept on request.
     fn is_kept(&self, left: &Leftovers) -> usize {
         if self.options.keep_virtual_servers {
             left.servers.len() + left.node_port_sets.len() + usize::from(left.link)
@@ -230,7 +235,11 @@ impl Cleaning<'_> {
         }
         report.summary = match outcome {
             CleanOutcome::NothingToClean => self.nothing(),
-            _ => format!("dry run, nothing was changed: {} beside {} mode", count(before.len()), self.running),
+            _ => format!(
+                "dry run, nothing was changed: would remove {}; kube-proxy runs in {} mode",
+                count(before.len()),
+                self.running
+            ),
         };
         report.removed = before;
         (report, Exit::Done)
@@ -240,7 +249,7 @@ impl Cleaning<'_> {
         let remaining = left.list();
         let removed: Vec<Leftover> = before.iter().filter(|leftover| !remaining.contains(leftover)).cloned().collect();
         let kept = self.is_kept(left);
-        let blind = observed.notes.iter().any(|note| note.level == Level::Error);
+        let blind = observed.findings.iter().any(|note| note.level == Level::Error);
         let outcome = match () {
             () if remaining.len() > kept || blind => CleanOutcome::Failed,
             () if removed.is_empty() => CleanOutcome::NothingToClean,
@@ -249,26 +258,26 @@ impl Cleaning<'_> {
         let mut report = self.new_report(outcome, observed, left);
         report.summary = match outcome {
             CleanOutcome::NothingToClean if kept == 0 => self.nothing(),
-            CleanOutcome::Failed => format!("{} gone, {} still there", count(removed.len()), remaining.len() - kept),
+            CleanOutcome::Failed => format!("{} removed, {} remaining", count(removed.len()), remaining.len() - kept),
             _ if kept > 0 => format!(
-                "{} gone; {kept} more, of IPVS, stay until the same command drains them without --keep-virtual-servers",
+                "{} removed; {kept} IPVS objects kept until the command is run without --keep-virtual-servers",
                 count(removed.len())
             ),
-            _ => format!("{} gone; only {} mode is left", count(removed.len()), self.running),
+            _ => format!("{} removed; only the objects of {} mode remain", count(removed.len()), self.running),
         };
         for failure in &self.failures {
-            // What went well at a later try is no failure.
+            // A retry that succeeded is not a failure.
             let level = if outcome == CleanOutcome::Failed { Level::Error } else { Level::Info };
-            let hint = (level == Level::Error).then(|| "run it again: it goes on from what is there".to_owned());
-            report.findings.push(Note { level, id: "not-removed".to_owned(), message: failure.clone(), hint });
+            let hint = (level == Level::Error).then(|| "run it again; it continues from the current state".to_owned());
+            report.findings.push(finding(level, "not-removed", failure.clone(), hint.unwrap_or_default()));
         }
         if cut > 0 {
-            report.findings.push(Note {
-                level: Level::Warning,
-                id: "connections-cut".to_owned(),
-                message: format!("{cut} connections were still alive when their time was over, and ended"),
-                hint: Some("give --drain more time where connections live long".to_owned()),
-            });
+            report.findings.push(finding(
+                Level::Warning,
+                "connections-cut",
+                format!("{cut} connections were still open after the drain time and were closed"),
+                "for long-lived connections, increase --drain",
+            ));
         }
         (report.removed, report.remaining, report.connections_cut) = (removed, remaining, cut);
         let exit = exit_of(outcome);
@@ -278,13 +287,13 @@ impl Cleaning<'_> {
     fn new_report(&self, outcome: CleanOutcome, observed: &Observed, left: &Leftovers) -> CleanReport {
         let mut report = empty(outcome, Some(self.running.name().to_owned()));
         report.suspicious.clone_from(&left.suspicious);
-        report.findings.clone_from(&observed.notes);
+        report.findings.clone_from(&observed.findings);
         report
     }
 
     fn nothing(&self) -> String {
         let of = self.options.from.map_or_else(|| "another mode".to_owned(), |from| format!("{from} mode"));
-        format!("nothing is left of {of}; kube-proxy runs {}", self.running)
+        format!("no leftovers of {of} found; kube-proxy runs in {} mode", self.running)
     }
 }
 

@@ -1,4 +1,4 @@
-//! Trying whether something answers over TCP.
+//! Testing TCP connections.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, UdpSocket};
@@ -12,25 +12,25 @@ use nix::sys::socket::{
 use nix::sys::time::{TimeVal, TimeValLike as _};
 
 const SECONDS: u16 = 2;
-/// Documentation's own addresses: only asked for the way there.
+/// Addresses reserved for documentation; used only for a route lookup.
 const OUTSIDE: [IpAddr; 2] =
     [IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)), IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1))];
 
-/// As any program of this host would.
+/// Connects like any program on this host.
 ///
 /// # Errors
-/// When nothing answers in time.
+/// If the connection is not accepted in time.
 pub fn plain(to: SocketAddr) -> io::Result<()> {
     TcpStream::connect_timeout(&to, Duration::from_secs(SECONDS.into())).map(|_| ())
 }
 
-/// From the address that this host has for everybody else.
+/// Connects from the address that this host uses towards other hosts.
 ///
-/// An address of a Service that is still on `kube-ipvs0` is where this host's own connections to it come from, and an
-/// answer sent there by another host does not arrive. That is cured by cleaning, and no reason not to clean.
+/// As long as a Service's address is on `kube-ipvs0`, this host's own connections to it use it as their source, and
+/// replies from other hosts do not arrive. Cleaning fixes that, so it must not prevent cleaning.
 ///
 /// # Errors
-/// When nothing answers in time, or this host has no way to anybody else.
+/// If the connection is not accepted in time, or this host has no route to other hosts.
 pub fn from_this_host(to: SocketAddr) -> io::Result<()> {
     let any: IpAddr = if to.is_ipv6() { Ipv6Addr::UNSPECIFIED.into() } else { Ipv4Addr::UNSPECIFIED.into() };
     let probe = UdpSocket::bind((any, 0))?;
@@ -45,7 +45,7 @@ pub fn from_this_host(to: SocketAddr) -> io::Result<()> {
 fn bound(from: &impl SockaddrLike, to: &impl SockaddrLike) -> io::Result<()> {
     let family = from.family().unwrap_or(AddressFamily::Inet);
     let fd = socket(family, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?;
-    // For how long connecting may take, too.
+    // SO_SNDTIMEO also limits the time for connecting.
     setsockopt(&fd, SendTimeout, &TimeVal::seconds(SECONDS.into()))?;
     bind(fd.as_raw_fd(), from)?;
     connect(fd.as_raw_fd(), to)?;
@@ -59,7 +59,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn who_listens_answers() {
+    fn connects_to_a_listener() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         assert!(plain(address).is_ok());

@@ -1,8 +1,8 @@
-//! Leaving ipvs mode: virtual servers go when their connections have ended, or when the time is over.
+//! Leaving ipvs mode: virtual servers are removed when their connections have ended, or when the time is over.
 //!
-//! An established connection lives in the kernel's IPVS table and ends with its virtual server. New ones take the
-//! running mode's way already, so each virtual server only has to outlive the connections it has, and its address on
-//! `kube-ipvs0` those of this host that come from it (see [`own_connections`]).
+//! An established connection is in the kernel's IPVS table and ends with its virtual server. New ones already use the
+//! running mode's rules, so each virtual server is kept only for its existing connections, and its address on
+//! `kube-ipvs0` for this host's connections from it (see [`own_connections`]).
 
 use std::collections::BTreeSet;
 use std::io;
@@ -22,28 +22,28 @@ use crate::node::netlink::links;
 use crate::node::root::Root;
 use crate::report::say::still_waiting;
 
-/// How often is looked. The list of connections may be long.
+/// Poll interval. The list of connections may be long.
 const PAUSE: Duration = Duration::from_secs(1);
-/// The kernel's default, for one that does not tell.
+/// The kernel's default, if the kernel does not report the timeout.
 const UDP_TIMEOUT: u32 = 300;
-/// `ESRCH`: there is no such virtual server (any more).
+/// `ESRCH`: the virtual server does not exist (any more).
 const NO_SUCH: i32 = 3;
 
-/// What became of the virtual servers.
+/// The result of draining.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Drained {
     /// Live connections that ended with their virtual server.
     pub cut: u32,
-    /// What did not work, each in a sentence.
+    /// Failures, one sentence each.
     pub failures: Vec<String>,
 }
 
-/// Removes the virtual servers that kube-proxy's traces claim, each when its connections have ended, all when `limit`
-/// has passed. `observed` is kept up to date; what it claims in the end is what could not be removed. `still`: asked before
-/// anything is removed, for a reason not to.
+/// Removes kube-proxy's virtual servers, each when its connections have ended, all when `limit` has passed. `observed` is
+/// updated; what it still contains in the end could not be removed. `still` is called before each removal and returns a
+/// reason to stop.
 ///
 /// # Errors
-/// When the state of IPVS or this host's connections cannot be read.
+/// If the state of IPVS or this host's connections cannot be read.
 pub fn drain(
     root: &Root,
     observed: &mut Observed,
@@ -53,7 +53,7 @@ pub fn drain(
     let mut drained = Drained::default();
     let mut ipvs = None;
     let mut stuck: BTreeSet<Server> = BTreeSet::new();
-    // Connections of this host that IPVS carried: counted there.
+    // This host's connections through IPVS: counted there.
     let mut carried = BTreeSet::new();
     let deadline = Instant::now() + limit;
     loop {
@@ -80,7 +80,7 @@ pub fn drain(
                     none.insert((opened, udp_timeout))
                 }
                 Err(error) => {
-                    drained.failures.push(format!("the kernel's IPVS cannot be reached over netlink: {error}"));
+                    drained.failures.push(format!("IPVS is not available over netlink: {error}"));
                     return Ok(drained);
                 }
             },
@@ -96,14 +96,14 @@ pub fn drain(
                 Ok(()) => {
                     tracing::info!("removed the virtual server {} with {live} live connections", server.name());
                     if server.protocol == "UDP" {
-                        // Nothing ends: the next packet takes the running mode's way.
+                        // No connection ends: the next packet uses the running mode's rules.
                         udp.extend(u16::try_from(server.port).ok().map(|port| (server.address, port)));
                     } else {
                         drained.cut += live;
                     }
                 }
                 Err(error) => {
-                    drained.failures.push(format!("the virtual server {} stays: {error}", server.name()));
+                    drained.failures.push(format!("virtual server {} was not removed: {error}", server.name()));
                     stuck.insert(server);
                 }
             }
@@ -111,14 +111,14 @@ pub fn drain(
         forget(&udp, &mut drained);
         if waiting > 0 {
             let left = deadline.saturating_duration_since(Instant::now());
-            still_waiting(&format!("{waiting} connections of ipvs mode, or to its addresses, to end"), Some(left));
+            still_waiting(&format!("{waiting} connections of ipvs mode, or to its addresses, to close"), Some(left));
             sleep(PAUSE.min(deadline.saturating_duration_since(Instant::now())));
         }
     }
 }
 
-/// Takes addresses off `kube-ipvs0` that have no virtual server, each when none of this host's connections comes from
-/// it any more, all when the time is `over`. Says how many connections others wait for.
+/// Removes addresses without a virtual server from `kube-ipvs0`, each when no connection of this host uses it as its source
+/// any more, all when the time is `over`. Returns the number of connections that prevent others.
 fn free_addresses(observed: &Observed, own: &[(IpAddr, u16)], over: bool, drained: &mut Drained) -> u32 {
     let Ok(Some(link)) = links::find(LINK) else { return 0 };
     let mut waiting = 0;
@@ -131,20 +131,20 @@ fn free_addresses(observed: &Observed, own: &[(IpAddr, u16)], over: bool, draine
             waiting += live;
             continue;
         }
-        // Before the address: where one that is gone still counts as this host's nothing tells of it any more.
+        // Before the address: without the address, nothing would identify the route any more.
         if let Err(error) = own_connections::forget(link.index, *address) {
-            tracing::info!("the route of {address} stays for now: {error}");
+            tracing::info!("the route of {address} was not removed yet: {error}");
         }
-        // What stays for now goes with the link in the end.
+        // What remains is removed with the link at the end.
         match links::delete_address(link.index, *address) {
             Ok(()) => drained.cut += live,
-            Err(error) => tracing::info!("{address} stays on {LINK} for now: {error}"),
+            Err(error) => tracing::info!("{address} was not removed from {LINK} yet: {error}"),
         }
     }
     waiting
 }
 
-/// How many connections of this virtual server still say something.
+/// The number of live connections of this virtual server.
 pub fn live(observed: &Observed, server: &Server, udp_timeout: u64) -> u32 {
     let of_server = observed.connections.iter().filter(|connection| server.has(connection));
     number(of_server.filter(|connection| connection.is_live(udp_timeout)).count())
@@ -162,16 +162,16 @@ fn remove(ipvs: &mut Ipvs, server: &Server) -> io::Result<()> {
     }
 }
 
-/// A UDP client keeps its port, and with it the way its packets took: without this they would go nowhere.
+/// Removes conntrack entries: a UDP client that keeps its port would otherwise still be sent to the removed server.
 fn forget(servers: &[(IpAddr, u16)], drained: &mut Drained) {
     if servers.is_empty() {
         return;
     }
     match conntrack::forget_udp(servers) {
-        Ok(number) => tracing::info!("{number} tracked UDP connections forgotten"),
+        Ok(number) => tracing::info!("removed {number} UDP connections from conntrack"),
         Err(error) => drained.failures.push(format!(
-            "the kernel still tracks UDP connections to {} virtual servers that are gone ({error}); clients that keep \
-             their port are stuck until they pause",
+            "conntrack still has UDP connections to {} removed virtual servers ({error}); clients that keep \
+             their port get no answer until the entries expire",
             servers.len()
         )),
     }

@@ -1,11 +1,11 @@
-//! What `iptables-save` prints, taken apart far enough to tell chains, jumps and sets. Pure.
+//! Parses the output of `iptables-save` into chains, jumps and sets. Pure.
 
 use std::collections::BTreeSet;
 
-/// All tables of one family as one variant of iptables holds them.
+/// All tables of one family in one variant of iptables.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Save {
-    /// The tables, in the order in which they were printed.
+    /// The tables, in the printed order.
     pub tables: Vec<Table>,
 }
 
@@ -16,7 +16,7 @@ pub struct Table {
     pub name: String,
     /// Its chains.
     pub chains: Vec<Chain>,
-    /// The rules of all its chains, in their order.
+    /// The rules of all its chains, in order.
     pub rules: Vec<Rule>,
 }
 
@@ -25,28 +25,28 @@ pub struct Table {
 pub struct Chain {
     /// Its name.
     pub name: String,
-    /// What a packet meets at its end, such as `ACCEPT`; only the kernel's own chains have one.
+    /// Its policy, such as `ACCEPT`; only built-in chains have one.
     pub policy: Option<String>,
 }
 
 /// One rule.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rule {
-    /// The chain it stands in.
+    /// Its chain.
     pub chain: String,
-    /// All behind `-A CHAIN `, as it was printed.
+    /// The text after `-A CHAIN `, as printed.
     pub text: String,
 }
 
 impl Save {
-    /// Takes the output of `iptables-save` apart. Lines of no known form are skipped, as iptables-restore skips comments.
+    /// Parses the output of `iptables-save`. Unknown lines are skipped, as iptables-restore skips comments.
     pub fn parse(text: &str) -> Self {
         let mut save = Self::default();
         text.lines().for_each(|line| save.line(line));
         save
     }
 
-    /// Takes in the next line.
+    /// Parses the next line.
     pub fn line(&mut self, line: &str) {
         if let Some(name) = line.strip_prefix('*') {
             self.tables.push(Table { name: name.trim().to_owned(), ..Table::default() });
@@ -77,7 +77,7 @@ impl Table {
         self.rules.iter().filter(move |rule| rule.chain == chain)
     }
 
-    /// The chains that the kernel made: packets enter here.
+    /// The built-in chains, where packets enter.
     pub fn hooks(&self) -> BTreeSet<&str> {
         self.chains.iter().filter(|chain| chain.policy.is_some()).map(|chain| chain.name.as_str()).collect()
     }
@@ -98,18 +98,18 @@ impl Rule {
         (!chain.is_empty()).then(|| Self { chain: chain.to_owned(), text: text.to_owned() })
     }
 
-    /// The rule as its words; what was quoted is one, quotes included. A host may have a hundred thousand rules: they
-    /// are taken apart when they are asked.
+    /// The words of the rule; a quoted text is one word, including the quotes. A host may have a hundred thousand rules, so
+    /// they are split only when needed.
     pub fn words(&self) -> impl Iterator<Item = &str> {
         words(&self.text)
     }
 
-    /// Where a packet that matches goes: a chain, or what the kernel does itself, such as `DROP`.
+    /// The target of a matching packet: a chain, or a built-in target such as `DROP`.
     pub fn target(&self) -> Option<&str> {
         self.value(&["-j", "-g"])
     }
 
-    /// What the rule says about itself, without quotes.
+    /// The rule's comment, without quotes.
     pub fn comment(&self) -> Option<String> {
         let comment = self.value(&["--comment"])?;
         let Some(quoted) = comment.strip_prefix('"') else { return Some(comment.to_owned()) };
@@ -121,14 +121,14 @@ impl Rule {
         Some(text)
     }
 
-    /// The value behind one of these options, as it stands there.
+    /// The value after one of these options, as printed.
     pub fn value(&self, options: &[&str]) -> Option<&str> {
         let mut words = self.words();
         while let Some(word) = words.next() {
             if options.contains(&word) {
                 return words.next();
             }
-            // A comment may look like anything.
+            // A comment may contain anything.
             if word == "--comment" {
                 words.next();
             }
@@ -136,19 +136,19 @@ impl Rule {
         None
     }
 
-    /// The ipsets it asks or changes.
+    /// The ipsets that it matches or changes.
     pub fn sets(&self) -> impl Iterator<Item = &str> {
         let names_a_set = |option: &str| matches!(option, "--match-set" | "--add-set" | "--del-set" | "--map-set");
         self.words().zip(self.words().skip(1)).filter(move |(option, _)| names_a_set(option)).map(|(_, set)| set)
     }
 
-    /// The rule as `iptables-save` printed it.
+    /// The rule as printed by `iptables-save`.
     pub fn line(&self) -> String {
         format!("-A {} {}", self.chain, self.text)
     }
 }
 
-/// Splits at blanks outside of quotes; a backslash inside them keeps what follows it.
+/// Splits at blanks outside of quotes; a backslash inside them escapes the next character.
 fn words(text: &str) -> impl Iterator<Item = &str> {
     let mut left = text;
     std::iter::from_fn(move || {

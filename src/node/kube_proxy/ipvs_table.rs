@@ -1,4 +1,4 @@
-//! The kernel's IPVS tables as `/proc/net/ip_vs` and `/proc/net/ip_vs_conn` show them. Pure.
+//! Parses the kernel's IPVS tables, `/proc/net/ip_vs` and `/proc/net/ip_vs_conn`. Pure.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -15,18 +15,18 @@ pub struct Server {
     pub scheduler: String,
 }
 
-/// A connection. A node may have a million of them: it holds no text.
+/// A connection. It contains no text, because a node may have a million of them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Connection {
     /// `TCP`, `UDP` or `SCTP`.
     pub protocol: &'static str,
-    /// Where it comes from.
+    /// Its source.
     pub client: (IpAddr, u16),
-    /// The virtual server it came to.
+    /// Its virtual server.
     pub server: (IpAddr, u16),
-    /// Whether its state says that it has ended, or has not begun.
+    /// Whether, by its state, it has ended or has not started.
     pub over: bool,
-    /// Seconds until it is forgotten.
+    /// Seconds until it expires.
     pub expires: u64,
 }
 
@@ -47,7 +47,7 @@ pub fn server(line: &str) -> Option<Server> {
 
 /// The connection in a line of `/proc/net/ip_vs_conn`: `Pro FromIP FPrt ToIP TPrt DestIP DPrt State Expires …`
 ///
-/// What only remembers a client's choice of backend (a template, without a port) is no connection.
+/// A persistence template (without a port) is not a connection.
 pub fn connection(line: &str) -> Option<Connection> {
     let mut fields = line.split_whitespace();
     let mut next = || fields.next();
@@ -78,25 +78,24 @@ fn address_of(text: &str) -> Option<IpAddr> {
 }
 
 impl Connection {
-    /// Whether something is still said over it. `udp_timeout`: after how many seconds of silence the kernel forgets a
-    /// UDP connection.
+    /// Whether it is still in use. `udp_timeout`: after how many idle seconds the kernel removes a UDP connection.
     pub fn is_live(&self, udp_timeout: u64) -> bool {
         if self.protocol == "UDP" { udp_timeout.saturating_sub(self.expires) < UDP_IDLE } else { !self.over }
     }
 }
 
-/// UDP says no goodbye: after so many seconds of silence it counts as ended.
+/// UDP has no end of connection: after this many idle seconds it counts as ended.
 const UDP_IDLE: u64 = 10;
 
 impl Server {
-    /// Whether the connection came to this virtual server.
+    /// Whether the connection belongs to this virtual server.
     pub fn has(&self, connection: &Connection) -> bool {
         self.protocol == connection.protocol
             && self.address == connection.server.0
             && self.port == u32::from(connection.server.1)
     }
 
-    /// As people write it.
+    /// Its name in messages.
     pub fn name(&self) -> String {
         match self.address {
             _ if self.protocol == "FWM" => format!("FWM {}", self.port),
@@ -123,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_live() {
+    fn live_connections() {
         let text = "Pro FromIP   FPrt ToIP     TPrt DestIP   DPrt State       Expires PEName PEData\n\
                     TCP 0AF40005 C350 0A600064 0050 0AF40006 1F90 ESTABLISHED     890\n\
                     TCP 0AF40005 C351 0A600064 0050 0AF40006 1F90 TIME_WAIT       110\n\

@@ -1,4 +1,4 @@
-//! What the observed host has of modes that do not run, and what goes with what. Pure.
+//! The objects of other modes on the observed host, and what is removed together. Pure.
 
 use std::collections::BTreeSet;
 
@@ -10,28 +10,29 @@ use super::restore_text::restore_text;
 use super::stale::{Stale, is_of, stale};
 use crate::messages::{Leftover, LeftoverKind};
 use crate::mode::ProxyMode;
+use crate::mode::traits::Carrier;
 
-/// All that is left over, in the order in which it can go.
+/// All leftovers, in the order of removal.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Leftovers {
     /// Chains and rules, for each family and variant of iptables.
     pub iptables: Vec<(Place, Stale)>,
     /// Tables of nftables, as `ip kube-proxy`.
     pub nft_tables: Vec<String>,
-    /// Sets that nothing needs any more.
+    /// Sets that are not needed any more.
     pub sets: Vec<String>,
-    /// Virtual servers that kube-proxy's traces claim.
+    /// kube-proxy's virtual servers.
     pub servers: Vec<Server>,
-    /// Sets by which virtual servers of node ports are known to be kube-proxy's: these have to go first.
+    /// Sets that identify the virtual servers of node ports as kube-proxy's, which must be removed before them.
     pub node_port_sets: Vec<String>,
-    /// `kube-ipvs0`, by whose addresses all others are known.
+    /// `kube-ipvs0`, whose addresses identify all other virtual servers.
     pub link: bool,
-    /// What looks like kube-proxy's and is not, or is held by somebody else.
+    /// What looks like kube-proxy's but is not, or is used by something else.
     pub suspicious: Vec<String>,
 }
 
 impl Leftovers {
-    /// Judges what was observed by the mode that runs; with `from`, only what that mode left counts.
+    /// The leftovers for the running mode; with `from`, only those of that mode.
     pub fn new(observed: &Observed, running: ProxyMode, from: Option<&str>) -> Self {
         let mut left = Self::default();
         let wanted = |mode: &str| from.is_none_or(|from| from == mode);
@@ -44,10 +45,10 @@ impl Leftovers {
             }
         }
         left.suspicious.extend(observed.sets.suspicious().map(|set| format!("the ipset {set} is not kube-proxy's")));
-        if running != ProxyMode::Nftables && wanted(ProxyMode::Nftables.name()) {
+        if running.traits().carrier != Carrier::NftablesTables && wanted(ProxyMode::Nftables.name()) {
             left.nft_tables.clone_from(&observed.nft_tables);
         }
-        if running != ProxyMode::Ipvs && wanted(ProxyMode::Ipvs.name()) {
+        if running.traits().carrier != Carrier::VirtualServers && wanted(ProxyMode::Ipvs.name()) {
             left.of_ipvs(observed);
         }
         left
@@ -57,7 +58,8 @@ impl Leftovers {
         let held = self.sets_that_stay_in_use(observed);
         for set in observed.sets.of_ipvs() {
             if let Some(rule) = held.iter().find(|(held, _)| held == set).map(|(_, rule)| rule) {
-                self.suspicious.push(format!("the ipset {set} stays, since a rule that stays uses it: {rule}"));
+                self.suspicious
+                    .push(format!("the ipset {set} is kept because it is used by a rule that is kept: {rule}"));
             } else if node_port_protocol(set).is_some() {
                 self.node_port_sets.push(set.to_owned());
             } else {
@@ -68,7 +70,7 @@ impl Leftovers {
         self.link = observed.link;
     }
 
-    /// Sets that rules use which do not go, each with one of them.
+    /// Sets that are used by rules that are kept, each with one of these rules.
     fn sets_that_stay_in_use(&self, observed: &Observed) -> BTreeSet<(String, String)> {
         let mut held = BTreeSet::new();
         for (place, save) in &observed.saves {
@@ -87,12 +89,12 @@ impl Leftovers {
         held
     }
 
-    /// What each restore tool is to read.
+    /// The input for each restore tool.
     pub fn transactions(&self) -> Vec<(Place, String)> {
         self.iptables.iter().filter_map(|(place, stale)| Some((*place, restore_text(stale)?))).collect()
     }
 
-    /// All of it as messages.
+    /// All leftovers as messages.
     pub fn list(&self) -> Vec<Leftover> {
         let mut list = Vec::new();
         let mut push = |of: &str, kind, place: String, name: String| {
@@ -132,7 +134,7 @@ impl Place {
     }
 }
 
-/// Whether the running mode works with the other variant of this family, so that nothing of kube-proxy's is in use here.
+/// Whether the running mode uses the other variant of this family, so that none of kube-proxy's objects is in use here.
 fn is_elsewhere(observed: &Observed, place: Place, save: &Save, running: ProxyMode) -> bool {
     let other = |(at, _): &&(Place, Save)| at.family == place.family && at.variant != place.variant;
     !is_of(save, running) && observed.saves.iter().find(other).is_some_and(|(_, save)| is_of(save, running))

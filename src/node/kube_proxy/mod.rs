@@ -1,6 +1,6 @@
-//! What kube-proxy leaves on a host, in any mode: seen, judged by the mode that runs, and removed.
+//! What kube-proxy leaves on a host, in any mode: finding it, comparing it with the running mode, and removing it.
 //!
-//! [`observe`] looks; [`stale`] and [`leftovers`] judge and are pure; [`clean`] acts, and looks again.
+//! [`observe`] reads the host; [`stale`] and [`leftovers`] decide and are pure; [`clean`] acts, and verifies.
 
 pub mod answers;
 pub mod candidate;

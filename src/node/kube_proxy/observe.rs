@@ -1,4 +1,4 @@
-//! Everything on a host that kube-proxy may have made, as it is now.
+//! The current state of everything on a host that kube-proxy may have created.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -10,10 +10,9 @@ use super::ipvs_table::{self, Connection, Server};
 use super::owners::{LINK, NFT_TABLE};
 use super::sets::Sets;
 use super::toolbox::{Tool, Toolbox};
-use crate::messages::Note;
 use crate::node::netlink::{links, nftables};
 use crate::node::root::Root;
-use crate::report::Level;
+use crate::report::{Finding, Level, finding};
 
 const SERVERS: &str = "/proc/net/ip_vs";
 const CONNECTIONS: &str = "/proc/net/ip_vs_conn";
@@ -28,7 +27,7 @@ pub struct Place {
 }
 
 impl Place {
-    /// All four, in the order in which they are looked at.
+    /// All four, in the order in which they are read.
     pub const ALL: [Self; 4] = [
         Self { family: "ipv4", variant: "legacy" },
         Self { family: "ipv6", variant: "legacy" },
@@ -40,13 +39,13 @@ impl Place {
         if self.family == "ipv6" { "ip6tables" } else { "iptables" }
     }
 
-    /// Whether one of these tables of nftables is one that the nft variant of iptables works with.
+    /// Whether one of these nftables tables belongs to the nft variant of iptables.
     fn is_in(self, tables: &[String]) -> bool {
         let family = if self.family == "ipv6" { "ip6" } else { "ip" };
         ["filter", "nat", "mangle", "raw", "security"].iter().any(|table| tables.contains(&format!("{family} {table}")))
     }
 
-    /// `iptables-save` and `iptables-restore` of this family and variant, from one place.
+    /// `iptables-save` and `iptables-restore` of this family and variant, from the same folder.
     pub fn tools(self, toolbox: &Toolbox) -> Option<[Tool; 2]> {
         let command = self.command();
         let exact = |middle: &str| [format!("{command}{middle}-save"), format!("{command}{middle}-restore")];
@@ -54,7 +53,7 @@ impl Place {
         if let Some(tools) = toolbox.find_both([&save, &restore]).next() {
             return Some(tools);
         }
-        // Before there were two variants, and in small images, the name does not tell.
+        // Before there were two variants, and in small images, the name does not show the variant.
         let [save, restore] = exact("");
         let is_it = |tools: &[Tool; 2]| {
             let version = tools[0].run(&["--version"], None).map(|said| said.stdout).unwrap_or_default();
@@ -64,38 +63,38 @@ impl Place {
     }
 }
 
-/// A host as it was observed.
+/// The observed state of a host.
 #[derive(Clone, Debug, Default)]
 pub struct Observed {
-    /// What iptables holds.
+    /// The content of iptables.
     pub saves: Vec<(Place, Save)>,
     /// The ipsets.
     pub sets: Sets,
-    /// Tables of nftables that nftables mode made, as `ip kube-proxy`.
+    /// nftables tables created by nftables mode, such as `ip kube-proxy`.
     pub nft_tables: Vec<String>,
     /// The virtual servers of IPVS.
     pub servers: Vec<Server>,
     /// The connections of IPVS.
     pub connections: Vec<Connection>,
-    /// Whether `kube-ipvs0` is there.
+    /// Whether `kube-ipvs0` exists.
     pub link: bool,
     /// Its addresses.
     pub link_addresses: BTreeSet<IpAddr>,
     /// All other addresses of the host.
     pub own_addresses: BTreeSet<IpAddr>,
-    /// What could not be looked at.
-    pub notes: Vec<Note>,
+    /// What could not be read.
+    pub findings: Vec<Finding>,
 }
 
 impl Observed {
-    /// Looks at all of it.
+    /// Reads all of it.
     ///
     /// # Errors
-    /// When a file below `/proc` exists and cannot be read, or the kernel does not answer.
+    /// If a file below `/proc` exists and cannot be read, or the kernel does not answer.
     pub fn new(root: &Root, toolbox: &Toolbox) -> anyhow::Result<Self> {
         let mut observed = Self::default();
-        observed.notes.extend(toolbox.note().cloned());
-        // A kernel without nftables holds nothing of that variant either.
+        observed.findings.extend(toolbox.note().cloned());
+        // A kernel without nftables has no tables of that variant.
         let tables = nftables::tables().unwrap_or_default();
         for place in Place::ALL.into_iter().filter(|place| place.variant == "legacy" || place.is_in(&tables)) {
             observed.look_at_iptables(root, toolbox, place);
@@ -106,17 +105,17 @@ impl Observed {
         Ok(observed)
     }
 
-    /// Looks at IPVS and `kube-ipvs0` again.
+    /// Reads IPVS and `kube-ipvs0` again.
     ///
     /// # Errors
-    /// When a file below `/proc` exists and cannot be read, or the kernel does not answer.
+    /// If a file below `/proc` exists and cannot be read, or the kernel does not answer.
     pub fn look_at_ipvs(&mut self, root: &Root) -> anyhow::Result<()> {
         let reading = |path| move || format!("reading {}", root.display(path).display());
         self.servers.clear();
         root.read_lines(SERVERS, |line| self.servers.extend(ipvs_table::server(line)))
             .with_context(reading(SERVERS))?;
         self.servers.sort();
-        // A busy node has a million of these: only what counts is kept of each, and the text of none.
+        // A busy node has a million of these: only the needed values are kept, not the text.
         self.connections.clear();
         root.read_lines(CONNECTIONS, |line| self.connections.extend(ipvs_table::connection(line)))
             .with_context(reading(CONNECTIONS))?;
@@ -130,8 +129,8 @@ impl Observed {
         Ok(())
     }
 
-    /// The virtual servers that kube-proxy's own traces claim: their address is on `kube-ipvs0`, or it is the host's
-    /// and the port in a set of node ports.
+    /// kube-proxy's virtual servers: their address is on `kube-ipvs0`, or it is the host's and the port is in a node
+    /// port ipset.
     pub fn claimed(&self) -> Vec<&Server> {
         let node_ports = self.sets.node_ports();
         let is_node_port = |server: &Server| {
@@ -147,11 +146,11 @@ impl Observed {
     fn look_at_iptables(&mut self, root: &Root, toolbox: &Toolbox, place: Place) {
         let Some([save, _]) = place.tools(toolbox) else {
             if place.variant == "legacy" && !legacy_tables(root, place).is_empty() {
-                // Without any iptables nothing can be said. With the other variant, that is what kube-proxy calls.
+                // Without any iptables this is an error. If the other variant exists, kube-proxy uses that one.
                 let none = toolbox.find(&format!("{}-save", place.command())).is_none();
                 let level = if none { Level::Error } else { Level::Warning };
                 let what =
-                    format!("{}-legacy-save is neither in kube-proxy's container nor on the host", place.command());
+                    format!("{}-legacy-save was not found in kube-proxy's container or on the host", place.command());
                 self.unseen(level, "no-iptables", what);
             }
             return;
@@ -159,7 +158,7 @@ impl Observed {
         let mut saved = Save::default();
         let calls: Vec<Vec<String>> = match place.variant {
             "legacy" if legacy_tables(root, place).is_empty() => return,
-            // Asked for everything it reads /proc by itself, which shows nothing of ours inside a container.
+            // To list all tables it reads /proc itself, which does not show this network inside a container.
             "legacy" if !save.sees_us() => {
                 legacy_tables(root, place).into_iter().map(|table| vec!["-t".to_owned(), table]).collect()
             }
@@ -186,7 +185,7 @@ impl Observed {
                 return;
             }
             Some(Err(why)) => (Level::Error, format!("ipset: {why}")),
-            None => (Level::Warning, "ipset is neither in kube-proxy's container nor on the host".to_owned()),
+            None => (Level::Warning, "ipset was not found in kube-proxy's container or on the host".to_owned()),
         };
         // Without the module there are no sets.
         if crate::node::host::loaded_modules(root).is_ok_and(|modules| modules.contains("ip_set")) {
@@ -194,19 +193,18 @@ impl Observed {
         }
     }
 
-    fn unseen(&mut self, level: Level, id: &str, message: String) {
-        let hint = Some("install iptables, ipset and nftables on the host".to_owned());
-        self.notes.push(Note { level, id: id.to_owned(), message, hint });
+    fn unseen(&mut self, level: Level, id: &'static str, message: String) {
+        self.findings.push(finding(level, id, message, "install iptables, ipset and nftables on the host"));
     }
 }
 
-/// Of tables as `ip kube-proxy`, those that nftables mode makes.
+/// Those of these tables that nftables mode creates.
 pub fn of_nftables_mode(mut tables: Vec<String>) -> Vec<String> {
     tables.retain(|table| ["ip", "ip6"].iter().any(|family| *table == format!("{family} {NFT_TABLE}")));
     tables
 }
 
-/// The tables that the kernel has of the legacy variant. To ask for another would load it.
+/// The kernel's tables of the legacy variant. Reading another one would load it.
 fn legacy_tables(root: &Root, place: Place) -> Vec<String> {
     let file = if place.family == "ipv6" { "/proc/net/ip6_tables_names" } else { "/proc/net/ip_tables_names" };
     let text = root.read(file).ok().flatten().unwrap_or_default();

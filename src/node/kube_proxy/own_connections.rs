@@ -1,10 +1,10 @@
-//! This host's own connections to Services, while `kube-ipvs0` carries their addresses.
+//! This host's own connections to Services while their addresses are on `kube-ipvs0`.
 //!
-//! A host's connection to one of its own addresses comes from that address, unless the route says otherwise. So as long
-//! as `kube-ipvs0` is there, the host's own connections to a Service's address come from the Service's address, in the
-//! new mode as well. They end when the address goes, and where the new mode does not mask them (no clusterCIDR) the
-//! answer of a pod on another host never arrives. Hence two things: new ones are made to come from the host's own
-//! address, and an address goes only when none of the old ones is left.
+//! A host's connection to one of its own addresses uses that address as its source, unless the route sets another one. So
+//! as long as `kube-ipvs0` exists, the host's own connections to a Service have the Service's address as their source, in
+//! the new mode as well. They end when the address is removed, and if the new mode does not masquerade them (no
+//! clusterCIDR), replies from pods on other hosts never arrive. Therefore new connections are made to use the host's own
+//! address, and an address is removed only when none of the old connections is left.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
@@ -14,20 +14,20 @@ use super::owners::LINK;
 use crate::node::netlink::{links, routes};
 use crate::node::root::Root;
 
-/// Were a relay's and are nobody's (RFC 7526): what a host would send to them from is what it has for the world.
+/// Formerly anycast addresses of relays, unused now (RFC 7526): the source address for them is the host's default one.
 const FAR: [IpAddr; 2] =
     [IpAddr::V4(Ipv4Addr::new(192, 88, 99, 1)), IpAddr::V6(Ipv6Addr::new(0x2002, 0xc058, 0x6301, 0, 0, 0, 0, 1))];
 /// The number of the loopback interface, in every network namespace (`LOOPBACK_IFINDEX`, include/net/flow.h).
 const LOOPBACK: u32 = 1;
 const SOCKETS: [&str; 4] = ["/proc/net/tcp", "/proc/net/tcp6", "/proc/net/udp", "/proc/net/udp6"];
 
-/// From now on they come from the host's own address.
+/// Makes new connections use the host's own address as their source.
 pub fn come_from_the_host(observed: &Observed) {
     on_link(observed, |link, address| match own_address(observed, address) {
-        None => Err(io::Error::other("no address of this host's own was found to prefer")),
+        None => Err(io::Error::other("no own address of this host was found to use as the source")),
         Some(own) if address.is_ipv4() => routes::prefer(link, address, own),
-        // The kernel lets nobody have a route in front of its own one for an IPv6 address, and none over an interface
-        // that is down. So ours waits behind it on the loopback interface, where that of a local address leads anyway.
+        // For an IPv6 address, the kernel accepts no route before its own, and none over an interface that is down. So this
+        // route is added after it on the loopback interface, where the route of a local address leads anyway.
         Some(own) => {
             routes::prefer(LOOPBACK, address, own)?;
             routes::delete(link, address)
@@ -35,15 +35,15 @@ pub fn come_from_the_host(observed: &Observed) {
     });
 }
 
-/// They come from the Service's address again, as ipvs mode has it: with another one preferred the route would go with
-/// that one, and ipvs mode needs it.
+/// Makes them use the Service's address as their source again, as in ipvs mode: with another preferred source, the route
+/// would be removed together with that address, and ipvs mode needs it.
 pub fn come_from_the_service(observed: &Observed) {
     on_link(observed, |link, address| {
         if address.is_ipv4() {
             return routes::prefer(link, address, address);
         }
         if source_to(address) != Some(address) {
-            // Only with an address the kernel makes a route like its own; in no moment there shall be none.
+            // The kernel creates such a route only together with an address; there must always be one.
             routes::prefer(LOOPBACK, address, address)?;
             links::delete_address(link, address)?;
             links::add_address(link, address)?;
@@ -52,7 +52,7 @@ pub fn come_from_the_service(observed: &Observed) {
     });
 }
 
-/// Takes away what [`come_from_the_host`] made for an address that is about to leave `kube-ipvs0`, or has left it.
+/// Removes the route of [`come_from_the_host`] for an address that is being removed, or was removed, from `kube-ipvs0`.
 ///
 /// # Errors
 /// When the kernel refuses.
@@ -64,12 +64,12 @@ fn on_link(observed: &Observed, act: impl Fn(u32, IpAddr) -> io::Result<()>) {
     let Ok(Some(link)) = links::find(LINK) else { return };
     for address in &observed.link_addresses {
         if let Err(error) = act(link.index, *address) {
-            tracing::info!("the route of {address} stays as it is: {error}");
+            tracing::info!("the route of {address} was not changed: {error}");
         }
     }
 }
 
-/// The host's own address for the world, else, where it has no way there, for the neighbours of `address`.
+/// The host's default source address or, without a default route, the one towards the neighbours of `address`.
 fn own_address(observed: &Observed, address: IpAddr) -> Option<IpAddr> {
     let neighbour = match address {
         IpAddr::V4(address) => IpAddr::V4((u32::from(address) ^ 1).into()),
@@ -79,7 +79,7 @@ fn own_address(observed: &Observed, address: IpAddr) -> Option<IpAddr> {
     [FAR[usize::from(address.is_ipv6())], neighbour].into_iter().filter_map(source_to).find(is_own)
 }
 
-/// Where a connection of this host to `address` would come from. Nothing is sent: the kernel only looks for the way.
+/// The source address of a connection to `address`. Nothing is sent: the kernel only looks up the route.
 fn source_to(address: IpAddr) -> Option<IpAddr> {
     let any = if address.is_ipv6() { IpAddr::V6(Ipv6Addr::UNSPECIFIED) } else { IpAddr::V4(Ipv4Addr::UNSPECIFIED) };
     let socket = UdpSocket::bind((any, 0)).ok()?;
@@ -87,10 +87,10 @@ fn source_to(address: IpAddr) -> Option<IpAddr> {
     Some(socket.local_addr().ok()?.ip())
 }
 
-/// The local ends of live connections of this host that come from an address of `kube-ipvs0`.
+/// The local ends of this host's live connections whose source is an address of `kube-ipvs0`.
 ///
 /// # Errors
-/// When a file below `/proc/net` exists and cannot be read.
+/// If a file below `/proc/net` exists and cannot be read.
 pub fn from_the_link(root: &Root, observed: &Observed) -> io::Result<Vec<(IpAddr, u16)>> {
     let mut ends = Vec::new();
     if observed.link_addresses.is_empty() {
@@ -108,20 +108,20 @@ pub fn from_the_link(root: &Root, observed: &Observed) -> io::Result<Vec<(IpAddr
 fn live_end(line: &str) -> Option<(IpAddr, u16)> {
     let fields: Vec<&str> = line.split_whitespace().take(10).collect();
     let [_, local, _, state, _, _, _, _, _, inode] = fields[..] else { return None };
-    // Established (UDP: connected), being opened, being closed; FIN_WAIT2 only as long as somebody has it open.
+    // Established (UDP: connected), being opened, being closed; FIN_WAIT2 only as long as a process has it open.
     let lives = matches!(state, "01" | "02" | "03" | "04" | "08") || state == "05" && inode != "0";
     let (address, port) = local.split_once(':').filter(|_| lives)?;
     Some((address_of(address)?, u16::from_str_radix(port, 16).ok()?))
 }
 
-/// Words of four bytes, each as this machine reads it.
+/// Words of four bytes in the byte order of this machine.
 fn address_of(text: &str) -> Option<IpAddr> {
     let mut bytes = Vec::new();
     for at in (0..text.len()).step_by(8) {
         bytes.extend(u32::from_str_radix(text.get(at..at + 8)?, 16).ok()?.to_ne_bytes());
     }
     match <[u8; 16]>::try_from(&bytes[..]) {
-        // A socket for both families shows an IPv4 address as a mapped one.
+        // A dual-stack socket shows an IPv4 address as a mapped one.
         Ok(long) => Some(IpAddr::V6(Ipv6Addr::from(long)).to_canonical()),
         Err(_) => <[u8; 4]>::try_from(&bytes[..]).ok().map(IpAddr::from),
     }

@@ -1,8 +1,8 @@
-//! Which chains, jumps, sets and tables kube-proxy makes in which mode, and which are the kubelet's. Pure.
+//! Which chains, jumps, sets and tables kube-proxy creates in each mode, and which belong to the kubelet. Pure.
 //!
 //! For kube-proxy 1.20 to 1.36, from its sources: `pkg/proxy/iptables/proxier.go` (`iptablesJumpChains`, the canary that
 //! only iptables mode keeps), `pkg/proxy/ipvs/proxier.go` (`iptablesJumpChain`, `iptablesChains`) and `ipset.go`;
-//! `pkg/kubelet/kubelet_network_linux.go`. What is not named here is not kube-proxy's, whatever it is called.
+//! `pkg/kubelet/kubelet_network_linux.go`. Anything not listed here does not belong to kube-proxy, whatever its name.
 
 use super::iptables_save::Rule;
 
@@ -12,7 +12,7 @@ const IPVS: &[&str] = &["ipvs"];
 const USERSPACE: &[&str] = &["userspace"];
 const BOTH: &[&str] = &["iptables", "ipvs"];
 
-/// table, chain, the modes that make it
+/// table, chain, the modes that create it
 const CHAINS: [(&str, &str, &[&str]); 24] = [
     ("filter", "KUBE-SERVICES", IPTABLES),
     ("filter", "KUBE-EXTERNAL-SERVICES", IPTABLES),
@@ -32,7 +32,7 @@ const CHAINS: [(&str, &str, &[&str]); 24] = [
     ("filter", "KUBE-IPVS-OUT-FILTER", IPVS),
     ("nat", "KUBE-NODE-PORT", IPVS),
     ("nat", "KUBE-LOAD-BALANCER", IPVS),
-    // Until 1.25. The chain of the same name in the filter table is the kubelet's.
+    // Until 1.25. The chain of the same name in the filter table belongs to the kubelet.
     ("nat", "KUBE-FIREWALL", IPVS),
     ("nat", "KUBE-PORTALS-CONTAINER", USERSPACE),
     ("nat", "KUBE-PORTALS-HOST", USERSPACE),
@@ -41,17 +41,17 @@ const CHAINS: [(&str, &str, &[&str]); 24] = [
     ("filter", "KUBE-NODEPORT-NON-LOCAL", USERSPACE),
 ];
 
-/// The chain that both modes have and reach by jumps of their own.
+/// The chain that both modes have and reach through different jumps.
 pub const FIREWALL: &str = "KUBE-PROXY-FIREWALL";
 
-/// What iptables mode makes for each Service and endpoint: these and sixteen characters of base32, in nat.
+/// Chains of iptables mode for each Service and endpoint: these prefixes and sixteen base32 characters, in nat.
 const HASHED: [&str; 6] = ["KUBE-SVC-", "KUBE-SEP-", "KUBE-EXT-", "KUBE-FW-", "KUBE-SVL-", "KUBE-XLB-"];
 
-/// table (empty: any) and chain of the kubelet.
+/// Tables (empty: any) and chains of the kubelet.
 const KUBELET: [(&str, &str); 4] =
     [("filter", "KUBE-FIREWALL"), ("nat", "KUBE-MARK-DROP"), ("", "KUBE-KUBELET-CANARY"), ("", "KUBE-IPTABLES-HINT")];
 
-/// Names of ipvs mode's sets behind `KUBE-`, or `KUBE-6-` for IPv6, where they are cut to 31 bytes.
+/// Names of ipvs mode's sets after `KUBE-`, or `KUBE-6-` for IPv6, truncated to 31 bytes there.
 const SETS: [&str; 19] = [
     "LOOP-BACK",
     "CLUSTER-IP",
@@ -74,7 +74,7 @@ const SETS: [&str; 19] = [
     "IPVS-IPS",
 ];
 
-/// The longest name that the kernel takes for an ipset.
+/// The longest ipset name that the kernel accepts.
 const SET_NAME_BYTES: usize = 31;
 
 /// The link that ipvs mode binds the addresses of Services to.
@@ -83,18 +83,18 @@ pub const LINK: &str = "kube-ipvs0";
 /// The table of nftables mode, one in family `ip` and one in `ip6`.
 pub const NFT_TABLE: &str = "kube-proxy";
 
-/// Whose a chain is.
+/// The owner of a chain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Owner {
-    /// kube-proxy's, in these modes.
+    /// kube-proxy, in these modes.
     KubeProxy(&'static [&'static str]),
-    /// The kubelet's, which is never touched.
+    /// The kubelet; its chains are never changed.
     Kubelet,
-    /// Neither's.
+    /// Neither.
     Other,
 }
 
-/// Whose the chain is.
+/// The owner of the chain.
 pub fn owner(table: &str, chain: &str) -> Owner {
     if KUBELET.iter().any(|(of, name)| (of.is_empty() || *of == table) && *name == chain) {
         return Owner::Kubelet;
@@ -112,8 +112,8 @@ fn is_hash(text: &str) -> bool {
     text.len() == 16 && text.bytes().all(|byte| matches!(byte, b'A'..=b'Z' | b'2'..=b'7'))
 }
 
-/// The modes that make this rule, if it is a jump that kube-proxy makes in one of the kernel's chains. Every version's
-/// has a comment of its own; what matches on anything else as well is somebody else's.
+/// The modes that create this rule, if it is one of kube-proxy's jumps in a built-in chain. Each version's jumps have known
+/// comments; a rule with any other match does not belong to kube-proxy.
 pub fn jump_modes(table: &str, rule: &Rule) -> Option<&'static [&'static str]> {
     let target = rule.target()?;
     let Owner::KubeProxy(modes) = owner(table, target) else { return None };
@@ -139,13 +139,13 @@ pub fn jump_modes(table: &str, rule: &Rule) -> Option<&'static [&'static str]> {
     known.then_some(modes)
 }
 
-/// Whether ipvs mode makes a set of this name.
+/// Whether ipvs mode creates a set of this name.
 pub fn is_set(name: &str) -> bool {
     let cut = |name: String| name.chars().take(SET_NAME_BYTES).collect::<String>();
     SETS.iter().any(|set| name == cut(format!("KUBE-{set}")) || name == cut(format!("KUBE-6-{set}")))
 }
 
-/// The protocol of a set of node ports; nothing for other sets.
+/// The protocol of a node port set; `None` for other sets.
 pub fn node_port_protocol(set: &str) -> Option<&'static str> {
     let rest = set.strip_prefix("KUBE-6-").or_else(|| set.strip_prefix("KUBE-"))?.strip_prefix("NODE-PORT-")?;
     let rest = rest.strip_prefix("LOCAL-").unwrap_or(rest);
@@ -157,7 +157,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn whose_a_chain_is() {
+    fn owners_of_chains() {
         for (table, chain, expected) in [
             ("nat", "KUBE-SVC-CDGGSHYLG3RE2FKL", Owner::KubeProxy(IPTABLES)),
             ("nat", "KUBE-XLB-CDGGSHYLG3RE2FKL", Owner::KubeProxy(IPTABLES)),

@@ -1,4 +1,4 @@
-//! Whether the running mode has taken over: it has synced, carries the Services, and they answer.
+//! Whether the running mode has taken over: it has synced, has programmed the Services, and they answer.
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
@@ -14,19 +14,20 @@ use super::stale::is_of;
 use super::toolbox::{Known, Toolbox};
 use crate::messages::ServicePort;
 use crate::mode::ProxyMode;
+use crate::mode::traits::Carrier;
 use crate::node::root::Root;
 use crate::report::say::still_waiting;
 
 const PAUSE: Duration = Duration::from_millis(500);
-/// How many addresses are asked at once.
+/// Number of addresses tested in parallel.
 const AT_A_TIME: usize = 32;
-/// How many Services a message names.
+/// Number of Services named in a message.
 const NAMED: usize = 5;
 
-/// Waits until kube-proxy's running mode has synced and carries `services`; the host as it was seen then.
+/// Waits until kube-proxy's running mode has synced and programmed `services`; returns the state of the host.
 ///
 /// # Errors
-/// When the host cannot be observed. Why it is not so when the time is over is the inner error.
+/// If the host cannot be inspected. The inner error is the reason if the time is over.
 pub fn wait_synced(
     root: &Root,
     running: ProxyMode,
@@ -56,7 +57,7 @@ fn synced(
     if !has_synced(port) {
         return Ok(Err("kube-proxy has not synced its rules since it started".to_owned()));
     }
-    // Its container may be a new one by now.
+    // Its container may have been replaced since.
     let toolbox = Toolbox::new(root, known);
     let observed = Observed::new(root, &toolbox)?;
     let served = match families(&observed, running) {
@@ -66,7 +67,11 @@ fn synced(
     if services.is_empty() {
         return Ok(Ok((toolbox, observed)));
     }
-    let nft = if running == ProxyMode::Nftables { nft_targets(&toolbox, &observed) } else { Ok(BTreeSet::new()) };
+    let nft = if running.traits().carrier == Carrier::NftablesTables {
+        nft_targets(&toolbox, &observed)
+    } else {
+        Ok(BTreeSet::new())
+    };
     let nft = match nft {
         Ok(nft) => nft,
         Err(why) => return Ok(Err(why)),
@@ -76,7 +81,7 @@ fn synced(
         Ok((toolbox, observed))
     } else {
         Err(format!(
-            "{running} mode does not carry {} of {} Service ports: {}",
+            "{running} mode has not programmed {} of {} Service ports: {}",
             missing.len(),
             services.len(),
             some(&missing)
@@ -86,27 +91,27 @@ fn synced(
 
 /// The families, `ipv4` and `ipv6`, that kube-proxy serves in its running mode.
 ///
-/// Each has a proxier of its own, with a first sync of its own, and one metric for both: only the rules tell. Where an
-/// older mode's are still there alone, that family's proxier has not come to it yet.
+/// Each family has its own proxier with its own first sync, but one metric for both, so only the rules show it. If only the
+/// rules of an older mode exist, that family's proxier has not synced yet.
 fn families(observed: &Observed, running: ProxyMode) -> Result<Vec<&'static str>, String> {
     let mut served = Vec::new();
     for (family, nft) in [("ipv4", "ip "), ("ipv6", "ip6 ")] {
         let saves = || observed.saves.iter().filter(|(place, _)| place.family == family).map(|(_, save)| save);
         let has_portals = |save: &Save| save.table("nat").is_some_and(|nat| nat.has_chain("KUBE-SERVICES"));
-        let runs = match running {
-            ProxyMode::Nftables => observed.nft_tables.iter().any(|table| table.starts_with(nft)),
-            mode => saves().any(|save| is_of(save, mode)),
+        let runs = match running.traits().carrier {
+            Carrier::NftablesTables => observed.nft_tables.iter().any(|table| table.starts_with(nft)),
+            Carrier::IptablesChains | Carrier::VirtualServers => saves().any(|save| is_of(save, running)),
         };
         if runs {
             served.push(family);
-        } else if running != ProxyMode::Nftables && saves().any(has_portals) {
+        } else if running.traits().carrier != Carrier::NftablesTables && saves().any(has_portals) {
             return Err(format!(
-                "{running} mode has not written its rules for {family}; those of another mode are there alone"
+                "{running} mode has not written its {family} rules yet; only rules of another mode exist"
             ));
         }
     }
     if served.is_empty() {
-        return Err(format!("the rules of {running} mode were not found, though kube-proxy says that it has synced"));
+        return Err(format!("no rules of {running} mode found, although kube-proxy reports that it has synced"));
     }
     Ok(served)
 }
@@ -114,7 +119,7 @@ fn families(observed: &Observed, running: ProxyMode) -> Result<Vec<&'static str>
 fn nft_targets(toolbox: &Toolbox, observed: &Observed) -> Result<BTreeSet<Target>, String> {
     let mut targets = BTreeSet::new();
     let Some(nft) = toolbox.find("nft") else {
-        return Err("nft is neither in kube-proxy's container nor on the host: install it".to_owned());
+        return Err("nft was not found in kube-proxy's container or on the host; install it".to_owned());
     };
     for table in &observed.nft_tables {
         let arguments: Vec<&str> = ["list", "table"].into_iter().chain(table.split(' ')).collect();
@@ -127,7 +132,7 @@ fn nft_targets(toolbox: &Toolbox, observed: &Observed) -> Result<BTreeSet<Target
 /// Waits until a connection to each Service that must answer succeeds.
 ///
 /// # Errors
-/// Which Services do not answer when the time is over.
+/// The Services that do not answer when the time is over.
 pub fn wait_serving(services: &[ServicePort], deadline: Instant) -> Result<(), String> {
     let must_answer = |service: &&ServicePort| service.must_answer && service.protocol == "TCP";
     let mut left: Vec<&ServicePort> = services.iter().filter(must_answer).collect();
@@ -135,7 +140,7 @@ pub fn wait_serving(services: &[ServicePort], deadline: Instant) -> Result<(), S
     loop {
         let mut silent = Vec::new();
         for service in left {
-            // When the time is over, those that are known say enough.
+            // When the time is over, the known ones are sufficient.
             if silent.is_empty() || Instant::now() < deadline {
                 silent.extend((!answers(service)).then_some(service));
             }
@@ -145,7 +150,7 @@ pub fn wait_serving(services: &[ServicePort], deadline: Instant) -> Result<(), S
         }
         if Instant::now() >= deadline {
             let names: Vec<&str> = silent.iter().map(|service| service.name.as_str()).collect();
-            return Err(format!("{} of {number} Services that must answer do not: {}", names.len(), some(&names)));
+            return Err(format!("{} of {number} Services do not answer: {}", names.len(), some(&names)));
         }
         left = silent;
         sleep(PAUSE);
@@ -161,7 +166,7 @@ fn takes_connection(address: SocketAddr) -> bool {
     connect::plain(address).is_ok() || connect::from_this_host(address).is_ok()
 }
 
-/// Which of these take a connection. Many are asked at once: a silent one takes its time.
+/// The addresses that accept a connection. Tested in parallel, because one that does not answer takes long.
 pub fn answering(addresses: &[SocketAddr]) -> Vec<SocketAddr> {
     let ask = |some: &[SocketAddr]| -> Vec<bool> {
         std::thread::scope(|scope| {

@@ -1,4 +1,4 @@
-//! Taking leftovers away with the tools that made them. Each step can be killed and done again.
+//! Removing leftovers with the tools that created them. Each step can be interrupted and repeated.
 
 use std::thread::sleep;
 use std::time::Duration;
@@ -6,18 +6,18 @@ use std::time::Duration;
 use super::leftovers::Leftovers;
 use super::observe::Place;
 use super::owners::LINK;
-use super::toolbox::{Said, Tool, Toolbox};
+use super::toolbox::{Tool, ToolOutput, Toolbox};
 use crate::node::netlink::links;
 
-/// Seconds to wait for whoever else changes rules right now.
+/// Seconds to wait for another process that is changing rules.
 const LOCK_SECONDS: &str = "5";
-/// nftables lets go of a set a moment after the rule that used it.
+/// nftables releases a set slightly later than the rule that used it.
 const SET_TRIES: u32 = 15;
 const SET_PAUSE: Duration = Duration::from_millis(200);
-/// Every version makes it of this kind.
+/// The kind that every version creates.
 const LINK_KIND: &str = "dummy";
 
-/// Chains and rules of iptables, then tables of nftables. What did not work, each in a sentence.
+/// Removes iptables chains and rules, then nftables tables. Returns failures, one sentence each.
 pub fn rules(toolbox: &Toolbox, left: &Leftovers) -> Vec<String> {
     let mut failures = Vec::new();
     for (place, text) in left.transactions() {
@@ -29,36 +29,39 @@ pub fn rules(toolbox: &Toolbox, left: &Leftovers) -> Vec<String> {
     failures
 }
 
-/// What `nft` is to read.
+/// The input for `nft`.
 pub fn nft_text(left: &Leftovers) -> String {
     left.nft_tables.iter().map(|table| format!("delete table {table}\n")).collect()
 }
 
-/// What `ipset` is to read.
+/// The input for `ipset`.
 pub fn ipset_text<'a>(sets: impl IntoIterator<Item = &'a String>) -> String {
     sets.into_iter().map(|set| format!("destroy {set}\n")).collect()
 }
 
 fn restore(toolbox: &Toolbox, place: Place, text: &str) -> Result<(), String> {
     let Some([_, tool]) = place.tools(toolbox) else {
-        return Err(format!("the program to change rules of {} ({}) is gone", place.family, place.variant));
+        return Err(format!(
+            "the program for changing {} rules ({}) does not exist any more",
+            place.family, place.variant
+        ));
     };
     let first = tool.run(&["--noflush", "-w", LOCK_SECONDS], Some(text));
-    let unknown = |said: &Said| {
+    let unknown = |said: &ToolOutput| {
         !said.success
             && ["unrecognized option", "unknown option", "invalid option"].iter().any(|w| said.stderr.contains(w))
     };
-    // Before 1.6.2 it could not wait.
+    // Before 1.6.2 there is no option to wait.
     let result = if first.as_ref().is_ok_and(unknown) { tool.run(&["--noflush"], Some(text)) } else { first };
     said(&tool, result)
 }
 
-/// Sets, which nothing may use any more. What did not work, each in a sentence.
+/// Removes sets, which must not be in use any more. Returns failures, one sentence each.
 pub fn sets(toolbox: &Toolbox, sets: &[String]) -> Vec<String> {
     if sets.is_empty() {
         return Vec::new();
     }
-    // All at once, as a rule; it stops at the first that is still in use.
+    // Usually all at once; it stops at the first one that is still in use.
     if run(toolbox, "ipset", &["restore"], Some(&ipset_text(sets))).is_ok() {
         return Vec::new();
     }
@@ -80,32 +83,32 @@ pub fn sets(toolbox: &Toolbox, sets: &[String]) -> Vec<String> {
     failures
 }
 
-/// `kube-ipvs0` with all its addresses.
+/// Removes `kube-ipvs0` with all its addresses.
 ///
 /// # Errors
-/// What did not work, in a sentence.
+/// The failure, in one sentence.
 pub fn link() -> Result<(), String> {
     match links::find(LINK) {
         Ok(Some(link)) if link.kind.as_deref() != Some(LINK_KIND) => {
-            Err(format!("{LINK} stays: it is no {LINK_KIND} interface, so kube-proxy did not make it"))
+            Err(format!("{LINK} was kept: it is not a {LINK_KIND} interface, so kube-proxy did not create it"))
         }
-        Ok(Some(_)) => links::delete(LINK).map_err(|error| format!("{LINK} stays: {error}")),
+        Ok(Some(_)) => links::delete(LINK).map_err(|error| format!("{LINK} was not removed: {error}")),
         Ok(None) => Ok(()),
-        Err(error) => Err(format!("{LINK} could not be looked for: {error}")),
+        Err(error) => Err(format!("looking up {LINK} failed: {error}")),
     }
 }
 
 fn run(toolbox: &Toolbox, program: &str, arguments: &[&str], input: Option<&str>) -> Result<(), String> {
     let tool = toolbox
         .find(program)
-        .ok_or_else(|| format!("{program} is neither in kube-proxy's container nor on the host: install it"))?;
+        .ok_or_else(|| format!("{program} was not found in kube-proxy's container or on the host; install it"))?;
     said(&tool, tool.run(arguments, input))
 }
 
-fn said(tool: &Tool, result: std::io::Result<Said>) -> Result<(), String> {
+fn said(tool: &Tool, result: std::io::Result<ToolOutput>) -> Result<(), String> {
     match result {
         Ok(said) if said.success => Ok(()),
-        Ok(said) if said.stderr.is_empty() => Err(format!("{} failed without a word", tool.name())),
+        Ok(said) if said.stderr.is_empty() => Err(format!("{} failed without an error message", tool.name())),
         Ok(said) => Err(format!("{}: {}", tool.name(), said.stderr.replace('\n', "; "))),
         Err(error) => Err(format!("{} could not be run: {error}", tool.name())),
     }

@@ -1,4 +1,4 @@
-//! What `node survey`, `node leftovers` and `node clean` tell people: tables of leftovers, a summary, findings.
+//! Text output of `node survey`, `node leftovers` and `node clean`: tables of leftovers, a summary, findings.
 
 use std::fmt::Write as _;
 
@@ -10,13 +10,13 @@ use super::observe::Observed;
 use super::process::shares_network;
 use super::toolbox::{Known, Toolbox};
 use crate::exit_code::Exit;
-use crate::messages::{CleanReport, Leftover, LeftoverKind, Note, Survey};
+use crate::messages::{CleanReport, Leftover, LeftoverKind, Survey};
 use crate::mode::ProxyMode;
-use crate::node::report::{plain_table, push_finding, push_table};
+use crate::node::report::{plain_table, push_table};
 use crate::node::root::Root;
-use crate::report::{API_VERSION, Level};
+use crate::report::{API_VERSION, Finding, Level, finding};
 
-/// What `node leftovers` answers.
+/// The result of `node leftovers`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct LeftoversReport {
@@ -24,20 +24,20 @@ pub struct LeftoversReport {
     pub api_version: String,
     /// `LeftoversReport`.
     pub kind: String,
-    /// The mode that kube-proxy proves.
+    /// The verified mode of kube-proxy.
     pub running: Option<String>,
-    /// What modes other than that left behind.
+    /// What other modes left behind.
     pub leftovers: Vec<Leftover>,
-    /// What looks like kube-proxy's and is not.
+    /// What looks like kube-proxy's but is not.
     pub suspicious: Vec<String>,
-    /// What else there is to say.
-    pub findings: Vec<Note>,
+    /// Further findings.
+    pub findings: Vec<Finding>,
 }
 
-/// Looks what is left over on a host.
+/// Finds the leftovers on a host.
 ///
 /// # Errors
-/// When the host cannot be observed.
+/// If the host cannot be inspected.
 pub fn leftovers(root: &Root, port: u16, known: &Known) -> anyhow::Result<(LeftoversReport, Exit)> {
     let mut report = LeftoversReport {
         api_version: API_VERSION.to_owned(),
@@ -48,15 +48,17 @@ pub fn leftovers(root: &Root, port: u16, known: &Known) -> anyhow::Result<(Lefto
         findings: Vec::new(),
     };
     let observed = Observed::new(root, &Toolbox::new(root, known))?;
-    report.findings.clone_from(&observed.notes);
-    let unknown = |message: String| Note {
-        level: Level::Error,
-        id: "mode-unknown".to_owned(),
-        message: format!("{message}: what is left over of which mode cannot be told"),
-        hint: Some("give --metrics-port if kube-proxy's is not 10249".to_owned()),
+    report.findings.clone_from(&observed.findings);
+    let unknown = |message: String| {
+        finding(
+            Level::Error,
+            "mode-unknown",
+            format!("{message}; leftovers cannot be identified"),
+            "set --metrics-port if kube-proxy's metrics port is not 10249",
+        )
     };
     let running = match &report.running {
-        _ if !shares_network(root) => Err("this process is not in the host's network".to_owned()),
+        _ if !shares_network(root) => Err("this process is not in the host's network namespace".to_owned()),
         None => Err(format!("no kube-proxy answers on 127.0.0.1:{port}/proxyMode")),
         Some(mode) => mode.parse::<ProxyMode>().map_err(|error| error.to_string()),
     };
@@ -74,22 +76,25 @@ pub fn leftovers(root: &Root, port: u16, known: &Known) -> anyhow::Result<(Lefto
 }
 
 impl LeftoversReport {
-    /// The report for people.
+    /// The report as text.
     pub fn text(&self) -> String {
         let mut text = String::new();
         push_leftovers(&mut text, &self.leftovers);
         match (&self.running, self.leftovers.len()) {
             (None, _) => {}
-            (Some(mode), 0) => text.push_str(&format!("nothing is left of another mode; kube-proxy runs {mode}\n")),
-            (Some(mode), number) => text
-                .push_str(&format!("{number} left over; kube-proxy runs {mode}; `kpx-prep node clean` removes them\n")),
+            (Some(mode), 0) => {
+                text.push_str(&format!("no leftovers of another mode; kube-proxy runs in {mode} mode\n"));
+            }
+            (Some(mode), number) => text.push_str(&format!(
+                "{number} left over; kube-proxy runs in {mode} mode. Remove them with: kpx-prep node clean\n"
+            )),
         }
         push_rest(&mut text, &self.suspicious, &self.findings);
         text
     }
 }
 
-/// A survey for people.
+/// A survey as text.
 pub fn survey_text(survey: &Survey) -> String {
     let mut text = String::new();
     let mut table = plain_table();
@@ -127,7 +132,7 @@ pub fn survey_text(survey: &Survey) -> String {
     text
 }
 
-/// What was cleaned, for people.
+/// A clean report as text.
 pub fn clean_text(report: &CleanReport) -> String {
     let mut text = String::new();
     if report.transactions.is_empty() {
@@ -140,7 +145,7 @@ pub fn clean_text(report: &CleanReport) -> String {
         push_leftovers(&mut text, &rest);
     }
     if !report.remaining.is_empty() {
-        text.push_str("still there:\n");
+        text.push_str("remaining:\n");
         push_leftovers(&mut text, &report.remaining);
     }
     let _ = writeln!(text, "{}", report.summary);
@@ -164,11 +169,11 @@ fn push_leftovers(text: &mut String, leftovers: &[Leftover]) {
     push_table(text, &table);
 }
 
-fn push_rest(text: &mut String, suspicious: &[String], findings: &[Note]) {
+fn push_rest(text: &mut String, suspicious: &[String], findings: &[Finding]) {
     for suspicious in suspicious {
-        let _ = writeln!(text, "not touched: {suspicious}");
+        let _ = writeln!(text, "not changed: {suspicious}");
     }
-    for note in findings {
-        push_finding(text, note.level, &note.id, &note.message, note.hint.as_deref());
+    for finding in findings {
+        text.push_str(&finding.text());
     }
 }

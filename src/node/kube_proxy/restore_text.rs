@@ -1,11 +1,11 @@
-//! What `iptables-restore --noflush` is to read so that stale chains and rules go. Pure.
+//! The input for `iptables-restore --noflush` that removes stale chains and rules. Pure.
 
 use super::stale::Stale;
 
-/// One text for all tables of a family, each committed as a whole; nothing if nothing is stale.
+/// One text for all tables of a family, each committed as a whole; `None` if nothing is stale.
 ///
-/// Jumps go first, by their exact text; then every stale chain is emptied, and only then removed, since they jump to
-/// each other.
+/// Jumps are removed first, by their exact text; then all stale chains are flushed and only then removed, because they
+/// jump to each other.
 pub fn restore_text(stale: &Stale) -> Option<String> {
     let mut text = String::new();
     for table in &stale.tables {

@@ -1,29 +1,29 @@
-//! The ipsets of a host as `ipset save` prints them. Pure.
+//! The ipsets of a host from `ipset save`. Pure.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::owners::{is_set, node_port_protocol};
 
-/// Every set by its name, with its elements as they were printed.
+/// Every set by its name, with its elements as printed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Sets(BTreeMap<String, Vec<String>>);
 
 impl Sets {
-    /// Takes `ipset save` apart: `create NAME TYPE …`, `add NAME ELEMENT …`.
+    /// Parses `ipset save`: `create NAME TYPE …`, `add NAME ELEMENT …`.
     pub fn parse(text: &str) -> Self {
         let mut sets = Self::default();
         text.lines().for_each(|line| sets.line(line));
         sets
     }
 
-    /// Takes in the next line.
+    /// Parses the next line.
     pub fn line(&mut self, line: &str) {
         let mut fields = line.split_whitespace();
         match (fields.next(), fields.next(), fields.next()) {
             (Some("create"), Some(name), _) => {
                 self.0.entry(name.to_owned()).or_default();
             }
-            // Only these are ever asked for; others may have a million elements.
+            // Only these are needed; others may have a million elements.
             (Some("add"), Some(name), Some(element)) if node_port_protocol(name).is_some() => {
                 self.0.entry(name.to_owned()).or_default().push(element.to_owned());
             }
@@ -31,17 +31,17 @@ impl Sets {
         }
     }
 
-    /// The sets that ipvs mode made.
+    /// The sets of ipvs mode.
     pub fn of_ipvs(&self) -> impl Iterator<Item = &str> {
         self.0.keys().map(String::as_str).filter(|name| is_set(name))
     }
 
-    /// The sets whose names look like it, and are not.
+    /// Sets with similar names that are not of ipvs mode.
     pub fn suspicious(&self) -> impl Iterator<Item = &str> {
         self.0.keys().map(String::as_str).filter(|name| name.starts_with("KUBE-") && !is_set(name))
     }
 
-    /// The node ports that ipvs mode noted, with their protocol.
+    /// The node ports in ipvs mode's sets, with their protocol.
     pub fn node_ports(&self) -> BTreeSet<(&'static str, u32)> {
         let mut ports = BTreeSet::new();
         for (name, elements) in &self.0 {

@@ -1,7 +1,6 @@
-//! Which chains and rules of iptables the running mode does not use. Pure.
+//! The iptables chains and rules that the running mode does not use. Pure.
 //!
-//! The list of owners says what may go; what is there says what must stay all the same: what the running mode or
-//! somebody else reaches.
+//! [`super::owners`] lists what may be removed; chains that rules of the running mode or of others reach are kept.
 
 use std::collections::BTreeMap;
 
@@ -9,12 +8,12 @@ use super::iptables_save::{Rule, Save, Table};
 use super::owners::{FIREWALL, Owner, jump_modes, owner};
 use crate::mode::ProxyMode;
 
-/// What iptables holds of modes that do not run.
+/// The iptables objects of other modes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Stale {
-    /// Tables with something stale in them, in their order.
+    /// Tables with stale objects, in order.
     pub tables: Vec<StaleTable>,
-    /// What is not kube-proxy's and looks like it, or is kube-proxy's and held by somebody else.
+    /// What looks like kube-proxy's but is not, or is kube-proxy's but used by something else.
     pub suspicious: Vec<String>,
 }
 
@@ -23,16 +22,16 @@ pub struct Stale {
 pub struct StaleTable {
     /// The table's name.
     pub name: String,
-    /// Rules in chains that stay, one entry for each time it is there.
+    /// Rules in chains that are kept, one entry per occurrence.
     pub rules: Vec<StaleRule>,
-    /// Chains that go with all their rules.
+    /// Chains to remove with all their rules.
     pub chains: Vec<StaleChain>,
 }
 
 /// A stale rule.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StaleRule {
-    /// The mode that made it.
+    /// The mode that created it.
     pub of: &'static str,
     /// The rule.
     pub rule: Rule,
@@ -41,14 +40,14 @@ pub struct StaleRule {
 /// A stale chain.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StaleChain {
-    /// The mode that made it.
+    /// The mode that created it.
     pub of: &'static str,
     /// Its name.
     pub name: String,
 }
 
-/// Whether these tables are those that the running mode works with: from the chain for Services, which each mode
-/// rewrites as a whole, it goes to chains that only this mode has. Nftables mode has no such tables.
+/// Whether the running mode uses these tables: the chain for Services, which each mode rewrites as a whole, jumps to chains
+/// that only this mode has. Nftables mode has no such tables.
 pub fn is_of(save: &Save, running: ProxyMode) -> bool {
     let only_its_own = |rule: &Rule| {
         let target = rule.target().map(|target| owner("nat", target));
@@ -57,8 +56,8 @@ pub fn is_of(save: &Save, running: ProxyMode) -> bool {
     save.table("nat").is_some_and(|table| table.rules_of("KUBE-SERVICES").any(only_its_own))
 }
 
-/// What is stale in these tables while `running` runs. Without it all of kube-proxy's is: the running mode works with
-/// the other variant of iptables. With `from`, only what that mode left.
+/// What is stale in these tables while `running` runs. If `None`, everything of kube-proxy is: the running mode uses the
+/// other variant of iptables. With `from`, only what that mode left.
 pub fn stale(save: &Save, running: Option<ProxyMode>, from: Option<&str>) -> Stale {
     let mut stale = Stale::default();
     let looks_like_ipvs = is_of(save, ProxyMode::Ipvs);
@@ -77,7 +76,7 @@ struct Judge<'a> {
     running: Option<&'static str>,
     from: Option<&'a str>,
     looks_like_ipvs: bool,
-    /// For each rule, the modes that make it, if it is kube-proxy's jump in one of the kernel's own chains.
+    /// For each rule, the modes that create it, if it is one of kube-proxy's jumps in a built-in chain.
     jumps: Vec<Option<&'static [&'static str]>>,
 }
 
@@ -122,19 +121,19 @@ impl<'a> Judge<'a> {
             return false;
         }
         let Some(running) = self.running.filter(|running| modes.contains(running)) else { return true };
-        // Older versions of either mode do not have this chain: it is the running mode's if that jumps to it.
+        // Older versions of either mode do not have this chain: it belongs to the running mode if that jumps to it.
         let reaches = |rule: &Rule, by: &[&str]| rule.target() == Some(FIREWALL) && by.contains(&running);
         chain == FIREWALL && !self.rules().any(|(rule, by)| by.is_some_and(|by| reaches(rule, by)))
     }
 
-    /// The kubelet made and makes these itself until 1.27, and with them the chain to mark what is to be dropped.
+    /// Until 1.27 the kubelet creates these itself, together with the chain that marks packets to drop.
     fn is_kept_by_an_old_kubelet(&self, chain: &str) -> bool {
         self.table.name == "nat"
             && matches!(chain, "KUBE-POSTROUTING" | "KUBE-MARK-MASQ")
             && self.table.has_chain("KUBE-MARK-DROP")
     }
 
-    /// The mode to name where several make a thing: ipvs if the tables look like it.
+    /// The mode to report if several create the object: ipvs if the tables look like it.
     fn one_of(&self, modes: &'static [&'static str]) -> &'static str {
         let preferred = modes.iter().find(|mode| (**mode == "ipvs") == self.looks_like_ipvs);
         preferred.or(modes.first()).copied().unwrap_or_default()
@@ -144,11 +143,11 @@ impl<'a> Judge<'a> {
         self.from.is_none_or(|from| from == of)
     }
 
-    /// Takes out of `chains` what a rule reaches that stays, and what is reached from there.
+    /// Removes from `chains` those that a kept rule reaches, directly or through other chains.
     fn keep_what_is_reached(&self, chains: &mut BTreeMap<&str, &'static str>, suspicious: &mut Vec<String>) {
         let mut of_chain: BTreeMap<&str, Vec<(&Rule, bool)>> = BTreeMap::new();
         for (rule, jump) in self.rules() {
-            // Stale jumps hold nothing: they go with the chain.
+            // Stale jumps do not count: they are removed with the chain.
             if jump.is_none_or(|modes| self.stale_jump(rule, modes).is_none()) {
                 of_chain.entry(&rule.chain).or_default().push((rule, jump.is_some()));
             }
@@ -161,7 +160,7 @@ impl<'a> Judge<'a> {
                 left.push(target);
                 if foreign && !own {
                     suspicious.push(format!(
-                        "{}: the chain {target} stays, since a rule that is not kube-proxy's jumps to it: {}",
+                        "{}: the chain {target} is kept because a rule that is not kube-proxy's jumps to it: {}",
                         self.table.name,
                         rule.line()
                     ));
@@ -170,7 +169,7 @@ impl<'a> Judge<'a> {
         }
     }
 
-    /// A jump that modes make which do not run, in a chain that stays.
+    /// A jump of another mode in a chain that is kept.
     fn stale_jump(&self, rule: &Rule, modes: &'static [&'static str]) -> Option<StaleRule> {
         let of = self.one_of(modes);
         let runs = self.running.is_some_and(|running| modes.contains(&running));

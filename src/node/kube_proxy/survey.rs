@@ -1,4 +1,4 @@
-//! `node survey`: everything on a host that matters to kube-proxy's mode. Changes nothing.
+//! `node survey`: everything on a host that affects kube-proxy's mode. Read-only.
 
 use std::net::SocketAddr;
 
@@ -12,29 +12,35 @@ use super::owners::{LINK, Owner, owner};
 use super::process;
 use super::ready::answering;
 use super::toolbox::{Known, Toolbox};
-use crate::messages::{Note, Preparation, Survey, VirtualServer};
+use crate::messages::{Preparation, Survey, VirtualServer};
 use crate::mode::ProxyMode;
 use crate::node::cni;
 use crate::node::conf_files::ConfFiles;
 use crate::node::host::Host;
-use crate::node::install::{Options, install};
+use crate::node::install::{InstallOptions, install};
 use crate::node::modprobe::HostModprobe;
 use crate::node::netlink::ipvs::Ipvs;
 use crate::node::netlink::nftables;
+use crate::node::request::NodeRequest;
 use crate::node::root::Root;
-use crate::node::wish::Wish;
 use crate::report::API_VERSION;
 
-/// The kernel's default, for one that does not tell.
+/// The kernel's default, if the kernel does not report the timeout.
 const UDP_TIMEOUT: u32 = 300;
 
-/// Looks at a host.
+/// Surveys a host.
 ///
 /// # Errors
-/// When the host cannot be observed.
-pub fn survey(root: &Root, wish: &Wish, port: u16, questions: &[SocketAddr], known: &Known) -> anyhow::Result<Survey> {
-    let options = Options { load: true, dry_run: true, force: false };
-    let (prepared, _) = install(root, wish, options, &HostModprobe(root))?;
+/// If the host cannot be inspected.
+pub fn survey(
+    root: &Root,
+    request: &NodeRequest,
+    port: u16,
+    questions: &[SocketAddr],
+    known: &Known,
+) -> anyhow::Result<Survey> {
+    let options = InstallOptions { load: true, dry_run: true, force: false };
+    let (prepared, _) = install(root, request, options, &HostModprobe(root))?;
     let host = crate::node::host::observe(root)?;
     let toolbox = Toolbox::new(root, known);
     let observed = Observed::new(root, &toolbox)?;
@@ -48,11 +54,7 @@ pub fn survey(root: &Root, wish: &Wish, port: u16, questions: &[SocketAddr], kno
         version: env!("CARGO_PKG_VERSION").to_owned(),
         kernel: host.release.clone().unwrap_or_default(),
         distro: format!("{} {}", host.distro, host.distro_version).trim_end().to_owned(),
-        modules: Preparation {
-            outcome: word(prepared.outcome),
-            summary: prepared.summary,
-            findings: prepared.findings.into_iter().map(Note::from).collect(),
-        },
+        modules: Preparation { outcome: prepared.outcome, summary: prepared.summary, findings: prepared.findings },
         running,
         virtual_servers: virtual_servers(&observed),
         leftovers: left.list(),
@@ -67,21 +69,15 @@ pub fn survey(root: &Root, wish: &Wish, port: u16, questions: &[SocketAddr], kno
         network_manager_interferes: network_manager_interferes(root, &host),
         mark_chains: cni::mark_chains(root),
         other_kube_proxies: others(root, known),
-        findings: observed.notes,
+        findings: observed.findings,
     })
 }
 
-/// kube-proxies beside the one in the known pods, such as one that a unit of systemd started.
+/// kube-proxy processes outside the known pods, such as one started by a systemd unit.
 fn others(root: &Root, known: &Known) -> Vec<String> {
     let (candidates, place) = process::observe(root);
     let others = strangers(&candidates, &place, &known.pods);
     others.map(|other| format!("process {} ({})", other.id, other.cgroup_path())).collect()
-}
-
-/// How an outcome is written in JSON.
-fn word(outcome: crate::node::report::Outcome) -> String {
-    let value = serde_json::to_value(outcome).unwrap_or_default();
-    value.as_str().unwrap_or_default().to_owned()
 }
 
 fn virtual_servers(observed: &Observed) -> Vec<VirtualServer> {
@@ -108,7 +104,7 @@ fn ports(text: &str) -> Option<(u16, u16)> {
     Some((fields.next()?.ok()?, fields.next()?.ok()?))
 }
 
-/// The families in which a packet to this host that no rule accepts is dropped.
+/// The address families whose INPUT chain drops by default.
 fn input_drops(observed: &Observed) -> Vec<String> {
     let mut families: Vec<String> = Vec::new();
     for (place, save) in &observed.saves {
@@ -116,7 +112,7 @@ fn input_drops(observed: &Observed) -> Vec<String> {
             families.push(place.family.to_owned());
         }
     }
-    // Firewalls that speak nftables themselves have chains of their own at the same hook.
+    // Firewalls that use nftables directly have their own chains at the same hook.
     for family in nftables::input_drops().unwrap_or_default() {
         families.extend((family != "ip6").then(|| "ipv4".to_owned()));
         families.extend((family != "ip").then(|| "ipv6".to_owned()));
@@ -126,7 +122,7 @@ fn input_drops(observed: &Observed) -> Vec<String> {
     families
 }
 
-/// By its policy, or by a last rule that matches everything, as hand-written firewalls have it.
+/// By policy, or by a last rule that matches everything, as in hand-written firewalls.
 fn drops_input(filter: &Table) -> bool {
     let input = filter.chains.iter().find(|chain| chain.name == "INPUT");
     if input.is_some_and(|chain| chain.policy.as_deref() == Some("DROP")) {
@@ -140,15 +136,15 @@ fn drops_input(filter: &Table) -> bool {
     })
 }
 
-/// Whether this variant of iptables holds anything that kube-proxy makes.
+/// Whether this variant of iptables has any objects of kube-proxy.
 fn holds_kube_proxy(observed: &Observed, variant: &str) -> bool {
     let holds =
         |table: &Table| table.chains.iter().any(|chain| matches!(owner(&table.name, &chain.name), Owner::KubeProxy(_)));
     observed.saves.iter().any(|(place, save)| place.variant == variant && save.tables.iter().any(holds))
 }
 
-/// What kube-proxy's container calls as `iptables`. Its image may have a wrapper there that looks where the kubelet's
-/// rules are when it is first called; it is not for us to call it first.
+/// The variant of `iptables` in kube-proxy's container. Its image may have a wrapper that chooses the variant by the
+/// kubelet's rules at its first call; that call must be kube-proxy's.
 fn variant(observed: &Observed, toolbox: &Toolbox) -> Option<&'static str> {
     let tool = toolbox.find("iptables")?;
     if tool.leads_to().contains("wrapper") {
@@ -158,7 +154,7 @@ fn variant(observed: &Observed, toolbox: &Toolbox) -> Option<&'static str> {
     Some(if said.stdout.contains("nf_tables") { "nft" } else { "legacy" })
 }
 
-/// As `iptables-wrapper` decides: where the kubelet's chains are, else where there is more.
+/// As `iptables-wrapper` chooses: the variant with the kubelet's chains, else the one with more rules.
 fn hinted(saves: &[(Place, Save)]) -> &'static str {
     let hint = |table: &Table| table.has_chain("KUBE-IPTABLES-HINT") || table.has_chain("KUBE-KUBELET-CANARY");
     let of = |variant: &'static str| saves.iter().filter(move |(place, _)| place.variant == variant);
@@ -177,7 +173,7 @@ fn nft_version(host: &Toolbox) -> Option<String> {
     said.stdout.split_whitespace().nth(1).map(|version| version.trim_start_matches('v').to_owned())
 }
 
-/// It takes the addresses of links that it manages for its own business.
+/// NetworkManager changes the addresses of links that it manages.
 fn network_manager_interferes(root: &Root, host: &Host) -> bool {
     let runs = host.network_manager && process::is_running(root, "NetworkManager");
     let mut files =
@@ -195,7 +191,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_drops_input() {
+    fn input_policies() {
         for (rules, expected) in [
             (":INPUT DROP [0:0]", true),
             (":INPUT ACCEPT [0:0]", false),

@@ -1,42 +1,42 @@
-//! The programs that show and change what kube-proxy made: those of its own container, which fit it, else the host's.
+//! The programs that read and change kube-proxy's objects: those of its own container, which match it, else the host's.
 //!
-//! A container's programs run with the host's root rights, so they are used only where nobody gains anything by that: if the
-//! kube-proxy process in it holds all capabilities itself. Dropping capabilities instead would not do: uid 0 with
-//! `CAP_NET_ADMIN` alone still signals root's processes and writes root's files.
+//! A container's programs run with the host's root rights, so they are used only if that gives the container no additional
+//! rights: if the kube-proxy process in it has all capabilities itself. Dropping capabilities instead is not sufficient: uid
+//! 0 with only `CAP_NET_ADMIN` can still signal root's processes and write root's files.
 
 use std::io;
 use std::process::Command;
 
 use super::candidate::{Candidate, Verdict, judge};
 use super::process;
-use crate::bounded_command::{self, Ended, LITTLE, Limits};
-use crate::messages::Note;
+use crate::bounded_command::limits::{LITTLE, Limits};
+use crate::bounded_command::{self, Ended};
 use crate::node::chroot;
 use crate::node::root::Root;
-use crate::report::Level;
+use crate::report::{Finding, Level, finding};
 
 const FOLDERS: [&str; 6] = ["/usr/sbin", "/sbin", "/usr/bin", "/bin", "/usr/local/sbin", "/usr/local/bin"];
 
-/// What is known of kube-proxy beside the host itself.
+/// What is known about kube-proxy from the cluster.
 #[derive(Clone, Debug, Default)]
 pub struct Known {
-    /// The ids of its pods as the kubelet names their cgroups: the UID, or a static pod's `kubernetes.io/config.hash`. Without
-    /// any, kube-proxy's process is known by its name and rights only.
+    /// The ids of its pods as in the kubelet's cgroup names: the UID, or a static pod's `kubernetes.io/config.hash`.
+    /// Without any, kube-proxy's process is identified by its name and rights only.
     pub pods: Vec<String>,
-    /// How many Services the cluster has; limits grow with it.
+    /// Number of Services in the cluster; limits scale with it.
     pub services: usize,
 }
-/// How many links of its name are followed; alternatives(8) makes two.
+/// Limit for following links; alternatives(8) uses two.
 const LINKS: usize = 8;
 
-/// Where programs may be, the best place first.
+/// The places to search for programs, by priority.
 pub struct Toolbox {
     places: Vec<Root>,
     limits: Limits,
-    note: Option<Note>,
+    note: Option<Finding>,
 }
 
-/// A program, and the tree it has to see as its `/`.
+/// A program, and the root in which it runs.
 #[derive(Clone, Debug)]
 pub struct Tool {
     root: Root,
@@ -44,31 +44,31 @@ pub struct Tool {
     limits: Limits,
 }
 
-/// What a program answered.
+/// The result of a program.
 #[derive(Clone, Debug)]
-pub struct Said {
+pub struct ToolOutput {
     /// Its standard output.
     pub stdout: String,
     /// Its standard error, trimmed.
     pub stderr: String,
-    /// Whether it called itself successful.
+    /// Whether it exited successfully.
     pub success: bool,
 }
 
 impl Toolbox {
-    /// The programs of kube-proxy's container, if it runs and may be used, and those of the host.
+    /// The programs of kube-proxy's container, if it runs and is trusted, and those of the host.
     pub fn new(root: &Root, known: &Known) -> Self {
         let (candidates, place) = process::observe(root);
         let (container, note) = match judge(candidates, &place, &known.pods) {
             Verdict::One(found) if found.holds_all(&place) => match tree_of(root, &found) {
                 Some(tree) => (Some(tree), None),
-                None => (None, Some(hosts_only(Level::Info, "kube-proxy's process ended just now"))),
+                None => (None, Some(hosts_only(Level::Info, "kube-proxy's process has just ended"))),
             },
             Verdict::One(found) => {
-                let why = format!("kube-proxy's process {} does not hold all capabilities", found.id);
+                let why = format!("kube-proxy's process {} does not have all capabilities", found.id);
                 (None, Some(hosts_only(Level::Info, &why)))
             }
-            Verdict::None => (None, Some(hosts_only(Level::Info, "no process of kube-proxy was found on this host"))),
+            Verdict::None => (None, Some(hosts_only(Level::Info, "no kube-proxy process found on this host"))),
             Verdict::Several(ids) => (None, Some(several(&ids))),
         };
         let limits = Limits::for_services(known.services);
@@ -84,17 +84,17 @@ impl Toolbox {
         Self { places: trusted(root).into_iter().collect(), limits: LITTLE, note: None }
     }
 
-    /// Why only the host's programs are used, if it is so.
-    pub fn note(&self) -> Option<&Note> {
+    /// Why only the host's programs are used, if they are.
+    pub fn note(&self) -> Option<&Finding> {
         self.note.as_ref()
     }
 
-    /// The first program of this name.
+    /// Finds the first program of this name.
     pub fn find(&self, name: &str) -> Option<Tool> {
         self.places.iter().find_map(|root| self.find_in(root, name))
     }
 
-    /// Both programs, for each place that has both.
+    /// Both programs, from each place that has both.
     pub fn find_both(&self, names: [&str; 2]) -> impl Iterator<Item = [Tool; 2]> {
         self.places.iter().filter_map(move |root| Some([self.find_in(root, names[0])?, self.find_in(root, names[1])?]))
     }
@@ -106,46 +106,38 @@ impl Toolbox {
     }
 }
 
-/// The process's file tree, if it is still the same process: its id may be another's by now.
+/// The process's root, if it is still the same process: its id may have been reused.
 fn tree_of(root: &Root, found: &Candidate) -> Option<Root> {
     let tree = root.of_process(&found.id).ok()?;
     let again = process::candidate(root, found.id.clone());
     (again == *found).then_some(tree)
 }
 
-/// The tree, if its programs may run with this process's rights.
+/// The root, if its programs may run with this process's rights.
 fn trusted(root: &Root) -> Option<Root> {
     root.may_run_programs().then(|| root.clone())
 }
 
-fn foreign_tree(root: &Root) -> Note {
-    Note {
-        level: Level::Error,
-        id: "foreign-tree".to_owned(),
-        message: format!("{} belongs to another user: its programs are not run", root.path().display()),
-        hint: Some("give --root a tree that belongs to root and that nobody else may write".to_owned()),
-    }
+fn foreign_tree(root: &Root) -> Finding {
+    finding(
+        Level::Error,
+        "foreign-tree",
+        format!("{} belongs to another user, so its programs are not run", root.path().display()),
+        "set --root to a tree that is owned by root and not writable by other users",
+    )
 }
 
-fn hosts_only(level: Level, why: &str) -> Note {
-    Note {
-        level,
-        id: "host-programs".to_owned(),
-        message: format!("{why}: the host's own programs are used"),
-        hint: None,
-    }
+fn hosts_only(level: Level, why: &str) -> Finding {
+    finding(level, "host-programs", format!("{why}; using the host's programs"), "")
 }
 
-fn several(ids: &[String]) -> Note {
-    Note {
-        level: Level::Error,
-        id: "kube-proxy-ambiguous".to_owned(),
-        message: format!(
-            "several processes could be kube-proxy (process {}): none of their programs is used",
-            ids.join(", ")
-        ),
-        hint: Some("end the one that is not kube-proxy, or give --pod with the UID of kube-proxy's pod".to_owned()),
-    }
+fn several(ids: &[String]) -> Finding {
+    finding(
+        Level::Error,
+        "kube-proxy-ambiguous",
+        format!("several processes could be kube-proxy (process {}); none of their programs is used", ids.join(", ")),
+        "stop the one that is not kube-proxy, or set --pod to the UID of kube-proxy's pod",
+    )
 }
 
 impl Tool {
@@ -154,12 +146,12 @@ impl Tool {
         self.path.rsplit('/').next().unwrap_or_default()
     }
 
-    /// Whether it sees this process in its `/proc`, and so the network in `/proc/net`.
+    /// Whether its `/proc` contains this process, and so the network in `/proc/net`.
     pub fn sees_us(&self) -> bool {
         self.root.exists("/proc/self/net")
     }
 
-    /// Where a link of its name leads, such as to a wrapper script.
+    /// The target of links, such as a wrapper script.
     pub fn leads_to(&self) -> String {
         let mut path = self.path.clone();
         for _ in 0..LINKS {
@@ -170,24 +162,24 @@ impl Tool {
         path
     }
 
-    /// Runs it and waits for its end; for what says little.
+    /// Runs it and waits for its end; for small outputs.
     ///
     /// # Errors
-    /// When it could not be run at all, said too much or took too long.
-    pub fn run(&self, arguments: &[&str], input: Option<&str>) -> io::Result<Said> {
+    /// If it could not be started, or exceeded the limits.
+    pub fn run(&self, arguments: &[&str], input: Option<&str>) -> io::Result<ToolOutput> {
         let mut stdout = String::new();
         let limits = Limits { time: self.limits.time, ..LITTLE };
         let ended = self.bounded(arguments, input, limits, &mut |line| {
             stdout.push_str(line);
             stdout.push('\n');
         })?;
-        Ok(Said { stdout, stderr: ended.stderr, success: ended.status.success() })
+        Ok(ToolOutput { stdout, stderr: ended.stderr, success: ended.status.success() })
     }
 
-    /// Runs it and hands on what it prints, line by line.
+    /// Runs it and passes on its output line by line.
     ///
     /// # Errors
-    /// When it could not be run at all, failed, said too much or took too long: in a sentence.
+    /// If it could not be started, failed, or exceeded the limits: the reason in one sentence.
     pub fn read(&self, arguments: &[&str], each: &mut dyn FnMut(&str)) -> Result<(), String> {
         match self.bounded(arguments, None, self.limits, each) {
             Ok(ended) if ended.status.success() => Ok(()),

@@ -1,4 +1,4 @@
-//! The connections that the kernel tracks: ctnetlink.
+//! Connection tracking through netlink: ctnetlink.
 
 use std::io;
 use std::net::IpAddr;
@@ -22,11 +22,11 @@ const V6_DESTINATION: u16 = 4;
 const PROTOCOL_NUMBER: u16 = 1;
 const DESTINATION_PORT: u16 = 3;
 
-/// Forgets what is known of UDP connections that were opened to one of `servers`, so that the next packet is routed
-/// as a first one. Says how many.
+/// Deletes the entries of UDP connections to one of `servers`, so that the next packet is routed like a first one. Returns
+/// their number.
 ///
 /// # Errors
-/// When the kernel cannot be asked. One that is gone meanwhile is no error.
+/// If the kernel refuses the request. An entry that does not exist any more is not an error.
 pub fn forget_udp(servers: &[(IpAddr, u16)]) -> io::Result<usize> {
     let mut forgotten = 0;
     for family in [2_u8, 10] {
@@ -44,7 +44,7 @@ pub fn forget_udp(servers: &[(IpAddr, u16)]) -> io::Result<usize> {
             let Some(tuple) = attribute(attributes, ORIGINAL) else { continue };
             let mut payload = header.to_vec();
             push_nested(&mut payload, ORIGINAL, tuple);
-            // The same addresses may be in use again: what was found is meant, and no other.
+            // The same addresses may be in use again, so exactly the found entry is deleted.
             for kind in [ID, ZONE] {
                 if let Some(value) = attribute(attributes, kind) {
                     push(&mut payload, kind, value);
@@ -60,7 +60,7 @@ pub fn forget_udp(servers: &[(IpAddr, u16)]) -> io::Result<usize> {
     Ok(forgotten)
 }
 
-/// Where a UDP connection was opened to.
+/// The original destination of a UDP connection.
 fn destination(tuple: &[u8]) -> Option<(IpAddr, u16)> {
     let protocol = attribute(tuple, TUPLE_PROTOCOL)?;
     (attribute(protocol, PROTOCOL_NUMBER)? == [17]).then_some(())?;

@@ -1,4 +1,4 @@
-//! IPVS: generic netlink's family `IPVS`.
+//! IPVS through generic netlink's family `IPVS`.
 
 use std::io;
 use std::net::IpAddr;
@@ -8,7 +8,7 @@ use nix::sys::socket::SockProtocol;
 use super::message::{attribute, number, push, push_nested};
 use super::socket::Socket;
 
-/// Generic netlink's own family, which knows the others.
+/// Generic netlink's control family, which resolves the others.
 const CONTROL: u16 = 16;
 const GET_FAMILY: u8 = 3;
 const FAMILY_ID: u16 = 1;
@@ -24,17 +24,17 @@ const SERVICE_ADDRESS: u16 = 3;
 const SERVICE_PORT: u16 = 4;
 const TIMEOUT_UDP: u16 = 6;
 
-/// Talks to IPVS.
+/// A connection to IPVS.
 pub struct Ipvs {
     socket: Socket,
     family: u16,
 }
 
 impl Ipvs {
-    /// Opens the way to IPVS.
+    /// Opens a connection to IPVS.
     ///
     /// # Errors
-    /// When the kernel cannot be asked, or has no IPVS.
+    /// If the kernel refuses, or has no IPVS.
     pub fn open() -> io::Result<Self> {
         let mut socket = Socket::open(SockProtocol::NetlinkGeneric)?;
         let mut payload = vec![GET_FAMILY, 1, 0, 0];
@@ -48,7 +48,7 @@ impl Ipvs {
     /// Removes a virtual server; its connections end with it.
     ///
     /// # Errors
-    /// When the kernel refuses; [`io::ErrorKind::NotFound`] or `ESRCH` when it is gone already.
+    /// If the kernel refuses; [`io::ErrorKind::NotFound`] or `ESRCH` if it does not exist any more.
     pub fn delete(&mut self, protocol: &str, address: IpAddr, port: u16) -> io::Result<()> {
         let number: u16 = match protocol {
             "TCP" => 6,
@@ -60,7 +60,7 @@ impl Ipvs {
             IpAddr::V4(address) => (2, address.octets().to_vec()),
             IpAddr::V6(address) => (10, address.octets().to_vec()),
         };
-        // Room for an address of either family.
+        // 16 bytes for an address of either family.
         bytes.resize(16, 0);
         let mut service = Vec::new();
         push(&mut service, SERVICE_FAMILY, &family.to_ne_bytes());
@@ -72,10 +72,10 @@ impl Ipvs {
         self.socket.request(self.family, 0, &payload).map(|_| ())
     }
 
-    /// After how many seconds of silence a UDP connection is forgotten.
+    /// After how many idle seconds a UDP connection expires.
     ///
     /// # Errors
-    /// When the kernel does not say.
+    /// If the kernel does not report it.
     pub fn udp_timeout(&mut self) -> io::Result<u32> {
         let answers = self.socket.request(self.family, 0, &[GET_CONFIG, 1, 0, 0])?;
         let timeout = answers.iter().find_map(|answer| number(attribute(answer.get(HEADER..)?, TIMEOUT_UDP)?));

@@ -21,7 +21,7 @@ const LINK_INFO: u16 = 18;
 const INFO_KIND: u16 = 1;
 const ADDRESS_HEADER: usize = 8;
 const ADDRESS: u16 = 1;
-/// The address of this end, where the link is point-to-point.
+/// The local address of a point-to-point link.
 const LOCAL: u16 = 2;
 
 /// A network interface.
@@ -29,14 +29,14 @@ const LOCAL: u16 = 2;
 pub struct Link {
     /// Its number.
     pub index: u32,
-    /// Its kind, such as `dummy`, where it has one.
+    /// Its kind, such as `dummy`, if it has one.
     pub kind: Option<String>,
 }
 
 /// The interface of this name, if there is one.
 ///
 /// # Errors
-/// When the kernel cannot be asked.
+/// If the kernel refuses the request.
 pub fn find(name: &str) -> io::Result<Option<Link>> {
     let answers = Socket::open(SockProtocol::NetlinkRoute)?.request(GET_LINK, DUMP, &[0; LINK_HEADER])?;
     Ok(answers.iter().find_map(|answer| {
@@ -51,7 +51,7 @@ pub fn find(name: &str) -> io::Result<Option<Link>> {
 /// Every address of this system, with the number of its interface.
 ///
 /// # Errors
-/// When the kernel cannot be asked.
+/// If the kernel refuses the request.
 pub fn addresses() -> io::Result<Vec<(u32, IpAddr)>> {
     let answers = Socket::open(SockProtocol::NetlinkRoute)?.request(GET_ADDRESS, DUMP, &[0; ADDRESS_HEADER])?;
     let one = |answer: &Vec<u8>| {
@@ -63,18 +63,18 @@ pub fn addresses() -> io::Result<Vec<(u32, IpAddr)>> {
     Ok(answers.iter().filter_map(one).collect())
 }
 
-/// Takes an address of a single host (a prefix of full length) off an interface.
+/// Removes a host address (full prefix length) from an interface.
 ///
 /// # Errors
-/// When the kernel refuses, for example because it is gone already.
+/// If the kernel refuses, for example because it does not exist any more.
 pub fn delete_address(index: u32, address: IpAddr) -> io::Result<()> {
     of_one_host(DELETE_ADDRESS, 0, index, address)
 }
 
-/// Gives an interface an address of a single host. That it has it is no error.
+/// Adds a host address to an interface. An existing one is not an error.
 ///
 /// # Errors
-/// When the kernel refuses.
+/// If the kernel refuses.
 pub fn add_address(index: u32, address: IpAddr) -> io::Result<()> {
     match of_one_host(NEW_ADDRESS, CREATE, index, address) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
@@ -94,7 +94,7 @@ fn of_one_host(kind: u16, flags: u16, index: u32, address: IpAddr) -> io::Result
 /// Removes an interface with all its addresses.
 ///
 /// # Errors
-/// When the kernel refuses, for example because it is gone already.
+/// If the kernel refuses, for example because it does not exist any more.
 pub fn delete(name: &str) -> io::Result<()> {
     let mut payload = vec![0; LINK_HEADER];
     let mut terminated = name.as_bytes().to_vec();

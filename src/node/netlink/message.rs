@@ -1,8 +1,8 @@
-//! Attributes: how netlink packs what it says. Each is a length, a kind, and a payload padded to four bytes.
+//! Netlink attributes. Each is a length, a kind, and a payload padded to four bytes.
 
 use std::net::IpAddr;
 
-/// The two topmost bits of a kind tell how its payload is packed.
+/// The two highest bits of a kind are flags for its payload.
 const KIND: u16 = 0x3fff;
 const NESTED: u16 = 0x8000;
 const HEADER: usize = 4;
@@ -16,12 +16,12 @@ pub(super) fn push(bytes: &mut Vec<u8>, kind: u16, payload: &[u8]) {
     bytes.resize(bytes.len().next_multiple_of(4), 0);
 }
 
-/// Appends an attribute that consists of attributes.
+/// Appends a nested attribute.
 pub(super) fn push_nested(bytes: &mut Vec<u8>, kind: u16, attributes: &[u8]) {
     push(bytes, kind | NESTED, attributes);
 }
 
-/// The attributes in `bytes`; ends where they are no longer well-formed.
+/// The attributes in `bytes`, up to the first malformed one.
 pub(super) fn attributes(mut bytes: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
     std::iter::from_fn(move || {
         let length = usize::from(u16::from_ne_bytes(bytes.get(..2)?.try_into().ok()?));
@@ -37,7 +37,7 @@ pub(super) fn attribute(bytes: &[u8], kind: u16) -> Option<&[u8]> {
     attributes(bytes).find(|(found, _)| *found == kind).map(|(_, payload)| payload)
 }
 
-/// A number in this machine's order of bytes.
+/// A number in this machine's byte order.
 pub(super) fn number(payload: &[u8]) -> Option<u32> {
     match *payload {
         [a, b, c, d] => Some(u32::from_ne_bytes([a, b, c, d])),
@@ -57,7 +57,7 @@ pub(super) fn address(payload: &[u8]) -> Option<IpAddr> {
     <[u8; 4]>::try_from(payload).map(IpAddr::from).or_else(|_| <[u8; 16]>::try_from(payload).map(IpAddr::from)).ok()
 }
 
-/// An address as it goes over the wire.
+/// An address in network byte order.
 pub(super) fn octets(address: IpAddr) -> Vec<u8> {
     match address {
         IpAddr::V4(address) => address.octets().to_vec(),
@@ -70,7 +70,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn packed_and_unpacked() {
+    fn attributes_are_encoded_and_decoded() {
         let mut inner = Vec::new();
         push(&mut inner, 3, b"abc\0");
         push(&mut inner, 4, &[1, 2, 3, 4, 5]);

@@ -1,6 +1,6 @@
-//! Requests to the kernel over netlink, as far as a node needs them: links, addresses and their routes, IPVS, tracked connections.
+//! Netlink requests to the kernel: links, addresses and their routes, IPVS, nftables, conntrack.
 //!
-//! They concern the network namespace of this process, which has to be the host's.
+//! They apply to the network namespace of this process, which must be the host's.
 
 pub mod conntrack;
 pub mod ipvs;

@@ -1,4 +1,4 @@
-//! Tables of nftables and what they do with packets to this host: nfnetlink. `nft` itself reads every rule to name them.
+//! nftables tables and their input policies through nfnetlink. `nft` would read every rule to list the tables.
 
 use std::io;
 
@@ -15,11 +15,11 @@ const TABLE_NAME: u16 = 1;
 const CHAIN_HOOK: u16 = 4;
 const CHAIN_POLICY: u16 = 5;
 const HOOK_NUMBER: u16 = 1;
-/// The hook that packets to this host pass.
+/// The hook for packets to this host.
 const INPUT: [u8; 4] = [0, 0, 0, 1];
 const DROP: [u8; 4] = [0; 4];
 
-/// A family of tables, as `nft` calls it.
+/// The name of a table family in `nft`.
 fn family(number: u8) -> Option<&'static str> {
     match number {
         1 => Some("inet"),
@@ -29,10 +29,10 @@ fn family(number: u8) -> Option<&'static str> {
     }
 }
 
-/// All tables for IP, each as `FAMILY NAME`.
+/// All IP tables, each as `FAMILY NAME`.
 ///
 /// # Errors
-/// When the kernel cannot be asked, or has no nftables.
+/// If the kernel refuses, or has no nftables.
 pub fn tables() -> io::Result<Vec<String>> {
     let answers = Socket::open(SockProtocol::NetlinkNetFilter)?.request(SUBSYSTEM | GET_TABLE, DUMP, &[0; HEADER])?;
     let one = |answer: &Vec<u8>| {
@@ -42,10 +42,10 @@ pub fn tables() -> io::Result<Vec<String>> {
     Ok(answers.iter().filter_map(one).collect())
 }
 
-/// The families (`ip`, `ip6`, `inet`) of chains that drop packets to this host which none of their rules accepts.
+/// The families (`ip`, `ip6`, `inet`) of input chains with the policy drop.
 ///
 /// # Errors
-/// When the kernel cannot be asked, or has no nftables.
+/// If the kernel refuses, or has no nftables.
 pub fn input_drops() -> io::Result<Vec<&'static str>> {
     let answers = Socket::open(SockProtocol::NetlinkNetFilter)?.request(SUBSYSTEM | GET_CHAIN, DUMP, &[0; HEADER])?;
     let one = |answer: &Vec<u8>| {

@@ -1,4 +1,4 @@
-//! Routes of this host's own addresses: rtnetlink, the table `local`.
+//! Routes of this host's own addresses through rtnetlink, in the table `local`.
 
 use std::io;
 use std::net::IpAddr;
@@ -16,29 +16,29 @@ const DESTINATION: u16 = 1;
 const INTERFACE: u16 = 4;
 const PREFERRED_SOURCE: u16 = 7;
 const TABLE_LOCAL: u8 = 255;
-/// As the kernel's own, which network managers leave alone.
+/// The protocol of the kernel's own routes, which network managers do not change.
 const PROTOCOL_KERNEL: u8 = 2;
-/// IPv6 knows no scope.
+/// IPv6 ignores the scope.
 const SCOPE_HOST: u8 = 254;
 const TYPE_LOCAL: u8 = 2;
-/// `ESRCH`: there is no such route.
+/// `ESRCH`: the route does not exist.
 const NO_SUCH: i32 = 3;
 
-/// Makes this host's own connections to `address`, over interface `index`, come from `source` when they do not choose. The
-/// kernel's own choice is the address itself. For IPv4 it takes the place of the kernel's route, with no moment between; for
-/// IPv6 the kernel puts it behind its own.
+/// Sets the preferred source of this host's own connections to `address` over interface `index` to `source`. The kernel's
+/// default is the address itself. For IPv4 this replaces the kernel's route atomically; for IPv6 the kernel adds it after its
+/// own.
 ///
 /// # Errors
-/// When the kernel refuses, for example because `source` is not an address of this host.
+/// If the kernel refuses, for example because `source` is not an address of this host.
 pub fn prefer(index: u32, address: IpAddr, source: IpAddr) -> io::Result<()> {
     request(NEW, REPLACE, index, address, Some(source))
 }
 
-/// Removes the route of an address over interface `index`. When an address goes, the kernel removes only its own route, not
-/// what [`prefer`] made of it.
+/// Removes the route of an address over interface `index`. When an address is removed, the kernel removes only its own route,
+/// not the one of [`prefer`].
 ///
 /// # Errors
-/// When the kernel refuses. That there is none is no error.
+/// If the kernel refuses. A missing route is not an error.
 pub fn delete(index: u32, address: IpAddr) -> io::Result<()> {
     match request(DELETE, 0, index, address, None) {
         Err(error) if error.raw_os_error() == Some(NO_SUCH) => Ok(()),

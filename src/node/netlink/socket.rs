@@ -1,4 +1,4 @@
-//! One netlink socket: send a request, collect its answers.
+//! A netlink socket: sends a request and collects its answers.
 
 use std::io;
 use std::os::fd::{AsRawFd as _, OwnedFd};
@@ -10,14 +10,14 @@ use nix::sys::socket::{
 const HEADER: usize = 16;
 const REQUEST: u16 = 1;
 const ACKNOWLEDGE: u16 = 4;
-/// All of a kind instead of one.
+/// Requests all objects of a kind instead of one.
 pub(super) const DUMP: u16 = 0x300;
-/// On an answer: the list changed while it was told.
+/// On an answer: the list changed during the dump.
 const CHANGED: u16 = 0x10;
 const TRIES: u32 = 5;
 const ERROR: u16 = 2;
 const DONE: u16 = 3;
-/// The kernel fills at most 32 KiB at once.
+/// The kernel sends at most 32 KiB at once.
 const BUFFER: usize = 64 * 1024;
 
 pub(super) struct Socket {
@@ -33,13 +33,13 @@ impl Socket {
         Ok(Self { fd, sequence: 0, buffer: vec![0; BUFFER] })
     }
 
-    /// Sends a request and collects the payloads of its answers, until the kernel says that it is done. A list that
-    /// changed while it was told is asked for again.
+    /// Sends a request and collects the payloads of its answers until the kernel reports the end. A list that changed
+    /// during the dump is requested again.
     pub(super) fn request(&mut self, kind: u16, flags: u16, payload: &[u8]) -> io::Result<Vec<Vec<u8>>> {
         self.request_some(kind, flags, payload, |_| true)
     }
 
-    /// The same with only those answers that `wanted` wants: there may be a million.
+    /// Like [`Socket::request`], with only the answers that `wanted` accepts: there may be a million.
     pub(super) fn request_some(
         &mut self,
         kind: u16,
@@ -101,7 +101,7 @@ impl Socket {
     }
 }
 
-/// One of the messages in a datagram.
+/// A message in a datagram.
 struct Message<'a> {
     kind: u16,
     flags: u16,
@@ -109,7 +109,7 @@ struct Message<'a> {
     payload: &'a [u8],
 }
 
-/// The first message, and what follows it.
+/// The first message, and the rest.
 fn split(bytes: &[u8]) -> Option<(Message<'_>, &[u8])> {
     let short = |at: usize| Some(u16::from_ne_bytes(bytes.get(at..at + 2)?.try_into().ok()?));
     let long = |at: usize| Some(u32::from_ne_bytes(bytes.get(at..at + 4)?.try_into().ok()?));

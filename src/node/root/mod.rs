@@ -1,10 +1,11 @@
-//! The root prefix that every path of a node goes through, `/proc` and `/sys` included.
+//! The root prefix for every path of a node, including `/proc` and `/sys`.
 //!
-//! The root folder is held open, and whatever is below it is opened from there (see [`super::resolve`]): links are
-//! followed as a process that was chrooted into the root would, also while the tree's owner exchanges them. Paths are
-//! absolute, as the host sees them. What is opened is read only if it is a regular file (see [`crate::bounded`]).
+//! The root folder is kept open, and everything below it is opened from there (see [`resolve`]): links are followed
+//! as in a chroot, even while the tree's owner replaces them. Paths are absolute, as seen by the host. Only regular files are
+//! read (see [`crate::bounded`]).
 
 mod reading;
+pub mod resolve;
 
 use std::fs;
 use std::io;
@@ -16,7 +17,6 @@ use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, open, openat, readlinkat};
 use nix::sys::stat::{FileStat, Mode, fstat, fstatat, stat};
 use nix::sys::statfs::{PROC_SUPER_MAGIC, fstatfs};
 
-use super::resolve;
 use crate::file_kind::{is_folder, is_link, is_regular};
 use crate::folder::{Folder, unless_absent};
 
@@ -33,7 +33,7 @@ impl Root {
     /// The tree below `path`.
     ///
     /// # Errors
-    /// When `path` is not a folder that can be reached.
+    /// If `path` is not an accessible folder.
     pub fn new(path: &Path) -> io::Result<Self> {
         let folder = open(path, OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())?;
         let mut real = fs::canonicalize(path)?;
@@ -41,26 +41,26 @@ impl Root {
         let is_slash = real == Path::new("/");
         let is_host = is_slash && (host.st_dev, host.st_ino) == (there.st_dev, there.st_ino);
         if is_slash && !is_host {
-            // A link of /proc that says it leads to `/`, that of a container.
+            // A link of /proc to a container's root, which reads as `/`.
             real = std::path::absolute(path)?;
         }
         let mut root = Self { folder: folder.into(), path: real, is_host, lib_folders: &["/usr/lib", "/lib"] };
-        // Where /lib is a link it leads to /usr/lib: looking into both would be looking twice.
+        // If /lib is a link, it leads to /usr/lib: both are the same folder.
         if root.lstat("/lib").is_ok_and(|stat| stat.is_some_and(|stat| is_link(&stat))) {
             root.lib_folders = &["/usr/lib"];
         }
         Ok(root)
     }
 
-    /// The tree that the process `id` of this host has as its `/`, a container's for example.
+    /// The root of the process `id` of this host, for example that of a container.
     ///
     /// # Errors
-    /// When there is no such process, or its tree may not be looked at.
+    /// If the process does not exist, or its root may not be accessed.
     pub fn of_process(&self, id: &str) -> io::Result<Self> {
         let path = format!("/proc/{id}/root");
         let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
         let process = self.open(&format!("/proc/{id}"), flags)?;
-        // In the kernel's own /proc that link is to be followed and not to be read: it claims to lead to `/`.
+        // In the kernel's own /proc that link must be followed and not read: its text is `/`.
         let folder = if fstatfs(&process)?.filesystem_type() == PROC_SUPER_MAGIC {
             openat(&process, "root", flags, Mode::empty())?
         } else {
@@ -74,48 +74,48 @@ impl Root {
         self.is_host
     }
 
-    /// Whether programs of this tree may run with this process's rights: it is the host's own, or its root folder belongs to
-    /// this process's user, and nobody else may write it. Another owner would gain those rights, chroot or not.
+    /// Whether programs of this tree may run with this process's rights: it is the host's own, or its root folder is owned by
+    /// this process's user and not writable by others. Otherwise its owner would get these rights, even in a chroot.
     pub fn may_run_programs(&self) -> bool {
         let is_own = |stat: FileStat| stat.st_uid == nix::unistd::geteuid().as_raw() && stat.st_mode & 0o022 == 0;
         self.is_host || fstat(&self.folder).is_ok_and(is_own)
     }
 
-    /// The prefix itself, to be shown.
+    /// The prefix itself, for display.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// `/usr/lib` and, where it is a folder of its own, `/lib`.
+    /// `/usr/lib` and, if it is a separate folder, `/lib`.
     pub fn lib_folders(&self) -> &'static [&'static str] {
         self.lib_folders
     }
 
-    /// Where `path` lies, to be shown. It is never opened by this.
+    /// The path with the prefix, for display. It is never opened by this path.
     pub fn display(&self, path: &str) -> PathBuf {
         self.path.join(path.trim_start_matches('/'))
     }
 
     fn open(&self, path: &str, flags: OFlag) -> io::Result<OwnedFd> {
         if self.is_host {
-            // There is no way out of `/`: the kernel may as well follow the links, those of /proc included.
+            // Links cannot leave `/`, so the kernel may follow them, including those of /proc.
             return Ok(open(path, flags | OFlag::O_CLOEXEC, Mode::empty())?);
         }
         resolve::open(self.folder.as_fd(), path, flags)
     }
 
-    /// Holds the folder that `path` leads to, to look and to change what is in it.
+    /// Opens the folder at `path` for reading and changing its entries.
     ///
     /// # Errors
-    /// When it is not there, is no folder, or may not be read.
+    /// If it does not exist, is not a folder, or may not be read.
     pub fn folder(&self, path: &str) -> io::Result<Folder> {
         self.open(path, Folder::holding()).map(Folder::from)
     }
 
-    /// What `path` leads to, links followed; `None` where there is nothing.
+    /// The file status of `path`, following links; `None` if it does not exist.
     ///
     /// # Errors
-    /// Any other error of looking.
+    /// Any other error of fstat(2).
     pub fn stat(&self, path: &str) -> io::Result<Option<FileStat>> {
         unless_absent(if self.is_host {
             stat(path).map_err(io::Error::from)
@@ -124,10 +124,10 @@ impl Root {
         })
     }
 
-    /// What is at `path`, a link at its end not followed; `None` where there is nothing.
+    /// The file status of `path`, not following a link at its end; `None` if it does not exist.
     ///
     /// # Errors
-    /// Any other error of looking.
+    /// Any other error of fstat(2).
     pub fn lstat(&self, path: &str) -> io::Result<Option<FileStat>> {
         unless_absent(if self.is_host {
             fstatat(AT_FDCWD, path, AtFlags::AT_SYMLINK_NOFOLLOW).map_err(io::Error::from)
@@ -136,25 +136,25 @@ impl Root {
         })
     }
 
-    /// Whether `path` exists, links followed.
+    /// Whether `path` exists, following links.
     pub fn exists(&self, path: &str) -> bool {
         self.stat(path).is_ok_and(|stat| stat.is_some())
     }
 
-    /// Whether `path` is a folder, links followed.
+    /// Whether `path` is a folder, following links.
     pub fn is_dir(&self, path: &str) -> bool {
         self.stat(path).is_ok_and(|stat| stat.is_some_and(|stat| is_folder(&stat)))
     }
 
-    /// Whether `path` is a regular file, links followed.
+    /// Whether `path` is a regular file, following links.
     pub fn is_file(&self, path: &str) -> bool {
         self.stat(path).is_ok_and(|stat| stat.is_some_and(|stat| is_regular(&stat)))
     }
 
-    /// Where the link at `path` leads, as it is written: that of `/proc/ID/ns/net`, for example, is a name.
+    /// The target of the link at `path`, as written: that of `/proc/ID/ns/net`, for example, is a name.
     ///
     /// # Errors
-    /// When there is no link, or it may not be read.
+    /// If it is not a link, or may not be read.
     pub fn read_link(&self, path: &str) -> io::Result<String> {
         let target = if self.is_host {
             readlinkat(AT_FDCWD, path)?
@@ -178,7 +178,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn paths_are_the_roots_own() {
+    fn paths_are_resolved_below_the_root() {
         let folder = tempfile::tempdir().unwrap();
         let root = Root::new(folder.path()).unwrap();
         fs::create_dir_all(folder.path().join("usr/lib/a/b")).unwrap();
@@ -210,7 +210,7 @@ mod tests {
         root.read_lines("/proc/net/dev", |_| routes += 1).unwrap();
         assert!(routes > 2);
 
-        // A tree that is not the kernel's /proc may say anything: what it says stays below it.
+        // Links in a tree that is not the kernel's /proc stay below it.
         let folder = tempfile::tempdir().unwrap();
         fs::create_dir_all(folder.path().join("proc/1")).unwrap();
         fs::create_dir(folder.path().join("inside")).unwrap();

@@ -1,4 +1,4 @@
-//! What is read below a root: files, the kernel's tables, the names in folders. All of it bounded.
+//! Bounded reading below a root: files, the kernel's tables, the names in folders.
 
 use std::fs::File;
 use std::io::{self, BufRead as _, BufReader, Read as _};
@@ -13,21 +13,21 @@ use crate::bounded;
 use crate::file_kind::{is_null, is_regular};
 use crate::folder::{Folder, unless_absent};
 
-/// The longest line of a kernel's table. Real ones have some hundred bytes.
+/// Length limit for a line of a kernel table. Real ones have some hundred bytes.
 const LONGEST_LINE: u64 = 64 << 10;
-/// How deep folders below one are looked into; the kernel's modules lie less than ten deep.
+/// Depth limit for folders; the kernel's modules are less than ten deep.
 const DEEPEST: usize = 32;
 
 impl Root {
-    /// Opens the regular file that `path` leads to. (`/dev/null` is opened too: [`bounded::read`] finds it empty.)
+    /// Opens the regular file at `path`. (`/dev/null` is opened too: [`bounded::read`] reads it as empty.)
     ///
     /// # Errors
-    /// When there is no such file, when it is not a regular one, and any error of opening it.
+    /// If it does not exist or is not a regular file, and any error of opening it.
     pub fn open_file(&self, path: &str) -> io::Result<File> {
         if self.is_host {
             return self.open(path, bounded::reading()).map(File::from);
         }
-        // To open some devices is to use them: what there is is held first, and opened once it is known.
+        // Opening a device can have effects, so the path is opened with O_PATH first, and for reading once its kind is known.
         let held = self.open(path, OFlag::O_PATH)?;
         let stat = fstat(&held)?;
         if !is_regular(&stat) && !is_null(&stat) {
@@ -36,27 +36,26 @@ impl Root {
         let again = format!("/proc/self/fd/{}", held.as_raw_fd());
         match open(again.as_str(), bounded::reading(), Mode::empty()) {
             Ok(opened) => Ok(opened.into()),
-            // This process may be without a /proc of its own.
+            // This process may not have a /proc.
             Err(_) => self.open(path, bounded::reading()).map(File::from),
         }
     }
 
-    /// The text of `path`, or `None` where there is no such file. Bytes that are not UTF-8 are replaced.
+    /// The text of `path`, or `None` if it does not exist. Bytes that are not UTF-8 are replaced.
     ///
     /// # Errors
-    /// When it is not a regular file or larger than [`bounded::MOST`]; any other error of reading it, such as missing
+    /// If it is not a regular file or larger than [`bounded::MOST`]; any other error of reading it, such as missing
     /// permission.
     pub fn read(&self, path: &str) -> io::Result<Option<String>> {
         let content = self.open_file(path).and_then(|file| bounded::read(file, bounded::MOST));
         Ok(unless_absent(content)?.map(into_text))
     }
 
-    /// Hands a table of the kernel's below `/proc` to `each` line by line, however large it is. Does nothing where
-    /// there is no such file.
+    /// Passes a kernel table below `/proc` to `each` line by line, regardless of its size. Does nothing if it does not
+    /// exist.
     ///
     /// # Errors
-    /// Any error of reading it; when a line is longer than any of the kernel's; when it is not the kernel's and larger
-    /// than [`bounded::MOST`].
+    /// Any error of reading it; if a line is too long; if it is not the kernel's and larger than [`bounded::MOST`].
     pub fn read_lines(&self, path: &str, mut each: impl FnMut(&str)) -> io::Result<()> {
         let Some(file) = unless_absent(self.open_file(path))? else { return Ok(()) };
         if fstatfs(&file)?.filesystem_type() != PROC_SUPER_MAGIC {
@@ -67,7 +66,7 @@ impl Root {
         let mut line = Vec::new();
         while (&mut reader).take(LONGEST_LINE).read_until(b'\n', &mut line)? > 0 {
             if line.len() as u64 == LONGEST_LINE && !line.ends_with(b"\n") {
-                return Err(io::Error::new(io::ErrorKind::InvalidData, "a line without end"));
+                return Err(io::Error::new(io::ErrorKind::InvalidData, "a line is too long"));
             }
             each(String::from_utf8_lossy(line.trim_ascii_end()).as_ref());
             line.clear();
@@ -75,7 +74,7 @@ impl Root {
         Ok(())
     }
 
-    /// The names in the folder `path`, sorted; empty where there is no such folder or it may not be read.
+    /// The names in the folder `path`, sorted; empty if it does not exist or may not be read.
     pub fn list(&self, path: &str) -> Vec<String> {
         let entries = self.folder(path).and_then(Folder::entries).unwrap_or_default();
         let mut names: Vec<String> = entries.into_iter().map(|entry| entry.name).collect();
@@ -83,7 +82,7 @@ impl Root {
         names
     }
 
-    /// What is below the folder `path` and is no folder, at any depth; folders behind links are not looked into.
+    /// All files below the folder `path`, at any depth; linked folders are not followed.
     pub fn files_below(&self, path: &str) -> Vec<String> {
         let mut files = Vec::new();
         if let Ok(folder) = self.folder(path) {
@@ -108,7 +107,7 @@ fn collect_files(folder: Folder, path: &str, deeper: usize, files: &mut Vec<Stri
     }
 }
 
-/// Nearly always it is UTF-8, and then nothing has to be copied.
+/// Avoids a copy for UTF-8, which is nearly always the case.
 fn into_text(bytes: Vec<u8>) -> String {
     String::from_utf8(bytes).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned())
 }

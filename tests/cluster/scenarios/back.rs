@@ -128,7 +128,8 @@ async fn unfit(world: &World) {
     assert!(cluster.replaced(&pods).await.is_empty(), "{outcome}");
     // The same where a run fails and undoes itself.
     cluster.nodes.set("node-3", &[Misbehaviour::CrashesInIpvs]).await;
-    let outcome = cluster.remediate(&["--canary", "node-3"]).await.exits(1).mentions("back byte for byte");
+    let outcome =
+        cluster.remediate(&["--canary", "node-3"]).await.exits(1).mentions("The original configuration was restored");
     assert_eq!(cluster.config().await, bogus, "{outcome}");
     assert_eq!(cluster.replaced(&pods).await, ["node-3"], "{outcome}");
 }

@@ -32,7 +32,7 @@ async fn killed_at(cluster: &Cluster, word: &str) {
 
 async fn killed(world: &World) {
     for word in
-        ["starting the node helper", "preparing ", "is configured now", "replacing kube-proxy", "leftover removed"]
+        ["starting the node helper", "preparing ", "mode ipvs configured", "replacing kube-proxy", "leftover removed"]
     {
         let cluster = world.nodes(3).start().await;
         let before = cluster.before().await;
@@ -120,7 +120,7 @@ async fn not_ours(world: &World) {
     let set: DaemonSet = serde_json::from_value(set).expect("a DaemonSet");
     let sets = Api::<DaemonSet>::namespaced(cluster.client.clone(), &cluster.namespace);
     sets.create(&kube::api::PostParams::default(), &set).await.expect("made");
-    cluster.whole(&[]).await.exits(1).mentions("was not made by kpx-prep");
+    cluster.whole(&[]).await.exits(1).mentions("was not created by kpx-prep");
     assert!(cluster.helper_is_there().await);
     before.untouched(&cluster).await;
 }

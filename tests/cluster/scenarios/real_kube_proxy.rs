@@ -192,7 +192,7 @@ fn kpx_prep(text: &str) -> Read {
     if !config.refused(MINOR, mode).is_empty() || mode == ProxyMode::Nftables {
         return None;
     }
-    Some((config.mode, config.metrics_port, config.strict_arp, config.scheduler.unwrap_or_default()))
+    Some((config.mode, config.metrics_port, config.strict_arp, config.written_scheduler.unwrap_or_default()))
 }
 
 fn kube_proxy(program: &Path, folder: &Path, text: &str) -> Read {

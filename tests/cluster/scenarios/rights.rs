@@ -6,9 +6,10 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
+use k8s_openapi::api::core::v1::Namespace;
 use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding};
 use kube::Client;
-use kube::api::{Api, PostParams};
+use kube::api::{Api, Patch, PatchParams, PostParams};
 use libtest_mimic::Trial;
 use serde::Deserialize as _;
 use serde_json::{Value, json};
@@ -25,6 +26,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial("rights::the_manifest_is_enough", manifest_is_enough),
         trial("rights::the_manifest_is_no_more_than_what_is_used", manifest_is_least),
         trial("rights::the_manifest_of_status_is_enough_and_no_more", status_manifest),
+        trial("rights::a_namespace_that_does_not_admit_the_helper", pod_security),
         trial("rights::ten_backups_are_kept", ten_backups).with_ignored_flag(true),
     ]
 }
@@ -97,6 +99,26 @@ async fn each_in_turn(world: &World) {
     cluster.whole(&["--as", "all-of-it"]).await.exits(0);
     before.switched(&cluster).await;
     println!("{} rights, of which optional: {optional:?}", reviewed.len());
+}
+
+/// The namespace's Pod Security level, which this API server does not enforce yet: kpx-prep reads it beforehand.
+async fn pod_security(world: &World) {
+    const LABEL: &str = "pod-security.kubernetes.io/enforce";
+    let cluster = world.nodes(2).start().await;
+    let namespaces: Api<Namespace> = Api::all(cluster.client.clone());
+    let label = |level: Option<&str>| json!({"metadata": {"labels": {LABEL: level}}});
+    let patch = async |level| {
+        let params = PatchParams::default();
+        namespaces.patch("kube-system", &params, &Patch::Merge(label(level))).await.expect("a label");
+    };
+    let before = cluster.before().await;
+    patch(Some("baseline")).await;
+    let refused = cluster.whole(&[]).await.exits(3);
+    assert!(refused.has_finding("error", "pod-security"), "{refused}");
+    before.untouched(&cluster).await;
+    let ignored = cluster.whole(&["--ignore-preflight-errors", "Pod-Security"]).await.exits(0);
+    assert!(ignored.has_finding("warning", "pod-security"), "{ignored}");
+    patch(None).await;
 }
 
 /// The account of the manifest, impersonated.

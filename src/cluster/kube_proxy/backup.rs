@@ -1,0 +1,302 @@
+//! Backups of the original configuration, byte for byte, as separate `ConfigMap`s in kube-proxy's namespace.
+//!
+//! There is one per distinct content; it is never overwritten. The last ten are kept.
+
+use std::collections::BTreeMap;
+
+use anyhow::Context as _;
+use k8s_openapi::ByteString;
+use k8s_openapi::api::core::v1::ConfigMap;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::ResourceExt as _;
+use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams, Preconditions};
+use serde_json::json;
+use sha2::{Digest as _, Sha256};
+
+use super::config_map::ConfigFacts;
+use crate::cluster::api::calls::retried;
+use crate::cluster::api::lock::guard::Guard;
+use crate::report::foreign::foreign;
+
+/// Number of backups to keep.
+pub const KEPT: usize = 10;
+/// Prefix of all names.
+pub const PREFIX: &str = "kpx-prep-backup-";
+/// Label of objects created by kpx-prep.
+pub const MANAGED_BY: (&str, &str) = ("app.kubernetes.io/managed-by", "kpx-prep");
+
+const OF: &str = "kpx-prep/configmap";
+const KEY: &str = "kpx-prep/key";
+const REPLACED_AT: &str = "kpx-prep/replaced-at";
+const WRITTEN: &str = "kpx-prep/written";
+/// The resourceVersion of the original `ConfigMap` when it was last replaced.
+const SAVED_VERSION: &str = "kpx-prep/saved-resource-version";
+/// Number of tries to save a backup while another program changes it.
+const CONFLICTS: usize = 5;
+/// Limit for an annotation; all annotations together may have 256 KiB.
+const LONGEST_WRITTEN: usize = 128 * 1024;
+
+/// A backup.
+#[derive(Clone, Debug)]
+pub struct Backup {
+    /// The backup's `ConfigMap`.
+    pub name: String,
+    /// The `ConfigMap` that it is a backup of.
+    pub of: String,
+    /// When the original was last replaced, as RFC 3339 by the clock of the machine that did it; only for display.
+    pub replaced_at: String,
+    /// Its UID.
+    pub uid: String,
+    /// Its resourceVersion.
+    pub resource_version: String,
+    /// The configuration.
+    pub text: String,
+    /// The text that replaced it, if known.
+    pub written: Option<String>,
+}
+
+impl Backup {
+    /// The content hash in the name.
+    pub fn hash(&self) -> &str {
+        self.name.strip_prefix(PREFIX).unwrap_or(&self.name)
+    }
+}
+
+/// The name of the backup of this content.
+pub fn name_of(
+    config_map: &str,
+    data: &BTreeMap<String, String>,
+    binary_data: &BTreeMap<String, ByteString>,
+) -> String {
+    let mut hash = Sha256::new();
+    let texts = data.iter().flat_map(|(key, value)| [key.as_bytes(), value.as_bytes()]);
+    let others = binary_data.iter().flat_map(|(key, value)| [key.as_bytes(), &value.0]);
+    for part in std::iter::once(config_map.as_bytes()).chain(texts).chain(others) {
+        hash.update(part.len().to_le_bytes());
+        hash.update(part);
+    }
+    let digest = hash.finalize();
+    let hex: String = digest.iter().take(5).map(|byte| format!("{byte:02x}")).collect();
+    format!("{PREFIX}{hex}")
+}
+
+/// A sort key for the order in which the API server stored objects: the resourceVersion, a decimal number that grows with
+/// each write (kubernetes/enhancements KEP-5504; etcd's revision before). Clocks of operators' machines are not reliable.
+fn stored(resource_version: &str) -> (usize, &str) {
+    let digits = resource_version.trim_start_matches('0');
+    (digits.len(), digits)
+}
+
+/// All backups of a `ConfigMap`, newest first, by the API server's order.
+///
+/// # Errors
+/// What the API server says.
+pub async fn list(api: &Api<ConfigMap>, of: &str, key: &str) -> kube::Result<Vec<Backup>> {
+    let params = ListParams::default().labels(&format!("{}={}", MANAGED_BY.0, MANAGED_BY.1));
+    let all = retried(|| api.list(&params)).await?;
+    Ok(newest_first(&all.items, of, key))
+}
+
+/// Sorted by the resourceVersion that the `ConfigMap` had when it was replaced, because the backup's own changes when a label
+/// or annotation is added to it. A backup without this record comes after those with one. So does a backup whose record is
+/// newer than its own resourceVersion: it is from another cluster.
+fn newest_first(all: &[ConfigMap], of: &str, key: &str) -> Vec<Backup> {
+    let saved = |config_map: &ConfigMap, backup: &Backup| {
+        let version = config_map.annotations().get(SAVED_VERSION)?;
+        let digits = !version.is_empty() && version.bytes().all(|byte| byte.is_ascii_digit());
+        (digits && stored(version) < stored(&backup.resource_version)).then(|| version.clone())
+    };
+    let backups = all.iter().filter_map(|map| read(map, of, key).map(|backup| (saved(map, &backup), backup)));
+    let mut backups: Vec<_> = backups.collect();
+    backups.sort_by(|(a_saved, a), (b_saved, b)| {
+        let versions = (b_saved.as_deref().map(stored), a_saved.as_deref().map(stored));
+        versions.0.cmp(&versions.1).then_with(|| stored(&b.resource_version).cmp(&stored(&a.resource_version)))
+    });
+    backups.into_iter().map(|(_, backup)| backup).collect()
+}
+
+/// The backups to delete from a list with the newest first. Never the one that this run created.
+fn superfluous<'a>(backups: &'a [Backup], own: Option<&str>) -> Vec<&'a Backup> {
+    backups.iter().skip(KEPT).filter(|backup| Some(backup.name.as_str()) != own).collect()
+}
+
+fn read(config_map: &ConfigMap, of: &str, key: &str) -> Option<Backup> {
+    let annotation = |name: &str| config_map.annotations().get(name).cloned();
+    let name = config_map.name_any();
+    if !name.starts_with(PREFIX) || annotation(OF)? != of || annotation(KEY)? != key {
+        return None;
+    }
+    Some(Backup {
+        name,
+        of: of.to_owned(),
+        replaced_at: foreign(&annotation(REPLACED_AT).unwrap_or_default()),
+        uid: config_map.uid()?,
+        resource_version: config_map.resource_version()?,
+        text: config_map.data.as_ref()?.get(key)?.clone(),
+        written: annotation(WRITTEN),
+    })
+}
+
+/// The backup for a change of `config` to `written`.
+fn object(config: &ConfigFacts, written: &str) -> ConfigMap {
+    let mut annotations = BTreeMap::from([
+        (OF.to_owned(), config.name.clone()),
+        (KEY.to_owned(), config.key.clone()),
+        (REPLACED_AT.to_owned(), now()),
+        (SAVED_VERSION.to_owned(), config.resource_version.clone()),
+    ]);
+    if written.len() <= LONGEST_WRITTEN {
+        annotations.insert(WRITTEN.to_owned(), written.to_owned());
+    }
+    ConfigMap {
+        metadata: ObjectMeta {
+            name: Some(name_of(&config.name, &config.data, &config.binary_data)),
+            labels: Some(BTreeMap::from([(MANAGED_BY.0.to_owned(), MANAGED_BY.1.to_owned())])),
+            annotations: Some(annotations),
+            ..ObjectMeta::default()
+        },
+        data: Some(config.data.clone()),
+        binary_data: Some(config.binary_data.clone()).filter(|data| !data.is_empty()),
+        immutable: Some(true),
+    }
+}
+
+fn now() -> String {
+    format!("{:.6}", jiff::Timestamp::now())
+}
+
+/// Saves the original before it is replaced by `written`, in one write. If a backup of it exists already, only its time
+/// and replacement are updated.
+///
+/// # Errors
+/// If the lock was lost, the API server refuses, or the name is used by another object.
+pub async fn keep(
+    api: &Api<ConfigMap>,
+    config: &ConfigFacts,
+    written: &str,
+    guard: Guard<'_>,
+) -> anyhow::Result<String> {
+    let backup = object(config, written);
+    let name = backup.name_any();
+    let doing = || format!("saving ConfigMap {} as ConfigMap {name}", config.name);
+    let create = PostParams { dry_run: guard.is_dry_run(), ..PostParams::default() };
+    match guard.write(async || api.create(&create, &backup).await).await {
+        Ok(_) => return Ok(name),
+        Err(error) if error.code() == Some(409) => {}
+        Err(error) => return Err(error).with_context(doing),
+    }
+    let params = PatchParams { dry_run: guard.is_dry_run(), ..PatchParams::default() };
+    for _ in 0..CONFLICTS {
+        let there = retried(|| api.get(&name)).await.with_context(doing)?;
+        anyhow::ensure!(
+            there.data.as_ref() == Some(&config.data)
+                && there.binary_data.clone().unwrap_or_default() == config.binary_data,
+            "{}: a ConfigMap of that name has other content; nothing was changed. Rename or delete it",
+            doing()
+        );
+        let metadata = json!({
+            "resourceVersion": there.metadata.resource_version, "annotations": backup.metadata.annotations,
+        });
+        let patch = Patch::Merge(json!({"metadata": metadata}));
+        match guard.write(async || api.patch(&name, &params, &patch).await).await {
+            Ok(_) => return Ok(name),
+            Err(error) if error.code() == Some(409) => {}
+            Err(error) => return Err(error).with_context(doing),
+        }
+    }
+    anyhow::bail!("{}: another program keeps changing it; nothing else was changed", doing())
+}
+
+/// Deletes all but the newest [`KEPT`] backups, and never `own`, the one that this run created. Failures are only logged:
+/// the next run deletes them.
+pub async fn prune(api: &Api<ConfigMap>, of: &str, key: &str, own: Option<&str>, guard: Guard<'_>) {
+    let Ok(backups) = list(api, of, key).await else { return };
+    for old in superfluous(&backups, own) {
+        let preconditions =
+            Preconditions { uid: Some(old.uid.clone()), resource_version: Some(old.resource_version.clone()) };
+        let params = DeleteParams::default().preconditions(preconditions);
+        if let Err(error) = guard.once(async || api.delete(&old.name, &params).await).await {
+            tracing::warn!("deleting the old backup {}: {error}", old.name);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_name_per_content() {
+        let data = |pairs: &[(&str, &str)]| pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+        let name_of = |of, data, binary: &[(&str, &[u8])]| {
+            let binary = binary.iter().map(|(key, value)| ((*key).to_owned(), ByteString(value.to_vec())));
+            super::name_of(of, &data, &binary.collect())
+        };
+        let one = name_of("kube-proxy", data(&[("config.conf", "mode: \"\"\n")]), &[]);
+        assert_eq!(one, name_of("kube-proxy", data(&[("config.conf", "mode: \"\"\n")]), &[]));
+        for other in [
+            name_of("kube-proxy", data(&[("config.conf", "mode: \"\"")]), &[]),
+            name_of("kube-proxy", data(&[("config.con", "fmode: \"\"\n")]), &[]),
+            name_of("kube-proxy", data(&[("config.conf", "mode: \"\"\n")]), &[("x", &[255])]),
+            name_of("other", data(&[("config.conf", "mode: \"\"\n")]), &[]),
+        ] {
+            assert_ne!(one, other);
+        }
+        assert_eq!(one.len(), PREFIX.len() + 10);
+    }
+
+    #[test]
+    fn ordered_by_resource_version() {
+        let mut versions = ["10", "9", "100", "1000000000000000000000", "99", "0099"];
+        versions.sort_by(|a, b| stored(a).cmp(&stored(b)));
+        assert_eq!(versions, ["9", "10", "99", "0099", "100", "1000000000000000000000"]);
+    }
+
+    #[test]
+    fn later_edits_of_a_backup_do_not_change_the_order() {
+        let backup = |name: &str, saved: Option<&str>, own: &str| {
+            let annotations =
+                [(OF, "kube-proxy"), (KEY, "config.conf")].into_iter().chain(saved.map(|saved| (SAVED_VERSION, saved)));
+            ConfigMap {
+                metadata: ObjectMeta {
+                    name: Some(format!("{PREFIX}{name}")),
+                    uid: Some("x".to_owned()),
+                    resource_version: Some(own.to_owned()),
+                    annotations: Some(annotations.map(|(key, value)| (key.to_owned(), value.to_owned())).collect()),
+                    ..ObjectMeta::default()
+                },
+                data: Some(BTreeMap::from([("config.conf".to_owned(), String::new())])),
+                ..ConfigMap::default()
+            }
+        };
+        let all = [
+            backup("first", Some("90"), "100"),
+            // kubectl label.
+            backup("second-labelled", Some("180"), "999"),
+            backup("third", Some("290"), "300"),
+            backup("older-kpx-prep", None, "5000"),
+            backup("other-cluster", Some("7000"), "400"),
+            backup("no-number", Some("x"), "50"),
+        ];
+        let names: Vec<_> =
+            newest_first(&all, "kube-proxy", "config.conf").iter().map(|b| b.hash().to_owned()).collect();
+        assert_eq!(names, ["third", "second-labelled", "first", "older-kpx-prep", "other-cluster", "no-number"]);
+    }
+
+    #[test]
+    fn the_own_backup_is_never_deleted() {
+        let backup = |number: usize| Backup {
+            name: format!("{PREFIX}{number}"),
+            of: "kube-proxy".to_owned(),
+            replaced_at: String::new(),
+            uid: String::new(),
+            resource_version: number.to_string(),
+            text: String::new(),
+            written: None,
+        };
+        let backups: Vec<_> = (0..KEPT + 2).map(backup).collect();
+        let names = |own| superfluous(&backups, own).iter().map(|backup| backup.name.clone()).collect::<Vec<_>>();
+        assert_eq!(names(None), [format!("{PREFIX}10"), format!("{PREFIX}11")]);
+        assert_eq!(names(Some("kpx-prep-backup-11")), [format!("{PREFIX}10")]);
+    }
+}

@@ -1,0 +1,243 @@
+//! Makes the plan from the observed state and the request, or reports why that is not possible. Pure.
+
+pub mod checks;
+pub mod diff;
+pub mod drift;
+pub mod request;
+
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+use serde::Serialize;
+
+use super::kube_proxy::daemon_set::KubeProxy;
+use super::observe::facts::{ClusterFacts, NodeFacts};
+use super::observe::surroundings::Surroundings;
+use crate::mode::ProxyMode;
+use crate::report::{Finding, Level, finding};
+use checks::question::Question;
+use checks::{run, soften};
+use drift::findings;
+use request::{Request, Target};
+
+/// Why a node that is not ready is skipped.
+pub const NOT_READY: &str = "not ready";
+/// Why a node named by the operator is skipped.
+const EXCLUDED: &str = "excluded";
+/// Why nodes are not switched to a restored configuration with which kube-proxy cannot start.
+const UNFIT: &str = "keeps the mode that it runs";
+
+/// The plan.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Plan {
+    /// The mode that is configured now.
+    pub from: Option<&'static str>,
+    /// The mode that will be configured.
+    pub to: Option<&'static str>,
+    /// The change of the `ConfigMap`; empty if it is already up to date.
+    pub diff: String,
+    /// Nodes to prepare for ipvs first; also empty if the nodes were not inspected.
+    pub to_prepare: Vec<String>,
+    /// The node to switch first.
+    pub canary: Option<String>,
+    /// The other nodes, in batches.
+    pub batches: Vec<Vec<String>>,
+    /// Maximum number of nodes in a batch.
+    pub batch_size: usize,
+    /// Nodes to skip, with the reason.
+    pub left_alone: Vec<SkippedNode>,
+    /// Nodes that are already up to date.
+    pub already_right: Vec<String>,
+    /// Those of them with leftovers to remove.
+    pub to_clean: Vec<String>,
+    /// The results of preflight.
+    #[serde(skip)]
+    pub checks: Vec<Finding>,
+    /// The target configuration.
+    #[serde(skip)]
+    pub target: Option<Target>,
+    /// Whether the configuration must be changed.
+    #[serde(skip)]
+    pub edits: bool,
+    /// Whether leftovers of other modes are removed from the nodes.
+    #[serde(skip)]
+    pub cleans: bool,
+}
+
+/// A node to skip.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct SkippedNode {
+    /// The node.
+    pub node: String,
+    /// The reason.
+    pub reason: String,
+}
+
+impl Plan {
+    /// An empty plan.
+    pub fn unknown() -> Self {
+        Self {
+            from: None,
+            to: None,
+            diff: String::new(),
+            to_prepare: Vec::new(),
+            canary: None,
+            batches: Vec::new(),
+            batch_size: 1,
+            left_alone: Vec::new(),
+            already_right: Vec::new(),
+            to_clean: Vec::new(),
+            checks: Vec::new(),
+            target: None,
+            edits: false,
+            cleans: false,
+        }
+    }
+
+    /// Whether preflight failed.
+    pub fn is_blocked(&self) -> bool {
+        self.checks.iter().any(|check| check.level == Level::Error)
+    }
+
+    /// Whether there is nothing to do.
+    pub fn is_empty(&self) -> bool {
+        !self.edits && self.canary.is_none() && self.batches.is_empty() && self.to_clean.is_empty()
+    }
+
+    /// The requested mode.
+    pub fn mode(&self) -> Option<ProxyMode> {
+        self.target.as_ref().filter(|target| target.unfit.is_none()).map(|target| target.mode)
+    }
+}
+
+/// Makes the plan.
+pub fn plan(facts: &ClusterFacts, surroundings: &Surroundings, request: &Request) -> Plan {
+    let mut plan = Plan {
+        from: facts.target().ok().map(ProxyMode::name),
+        batch_size: batch_size(facts, request),
+        ..Plan::unknown()
+    };
+    let target = match request.target(facts) {
+        Ok(target) => target,
+        Err(refused) => {
+            let of_wish = refused.iter().map(|r| finding(Level::Error, r.id, r.message.clone(), r.hint));
+            plan.checks.extend(of_wish);
+            // If the cluster itself is unsuitable, that is reported instead of an error of editing its configuration.
+            let unfit = ["no-kube-proxy", "flag-only-config", "config-unreadable", "managed-cluster"];
+            let mut of_cluster = findings(facts);
+            of_cluster.retain(|f| unfit.contains(&&*f.id) && !plan.checks.iter().any(|check| check.id == f.id));
+            plan.checks.extend(of_cluster.into_iter().map(|f| Finding { level: Level::Error, ..f }));
+            soften(&mut plan.checks, request);
+            // Without a target, no further planning is possible.
+            if !plan.is_blocked()
+                && let Some(check) = plan.checks.first_mut()
+            {
+                check.level = Level::Error;
+            }
+            return plan;
+        }
+    };
+    // A target exists only if there is a configuration.
+    let Some(config) = &facts.config else { return plan };
+    plan.to = target.unfit.is_none().then_some(target.mode.name());
+    plan.edits = target.text != config.text;
+    plan.cleans = request.clean;
+    if plan.edits {
+        plan.diff = diff::diff(&config.key, &config.text, &target.text);
+    }
+    order(facts, request, &target, &mut plan);
+    if target.mode == ProxyMode::Ipvs && target.unfit.is_none() && !request.nodes_are_prepared && !plan.is_empty() {
+        let wanting = |node: &&NodeFacts| {
+            let prepared = node.survey().is_none_or(|host| host.modules.outcome.is_prepared());
+            node.ready && !prepared && !request.exclude_nodes.contains(&node.name)
+        };
+        plan.to_prepare = facts.proxy_nodes().filter(wanting).map(|node| node.name.clone()).collect();
+    }
+    if !plan.is_empty() {
+        plan.checks = run(Question { facts, surroundings, request, target: &target, edits: plan.edits });
+    }
+    if let Some(canary) = &request.canary
+        && !plan.is_empty()
+        && plan.canary.as_ref() != Some(canary)
+        && !plan.already_right.contains(canary)
+    {
+        let message = format!("--canary {canary}: not one of the nodes to switch");
+        plan.checks.push(finding(Level::Error, "canary", message, "list the nodes with: kpx-prep status"));
+    }
+    plan.target = Some(target);
+    plan
+}
+
+fn order(facts: &ClusterFacts, request: &Request, target: &Target, plan: &mut Plan) {
+    let mut todo: Vec<&NodeFacts> = Vec::new();
+    for node in facts.proxy_nodes() {
+        if target.unfit.is_some() {
+            plan.left_alone.push(SkippedNode { node: node.name.clone(), reason: UNFIT.to_owned() });
+        } else if is_right(facts, node, request, target, plan.edits) {
+            plan.already_right.push(node.name.clone());
+            if request.clean && node.ready && node.survey().is_some_and(|host| !host.leftovers.is_empty()) {
+                plan.to_clean.push(node.name.clone());
+            }
+        } else if request.exclude_nodes.contains(&node.name) {
+            plan.left_alone.push(SkippedNode { node: node.name.clone(), reason: EXCLUDED.to_owned() });
+        } else if node.ready {
+            todo.push(node);
+        } else {
+            plan.left_alone.push(SkippedNode { node: node.name.clone(), reason: NOT_READY.to_owned() });
+        }
+    }
+    let others = facts.nodes.iter().filter(|node| !node.wanted || node.windows);
+    plan.left_alone.extend(others.map(|node| SkippedNode {
+        node: node.name.clone(),
+        reason: if node.windows { "runs Windows" } else { "runs no kube-proxy" }.to_owned(),
+    }));
+    // Workers first: a failure there does not affect the API server's nodes. Names within each group are already sorted.
+    todo.sort_by_key(|node| node.control_plane);
+    let healthy = |node: &&NodeFacts| node.pod.as_ref().is_some_and(|pod| pod.ready && !pod.deleting);
+    // When the command is repeated after a killed run, its canary is done, and another node is switched first.
+    let asked = request.canary.as_ref().filter(|name| !plan.already_right.contains(name));
+    let canary = match asked {
+        Some(name) => todo.iter().position(|node| node.name == *name),
+        None => todo.iter().position(|node| !node.control_plane && healthy(node)).or((!todo.is_empty()).then_some(0)),
+    };
+    if let Some(at) = canary {
+        plan.canary = Some(todo.remove(at).name.clone());
+    }
+    plan.batches =
+        todo.chunks(plan.batch_size).map(|batch| batch.iter().map(|node| node.name.clone()).collect()).collect();
+}
+
+/// Whether a node's kube-proxy is up to date: the mode is verified, and the pod is newer than the configuration.
+fn is_right(facts: &ClusterFacts, node: &NodeFacts, request: &Request, target: &Target, edits: bool) -> bool {
+    let Some(pod) = &node.pod else { return false };
+    if node.proof.mode != Some(target.mode) || pod.deleting {
+        return false;
+    }
+    let stale = facts.is_stale(pod);
+    match (request.is_restore(), edits) {
+        (false, true) => false,
+        (false, false) => !stale,
+        // A pod that is older than the last change, or runs another mode than configured, still runs the original.
+        (true, true) => target.undoes_last && (stale || facts.target() != Ok(target.mode)),
+        (true, false) => true,
+    }
+}
+
+/// Number of nodes at a time: as requested, else `maxUnavailable` of the `DaemonSet`, the smallest of several; at least one.
+/// Percentages are rounded up, as by the `DaemonSet` controller.
+pub fn batch_size(facts: &ClusterFacts, request: &Request) -> usize {
+    let nodes = facts.proxy_nodes().count();
+    let size = |given: Option<&IntOrString>| match given {
+        Some(IntOrString::Int(number)) => usize::try_from(*number).unwrap_or(0),
+        Some(IntOrString::String(text)) => {
+            let percent: usize = text.trim_end_matches('%').parse().unwrap_or(0);
+            (nodes * percent.min(100)).div_ceil(100)
+        }
+        None => 1,
+    };
+    let of_sets = || {
+        let sets = facts.kube_proxy.iter().flat_map(KubeProxy::sets);
+        sets.map(|set| size(set.max_unavailable.as_ref())).min()
+    };
+    let asked = request.max_unavailable.as_ref().map(|asked| size(Some(asked)));
+    asked.or_else(of_sets).unwrap_or(1).max(1)
+}

@@ -1,0 +1,93 @@
+//! The phases of a run on the nodes' hosts: prepare before the configuration is changed, clean nodes that are already up to
+//! date, drain at the end.
+
+use futures::StreamExt as _;
+
+use super::interrupt::Interrupt;
+use crate::cluster::helper::work::{Cleaned, Cleaner};
+use crate::cluster::helper::{AT_A_TIME, Helper};
+use crate::cluster::report::remediation::{NodeResult, RemediationReport};
+use crate::report::progress::Progress;
+use crate::report::{Level, few};
+
+/// The result of preparing the nodes.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Prepared {
+    /// Newly prepared nodes.
+    pub now: Vec<String>,
+    /// Why others could not be prepared.
+    pub failed: Vec<String>,
+}
+
+/// Runs `node install` on these nodes.
+pub async fn prepare(helper: &Helper, nodes: &[String], scheduler: &str, progress: &Progress) -> Prepared {
+    let mut prepared = Prepared::default();
+    if nodes.is_empty() {
+        return prepared;
+    }
+    progress.event(&format!("preparing {} node(s): {}", nodes.len(), few(nodes)));
+    for (node, answer) in helper.install(nodes, scheduler).await {
+        match answer {
+            Ok(done) if done.outcome.is_prepared() => {
+                progress.event(&format!("{node}: {}", done.summary));
+                prepared.now.push(node);
+            }
+            Ok(done) => {
+                let errors = done.findings.iter().filter(|note| note.level == Level::Error);
+                let why = errors.map(|note| note.message.clone()).collect::<Vec<_>>().join("; ");
+                prepared.failed.push(format!("{node}: {}", if why.is_empty() { done.summary } else { why }));
+            }
+            Err(why) => prepared.failed.push(format!("{node}: {why}")),
+        }
+    }
+    prepared
+}
+
+/// Cleans nodes that were already up to date.
+pub async fn clean(cleaner: &Cleaner<'_>, nodes: &[String], report: &mut RemediationReport, progress: &Progress) {
+    let work = nodes.iter().map(|node| async move { (node, cleaner.clean(node, None).await) });
+    let all: Vec<_> = futures::stream::iter(work).buffer_unordered(AT_A_TIME).collect().await;
+    for (node, done) in all {
+        progress.event(&format!("{node}: {}", done.words()));
+        if let Some(result) = report.nodes.iter_mut().find(|result| result.name == *node) {
+            result.cleaned = Some(done);
+        }
+    }
+}
+
+/// Drains connections on all nodes in parallel, and removes their virtual servers.
+pub async fn drain(cleaner: &Cleaner<'_>, results: &mut [NodeResult], interrupt: &Interrupt, progress: &Progress) {
+    let waiting: Vec<(usize, String, Cleaned)> = results
+        .iter()
+        .enumerate()
+        .filter_map(|(at, result)| {
+            Some((at, result.name.clone(), result.cleaned.clone().filter(|cleaned| cleaned.to_drain)?))
+        })
+        .collect();
+    if waiting.is_empty() {
+        return;
+    }
+    progress.event(&format!(
+        "{} node(s): draining IPVS connections for up to {:?} before removing virtual servers",
+        waiting.len(),
+        cleaner.drain
+    ));
+    let work = waiting.into_iter().map(|(at, node, before)| async move {
+        let after = cleaner.drain(&node, before).await;
+        (at, node, after)
+    });
+    let mut all = futures::stream::iter(work).buffer_unordered(AT_A_TIME);
+    loop {
+        tokio::select! {
+            // What is not drained is found by the next run.
+            () = interrupt.asked() => return,
+            next = all.next() => match next {
+                None => return,
+                Some((at, node, done)) => {
+                    progress.event(&format!("{node}: {}", done.words()));
+                    results[at].cleaned = Some(done);
+                }
+            },
+        }
+    }
+}

@@ -1,0 +1,317 @@
+//! Carries out a plan: saves the original, writes, rolls out, and reports the result or rolls back.
+
+use std::collections::BTreeMap;
+
+use anyhow::Context as _;
+use k8s_openapi::api::core::v1::ConfigMap;
+use kube::api::Api;
+
+use super::ended::Ended;
+use super::events::Events;
+use super::interrupt::Interrupt;
+use super::on_nodes;
+use super::roll::{Pace, Roll, RollEnd, Tools, WrittenConfig};
+use super::switch::Switcher;
+use crate::cluster::api::connection::client::Connection;
+use crate::cluster::api::lock::Lock;
+use crate::cluster::api::lock::guard::Guard;
+use crate::cluster::helper::Helper;
+use crate::cluster::helper::work::Cleaner;
+use crate::cluster::kube_proxy::backup;
+use crate::cluster::kube_proxy::config_map::{ConfigFacts, WriteError, touch, write};
+use crate::cluster::kube_proxy::daemon_set::KubeProxy;
+use crate::cluster::observe::facts::{ClusterFacts, NodeFacts};
+use crate::cluster::observe::surroundings::Surroundings;
+use crate::cluster::plan::Plan;
+use crate::cluster::plan::request::{Request, Target};
+use crate::cluster::report::remediation::{NodeOutcome, NodeResult, Outcome, RemediationReport};
+use crate::exit_code::Exit;
+use crate::mode::ProxyMode;
+use crate::report::few;
+use crate::report::progress::Progress;
+use crate::report::say::say;
+
+/// A plan in progress.
+pub(super) struct Run<'a> {
+    pub(super) connection: &'a Connection,
+    pub(super) facts: &'a ClusterFacts,
+    pub(super) surroundings: &'a Surroundings,
+    pub(super) plan: &'a Plan,
+    pub(super) request: &'a Request,
+    /// Runs kpx-prep on the nodes, if needed.
+    pub(super) helper: Option<&'a Helper>,
+    /// Checked before every write.
+    pub(super) lock: &'a Lock,
+}
+
+/// The result of writing the configuration.
+struct Written {
+    /// The backup of the original.
+    kept: Option<String>,
+    /// When the configuration was last changed, in seconds since 1970.
+    changed: Option<i64>,
+}
+
+impl<'a> Run<'a> {
+    pub(super) fn kube_proxy(&self) -> anyhow::Result<&'a KubeProxy> {
+        self.facts.kube_proxy.as_ref().context("no kube-proxy found")
+    }
+
+    pub(super) fn config(&self) -> anyhow::Result<&'a ConfigFacts> {
+        self.facts.config.as_ref().context("no kube-proxy ConfigMap found")
+    }
+
+    fn maps(&self) -> anyhow::Result<Api<ConfigMap>> {
+        Ok(Api::namespaced(self.connection.client.clone(), &self.kube_proxy()?.namespace))
+    }
+
+    pub(super) fn target(&self) -> anyhow::Result<&'a Target> {
+        self.plan.target.as_ref().context("the plan has no target")
+    }
+
+    pub(super) fn node(&self, name: &str) -> Option<&'a NodeFacts> {
+        self.facts.nodes.iter().find(|node| node.name == name)
+    }
+
+    /// Carries the plan out, step by step. `None` if the configuration was changed by another writer before it was written.
+    pub(super) async fn execute(&self, interrupt: &Interrupt) -> anyhow::Result<Option<Ended>> {
+        if interrupt.is_asked() {
+            return Ok(Some(self.interrupted("Interrupted; nothing was changed.")));
+        }
+        if let Some(failed) = self.prepare_nodes().await? {
+            return Ok(Some(failed));
+        }
+        if interrupt.is_asked() {
+            return Ok(Some(self.interrupted("Interrupted; nodes were prepared, and nothing else was changed.")));
+        }
+        let Some(written) = self.write().await? else { return Ok(None) };
+        let (target, nodes) = (self.target()?, self.nodes_to_switch());
+        let events = Events::new(self.connection.client.clone(), self.kube_proxy()?, self.lock);
+        let started = format!("switching kube-proxy to {} on {} node(s)", target.mode, nodes.len());
+        events.normal("RemediationStarted", started).await;
+        let cleaner = self.cleaner(target);
+        let port = target.metrics_port();
+        let switcher = Switcher::new(self.connection, self.kube_proxy()?, port, self.request.timeout, self.lock);
+        let progress = Progress::new(nodes.len());
+        let tools = Tools {
+            switcher: &switcher,
+            cleaner: cleaner.as_ref(),
+            lock: self.lock,
+            progress: &progress,
+            events: &events,
+        };
+        let (mut report, end) = self.roll(nodes, &written, tools, interrupt).await?;
+        let exit = self.finish(&mut report, end, tools, interrupt).await;
+        progress.finish();
+        if exit == Exit::Done && self.plan.edits {
+            let (maps, config) = (self.maps()?, self.config()?);
+            let guard = Guard::Lock(self.lock);
+            backup::prune(&maps, &config.name, &config.key, report.backup.as_deref(), guard).await;
+        }
+        Ok(Some(Ended { report, exit }))
+    }
+
+    fn interrupted(&self, message: &str) -> Ended {
+        Ended::new(self.plan, Outcome::Interrupted, message, Exit::Interrupted)
+    }
+
+    /// The canary first, then batch by batch.
+    fn nodes_to_switch(&self) -> Vec<String> {
+        self.plan.canary.iter().chain(self.plan.batches.iter().flatten()).cloned().collect()
+    }
+
+    /// Switches the nodes; the outcome of each is added to the report.
+    async fn roll(
+        &self,
+        nodes: Vec<String>,
+        written: &Written,
+        tools: Tools<'_>,
+        interrupt: &Interrupt,
+    ) -> anyhow::Result<(RemediationReport, RollEnd)> {
+        let (config, target) = (self.config()?, self.target()?);
+        let pods = self.facts.nodes.iter().filter_map(|node| Some((node.name.clone(), node.pod.clone()?))).collect();
+        let roll = Roll {
+            connection: self.connection,
+            kube_proxy: self.kube_proxy()?,
+            config: WrittenConfig { name: &config.name, key: &config.key, text: &target.text, at: written.changed },
+            mode: target.mode,
+            pods,
+            total: nodes.len(),
+            pace: Pace {
+                batch_size: self.plan.batch_size,
+                settle: self.request.settle,
+                pause_after_canary: self.request.pause_after_canary,
+            },
+            excluded: &self.request.exclude_nodes,
+            interrupt,
+            tools,
+        };
+        let mut report = RemediationReport::new(self.plan, Outcome::Done, "");
+        report.backup.clone_from(&written.kept);
+        // No pod is replaced for a configuration with which kube-proxy cannot start.
+        let end = match target.unfit {
+            Some(_) => RollEnd::Done,
+            None => roll.run(nodes.clone(), &mut report.nodes).await,
+        };
+        for name in &nodes {
+            if !report.nodes.iter().any(|node| node.name == *name) {
+                report.nodes.push(NodeResult::new(name, NodeOutcome::NotReached));
+            }
+        }
+        Ok((report, end))
+    }
+
+    /// Cleans and drains after a completed rollout, rolls back a failed one, and reports the result.
+    async fn finish(
+        &self,
+        report: &mut RemediationReport,
+        end: RollEnd,
+        tools: Tools<'_>,
+        interrupt: &Interrupt,
+    ) -> Exit {
+        if let (RollEnd::Done, Some(cleaner)) = (&end, tools.cleaner) {
+            on_nodes::clean(cleaner, &self.plan.to_clean, report, tools.progress).await;
+            on_nodes::drain(cleaner, &mut report.nodes, interrupt, tools.progress).await;
+        }
+        let RollEnd::Failed(failure) = end else { return self.ended(report, end, tools.events).await };
+        let exit = self.failed(report, failure, tools).await;
+        if let Some(cleaner) = tools.cleaner {
+            on_nodes::drain(cleaner, &mut report.nodes, interrupt, tools.progress).await;
+        }
+        exit
+    }
+
+    /// Saves the original and writes the configuration, if the plan requires it. `None` if it was changed since it was read.
+    async fn write(&self) -> anyhow::Result<Option<Written>> {
+        let (kube_proxy, config, target) = (self.kube_proxy()?, self.config()?, self.target()?);
+        let (maps, guard) = (&self.maps()?, Guard::Lock(self.lock));
+        let mut kept = None;
+        let mut changed = config.changed;
+        if self.lock.was_contended() && !self.plan.edits {
+            match touch(maps, config, guard).await {
+                Ok(()) => {}
+                Err(WriteError::Conflict) => return Ok(None),
+                Err(WriteError::Failed(error)) => anyhow::bail!(
+                    "taking over ConfigMap {}/{}: {error}; run again to see its state and continue",
+                    kube_proxy.namespace,
+                    config.name
+                ),
+            }
+        }
+        if self.plan.edits {
+            kept = Some(backup::keep(maps, config, &target.text, guard).await?);
+            match write(maps, config, &target.text, guard).await {
+                Ok(time) => changed = time,
+                Err(WriteError::Conflict) => return Ok(None),
+                Err(WriteError::Failed(error)) => anyhow::bail!(
+                    "changing ConfigMap {}/{}: {error}; run again to see its state and continue",
+                    kube_proxy.namespace,
+                    config.name
+                ),
+            }
+            let now = if target.unfit.is_some() {
+                "original restored".to_owned()
+            } else {
+                format!("mode {} configured", target.mode)
+            };
+            say(&format!("ConfigMap {}/{}: {now}", kube_proxy.namespace, config.name));
+        }
+        Ok(Some(Written { kept, changed }))
+    }
+
+    /// Reports an end without a rollback.
+    async fn ended(&self, report: &mut RemediationReport, end: RollEnd, events: &Events) -> Exit {
+        let mode = self.plan.to.unwrap_or_default();
+        let count = |outcome| report.nodes.iter().filter(|node| node.outcome == outcome).count();
+        let proved = count(NodeOutcome::Proved) + count(NodeOutcome::Already);
+        let again = "run the same command again to continue, or kpx-prep remediate --rollback to roll back";
+        let unfit = self.plan.target.as_ref().and_then(|target| target.unfit.as_ref());
+        let (outcome, message, exit) = match end {
+            RollEnd::Done if let Some(why) = unfit => {
+                let message = format!(
+                    "Done: the original configuration was restored. It has no mode that kube-proxy can run ({why}), so no kube-proxy was restarted; each keeps its current mode."
+                );
+                events.normal("RemediationDone", message.clone()).await;
+                (Outcome::Done, message, Exit::Done)
+            }
+            RollEnd::Done | RollEnd::Failed(_) => {
+                let down = count(NodeOutcome::NotReady);
+                let rest = if down > 0 {
+                    format!("; {down} node(s) are NotReady, run again once they are Ready")
+                } else {
+                    String::new()
+                };
+                let message =
+                    format!("Done: kube-proxy runs in {mode} mode on {proved} node(s), verified on each{rest}.");
+                events.normal("RemediationDone", message.clone()).await;
+                let unclean = |node: &&NodeResult| node.cleaned.as_ref().is_some_and(|cleaned| !cleaned.is_clean());
+                let dirty: Vec<_> = report.nodes.iter().filter(unclean).map(|node| node.name.clone()).collect();
+                if dirty.is_empty() || !self.request.clean {
+                    (Outcome::Done, message, Exit::Done)
+                } else {
+                    let left = format!(
+                        "{message} Leftovers of another mode remain on {}; run the same command again to remove them.",
+                        few(&dirty)
+                    );
+                    (Outcome::LeftoversRemain, left, Exit::TimedOut)
+                }
+            }
+            RollEnd::Paused => {
+                let message = format!("Paused after the canary: {proved} node(s) run {mode}; {again}.");
+                events.normal("RemediationPaused", message.clone()).await;
+                (Outcome::Paused, message, Exit::Done)
+            }
+            RollEnd::Interrupted => {
+                let message = format!("Interrupted: {mode} is configured, {proved} node(s) run it; {again}.");
+                events.warning("RemediationInterrupted", message.clone()).await;
+                (Outcome::Interrupted, message, Exit::Interrupted)
+            }
+            RollEnd::Stopped(why) => {
+                let message = format!("Stopped: {why}. This run configured {mode}, {proved} node(s) run it; {again}.");
+                events.warning("RemediationFailed", message.clone()).await;
+                (Outcome::Left, message, Exit::TimedOut)
+            }
+        };
+        report.outcome = outcome;
+        report.message = message;
+        exit
+    }
+
+    /// Prepares the nodes for ipvs; returns the end of the run if that failed on a node.
+    async fn prepare_nodes(&self) -> anyhow::Result<Option<Ended>> {
+        let Some(helper) = self.helper else { return Ok(None) };
+        let progress = Progress::new(0);
+        let scheduler = self.target()?.scheduler();
+        let prepared = on_nodes::prepare(helper, &self.plan.to_prepare, scheduler, &progress).await;
+        progress.finish();
+        if prepared.failed.is_empty() {
+            return Ok(None);
+        }
+        let others = match prepared.now.len() {
+            0 => String::new(),
+            count => format!(" {count} other node(s) were prepared, which is harmless."),
+        };
+        let message = format!(
+            "Failed to prepare nodes: {}. The configuration and all kube-proxies were not changed.{others} Fix the nodes and run again.",
+            prepared.failed.join("; ")
+        );
+        Ok(Some(Ended::new(self.plan, Outcome::Left, message, Exit::Failed)))
+    }
+
+    fn cleaner(&self, target: &Target) -> Option<Cleaner<'a>> {
+        let pod = |node: &NodeFacts| Some((node.name.clone(), node.pod.as_ref()?.cgroup.clone()));
+        let answering = |node: &NodeFacts| Some((node.name.clone(), node.survey()?.answering.clone()));
+        Some(Cleaner {
+            helper: self.helper?,
+            metrics_port: target.metrics_port(),
+            services: &self.surroundings.services,
+            answered: self.facts.nodes.iter().filter_map(answering).collect(),
+            wait: self.request.timeout,
+            prepares: (self.plan.mode() == Some(ProxyMode::Ipvs) && !self.request.nodes_are_prepared)
+                .then(|| target.scheduler().to_owned()),
+            removes: self.request.clean,
+            drain: self.request.drain,
+            pods: self.facts.nodes.iter().filter_map(pod).collect::<BTreeMap<_, _>>().into(),
+        })
+    }
+}

@@ -1,0 +1,263 @@
+//! Switches one node: replaces its kube-proxy pod and verifies the mode of the new one.
+
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::Pod;
+use kube::api::{Api, DeleteParams, LogParams, Preconditions};
+use tokio::time::Instant;
+
+use super::pod_watch::PodWatch;
+use crate::cluster::api::calls::get;
+use crate::cluster::api::connection::client::Connection;
+use crate::cluster::api::errors::plain;
+use crate::cluster::api::lock::Lock;
+use crate::cluster::api::lock::guard::Guard;
+use crate::cluster::api::objects::{self, Node};
+use crate::cluster::kube_proxy::daemon_set::KubeProxy;
+use crate::cluster::kube_proxy::pod::PodFacts;
+use crate::cluster::kube_proxy::proof::{How, Proof, Prover};
+use crate::cluster::observe::node_facts;
+use crate::mode::ProxyMode;
+use crate::report::foreign::foreign;
+use crate::report::say::patiently;
+
+/// Retry interval for a kube-proxy that does not answer yet: short while it starts, then longer.
+const ASK_AGAIN: [Duration; 2] = [Duration::from_millis(50), Duration::from_millis(500)];
+/// Interval for checking a slow node.
+const LOOK_AT_NODE_EVERY: Duration = Duration::from_secs(5);
+/// After this many restarts a kube-proxy counts as failed.
+const RESTARTS: u32 = 2;
+/// How long a ready kube-proxy may not answer port-forwards before its log is used.
+const LOG_AFTER: Duration = Duration::from_secs(2);
+
+/// The result of switching a node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SwitchEnd {
+    /// The new pod runs the mode.
+    Proved(Box<PodFacts>, How),
+    /// The node was deleted.
+    Gone,
+    /// The node is not ready; it is skipped.
+    NotReady,
+    /// The new pod runs another mode, or crashes.
+    Failed(String),
+    /// The new pod was not verified in time.
+    TimedOut(String),
+}
+
+/// Replaces pods and verifies the new ones.
+pub struct Switcher {
+    pods: Api<objects::Pod>,
+    logs: Api<Pod>,
+    nodes: Api<Node>,
+    prover: Prover,
+    watch: PodWatch,
+    timeout: Duration,
+    lock: Lock,
+}
+
+impl Switcher {
+    /// For kube-proxy's pods; `port` is its metrics port, `timeout` the time for verifying a new pod, `lock` is checked
+    /// before a pod is deleted.
+    pub fn new(connection: &Connection, kube_proxy: &KubeProxy, port: u16, timeout: Duration, lock: &Lock) -> Self {
+        let client = &connection.client;
+        Self {
+            pods: Api::namespaced_with(client.clone(), &kube_proxy.namespace, &objects::pods()),
+            logs: Api::namespaced(client.clone(), &kube_proxy.namespace),
+            nodes: Api::all_with(client.clone(), &objects::nodes()),
+            prover: Prover::new(client.clone(), &kube_proxy.namespace, port),
+            watch: PodWatch::start(connection, kube_proxy),
+            timeout,
+            lock: lock.clone(),
+        }
+    }
+
+    /// Replaces the pod on a node and waits until the new one runs `mode`. Without an old pod, it only waits.
+    ///
+    /// # Errors
+    /// If the pod cannot be deleted, or the node cannot be read.
+    pub async fn switch(&self, node: &str, old: Option<&PodFacts>, mode: ProxyMode) -> anyhow::Result<SwitchEnd> {
+        if let Some(end) = self.look_at(node).await? {
+            return Ok(end);
+        }
+        if let Some(old) = old {
+            self.delete(old).await?;
+        }
+        let what = format!("kube-proxy on {node} to run {mode}");
+        patiently(&what, Some(self.timeout), self.wait(node, old.map(|pod| pod.uid.as_str()), mode)).await
+    }
+
+    /// Queries the mode of the kube-proxy in a pod.
+    ///
+    /// # Errors
+    /// If it does not answer with a mode.
+    pub async fn ask(&self, pod: &str) -> Result<ProxyMode, String> {
+        self.prover.ask(pod).await
+    }
+
+    /// Deletes a pod, but not a later one of the same name.
+    async fn delete(&self, pod: &PodFacts) -> anyhow::Result<()> {
+        let preconditions = Preconditions { uid: Some(pod.uid.clone()), resource_version: None };
+        let params = DeleteParams::default().preconditions(preconditions);
+        match Guard::Lock(&self.lock).write(async || self.pods.delete(&pod.name, &params).await).await {
+            Ok(_) => Ok(()),
+            // Already gone, or replaced by another.
+            Err(error) if matches!(error.code(), Some(404 | 409)) => Ok(()),
+            Err(error) => Err(anyhow::anyhow!("deleting pod {} on node {}: {error}", pod.name, pod.node)),
+        }
+    }
+
+    async fn look_at(&self, node: &str) -> anyhow::Result<Option<SwitchEnd>> {
+        let found = get(&self.nodes, node).await;
+        let found = found.map_err(|error| anyhow::anyhow!("reading node {node}: {}", plain(&error)))?;
+        Ok(match found {
+            None => Some(SwitchEnd::Gone),
+            Some(found) if found.metadata.deletion_timestamp.is_some() => Some(SwitchEnd::Gone),
+            Some(found) if !node_facts(&found, true).ready => Some(SwitchEnd::NotReady),
+            Some(_) => None,
+        })
+    }
+
+    async fn wait(&self, node: &str, old: Option<&str>, mode: ProxyMode) -> anyhow::Result<SwitchEnd> {
+        let deadline = Instant::now() + self.timeout;
+        let mut looked = Instant::now();
+        let mut asked: Option<Instant> = None;
+        let mut last = "no new pod was created".to_owned();
+        loop {
+            if let Some(pod) = self.watch.successor(node, old) {
+                if let Some(trouble) = self.trouble(&pod).await {
+                    return Ok(SwitchEnd::Failed(trouble));
+                }
+                last = match (&pod.waiting, pod.ready) {
+                    (Some(reason), _) => format!("pod {} is waiting: {reason}", pod.name),
+                    (None, false) => format!("pod {} is {} and not ready", pod.name, pod.phase),
+                    (None, true) => {
+                        let since = asked.get_or_insert_with(Instant::now).elapsed();
+                        let proof = self.prove(&pod, since >= LOG_AFTER).await;
+                        if let Some(end) = judge(&pod, &proof, mode) {
+                            return Ok(end);
+                        }
+                        format!("pod {}: {}", pod.name, proof.reason.unwrap_or_default())
+                    }
+                };
+            }
+            if Instant::now() >= deadline {
+                // The cause may be a node that is not ready any more.
+                let end = self.look_at(node).await?;
+                return Ok(end.unwrap_or_else(|| {
+                    SwitchEnd::TimedOut(format!("not verified within {:?}: {last}", self.timeout))
+                }));
+            }
+            if looked.elapsed() >= LOOK_AT_NODE_EVERY {
+                if let Some(end) = self.look_at(node).await? {
+                    return Ok(end);
+                }
+                looked = Instant::now();
+            }
+            let starting = asked.is_some_and(|asked| asked.elapsed() < LOG_AFTER);
+            tokio::select! {
+                () = tokio::time::sleep(if starting { ASK_AGAIN[0] } else { ASK_AGAIN[1] }) => {}
+                () = self.watch.changed() => {}
+            }
+        }
+    }
+
+    async fn prove(&self, pod: &PodFacts, by_log_too: bool) -> Proof {
+        if by_log_too {
+            return self.prover.prove(pod).await;
+        }
+        match self.prover.ask(&pod.name).await {
+            Ok(mode) => Proof { mode: Some(mode), how: Some(How::ProxyMode), ..Proof::default() },
+            Err(reason) => Proof::missing(reason),
+        }
+    }
+
+    /// Whether a pod will not recover, with kube-proxy's last log line.
+    async fn trouble(&self, pod: &PodFacts) -> Option<String> {
+        let looping =
+            pod.restarts >= RESTARTS || (pod.restarts > 0 && pod.waiting.as_deref() == Some("CrashLoopBackOff"));
+        if !looping {
+            return None;
+        }
+        let words = self.last_words(pod).await.map(|words| format!(": {words}")).unwrap_or_default();
+        Some(format!("kube-proxy is crashing in pod {} ({} restarts){words}", pod.name, pod.restarts))
+    }
+
+    async fn last_words(&self, pod: &PodFacts) -> Option<String> {
+        let params = LogParams {
+            container: Some(pod.container.clone()),
+            previous: true,
+            tail_lines: Some(20),
+            ..LogParams::default()
+        };
+        let log = tokio::time::timeout(Duration::from_secs(5), self.logs.logs(&pod.name, &params)).await.ok()?.ok()?;
+        let telling = |line: &&str| {
+            line.to_ascii_lowercase().contains("can't use the ipvs proxier") || line.starts_with(['E', 'F'])
+        };
+        let line = log.lines().rfind(telling).or(log.lines().last())?;
+        Some(foreign(line))
+    }
+
+    /// Whether a verified pod still runs `mode` after the settle time.
+    ///
+    /// # Errors
+    /// If the node cannot be read.
+    pub async fn settles(&self, proved: &PodFacts, mode: ProxyMode, settle: Duration) -> anyhow::Result<SwitchEnd> {
+        let what = format!("the canary {} to keep its mode", proved.node);
+        patiently(&what, Some(settle), self.keeps(proved, mode, settle)).await
+    }
+
+    async fn keeps(&self, proved: &PodFacts, mode: ProxyMode, settle: Duration) -> anyhow::Result<SwitchEnd> {
+        let deadline = Instant::now() + settle;
+        while Instant::now() < deadline {
+            tokio::select! {
+                () = tokio::time::sleep_until(deadline) => {}
+                () = self.watch.changed() => {}
+            }
+            if let Some(end) = self.changed(proved).await {
+                return Ok(end);
+            }
+        }
+        let proof = self.prover.prove(proved).await;
+        if let Some(end) = self.changed(proved).await {
+            return Ok(end);
+        }
+        Ok(judge(proved, &proof, mode).unwrap_or_else(|| {
+            SwitchEnd::Failed(format!(
+                "pod {} does not answer with its mode any more: {}",
+                proved.name,
+                proof.reason.unwrap_or_default()
+            ))
+        }))
+    }
+
+    async fn changed(&self, proved: &PodFacts) -> Option<SwitchEnd> {
+        let now = self.watch.successor(&proved.node, None);
+        match now {
+            Some(now) if now.uid == proved.uid && now.restarts == proved.restarts && now.ready => None,
+            Some(now) if now.uid == proved.uid => {
+                let words = self.last_words(&now).await.map(|words| format!(": {words}")).unwrap_or_default();
+                Some(SwitchEnd::Failed(format!(
+                    "kube-proxy crashed in pod {} ({} restarts){words}",
+                    now.name, now.restarts
+                )))
+            }
+            _ => match self.look_at(&proved.node).await {
+                Ok(Some(end)) => Some(end),
+                _ => Some(SwitchEnd::Failed(format!("pod {} was replaced by another writer", proved.name))),
+            },
+        }
+    }
+}
+
+/// The result of a verification; `None` while the mode is unverified.
+fn judge(pod: &PodFacts, proof: &Proof, mode: ProxyMode) -> Option<SwitchEnd> {
+    match (proof.mode, proof.how) {
+        (Some(runs), Some(how)) if runs == mode => Some(SwitchEnd::Proved(Box::new(pod.clone()), how)),
+        (Some(runs), Some(_)) => {
+            let silent = if mode == ProxyMode::Ipvs { " (kube-proxy up to 1.25 falls back silently)" } else { "" };
+            Some(SwitchEnd::Failed(format!("pod {} runs {runs}, not {mode}{silent}", pod.name)))
+        }
+        _ => None,
+    }
+}

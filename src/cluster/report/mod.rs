@@ -1,0 +1,5 @@
+//! The output of `status` and `remediate`.
+
+pub mod remediation;
+pub mod status;
+mod status_nodes;

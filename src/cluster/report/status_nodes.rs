@@ -1,0 +1,157 @@
+//! The nodes in the output of `status`.
+
+use comfy_table::{Table, presets};
+use serde::Serialize;
+
+use crate::cluster::kube_proxy::proof::How;
+use crate::cluster::observe::facts::{ClusterFacts, NodeFacts};
+use crate::cluster::plan::drift::{State, state};
+use crate::messages::{Leftover, PreparationOutcome, Survey};
+use crate::mode::ProxyMode;
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct NodeLine {
+    pub(super) name: String,
+    role: &'static str,
+    ready: bool,
+    pod: Option<String>,
+    image: Option<String>,
+    pod_ready: bool,
+    restarts: u32,
+    effective_mode: Option<&'static str>,
+    proof: Option<How>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<String>,
+    fallback: bool,
+    stale: bool,
+    pub(super) state: State,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    host: Option<HostLine>,
+}
+
+/// The node helper's survey of a host.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct HostLine {
+    /// The outcome that `node install` would have.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    modules: Option<PreparationOutcome>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    leftovers: Option<Vec<Leftover>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    suspicious: Option<Vec<String>>,
+    /// Why it could not be inspected.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
+}
+
+impl NodeLine {
+    /// The line of a node.
+    pub(super) fn new(facts: &ClusterFacts, node: &NodeFacts) -> Self {
+        let pod = node.pod.as_ref();
+        let state = state(node, facts);
+        Self {
+            name: node.name.clone(),
+            role: if node.control_plane { "control-plane" } else { "worker" },
+            ready: node.ready,
+            pod: pod.map(|pod| pod.name.clone()),
+            image: pod.map(|pod| pod.image.clone()),
+            pod_ready: pod.is_some_and(|pod| pod.ready),
+            restarts: pod.map_or(0, |pod| pod.restarts),
+            effective_mode: node.proof.mode.map(ProxyMode::name),
+            proof: node.proof.how,
+            reason: node.proof.reason.clone(),
+            fallback: state == State::Fallback,
+            stale: pod.is_some_and(|pod| facts.is_stale(pod)),
+            state,
+            host: node.host.as_ref().map(HostLine::new),
+        }
+    }
+
+    /// Whether the host is suitable for its mode, or was not inspected.
+    pub(super) fn host_is_fine(&self, ipvs: bool) -> bool {
+        self.host.as_ref().is_none_or(|host| {
+            let prepared = !ipvs || host.modules.is_some_and(PreparationOutcome::is_prepared);
+            prepared && host.leftovers.as_ref().is_some_and(Vec::is_empty)
+        })
+    }
+
+    fn host_words(&self) -> [String; 2] {
+        let Some(host) = &self.host else { return ["-".to_owned(), "-".to_owned()] };
+        let modules = match host.modules {
+            Some(PreparationOutcome::AlreadyPrepared) => "prepared",
+            Some(PreparationOutcome::WouldPrepare) => "not prepared",
+            Some(PreparationOutcome::NotPrepared) => "impossible",
+            _ => "unknown",
+        };
+        let leftovers = host.leftovers.as_ref().map_or_else(|| "unknown".to_owned(), |left| left.len().to_string());
+        [modules.to_owned(), leftovers]
+    }
+
+    fn state_word(&self) -> String {
+        let word = match self.state {
+            State::Right => "ok",
+            State::Wrong => "drifted",
+            State::Fallback => "silent fallback",
+            State::Unproved => "unverified",
+            State::NoPod => "no pod",
+        };
+        if self.stale { format!("{word}, pod older than config") } else { word.to_owned() }
+    }
+}
+
+impl HostLine {
+    fn new(host: &Result<Survey, String>) -> Self {
+        match host {
+            Ok(survey) => Self {
+                modules: Some(survey.modules.outcome),
+                leftovers: Some(survey.leftovers.clone()),
+                suspicious: Some(survey.suspicious.clone()),
+                error: None,
+            },
+            Err(why) => Self { modules: None, leftovers: None, suspicious: None, error: Some(why.clone()) },
+        }
+    }
+}
+
+/// The nodes as a table; `wide` adds images and reasons.
+pub(super) fn table(nodes: &[NodeLine], wide: bool) -> String {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING);
+    let mut head = vec!["NODE", "ROLE", "POD", "READY", "RESTARTS", "MODE", "VERIFIED BY", "STATE"];
+    let hosts = nodes.iter().any(|node| node.host.is_some());
+    if hosts {
+        head.extend(["MODULES", "LEFTOVERS"]);
+    }
+    if wide {
+        head.extend(["IMAGE", "REMARK"]);
+    }
+    table.set_header(head);
+    for node in nodes {
+        let dash = || "-".to_owned();
+        let mut row = vec![
+            node.name.clone() + if node.ready { "" } else { " (not ready)" },
+            node.role.to_owned(),
+            node.pod.clone().unwrap_or_else(dash),
+            if node.pod_ready { "yes" } else { "no" }.to_owned(),
+            node.restarts.to_string(),
+            node.effective_mode.map_or_else(dash, ToOwned::to_owned),
+            match node.proof {
+                Some(How::ProxyMode) => "/proxyMode".to_owned(),
+                Some(How::Log) => "log".to_owned(),
+                None => "unverified".to_owned(),
+            },
+            node.state_word(),
+        ];
+        if hosts {
+            row.extend(node.host_words());
+        }
+        if wide {
+            row.push(node.image.clone().unwrap_or_else(dash));
+            row.push(node.reason.clone().unwrap_or_default());
+        }
+        table.add_row(row);
+    }
+    table.to_string().lines().map(|line| line.trim_end().to_owned() + "\n").collect()
+}

@@ -1,0 +1,12 @@
+//! kube-proxy's modes: their names, what each needs and does, and how each Kubernetes version supports it. Pure: no host, no
+//! cluster.
+//!
+//! What distinguishes the modes is in [`traits`]: a fourth mode does not compile until that is complete. Code elsewhere asks
+//! for a trait, not for a mode.
+
+mod policy;
+mod proxy_mode;
+pub mod traits;
+
+pub use policy::{IPVS_TIMELINE, ModeRefused, Policy, policy};
+pub use proxy_mode::{ModeError, ProxyMode};

@@ -1,0 +1,70 @@
+//! What each mode needs on a node, and what kube-proxy does there in it. One value for each mode.
+
+use super::proxy_mode::ProxyMode;
+
+/// What kube-proxy does with IPVS virtual servers that it did not make.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ForeignIpvs {
+    /// Nothing.
+    Kept,
+    /// Deletes those outside `ipvs.excludeCIDRs` (pkg/proxy/ipvs/proxier.go, `cleanLegacyService`).
+    DeletedUnlessExcluded,
+    /// Empties the whole table whenever it starts (pkg/proxy/nftables, which cleans up ipvs mode; kubernetes issue 55857).
+    AllDeleted,
+}
+
+/// What in the kernel carries Services.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Carrier {
+    /// Chains of the iptables family.
+    IptablesChains,
+    /// Virtual servers, with addresses on `kube-ipvs0` and ipsets that iptables rules refer to.
+    VirtualServers,
+    /// The nftables tables `kube-proxy` of both families.
+    NftablesTables,
+}
+
+/// What distinguishes a mode from the others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ModeTraits {
+    /// Whether it needs kernel modules that kube-proxy does not load on demand: without them kube-proxy exits from 1.26 on,
+    /// and silently runs iptables before.
+    pub needs_modules: bool,
+    /// What it does with other programs' virtual servers.
+    pub foreign_ipvs: ForeignIpvs,
+    /// What carries Services.
+    pub carrier: Carrier,
+    /// Whether connections live in the kernel's IPVS, so that they need time to end when the mode is left.
+    pub holds_connections: bool,
+    /// Whether `ipvs.*` settings have an effect.
+    pub has_ipvs_settings: bool,
+}
+
+impl ProxyMode {
+    /// What distinguishes this mode.
+    pub const fn traits(self) -> ModeTraits {
+        match self {
+            Self::Iptables => ModeTraits {
+                needs_modules: false,
+                foreign_ipvs: ForeignIpvs::Kept,
+                carrier: Carrier::IptablesChains,
+                holds_connections: false,
+                has_ipvs_settings: false,
+            },
+            Self::Ipvs => ModeTraits {
+                needs_modules: true,
+                foreign_ipvs: ForeignIpvs::DeletedUnlessExcluded,
+                carrier: Carrier::VirtualServers,
+                holds_connections: true,
+                has_ipvs_settings: true,
+            },
+            Self::Nftables => ModeTraits {
+                needs_modules: false,
+                foreign_ipvs: ForeignIpvs::AllDeleted,
+                carrier: Carrier::NftablesTables,
+                holds_connections: false,
+                has_ipvs_settings: false,
+            },
+        }
+    }
+}
