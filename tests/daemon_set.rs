@@ -222,5 +222,5 @@ fn values_are_put_in_once() {
         format!("[{{name: p, image: kube-proxy, command: [kube-proxy, '--config=$(A)'], env: [{}]}}]", env.join(", "));
     let found = find(&[with_containers("kube-proxy", &containers)], None, None).unwrap().kube_proxy.unwrap();
     let ConfigSource::Elsewhere(why) = found.config else { panic!("{:?}", found.config) };
-    assert!(why.contains("--config=$(A)$(A) is not"), "{why}");
+    assert!(why.contains("--config=$(A)$(A) is in the image"), "{why}");
 }

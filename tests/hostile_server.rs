@@ -55,7 +55,7 @@ fn an_endless_body_is_not_read() {
         while stream.write_all(&some).is_ok() {}
     });
     let (_folder, path) = plain(port);
-    run(&path, &["--request-timeout", "60s"], &[]).says(1, &["answered with more than 64 MiB"]);
+    run(&path, &["--request-timeout", "60s"], &[]).says(1, &["exceeds 64 MiB"]);
 }
 
 #[test]

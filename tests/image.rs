@@ -108,7 +108,7 @@ fn what_cannot_be_an_image_is_refused() {
     let output = output.to_str().unwrap();
     for (arguments, said) in [
         (vec!["--binary", text], "not a 64-bit Linux program"),
-        (vec!["--binary", "/nowhere/kpx-prep"], "there is no such file"),
+        (vec!["--binary", "/nowhere/kpx-prep"], "no such file"),
         // The binary under test is linked with the C library; the static release is tested by tests/image-load.
         (vec![], "dynamically linked"),
         (vec!["--name", "No Name"], "a name with a tag"),

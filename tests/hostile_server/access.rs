@@ -107,7 +107,7 @@ fn a_credential_plugin_gets_no_secret_and_tells_none() {
     let user = "{exec: {apiVersion: client.authentication.k8s.io/v1, command: ./plugin, interactiveMode: Never}}";
     let path = kubeconfig(folder.path(), "{server: \"https://127.0.0.1:1\"}", user);
     let ended = run(&path, &[], &[("KPX_PREP_TOKEN", "07401b.f395accd246ae52d"), ("OTHER", "stays")]);
-    ended.says(2, &["credential plugin", "failed with exit status: 1", "luck"]);
+    ended.says(2, &["credential plugin", "failed (exit status: 1)", "luck"]);
     assert!(!ended.stderr().contains("secret-token") && !ended.stderr().contains('\x1b'), "{}", ended.stderr());
     let environment = fs::read_to_string(folder.path().join("environment")).unwrap();
     assert!(environment.contains("OTHER=stays") && !environment.contains("07401b"), "{environment}");

@@ -55,14 +55,17 @@ fn what_it_says_is_no_command_to_the_terminal() {
 #[test]
 fn what_is_of_no_use_is_named_and_not_shown() {
     for (script, words) in [
-        (gives(r#"{"token": "secret-token\n"}"#), &["gave a token that is not one line of printable characters"][..]),
+        (
+            gives(r#"{"token": "secret-token\n"}"#),
+            &["printed a token that is not one line of printable characters"][..],
+        ),
         (gives(r#"{"token": "x\r\nX-Remote-User: secret-token"}"#), &["not one line"]),
         (gives(r#"{"token": ""}"#), &["neither a token nor a certificate"]),
         (gives(r#"{"clientCertificateData": "secret-token"}"#), &["only one of certificate and key"]),
         (gives(r#"{"clientCertificateData": "secret-token", "clientKeyData": "secret-token"}"#), &["cannot be used"]),
         ("echo secret-token".to_owned(), &["did not print an ExecCredential"]),
-        ("echo secret-token; exit 3".to_owned(), &["failed with exit status: 3"]),
-        ("echo secret-token; kill -9 $$".to_owned(), &["failed with signal: 9"]),
+        ("echo secret-token; exit 3".to_owned(), &["failed (exit status: 3)"]),
+        ("echo secret-token; kill -9 $$".to_owned(), &["failed (signal: 9"]),
         (String::new(), &["did not print an ExecCredential"]),
     ] {
         let ended = with(&script);
