@@ -91,7 +91,7 @@ fn commands_in_hints_keep_the_configured_mode() {
                         && configured == ProxyMode::Ipvs
                         && mode == "nftables"
                         && (must_leave || shown);
-                    let kept = planned.to == Some(configured.name());
+                    let kept = planned.to == Some(configured);
                     assert!(kept || leaves, "{configured}, {id}: {finding:?} plans {:?}\n{status:?}", planned.to);
                     commands += 1;
                 }

@@ -90,7 +90,7 @@ fn only_the_mode_changes() {
     let planned = plan(&cluster("", ProxyMode::Iptables), &surroundings(), &request("ipvs"));
     assert_eq!(planned.target.as_ref().unwrap().text, text("ipvs"));
     assert!(planned.diff.contains("-mode: \"\"  # kept\n+mode: \"ipvs\"  # kept\n"), "{}", planned.diff);
-    assert_eq!((planned.from, planned.to), (Some("iptables"), Some("ipvs")));
+    assert_eq!((planned.from, planned.to), (Some(ProxyMode::Iptables), Some(ProxyMode::Ipvs)));
     assert!(!planned.is_blocked(), "{:?}", planned.checks);
 }
 
@@ -144,11 +144,11 @@ fn going_back_restarts_only_what_saw_the_change() {
     assert_eq!(ids(&plan(&facts, &surroundings(), &restore()), Level::Error), ["no-backup"]);
     facts.backups = vec![backup("2", "", "ipvs"), backup("1", "nftables", "")];
     let planned = plan(&facts, &surroundings(), &restore());
-    assert_eq!((order(&planned).as_str(), planned.edits, planned.to), ("worker-1 | ", true, Some("iptables")));
+    assert_eq!((order(&planned).as_str(), planned.edits, planned.to), ("worker-1 | ", true, Some(ProxyMode::Iptables)));
     // An older one: nobody runs that.
     let older = Request { goal: Goal::Restore { backup: Some("1".to_owned()), force: false }, ..restore() };
     let planned = plan(&facts, &surroundings(), &older);
-    assert_eq!((planned.to, planned.batches.len()), (Some("nftables"), 3));
+    assert_eq!((planned.to, planned.batches.len()), (Some(ProxyMode::Nftables), 3));
     // Put back already, but a pod was not: only that one.
     set_config(&mut facts, &text(""));
     let planned = plan(&facts, &surroundings(), &restore());

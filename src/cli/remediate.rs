@@ -22,6 +22,7 @@ use crate::cluster::report::remediation::plan_text;
 use crate::exit_code::{Exit, Refusal};
 use crate::kubeadm::proxy::RawSettings;
 use crate::kubeadm::raw_options::RawOptions;
+use crate::mode::ProxyMode;
 use crate::report::say::{say, say_part};
 use crate::report::{Format, print, print_text, serialize};
 
@@ -47,7 +48,7 @@ pub(super) struct RemediateArgs {
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", conflicts_with = "rollback")]
     strict_arp: Option<bool>,
     /// Ranges whose IPVS virtual servers kube-proxy does not remove
-    #[arg(long, value_name = "CIDR,…", value_delimiter = ',', conflicts_with = "rollback")]
+    #[arg(long, value_name = "CIDR,...", value_delimiter = ',', conflicts_with = "rollback")]
     exclude_cidrs: Vec<String>,
     /// Print the plan without changing anything; writes are validated with a server-side dry run
     #[arg(long)]
@@ -56,7 +57,7 @@ pub(super) struct RemediateArgs {
     #[arg(long, requires = "dry_run")]
     nodes: bool,
     /// Preflight checks to downgrade to warnings: check IDs, or `all`
-    #[arg(long, value_name = "ID,…", value_delimiter = ',', value_parser = check_id)]
+    #[arg(long, value_name = "ID,...", value_delimiter = ',', value_parser = check_id)]
     ignore_preflight_errors: Vec<String>,
     /// Skip the confirmation prompt
     #[arg(short, long)]
@@ -69,7 +70,7 @@ pub(super) struct RemediateArgs {
     #[arg(long, help_heading = "Nodes")]
     assume_nodes_prepared: bool,
     /// Skip these nodes; refused for ipvs if their kube-proxy would exit at its next start
-    #[arg(long, value_name = "NODE,…", value_delimiter = ',', help_heading = "Nodes")]
+    #[arg(long, value_name = "NODE,...", value_delimiter = ',', help_heading = "Nodes")]
     exclude_nodes: Vec<String>,
 
     #[command(flatten)]
@@ -159,7 +160,8 @@ impl RemediateArgs {
 
     /// Whether something may have to run on the nodes: clean-up, or preparation for ipvs; a rollback decides that later.
     fn needs_helper(&self) -> bool {
-        let prepares = self.mode.as_deref().is_none_or(|mode| mode == "ipvs") && !self.assume_nodes_prepared;
+        let mode = self.mode.as_deref().map_or(Ok(ProxyMode::Ipvs), str::parse);
+        let prepares = mode.is_ok_and(|mode: ProxyMode| mode.traits().needs_modules) && !self.assume_nodes_prepared;
         prepares || !self.no_clean
     }
 

@@ -23,7 +23,7 @@ pub struct RawOptions {
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", help_heading = "kube-proxy")]
     pub strict_arp: Option<bool>,
     /// Ranges whose IPVS virtual servers kube-proxy does not remove
-    #[arg(long, value_name = "CIDR,…", value_delimiter = ',', help_heading = "kube-proxy")]
+    #[arg(long, value_name = "CIDR,...", value_delimiter = ',', help_heading = "kube-proxy")]
     pub exclude_cidrs: Vec<String>,
     /// Idle timeout of IPVS TCP sessions, such as 15m
     #[arg(long, value_name = "DURATION", help_heading = "kube-proxy")]
@@ -45,7 +45,7 @@ pub struct RawOptions {
     #[arg(long, value_name = "HOST[:PORT]", help_heading = "Cluster")]
     pub control_plane_endpoint: Option<String>,
     /// Additional names and addresses for the API server's certificate
-    #[arg(long, value_name = "NAME,…", value_delimiter = ',', help_heading = "Cluster")]
+    #[arg(long, value_name = "NAME,...", value_delimiter = ',', help_heading = "Cluster")]
     pub apiserver_cert_extra_sans: Vec<String>,
     /// Pod address range, or one IPv4 and one IPv6 range
     #[arg(long, value_name = "CIDR[,CIDR]", help_heading = "Cluster")]
@@ -63,7 +63,7 @@ pub struct RawOptions {
     #[arg(long, value_name = "NAME", help_heading = "Cluster")]
     pub cluster_name: Option<String>,
     /// Feature gates of kubeadm
-    #[arg(long, value_name = "NAME=BOOL,…", help_heading = "Cluster")]
+    #[arg(long, value_name = "NAME=BOOL,...", help_heading = "Cluster")]
     pub feature_gates: Option<String>,
 
     /// Address that this node's API server advertises

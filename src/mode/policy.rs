@@ -13,6 +13,8 @@ pub struct Policy {
     pub gate: Option<&'static str>,
     /// A warning for the operator who chooses this mode.
     pub warning: Option<String>,
+    /// The mode to move to, if this one is deprecated.
+    pub successor: Option<ProxyMode>,
 }
 
 /// A mode that a Kubernetes version cannot run, with the alternative.
@@ -46,12 +48,15 @@ pub fn policy(mode: ProxyMode, minor: u32) -> Result<Policy, ModeRefused> {
             way_out: "use --mode nftables (kernel 5.13 or newer), or Kubernetes 1.42 or older",
         }),
         (ProxyMode::Ipvs, 40..) => Ok(Policy {
+            successor: Some(ProxyMode::Nftables),
             gate: Some("KubeProxyIPVS"),
             warning: Some(format!(
                 "{IPVS_TIMELINE}. Kubernetes 1.{minor} runs ipvs only with the gate KubeProxyIPVS, which is therefore set"
             )),
         }),
-        (ProxyMode::Ipvs, 35..) => Ok(Policy { gate: None, warning: Some(IPVS_TIMELINE.to_owned()) }),
+        (ProxyMode::Ipvs, 35..) => {
+            Ok(Policy { successor: Some(ProxyMode::Nftables), gate: None, warning: Some(IPVS_TIMELINE.to_owned()) })
+        }
         (ProxyMode::Nftables, ..29) => Err(ModeRefused {
             mode,
             minor,
@@ -59,6 +64,7 @@ pub fn policy(mode: ProxyMode, minor: u32) -> Result<Policy, ModeRefused> {
             way_out: "use --mode ipvs or --mode iptables, or a newer Kubernetes",
         }),
         (ProxyMode::Nftables, 29..33) => Ok(Policy {
+            successor: None,
             gate: (minor < 31).then_some("NFTablesProxyMode"),
             warning: Some(format!(
                 "nftables mode is {} in Kubernetes 1.{minor} and stable from 1.33; it needs kernel 5.13 or newer",

@@ -4,7 +4,8 @@ use std::fmt;
 use std::str::FromStr;
 
 /// A proxy mode that kube-proxy runs on Linux.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum ProxyMode {
     /// Rules of the iptables family; the default below 1.40.
     Iptables,

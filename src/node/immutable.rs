@@ -23,7 +23,7 @@ fn way(host: &Host) -> Option<&'static str> {
         "talos" => "on Talos: add each mandatory module to machine.kernel.modules in the machine configuration",
         // https://kairos.io/docs/advanced/after-install/ (stages.boot.commands)
         id if id.starts_with("kairos") => {
-            "on Kairos: add a cloud-config in /oem with the command `modprobe -a …` in stages.boot"
+            "on Kairos: add a cloud-config in /oem with the command `modprobe -a ...` in stages.boot"
         }
         // https://nixos.org/manual/nixos/stable/options (boot.kernelModules)
         "nixos" => "on NixOS: add each mandatory module to boot.kernelModules, then run nixos-rebuild switch",
@@ -37,7 +37,7 @@ fn way(host: &Host) -> Option<&'static str> {
         "k3os" => "on k3OS: add each mandatory module to k3os.modules in its configuration",
         // https://elemental.docs.rancher.com/cloud-config-reference
         id if id.contains("elemental") || id.starts_with("harvester") || id == "sle-micro-rancher" => {
-            "on Elemental: add a cloud-config in /oem with the command `modprobe -a …` in stages.boot"
+            "on Elemental: add a cloud-config in /oem with the command `modprobe -a ...` in stages.boot"
         }
         // https://wiki.alpinelinux.org/wiki/Alpine_local_backup
         "alpine" => {

@@ -31,7 +31,7 @@ pub fn shortened(text: &str, limit: usize) -> String {
         let shown = shown(character);
         length += before.len() + shown.as_ref().map_or(1, String::len);
         if length > limit {
-            line.push('…');
+            line.push_str("...");
             return line;
         }
         line.push_str(before);
@@ -131,7 +131,7 @@ mod tests {
             assert_eq!(foreign(text), expected);
         }
         let long = foreign(&"x".repeat(5000));
-        assert!(long.chars().count() == LONGEST + 1 && long.ends_with('…'));
+        assert!(long.chars().count() == LONGEST + 3 && long.ends_with("x..."));
     }
 
     #[test]

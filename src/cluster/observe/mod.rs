@@ -3,10 +3,9 @@
 pub mod calico;
 pub mod facts;
 pub mod flavour;
+pub mod hosts;
 pub mod neighbours;
 pub mod surroundings;
-
-use std::net::SocketAddr;
 
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::ResourceExt as _;
@@ -16,9 +15,7 @@ use super::api::calls;
 use super::api::connection::client::Connection;
 use super::api::errors::{code, plain};
 use super::api::listed::CONFIG_HASH;
-use super::api::objects::{self, DaemonSet, Node, Service};
-use super::helper::work::Surveyed;
-use super::helper::{Coverage, Helper};
+use super::api::objects::{self, DaemonSet, Node};
 use super::kube_proxy::backup;
 use super::kube_proxy::config_map::{self, ConfigFacts};
 use super::kube_proxy::daemon_set::{ConfigSource, KubeProxy, find};
@@ -221,44 +218,6 @@ pub fn place_pods(nodes: &mut [NodeFacts], mut pods: Vec<PodFacts>) {
     }
 }
 
-/// Surveys every ready kube-proxy node with the helper. `scheduler` is that of the planned configuration, whose module
-/// is checked too.
-///
-/// # Errors
-/// If the helper's image is missing on a required node, or the API server fails.
-pub async fn look_at_hosts(
-    helper: &Helper,
-    facts: &mut ClusterFacts,
-    coverage: Coverage,
-    scheduler: &str,
-    questions: &[SocketAddr],
-) -> anyhow::Result<()> {
-    let port = facts.metrics_port();
-    let ready = || facts.proxy_nodes().filter(|node| node.ready);
-    let nodes: Vec<String> = ready().map(|node| node.name.clone()).collect();
-    let pods = ready().filter_map(|node| Some((node.name.clone(), node.pod.as_ref()?.cgroup.clone()))).collect();
-    let services = count_services(helper.client()).await;
-    helper.serve(facts.minor());
-    helper.wait(&nodes, coverage).await?;
-    let about = Surveyed { scheduler, port, questions, pods, services };
-    let mut answers = helper.survey(&nodes, &about).await;
-    for node in &mut facts.nodes {
-        node.host = answers.remove(&node.name);
-    }
-    Ok(())
-}
-
-/// The number of Services, from the remaining item count of a list with one item. If unknown, a large number.
-async fn count_services(client: &kube::Client) -> usize {
-    const MANY: usize = 10_000;
-    let services = Api::<Service>::all_with(client.clone(), &objects::services());
-    let one = ListParams::default().limit(1);
-    let Ok(first) = calls::retried(|| services.list_metadata(&one)).await else { return MANY };
-    let rest = first.metadata.remaining_item_count.unwrap_or(0);
-    let more = first.metadata.continue_.as_deref().is_some_and(|token| !token.is_empty());
-    if more && rest == 0 { MANY } else { first.items.len() + usize::try_from(rest).unwrap_or(MANY) }
-}
-
 async fn prove_nodes(client: &kube::Client, facts: &mut ClusterFacts) {
     let Some(kube_proxy) = &facts.kube_proxy else { return };
     let port = facts.metrics_port();
@@ -278,7 +237,7 @@ async fn prove_nodes(client: &kube::Client, facts: &mut ClusterFacts) {
         facts.nodes[index].proof = proof;
     }
     // kube-proxy up to 1.25 reports its fallback from ipvs only in its log.
-    if facts.target() != Ok(ProxyMode::Ipvs) || facts.minor() > 25 {
+    if !facts.target().is_ok_and(|mode| mode.traits().needs_modules) || facts.minor() > 25 {
         return;
     }
     let iptables =

@@ -30,9 +30,9 @@ const UNFIT: &str = "keeps the mode that it runs";
 #[serde(rename_all = "camelCase")]
 pub struct Plan {
     /// The mode that is configured now.
-    pub from: Option<&'static str>,
+    pub from: Option<ProxyMode>,
     /// The mode that will be configured.
-    pub to: Option<&'static str>,
+    pub to: Option<ProxyMode>,
     /// The change of the `ConfigMap`; empty if it is already up to date.
     pub diff: String,
     /// Nodes to prepare for ipvs first; also empty if the nodes were not inspected.
@@ -111,11 +111,7 @@ impl Plan {
 
 /// Makes the plan.
 pub fn plan(facts: &ClusterFacts, surroundings: &Surroundings, request: &Request) -> Plan {
-    let mut plan = Plan {
-        from: facts.target().ok().map(ProxyMode::name),
-        batch_size: batch_size(facts, request),
-        ..Plan::unknown()
-    };
+    let mut plan = Plan { from: facts.target().ok(), batch_size: batch_size(facts, request), ..Plan::unknown() };
     let target = match request.target(facts) {
         Ok(target) => target,
         Err(refused) => {
@@ -138,14 +134,14 @@ pub fn plan(facts: &ClusterFacts, surroundings: &Surroundings, request: &Request
     };
     // A target exists only if there is a configuration.
     let Some(config) = &facts.config else { return plan };
-    plan.to = target.unfit.is_none().then_some(target.mode.name());
+    plan.to = target.unfit.is_none().then_some(target.mode);
     plan.edits = target.text != config.text;
     plan.cleans = request.clean;
     if plan.edits {
         plan.diff = diff::diff(&config.key, &config.text, &target.text);
     }
     order(facts, request, &target, &mut plan);
-    if target.mode == ProxyMode::Ipvs && target.unfit.is_none() && !request.nodes_are_prepared && !plan.is_empty() {
+    if target.mode.traits().needs_modules && target.unfit.is_none() && !request.nodes_are_prepared && !plan.is_empty() {
         let wanting = |node: &&NodeFacts| {
             let prepared = node.survey().is_none_or(|host| host.modules.outcome.is_prepared());
             node.ready && !prepared && !request.exclude_nodes.contains(&node.name)

@@ -26,13 +26,13 @@ use super::api::lock::{Lock, Lost};
 use super::helper::manifest::Setup;
 use super::helper::{self, Coverage, Helper};
 use super::observe::facts::ClusterFacts;
+use super::observe::hosts::look_at_hosts;
 use super::observe::surroundings::{Surroundings, look};
-use super::observe::{Scope, look_at_hosts, observe};
+use super::observe::{Scope, observe};
 use super::plan::request::{Request, Target};
 use super::plan::{Plan, plan as make_plan};
 use super::report::remediation::{Outcome, RemediationReport};
 use crate::exit_code::{Exit, Refusal};
-use crate::mode::ProxyMode;
 use crate::report::say::say;
 use crate::report::{Finding, Level};
 use access_review::{names, rights};
@@ -140,7 +140,7 @@ fn without_lock(result: anyhow::Result<Ended>, lost: &Lost) -> Ended {
 async fn keep(helper: &Helper, result: &anyhow::Result<Ended>) {
     let done = result.as_ref().ok().filter(|ended| ended.exit == Exit::Done);
     let target = done.and_then(|ended| ended.report.plan.target.as_ref());
-    let ipvs = target.filter(|target| target.mode == ProxyMode::Ipvs);
+    let ipvs = target.filter(|target| target.mode.traits().needs_modules);
     if let Err(error) = helper.keep(ipvs.map(Target::scheduler)).await {
         say(&format!("warning: {error:#}"));
     }
@@ -175,7 +175,7 @@ impl Job<'_> {
                 self.refuse_beside_a_run(facts.as_ref()).await?;
             }
             if plan.is_blocked() {
-                let message = "Preflight failed; nothing was changed. Fix the errors above, or override them with --ignore-preflight-errors=ID,…";
+                let message = "Preflight failed; nothing was changed. Fix the errors above, or override them with --ignore-preflight-errors=ID,...";
                 return Ok(Ended::new(&plan, Outcome::Blocked, message, Exit::CheckSaysNo));
             }
             let facts = facts.context("a plan without an observed cluster is always blocked")?;
@@ -241,7 +241,7 @@ impl Job<'_> {
         {
             return Box::pin(self.prepare(operator)).await;
         }
-        let prepares = plan.mode() == Some(ProxyMode::Ipvs) && !self.request.nodes_are_prepared;
+        let prepares = plan.mode().is_some_and(|mode| mode.traits().needs_modules) && !self.request.nodes_are_prepared;
         let looks = !plan.is_blocked()
             && (!self.options.dry_run || self.request.look_at_nodes)
             && (self.request.clean && plan.mode().is_some() || prepares);

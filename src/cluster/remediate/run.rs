@@ -221,7 +221,7 @@ impl<'a> Run<'a> {
 
     /// Reports an end without a rollback.
     async fn ended(&self, report: &mut RemediationReport, end: RollEnd, events: &Events) -> Exit {
-        let mode = self.plan.to.unwrap_or_default();
+        let mode = self.plan.to.map_or("", ProxyMode::name);
         let count = |outcome| report.nodes.iter().filter(|node| node.outcome == outcome).count();
         let proved = count(NodeOutcome::Proved) + count(NodeOutcome::Already);
         let again = "run the same command again to continue, or kpx-prep remediate --rollback to roll back";
@@ -307,7 +307,8 @@ impl<'a> Run<'a> {
             services: &self.surroundings.services,
             answered: self.facts.nodes.iter().filter_map(answering).collect(),
             wait: self.request.timeout,
-            prepares: (self.plan.mode() == Some(ProxyMode::Ipvs) && !self.request.nodes_are_prepared)
+            prepares: (self.plan.mode().is_some_and(|mode| mode.traits().needs_modules)
+                && !self.request.nodes_are_prepared)
                 .then(|| target.scheduler().to_owned()),
             removes: self.request.clean,
             drain: self.request.drain,

@@ -255,7 +255,7 @@ fn judge(pod: &PodFacts, proof: &Proof, mode: ProxyMode) -> Option<SwitchEnd> {
     match (proof.mode, proof.how) {
         (Some(runs), Some(how)) if runs == mode => Some(SwitchEnd::Proved(Box::new(pod.clone()), how)),
         (Some(runs), Some(_)) => {
-            let silent = if mode == ProxyMode::Ipvs { " (kube-proxy up to 1.25 falls back silently)" } else { "" };
+            let silent = if mode.traits().needs_modules { " (kube-proxy up to 1.25 falls back silently)" } else { "" };
             Some(SwitchEnd::Failed(format!("pod {} runs {runs}, not {mode}{silent}", pod.name)))
         }
         _ => None,

@@ -6,6 +6,7 @@ use crate::cluster::api::connection::client::place;
 use crate::cluster::helper::work::Cleaned;
 use crate::cluster::observe::facts::ClusterFacts;
 use crate::cluster::plan::{NOT_READY, Plan};
+use crate::mode::ProxyMode;
 use crate::report::{API_VERSION, Finding, few};
 
 /// The outcome of a run.
@@ -155,7 +156,8 @@ impl NodeResult {
 /// The plan as text.
 pub fn plan_text(facts: Option<&ClusterFacts>, plan: &Plan) -> String {
     let mut text = String::new();
-    let (from, to) = (plan.from.unwrap_or("an unreadable configuration"), plan.to.unwrap_or("the original"));
+    let from = plan.from.map_or("an unreadable configuration", ProxyMode::name);
+    let to = plan.to.map_or("the original", ProxyMode::name);
     if let Some((facts, kube_proxy, config)) =
         facts.and_then(|facts| Some((facts, facts.kube_proxy.as_ref()?, facts.config.as_ref()?)))
     {
@@ -185,7 +187,7 @@ pub fn plan_text(facts: Option<&ClusterFacts>, plan: &Plan) -> String {
         format!("\nPlan: {to} is already configured, but not every node runs it\n")
     });
     let mut steps = Vec::new();
-    if plan.to == Some("ipvs") {
+    if plan.to.is_some_and(|mode| mode.traits().needs_modules) {
         let looked = facts.is_some_and(|facts| facts.proxy_nodes().any(|node| node.host.is_some()));
         steps.push(if !plan.to_prepare.is_empty() {
             format!(
@@ -221,7 +223,7 @@ pub fn plan_text(facts: Option<&ClusterFacts>, plan: &Plan) -> String {
     if !plan.to_clean.is_empty() {
         steps.push(format!("clean nodes that are already up to date: {}", few(&plan.to_clean)));
     }
-    if plan.cleans && plan.from == Some("ipvs") && plan.to != plan.from {
+    if plan.cleans && plan.from.is_some_and(|mode| mode.traits().holds_connections) && plan.to != plan.from {
         steps.push("drain existing IPVS connections, then remove the virtual servers and kube-ipvs0".to_owned());
     }
     if rest > 0 || plan.canary.is_some() {

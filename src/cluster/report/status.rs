@@ -55,7 +55,7 @@ struct Proxy {
     config_map: Option<String>,
     key: Option<String>,
     configured_mode: Option<String>,
-    target_mode: Option<&'static str>,
+    target_mode: Option<ProxyMode>,
     hash_annotation: Option<HashAnnotation>,
     last_change: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -141,7 +141,7 @@ impl StatusReport {
             return serialize(self, format);
         }
         let place = place(&self.cluster.server, self.cluster.context.as_deref());
-        let mut text = format!("Cluster    {place} · {} · {}\n", self.cluster.version, self.flavour());
+        let mut text = format!("Cluster    {place}, {}, {}\n", self.cluster.version, self.flavour());
         if let Some(proxy) = &self.kube_proxy {
             text.push_str(&proxy.render());
         }
@@ -165,7 +165,8 @@ impl StatusReport {
 
     /// Whether ipvs is configured.
     fn ipvs(&self) -> bool {
-        self.kube_proxy.as_ref().is_some_and(|proxy| proxy.target_mode == Some(ProxyMode::Ipvs.name()))
+        let target = self.kube_proxy.as_ref().and_then(|proxy| proxy.target_mode);
+        target.is_some_and(|mode| mode.traits().needs_modules)
     }
 
     fn flavour(&self) -> String {
@@ -177,7 +178,8 @@ impl StatusReport {
 
     fn summary(&self) -> String {
         let totals = &self.totals;
-        let target = self.kube_proxy.as_ref().and_then(|proxy| proxy.target_mode).unwrap_or("the configured mode");
+        let target =
+            self.kube_proxy.as_ref().and_then(|proxy| proxy.target_mode).map_or("the configured mode", ProxyMode::name);
         let mut parts = vec![format!("{} of {} nodes run {target}", totals.right, self.nodes.len())];
         for (count, what) in [
             (totals.wrong, "run another mode"),
@@ -198,7 +200,7 @@ impl Proxy {
     fn render(&self) -> String {
         let version = self.version.as_deref().unwrap_or("of unknown version");
         let mut text = format!(
-            "kube-proxy {version} · DaemonSet {}/{} · maxUnavailable {}\n",
+            "kube-proxy {version}, DaemonSet {}/{}, maxUnavailable {}\n",
             self.namespace,
             if self.daemon_sets.is_empty() { self.daemon_set.clone() } else { self.daemon_sets.join(", ") },
             self.max_unavailable
@@ -206,11 +208,11 @@ impl Proxy {
         if let (Some(config_map), Some(key)) = (&self.config_map, &self.key) {
             let mode = match self.configured_mode.as_deref() {
                 None => "unreadable".to_owned(),
-                Some("") => format!("\"\" ({})", self.target_mode.unwrap_or("invalid")),
+                Some("") => format!("\"\" ({})", self.target_mode.map_or("invalid", ProxyMode::name)),
                 Some(mode) => mode.to_owned(),
             };
-            let changed = self.last_change.as_ref().map(|time| format!(" · last change {time}")).unwrap_or_default();
-            text.push_str(&format!("Configured mode {mode} · ConfigMap {config_map}, key {key}{changed}\n"));
+            let changed = self.last_change.as_ref().map(|time| format!(", last change {time}")).unwrap_or_default();
+            text.push_str(&format!("Configured mode {mode}, ConfigMap {config_map}, key {key}{changed}\n"));
         }
         text
     }
@@ -230,7 +232,7 @@ fn proxy(facts: &ClusterFacts) -> Option<Proxy> {
         config_map: config.map(|config| config.name.clone()),
         key: config.map(|config| config.key.clone()),
         configured_mode: parsed.map(|parsed| parsed.mode.clone()),
-        target_mode: facts.target().ok().map(ProxyMode::name),
+        target_mode: facts.target().ok(),
         hash_annotation: config.map(|config| config.hash),
         last_change: changed.map(|time| time.to_string()),
         mode_flag: kube_proxy.mode_flag.clone(),

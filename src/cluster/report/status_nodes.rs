@@ -19,7 +19,7 @@ pub(super) struct NodeLine {
     image: Option<String>,
     pod_ready: bool,
     restarts: u32,
-    effective_mode: Option<&'static str>,
+    effective_mode: Option<ProxyMode>,
     proof: Option<How>,
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<String>,
@@ -59,7 +59,7 @@ impl NodeLine {
             image: pod.map(|pod| pod.image.clone()),
             pod_ready: pod.is_some_and(|pod| pod.ready),
             restarts: pod.map_or(0, |pod| pod.restarts),
-            effective_mode: node.proof.mode.map(ProxyMode::name),
+            effective_mode: node.proof.mode,
             proof: node.proof.how,
             reason: node.proof.reason.clone(),
             fallback: state == State::Fallback,
@@ -136,7 +136,7 @@ pub(super) fn table(nodes: &[NodeLine], wide: bool) -> String {
             node.pod.clone().unwrap_or_else(dash),
             if node.pod_ready { "yes" } else { "no" }.to_owned(),
             node.restarts.to_string(),
-            node.effective_mode.map_or_else(dash, ToOwned::to_owned),
+            node.effective_mode.map_or_else(dash, |mode| mode.to_string()),
             match node.proof {
                 Some(How::ProxyMode) => "/proxyMode".to_owned(),
                 Some(How::Log) => "log".to_owned(),

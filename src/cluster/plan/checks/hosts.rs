@@ -7,7 +7,7 @@ use super::question::{Question, surveys};
 use crate::cidr::Cidr;
 use crate::cluster::observe::facts::{ClusterFacts, NodeFacts};
 use crate::messages::{PreparationOutcome, Survey};
-use crate::mode::ProxyMode;
+use crate::mode::traits::ForeignIpvs;
 use crate::node::module_findings::WITHOUT_IPV6;
 use crate::report::{Finding, Level, few, finding};
 
@@ -16,9 +16,9 @@ pub(super) fn check(question: Question, findings: &mut Vec<Finding>) {
     excluded(question, findings);
     let included = |node: &&NodeFacts| !request.exclude_nodes.contains(&node.name);
     let asked: Vec<_> = facts.proxy_nodes().filter(|node| node.ready && node.host.is_some()).filter(included).collect();
-    let ipvs = target.mode == ProxyMode::Ipvs;
+    let needs_modules = target.mode.traits().needs_modules;
     if asked.is_empty() {
-        if ipvs && !request.is_restore() && !request.nodes_are_prepared {
+        if needs_modules && !request.is_restore() && !request.nodes_are_prepared {
             let message = "the nodes were not inspected; without the kernel modules for ipvs kube-proxy exits \
                      (1.26 and newer) or silently falls back to iptables";
             let hint = "inspect them with --dry-run --nodes; a run without --dry-run also does so before any change; https://github.com/kubernetes/kubernetes/blob/master/pkg/proxy/ipvs/README.md";
@@ -31,8 +31,8 @@ pub(super) fn check(question: Question, findings: &mut Vec<Finding>) {
     if !switches {
         return;
     }
-    unreachable(&asked, ipvs && !request.is_restore() && !request.nodes_are_prepared, findings);
-    if ipvs && !request.nodes_are_prepared {
+    unreachable(&asked, needs_modules && !request.is_restore() && !request.nodes_are_prepared, findings);
+    if needs_modules && !request.nodes_are_prepared {
         unprepared(&asked, request.is_restore(), findings);
         without_ipv6(question, &asked, findings);
     }
@@ -45,7 +45,7 @@ pub fn of_status(facts: &ClusterFacts) -> Vec<Finding> {
     let asked: Vec<_> = facts.proxy_nodes().filter(|node| node.host.is_some()).collect();
     let mut findings = Vec::new();
     unreachable(&asked, false, &mut findings);
-    if facts.target() == Ok(ProxyMode::Ipvs) {
+    if facts.target().is_ok_and(|mode| mode.traits().needs_modules) {
         unprepared(&asked, true, &mut findings);
         let not_yet = surveys(asked.iter().copied())
             .filter(|(_, survey)| survey.modules.outcome == PreparationOutcome::WouldPrepare);
@@ -118,7 +118,7 @@ fn excluded(question: Question, findings: &mut Vec<Finding>) {
     }
     let names = few(&names);
     let link = "https://github.com/kubernetes/kubernetes/blob/master/pkg/proxy/ipvs/README.md";
-    let (level, message) = if target.mode != ProxyMode::Ipvs {
+    let (level, message) = if !target.mode.traits().needs_modules {
         (
             Level::Warning,
             format!("{names}: not switched now; their kube-proxy switches to {} at its next restart", target.mode),
@@ -197,12 +197,13 @@ fn without_ipv6(question: Question, nodes: &[&NodeFacts], findings: &mut Vec<Fin
 
 fn foreign_servers(question: Question, nodes: &[&NodeFacts], findings: &mut Vec<Finding>) {
     let Question { surroundings, target, .. } = question;
-    if target.mode == ProxyMode::Iptables {
-        return;
-    }
     let given = target.config.as_ref().map(|config| config.exclude_cidrs.clone()).unwrap_or_default();
     let ranges: Vec<Cidr> = given.iter().filter_map(|cidr| Some(Cidr::around(cidr).ok()?.0)).collect();
-    let protects = target.mode == ProxyMode::Ipvs;
+    let protects = match target.mode.traits().foreign_ipvs {
+        ForeignIpvs::Kept => return,
+        ForeignIpvs::DeletedUnlessExcluded => true,
+        ForeignIpvs::AllDeleted => false,
+    };
     let (mut on, mut servers, mut cidrs) = (Vec::new(), BTreeSet::new(), BTreeSet::new());
     for (name, survey) in surveys(nodes.iter().copied()) {
         let foreign: Vec<_> =

@@ -114,13 +114,15 @@ fn version_policy(facts: &ClusterFacts, parsed: &ProxyConfig, place: &str, findi
                     let message =
                         format!("{place}: Kubernetes 1.{minor} runs {target} only with featureGates: {{{gate}: true}}");
                     let hint = format!("set the gate with: {}", facts.remediate());
-                    findings.push(finding(Level::Error, "version-policy", message, &hint));
-                } else if target == ProxyMode::Ipvs && minor >= 35 {
+                    findings.push(finding(Level::Error, "version-policy", message, hint));
+                } else if let Some(successor) = policy.successor {
                     findings.push(finding(
                         Level::Info,
                         "version-policy",
                         IPVS_TIMELINE,
-                        "to see the steps of a migration, run: kpx-prep remediate --mode nftables --dry-run",
+                        format!(
+                            "to see the steps of a migration, run: kpx-prep remediate --mode {successor} --dry-run"
+                        ),
                     ));
                 }
             }
