@@ -40,6 +40,7 @@ fn help_of_every_command_has_an_example() {
         let output = kpx_prep(&words);
         let help = String::from_utf8(output.stdout).unwrap();
         assert!(output.status.success() && output.stderr.is_empty(), "{words:?}");
+        assert!(help.is_ascii(), "{words:?}: not ASCII, which some locales cannot show:\n{help}");
         let example = help.split_once("Example").map(|(_, rest)| rest.contains("kpx-prep"));
         assert_eq!(example, Some(true), "{words:?} has no example:\n{help}");
     }
