@@ -93,7 +93,7 @@ pub struct RawOptions {
     #[arg(long, value_name = "FILE", conflicts_with = "certificate_key", help_heading = "Secrets")]
     pub certificate_key_file: Option<PathBuf>,
 
-    /// Hash of the cluster's CA certificate: sha256:…; repeatable
+    /// Hash of the cluster's CA certificate: sha256:HASH; repeatable
     #[arg(long, value_name = "HASH", value_delimiter = ',', help_heading = "Joining")]
     pub discovery_token_ca_cert_hash: Vec<String>,
     /// Join without verifying the cluster CA (insecure: vulnerable to man-in-the-middle)
