@@ -2,14 +2,14 @@
 
 use super::proxy_mode::ProxyMode;
 
-/// What kube-proxy does with IPVS virtual servers that it did not make.
+/// What kube-proxy does with IPVS virtual servers that it did not create.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ForeignIpvs {
     /// Nothing.
     Kept,
     /// Deletes those outside `ipvs.excludeCIDRs` (pkg/proxy/ipvs/proxier.go, `cleanLegacyService`).
     DeletedUnlessExcluded,
-    /// Empties the whole table whenever it starts (pkg/proxy/nftables, which cleans up ipvs mode; kubernetes issue 55857).
+    /// Deletes all of them at every start (pkg/proxy/nftables, which cleans up ipvs mode; kubernetes issue 55857).
     AllDeleted,
 }
 

@@ -55,7 +55,7 @@ impl NodeRequest {
     /// Parses `--modules` and `--scheduler`.
     ///
     /// # Errors
-    /// If a name is not valid for a module or scheduler; the message says which and why.
+    /// If a name is not valid for a module or scheduler; the message contains the name and the reason.
     pub fn parse(modules: &str, scheduler: &str) -> Result<Self, String> {
         let plausible =
             |name: &str| !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-');

@@ -55,7 +55,7 @@ impl HelperPods {
 /// Waits for the pods of this `DaemonSet` on these nodes.
 ///
 /// # Errors
-/// What the API server says.
+/// The error of the API request.
 pub async fn wait(client: &kube::Client, namespace: &str, uid: &str, nodes: &[String]) -> kube::Result<HelperPods> {
     let api = Api::namespaced_with(client.clone(), namespace, &objects::pods());
     let params = ListParams::default().labels(&format!("{}={}", POD_LABEL.0, POD_LABEL.1));

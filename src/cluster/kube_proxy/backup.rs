@@ -90,7 +90,7 @@ fn stored(resource_version: &str) -> (usize, &str) {
 /// All backups of a `ConfigMap`, newest first, by the API server's order.
 ///
 /// # Errors
-/// What the API server says.
+/// The error of the API request.
 pub async fn list(api: &Api<ConfigMap>, of: &str, key: &str) -> kube::Result<Vec<Backup>> {
     let params = ListParams::default().labels(&format!("{}={}", MANAGED_BY.0, MANAGED_BY.1));
     let all = retried(|| api.list(&params)).await?;

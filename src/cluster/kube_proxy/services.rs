@@ -32,7 +32,7 @@ impl Services {
     /// Lists them.
     ///
     /// # Errors
-    /// What the API server says.
+    /// The error of the API request.
     pub async fn list(client: &kube::Client) -> anyhow::Result<Self> {
         let mut services = Self::default();
         let api = Api::all_with(client.clone(), &objects::services());

@@ -68,7 +68,7 @@ pub struct Target {
     pub mode: ProxyMode,
     /// The text for the `ConfigMap`'s key.
     pub text: String,
-    /// What the text says; none if kube-proxy cannot read it, which only a restored one may be.
+    /// The parsed text; `None` if kube-proxy cannot read it, which is allowed only for a restored configuration.
     pub config: Option<ProxyConfig>,
     /// Whether it restores an original exactly.
     pub undoes_last: bool,

@@ -1,4 +1,4 @@
-//! The rollout: the canary, then batch after batch, each node verified before the next; then nodes that joined meanwhile.
+//! The rollout: the canary, then batch after batch, each node verified before the next; then nodes that joined during it.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
