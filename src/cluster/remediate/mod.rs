@@ -2,10 +2,12 @@
 //! roll out, clean; or roll back.
 
 mod access_review;
+mod conclude;
 pub mod ended;
 pub mod events;
 pub mod interrupt;
 pub mod on_nodes;
+pub mod operator;
 pub mod permissions;
 pub mod pod_watch;
 mod rehearsal;
@@ -13,12 +15,12 @@ pub mod roll;
 pub mod rollback;
 mod run;
 pub mod switch;
+pub mod tools;
 mod undo;
 
 use std::time::Duration;
 
 use anyhow::Context as _;
-use futures::future::BoxFuture;
 
 use super::api::connection::client::Connection;
 use super::api::lock::other_run::OtherRun;
@@ -38,37 +40,12 @@ use crate::report::{Finding, Level};
 use access_review::{names, rights};
 use ended::Ended;
 use interrupt::Interrupt;
+use operator::Operator;
 use rehearsal::rehearse;
 use run::Run;
 
 /// Limit for re-planning because the ConfigMap changed.
 const ATTEMPTS: usize = 4;
-
-/// The interaction of `remediate` with its user.
-pub trait Operator {
-    /// Shows a plan before anything is changed.
-    ///
-    /// # Errors
-    /// If it cannot be shown.
-    fn show(&mut self, facts: Option<&ClusterFacts>, plan: &Plan) -> anyhow::Result<()>;
-
-    /// Asks whether the node helper may be started on these nodes.
-    ///
-    /// # Errors
-    /// If confirmation is not possible.
-    fn confirm_helper<'a>(
-        &'a mut self,
-        setup: &'a Setup,
-        cluster: &'a Connection,
-        nodes: usize,
-    ) -> BoxFuture<'a, anyhow::Result<bool>>;
-
-    /// Asks whether to continue.
-    ///
-    /// # Errors
-    /// If confirmation is not possible.
-    fn confirm<'a>(&'a mut self, plan: &'a Plan, cluster: &'a Connection) -> BoxFuture<'a, anyhow::Result<bool>>;
-}
 
 /// The options of a run.
 #[derive(Clone, Debug)]

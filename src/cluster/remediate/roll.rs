@@ -1,22 +1,20 @@
 //! The rollout: the canary, then batch after batch, each node verified before the next; then nodes that joined during it.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::time::Duration;
 
 use futures::future::{join_all, try_join_all};
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::ResourceExt as _;
 use kube::api::Api;
 
-use super::events::Events;
 use super::interrupt::Interrupt;
-use super::switch::{SwitchEnd, Switcher};
+use super::switch::SwitchEnd;
+use super::tools::{Pace, Tools, WrittenConfig};
 use crate::cluster::api::calls::get;
 use crate::cluster::api::connection::client::Connection;
 use crate::cluster::api::errors::plain;
-use crate::cluster::api::lock::Lock;
 use crate::cluster::api::objects::{self, DaemonSet};
-use crate::cluster::helper::work::{Cleaned, Cleaner};
+use crate::cluster::helper::work::Cleaned;
 use crate::cluster::kube_proxy::daemon_set::KubeProxy;
 use crate::cluster::kube_proxy::pod::PodFacts;
 use crate::cluster::observe::facts::NodeFacts;
@@ -24,49 +22,9 @@ use crate::cluster::observe::{list_nodes, list_pods, node_facts, place_pods};
 use crate::cluster::report::remediation::{NodeOutcome, NodeResult};
 use crate::messages::CleanOutcome;
 use crate::mode::ProxyMode;
-use crate::report::progress::Progress;
 
 /// Limit for checking whether nodes joined during the rollout; further ones are left to the next run.
 const SWEEPS: usize = 5;
-
-/// The configuration that the run wrote, which must not change during the rollout.
-#[derive(Clone, Copy, Debug)]
-pub struct WrittenConfig<'a> {
-    /// The `ConfigMap`.
-    pub name: &'a str,
-    /// Its key.
-    pub key: &'a str,
-    /// The text of the key.
-    pub text: &'a str,
-    /// When it was written, in seconds since 1970; older pods have read another one.
-    pub at: Option<i64>,
-}
-
-/// The pace of a rollout.
-#[derive(Clone, Copy, Debug)]
-pub struct Pace {
-    /// Number of nodes at a time, after the canary.
-    pub batch_size: usize,
-    /// How long to watch the canary.
-    pub settle: Duration,
-    /// Whether to stop after the canary.
-    pub pause_after_canary: bool,
-}
-
-/// The parts that act on nodes and report.
-#[derive(Clone, Copy)]
-pub struct Tools<'a> {
-    /// Replaces pods and verifies the new ones.
-    pub switcher: &'a Switcher,
-    /// Removes the old mode's rules from a verified node.
-    pub cleaner: Option<&'a Cleaner<'a>>,
-    /// The lock that must be held.
-    pub lock: &'a Lock,
-    /// Progress output.
-    pub progress: &'a Progress,
-    /// Kubernetes events.
-    pub events: &'a Events,
-}
 
 /// The inputs of a rollout.
 pub struct Roll<'a> {

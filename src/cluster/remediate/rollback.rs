@@ -4,8 +4,8 @@ use futures::future::join_all;
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::api::Api;
 
-use super::roll::{Tools, WrittenConfig};
 use super::switch::SwitchEnd;
+use super::tools::{Tools, WrittenConfig};
 use crate::cluster::api::calls::get;
 use crate::cluster::api::connection::client::Connection;
 use crate::cluster::api::errors::plain;

@@ -1,8 +1,9 @@
 //! A failed switch: whether and how a run rolls back, and its final message.
 
-use super::roll::{Failure, Tools, WrittenConfig};
+use super::roll::Failure;
 use super::rollback::Rollback;
 use super::run::Run;
+use super::tools::{Tools, WrittenConfig};
 use crate::cluster::plan::drift::{State, state};
 use crate::cluster::report::remediation::{NodeOutcome, Outcome, RemediationReport};
 use crate::exit_code::Exit;

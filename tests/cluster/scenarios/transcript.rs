@@ -1,4 +1,4 @@
-//! Prints what an operator sees, for the README: `cargo test --test cluster -- --ignored transcript`.
+//! Prints what an operator sees, for docs/running-cluster.md: `cargo test --test cluster -- --ignored transcript`.
 
 use libtest_mimic::Trial;
 
