@@ -1,4 +1,4 @@
-//! What a run says at its end, where nothing is undone.
+//! The final report and event of a run that ends without a rollback.
 
 use super::events::Events;
 use super::roll::RollEnd;

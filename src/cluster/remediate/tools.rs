@@ -1,4 +1,4 @@
-//! What a roll and a rollback work with.
+//! The parts that a rollout and a rollback share.
 
 use std::time::Duration;
 
