@@ -9,7 +9,7 @@ job_folder() {
     local folder=$RUN/$1 file
     shift
     mkdir -p "$folder"
-    for file in "$VM_DIR/guest/lib" "$@"; do cp "$file" "$folder/"; done
+    for file in "$VM_DIR/guest/lib/lib" "$@"; do cp "$file" "$folder/"; done
     cp "$KPX_PREP" "$folder/kpx-prep"
     printf '. /job/lib\n. "/job/%s"\nend_job\n' "$(basename "$1")" >"$folder/run"
     echo "$folder"

@@ -7,7 +7,7 @@ node_job() {
     local folder=$RUN/$1 variables=$2 file
     shift 2
     mkdir -p "$folder/logs"
-    cp "$VM_DIR/guest/lib" "$folder/lib"
+    cp "$VM_DIR/guest/lib/lib" "$folder/lib"
     cp "$VM_DIR/node/lib" "$folder/node-lib"
     for file; do cp "$file" "$folder/"; done
     [ -z "${KPX_PREP:-}" ] || cp "$KPX_PREP" "$folder/kpx-prep"
@@ -24,8 +24,8 @@ run_nodes() {
     mkdir "$share"
     common="PATIENCE=$PATIENCE WORKERS='node-1 node-2' SHARE=$share CONTROL_PLANE=10.9.0.1 $2"
     shift 3
-    one=$(node_job "$scenario-1" "NODE=node-1 ADDRESS=10.9.0.1 $common" "$script" guest/cluster-lib "$@")
-    two=$(node_job "$scenario-2" "NODE=node-2 ADDRESS=10.9.0.2 $common $own" guest/cluster-worker guest/cluster-lib "$@")
+    one=$(node_job "$scenario-1" "NODE=node-1 ADDRESS=10.9.0.1 $common" "$script" guest/lib/cluster-lib "$@")
+    two=$(node_job "$scenario-2" "NODE=node-2 ADDRESS=10.9.0.2 $common $own" guest/jobs/cluster-worker guest/lib/cluster-lib "$@")
     start_switch "$image" || { not_ok "the switch between the nodes" "$RUN/network.log"; return 0; }
     set -m # a process group of its own, to be stopped as a whole
     boot_node node-2 "$image" "$two" "$seconds" 1500M 1 >"$two/boot.log" 2>&1 &
@@ -41,14 +41,14 @@ run_nodes() {
     rm -f "$RUN/network"
 }
 
-# run_lab NODE-1-SCRIPT [VARIABLES-OF-NODE-2 [FILE…]]: two nodes, Services of every kind, and the load (guest/lab).
+# run_lab NODE-1-SCRIPT [VARIABLES-OF-NODE-2 [FILE…]]: two nodes, Services of every kind, and the load (guest/lib/lab).
 # VARIABLES are for both.
 run_lab() {
-    gcc -O2 -static -o "$RUN/load" guest/load.c || die "compiling the client"
-    run_nodes "$1" "DUAL_STACK=yes ${VARIABLES:-}" "${2:-}" guest/lab guest/lab-* "$RUN/load" "${@:3}"
+    gcc -O2 -static -o "$RUN/load" guest/tools/load.c || die "compiling the client"
+    run_nodes "$1" "DUAL_STACK=yes ${VARIABLES:-}" "${2:-}" guest/lib/lab guest/lib/lab-* "$RUN/load" "${@:3}"
 }
 
-# load_tables FOLDER…: what the jobs in these folders counted under load (guest/lab-load), as tables.
+# load_tables FOLDER…: what the jobs in these folders counted under load (guest/lib/lab-load), as tables.
 load_tables() {
     [ $# -gt 0 ] || return 0
     cat "${@/%//out}" | tr -d '\r' | awk -F'|' '
