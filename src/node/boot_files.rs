@@ -114,7 +114,7 @@ pub fn wanted(
     kernels: &BTreeMap<String, Kernel>,
     network_manager: bool,
 ) -> Vec<BootFile> {
-    let mut list = with_wish(include_str!("files/modules-load.conf"), request);
+    let mut list = with_request(include_str!("files/modules-load.conf"), request);
     for name in modules.keys().filter(|name| kernels.values().all(|kernel| kernel.finds(name))) {
         list.push_str(name);
         list.push('\n');
@@ -126,7 +126,7 @@ pub fn wanted(
         Selection::All => "all".to_owned(),
         Selection::Required | Selection::Named(_) => names.cloned().collect::<Vec<_>>().join(" "),
     };
-    let script = with_wish(include_str!("files/ipvs.modules"), request)
+    let script = with_request(include_str!("files/ipvs.modules"), request)
         .replace("@MANDATORY@", &mandatory)
         .replace("@WANTED@", &all_names);
     let mut files = vec![
@@ -140,7 +140,7 @@ pub fn wanted(
     files
 }
 
-fn with_wish(template: &str, request: &NodeRequest) -> String {
+fn with_request(template: &str, request: &NodeRequest) -> String {
     let mut asked = format!("{} --scheduler {}", request.modules_argument(), request.scheduler);
     if let Some(minor) = request.minor {
         asked.push_str(&format!(" --kubernetes-version 1.{minor}"));
@@ -148,11 +148,18 @@ fn with_wish(template: &str, request: &NodeRequest) -> String {
     if let Some(mechanism) = request.mechanism.and_then(|mechanism| mechanism.to_possible_value()) {
         asked.push_str(&format!(" --boot-mechanism {}", mechanism.get_name()));
     }
-    template.replace("@WISH@", &asked)
+    template.replace("@REQUEST@", &asked)
 }
 
-/// Whether two files of kpx-prep are equal except that only the second one records a Kubernetes version: a node that was
-/// prepared before its version was known counts as prepared.
+/// The lines that matter: all but comments, which may differ between versions of kpx-prep. What a file records stays.
+fn effective(text: &str) -> impl Iterator<Item = &str> {
+    let is_record = |line: &str| line.starts_with(ASKED_FOR) || line.starts_with(FOLDERS);
+    text.lines().filter(move |line| !line.starts_with("# ") || is_record(line))
+}
+
+/// Whether two files of kpx-prep do the same: they are equal except for comments, and except that only the second one records
+/// a Kubernetes version. A node that an earlier kpx-prep prepared, or that was prepared before its version was known, counts
+/// as prepared.
 pub fn does_the_same(there: &str, wanted: &str) -> bool {
     let without_version = |line: &str| -> String {
         let Some((asked, rest)) = line.split_once(" --kubernetes-version ").filter(|_| line.starts_with(ASKED_FOR))
@@ -162,8 +169,9 @@ pub fn does_the_same(there: &str, wanted: &str) -> bool {
         let after = rest.split_once(' ').map(|(_, after)| format!(" {after}")).unwrap_or_default();
         format!("{asked}{after}")
     };
-    there == wanted
-        || there.lines().eq(wanted.lines().map(without_version)) && there.ends_with('\n') == wanted.ends_with('\n')
+    let same = effective(there).eq(effective(wanted));
+    (same || effective(there).eq(effective(wanted).map(without_version)))
+        && there.ends_with('\n') == wanted.ends_with('\n')
 }
 
 /// The request recorded in the installed list or script; `None` if there is no such file of kpx-prep.
@@ -189,22 +197,20 @@ pub fn installed_request(existing: &BTreeMap<&'static str, Existing>) -> Option<
 /// The modules that kpx-prep's own script guarantees; `None` if the text is not that script or was edited: then it is
 /// evaluated like any other script.
 pub fn mandatory_of_script(content: &str) -> Option<BTreeSet<String>> {
-    let mut lines = content.lines().filter(|line| !line.starts_with(FOLDERS));
+    let is_code = |line: &&str| !line.starts_with("# ") && !line.starts_with("@FOLDERS@");
+    let mut lines = content.lines().filter(is_code);
     let mut mandatory = "";
-    for own in include_str!("files/ipvs.modules").lines().filter(|own| !own.starts_with("@FOLDERS@")) {
+    for own in include_str!("files/ipvs.modules").lines().filter(is_code) {
         let line = lines.next()?;
         match own.split_once('@') {
             None if line == own => {}
             Some((before, _)) => {
-                let value = line.strip_prefix(before)?;
-                if !before.starts_with('#') {
-                    let names = value.strip_suffix('"')?;
-                    if !names.split(' ').all(|name| name.is_empty() || is_module_name(name)) {
-                        return None;
-                    }
-                    if before.starts_with("mandatory") {
-                        mandatory = names;
-                    }
+                let names = line.strip_prefix(before)?.strip_suffix('"')?;
+                if !names.split(' ').all(|name| name.is_empty() || is_module_name(name)) {
+                    return None;
+                }
+                if before.starts_with("mandatory") {
+                    mandatory = names;
                 }
             }
             None => return None,
@@ -298,6 +304,29 @@ mod tests {
         assert_eq!(noted(&foreign, &[]).0, Vec::<String>::new());
         // Only parent folders of the file itself are accepted from its content.
         assert_eq!(folders_made(SCRIPT, "# Folders made for it: / /home /etc/sysconfig ../..\n"), ["/etc/sysconfig"]);
+    }
+
+    /// The comments of 0.1.0 before its texts were reworded.
+    #[test]
+    fn files_of_an_earlier_version_count() {
+        let new =
+            include_str!("files/ipvs.modules").replace("@FOLDERS@\n", "").replace("@REQUEST@", "all --scheduler rr");
+        let new = new.replace("@MANDATORY@", "ip_vs ip_vs_rr").replace("@WANTED@", "all");
+        let reworded = |line: &str| match line {
+            "#!/bin/sh" => line.to_owned(),
+            line if line.starts_with("# ") && !line.starts_with(ASKED_FOR) => "# An older text.".to_owned(),
+            line => line.to_owned(),
+        };
+        let old: Vec<String> = new.lines().map(reworded).collect();
+        let old = old.join("\n") + "\n";
+        assert_ne!(old, new);
+        assert!(does_the_same(&old, &new));
+        assert_eq!(mandatory_of_script(&old), mandatory_of_script(&new));
+        assert!(mandatory_of_script(&old).is_some_and(|names| names.contains("ip_vs_rr")));
+        // A line of code that is commented out is a difference.
+        let edited = old.replace("modprobe -a", "# modprobe -a");
+        assert!(!does_the_same(&edited, &new));
+        assert_eq!(mandatory_of_script(&edited), None);
     }
 
     #[test]
