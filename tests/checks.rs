@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use assert_cmd::Command;
 use golden::Goldens;
 use kpx_prep::checks::{check, checks};
+use kpx_prep::report::Level;
 
 fn project() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
@@ -84,6 +85,43 @@ fn every_id_in_use_is_in_the_table() {
     assert!(number > 300, "only {number} were found");
     // An example in the test of the renderer, and in this file.
     assert_eq!(unknown, ["id"].into(), "not in src/checks");
+}
+
+/// The ids of the cases with an error in these tables of tests, each of which fires and is ignored.
+fn tried_and_ignored() -> BTreeSet<String> {
+    let tables = ["tests/plan/checks.rs", "tests/host_checks.rs"].map(|file| fs::read_to_string(project().join(file)));
+    let mut ids = BTreeSet::new();
+    for table in tables {
+        let table: String = table.unwrap().split_whitespace().collect();
+        for (at, _) in table.match_indices(",Level::Error,|") {
+            // ("ID","MODE",Level::Error,|…
+            let id = table[..at].rsplit("(\"").next().and_then(|rest| rest.split_once('"'));
+            ids.extend(id.map(|(id, _)| id.to_owned()));
+        }
+    }
+    ids
+}
+
+#[test]
+fn every_preflight_error_fires_and_is_ignored_in_a_test() {
+    let tried = tried_and_ignored();
+    let ignorable = checks().iter().filter(|check| check.ignorable);
+    let missing: Vec<&str> = ignorable.map(|check| check.id.as_str()).filter(|id| !tried.contains(*id)).collect();
+    // Against a real API server: tests/cluster/scenarios/rights.rs.
+    assert_eq!(missing, ["permissions", "pod-security"]);
+}
+
+/// Goldens show a check only at levels that the table names; what is ignored is a warning.
+#[test]
+fn levels_are_those_of_the_table() {
+    let data = texts("tests");
+    for line in data.iter().flat_map(|text| text.lines()) {
+        for level in [Level::Error, Level::Warning, Level::Info] {
+            let Some(rest) = line.trim_start().strip_prefix(&format!("{} [", level.word())) else { continue };
+            let Some(check) = rest.split_once("] ").and_then(|(id, _)| check(id)) else { continue };
+            assert!(check.levels.contains(&level) || line.contains("(ignored)"), "{line}");
+        }
+    }
 }
 
 #[test]

@@ -9,6 +9,7 @@ use std::sync::OnceLock;
 use serde::{Deserialize, Serialize};
 
 use crate::report::Level;
+use crate::report::foreign::shortened;
 
 const FILES: [&str; 3] = [include_str!("cluster.yaml"), include_str!("kubeadm.yaml"), include_str!("node.yaml")];
 
@@ -57,6 +58,10 @@ pub struct Check {
     pub commands: Vec<Command>,
     /// Its levels, the most severe first; the level depends on the situation.
     pub levels: Vec<Level>,
+    /// Whether `remediate --ignore-preflight-errors` can turn it into a warning: it is an error of `remediate` with which
+    /// there is still something to go on with.
+    #[serde(default = "yes")]
+    pub ignorable: bool,
     /// What was found, on one line.
     pub title: String,
     /// What it means for the node or cluster.
@@ -71,11 +76,6 @@ pub struct Check {
 }
 
 impl Check {
-    /// Whether `remediate --ignore-preflight-errors` can turn it into a warning.
-    pub fn can_be_ignored(&self) -> bool {
-        self.commands.contains(&Command::Remediate) && self.levels.contains(&Level::Error)
-    }
-
     fn command_names(&self) -> String {
         let name = |command: &Command| {
             serde_json::to_value(command).ok().and_then(|value| value.as_str().map(str::to_owned)).unwrap_or_default()
@@ -99,6 +99,9 @@ pub fn checks() -> &'static [Check] {
         let read = |text: &&str| serde_yaml::from_str::<Vec<Check>>(text).expect("the table of checks");
         let mut all: Vec<Check> = FILES.iter().flat_map(read).collect();
         all.sort_by(|a, b| a.id.cmp(&b.id));
+        for check in &mut all {
+            check.ignorable &= check.commands.contains(&Command::Remediate) && check.levels.contains(&Level::Error);
+        }
         all
     })
 }
@@ -108,24 +111,26 @@ pub fn check(id: &str) -> Option<&'static Check> {
     checks().iter().find(|check| check.id == id)
 }
 
-/// An id for `--ignore-preflight-errors`: that of a check that can be ignored, or `all`.
+/// The check that somebody means by this id, without regard to case as in kubeadm.
 ///
 /// # Errors
-/// If the id is unknown, with the most similar id; or if the check cannot stop a run.
-pub fn ignorable(id: &str) -> Result<String, String> {
-    match check(id) {
-        _ if id == "all" => Ok(id.to_owned()),
-        Some(check) if check.can_be_ignored() => Ok(id.to_owned()),
-        Some(_) => Err("not a preflight error of remediate; see `kpx-prep checks`".to_owned()),
-        None => {
-            let ignorable = checks().iter().filter(|check| check.can_be_ignored());
-            // A typing error is not longer than that.
-            let given: String = id.chars().take(100).collect();
-            let nearest = ignorable.min_by_key(|check| strsim::levenshtein(&check.id, &given));
-            let nearest = nearest.map(|check| format!(": did you mean {}?", check.id)).unwrap_or_default();
-            Err(format!("unknown check{nearest} List all with `kpx-prep checks`"))
-        }
+/// If there is no such check, with the most similar id if one is similar.
+pub fn find(id: &str) -> Result<&'static Check, String> {
+    let wanted = id.trim().to_lowercase();
+    if let Some(check) = check(&wanted) {
+        return Ok(check);
     }
+    // A typing error changes a few characters.
+    let short: String = wanted.chars().take(60).collect();
+    let nearest =
+        checks().iter().map(|check| (strsim::levenshtein(&check.id, &short), check)).min_by_key(|(far, _)| *far);
+    let nearest = nearest.filter(|(far, check)| *far <= check.id.len() / 3);
+    let nearest = nearest.map(|(_, check)| format!(" (did you mean {}?)", check.id)).unwrap_or_default();
+    Err(format!("there is no check {}{nearest}; list all with: kpx-prep checks", shortened(id, 60)))
+}
+
+fn yes() -> bool {
+    true
 }
 
 /// The table as text: a block per check.
@@ -155,7 +160,7 @@ pub fn markdown(checks: &[Check]) -> String {
         let _ = writeln!(text, "\n## {}\n\n**{}**\n", check.id, check.title);
         let _ = writeln!(text, "{}\n", check.meaning);
         let _ = writeln!(text, "- Fix: {}", check.fix);
-        let ignorable = if check.can_be_ignored() { "; can be ignored" } else { "" };
+        let ignorable = if check.ignorable { "; can be ignored" } else { "" };
         let _ = writeln!(text, "- Reported by: {} ({}{ignorable})", check.command_names(), check.level_names());
         if let Some(link) = &check.link {
             let _ = writeln!(text, "- See: <{link}>");
@@ -190,13 +195,24 @@ mod tests {
     }
 
     #[test]
-    fn checks_that_can_be_ignored() {
-        for id in ["all", "permissions", "foreign-owner"] {
-            assert_eq!(ignorable(id).as_deref(), Ok(id));
+    fn ids_are_found() {
+        for (given, id) in [("permissions", "permissions"), (" Foreign-Owner ", "foreign-owner")] {
+            assert_eq!(find(given).map(|check| check.id.as_str()), Ok(id));
         }
-        assert!(ignorable("idle-timeout").unwrap_err().contains("not a preflight error"));
-        assert!(ignorable("permission").unwrap_err().contains("did you mean permissions?"));
-        assert!(ignorable("unhealthy-pod").unwrap_err().contains("did you mean unhealthy-pods?"));
-        assert!(ignorable(&"x".repeat(100_000)).is_err());
+        assert!(find("permission").unwrap_err().contains("did you mean permissions?"));
+        assert!(find("unhealthy-pod").unwrap_err().contains("did you mean unhealthy-pods?"));
+        for unlike in ["red", "", "\x1b[2J\n", &"x".repeat(100_000)] {
+            let error = find(unlike).unwrap_err();
+            assert!(!error.contains("did you mean") && error.len() < 200 && !error.contains('\n'), "{error}");
+        }
+    }
+
+    #[test]
+    fn what_can_be_ignored() {
+        let ignorable = |id: &str| check(id).unwrap().ignorable;
+        assert!(ignorable("permissions") && ignorable("foreign-owner"));
+        assert!(!ignorable("idle-timeout"), "a warning");
+        assert!(!ignorable("boot-coverage"), "of another command");
+        assert!(!ignorable("no-kube-proxy"), "nothing to go on with");
     }
 }

@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use crate::checks::{Check, check, checks, markdown, text};
+use crate::checks::{Check, checks, find, markdown, text};
 use crate::exit_code::{Exit, Refusal};
 use crate::report::{API_VERSION, Format, print_rendered, serialize};
 
@@ -38,11 +38,9 @@ struct CheckList<'a> {
 impl ChecksArgs {
     pub(super) fn run(&self) -> anyhow::Result<Exit> {
         let mut chosen = checks().to_vec();
-        if let Some(unknown) = self.ids.iter().find(|id| check(id).is_none()) {
-            return Err(Refusal::usage(format!("unknown check {unknown:?}; list all with `kpx-prep checks`")));
-        }
         if !self.ids.is_empty() {
-            chosen.retain(|check| self.ids.contains(&check.id));
+            let found = self.ids.iter().map(|id| find(id)).collect::<Result<Vec<_>, _>>().map_err(Refusal::usage)?;
+            chosen.retain(|check| found.contains(&check));
         }
         let rendered = match self.output {
             Format::Text if self.markdown => markdown(&chosen),

@@ -30,13 +30,14 @@ impl CompletionsArgs {
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  kpx-prep man /usr/local/share/man/man1")]
 pub(super) struct ManArgs {
-    /// Directory to write into; it must exist
+    /// Directory to write into; it is created if it does not exist
     folder: PathBuf,
 }
 
 impl ManArgs {
     pub(super) fn run(&self) -> anyhow::Result<Exit> {
-        clap_mangen::generate_to(Cli::command(), &self.folder)
+        std::fs::create_dir_all(&self.folder)
+            .and_then(|()| clap_mangen::generate_to(Cli::command(), &self.folder))
             .with_context(|| format!("writing manual pages into {}", self.folder.display()))?;
         Ok(Exit::Done)
     }

@@ -12,6 +12,7 @@ use crate::node::install::{InstallOptions, install};
 use crate::node::modprobe::HostModprobe;
 use crate::node::request::NodeRequest;
 use crate::node::root::Root;
+use crate::proxy_config::DEFAULT_SCHEDULER;
 use crate::report::say::say;
 use crate::report::{Format, print_text};
 
@@ -23,7 +24,7 @@ pub(super) struct HelperArgs {
     #[arg(long)]
     prepare: bool,
     /// IPVS scheduler that kube-proxy uses
-    #[arg(long, value_name = "NAME", default_value = "rr", requires = "prepare")]
+    #[arg(long, value_name = "NAME", default_value = DEFAULT_SCHEDULER, requires = "prepare")]
     scheduler: String,
     /// Version of kube-proxy; up to 1.26 it needs more modules
     #[arg(long, value_name = "VERSION", requires = "prepare")]

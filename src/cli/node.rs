@@ -19,6 +19,7 @@ use crate::node::modprobe::HostModprobe;
 use crate::node::remove::remove;
 use crate::node::request::NodeRequest;
 use crate::node::root::Root;
+use crate::proxy_config::DEFAULT_SCHEDULER;
 
 /// Prepare this node for kube-proxy in IPVS mode: kernel modules now and at boot
 #[derive(Debug, Args)]
@@ -117,7 +118,7 @@ struct InstallArgs {
     #[arg(long, value_name = "all|required|NAME,...", default_value = "all", help = MODULES_HELP)]
     modules: String,
     /// IPVS scheduler that kube-proxy will use
-    #[arg(long, value_name = "NAME", default_value = "rr")]
+    #[arg(long, value_name = "NAME", default_value = DEFAULT_SCHEDULER)]
     scheduler: String,
     #[command(flatten)]
     fit: Fit,
@@ -165,7 +166,10 @@ impl CheckArgs {
         // Without either option, the installed files record what was requested.
         let request = if self.modules.is_some() || self.scheduler.is_some() {
             let (modules, scheduler) = (self.modules.as_deref(), self.scheduler.as_deref());
-            Some(NodeRequest::parse(modules.unwrap_or("all"), scheduler.unwrap_or("rr")).map_err(Refusal::usage)?)
+            Some(
+                NodeRequest::parse(modules.unwrap_or("all"), scheduler.unwrap_or(DEFAULT_SCHEDULER))
+                    .map_err(Refusal::usage)?,
+            )
         } else {
             None
         };

@@ -20,6 +20,7 @@ use crate::node::kube_proxy::report::{clean_text, leftovers, survey_text};
 use crate::node::kube_proxy::survey::survey;
 use crate::node::kube_proxy::toolbox::Known;
 use crate::node::request::NodeRequest;
+use crate::proxy_config::DEFAULT_SCHEDULER;
 
 #[derive(Debug, Args)]
 struct Metrics {
@@ -59,7 +60,7 @@ fn need_root() -> anyhow::Result<()> {
 #[command(after_help = "Example:\n  kpx-prep node survey -o json")]
 pub(super) struct SurveyArgs {
     /// IPVS scheduler that kube-proxy will use
-    #[arg(long, value_name = "NAME", default_value = "rr")]
+    #[arg(long, value_name = "NAME", default_value = DEFAULT_SCHEDULER)]
     scheduler: String,
     /// Kubernetes version of the cluster; kube-proxy up to 1.26 needs more modules
     #[arg(long, value_name = "VERSION")]

@@ -12,7 +12,7 @@ use crate::report::{Format, print_rendered, serialize};
 
 #[derive(Debug, Args)]
 pub(super) struct Where {
-    /// Use the file tree below DIR; any DIR but `/` implies --no-load unless --load is given
+    /// Use the file tree below DIR; where modules are loaded, any DIR but `/` implies --no-load
     #[arg(long, value_name = "DIR", default_value = "/")]
     root: PathBuf,
     /// Output format

@@ -8,7 +8,7 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use super::cluster_args::{ClusterArgs, duration};
 use super::helper_setup::{HelperSetup, ask, can_confirm, question};
-use crate::checks::ignorable;
+use crate::checks::find;
 use crate::cluster::api::connection::client::Connection;
 use crate::cluster::api::lock::Lock;
 use crate::cluster::helper;
@@ -58,7 +58,7 @@ pub(super) struct RemediateArgs {
     #[arg(long, requires = "dry_run")]
     nodes: bool,
     /// Preflight checks to downgrade to warnings: check IDs, or `all`
-    #[arg(long, value_name = "ID,...", value_delimiter = ',', value_parser = check_id)]
+    #[arg(long, value_name = "ID,...", value_delimiter = ',')]
     ignore_preflight_errors: Vec<String>,
     /// Skip the confirmation prompt
     #[arg(short, long)]
@@ -124,22 +124,18 @@ pub(super) struct RemediateArgs {
     cluster: ClusterArgs,
 }
 
-/// As kubeadm does, without regard to case.
-fn check_id(text: &str) -> Result<String, String> {
-    ignorable(&text.trim().to_lowercase())
-}
-
 impl RemediateArgs {
     pub(super) fn run(self) -> anyhow::Result<Exit> {
         if self.remove_helper {
             return self.remove_helper();
         }
+        let ignored_checks = self.ignored_checks()?;
         let mut operator = Terminal { yes: self.yes, output: self.output };
         // Refused before the first request to the cluster.
         if !self.dry_run || self.nodes {
             can_confirm(self.yes)?;
         }
-        let request = self.request();
+        let request = self.request(ignored_checks);
         let options = RunOptions {
             dry_run: self.dry_run,
             lease: self.lease_duration,
@@ -166,7 +162,20 @@ impl RemediateArgs {
         prepares || !self.no_clean
     }
 
-    fn request(&self) -> Request {
+    /// The ids of checks to ignore, without regard to case as in kubeadm; empty ones, as an empty variable gives, are none.
+    fn ignored_checks(&self) -> anyhow::Result<Vec<String>> {
+        let given = self.ignore_preflight_errors.iter().map(|id| id.trim()).filter(|id| !id.is_empty());
+        let id = |id: &str| {
+            if id.eq_ignore_ascii_case("all") {
+                return Ok("all".to_owned());
+            }
+            let found = find(id).map_err(|why| Refusal::usage(format!("--ignore-preflight-errors: {why}")))?;
+            Ok(found.id.clone())
+        };
+        given.map(id).collect()
+    }
+
+    fn request(&self, ignored_checks: Vec<String>) -> Request {
         let goal = if self.rollback {
             Goal::Restore { backup: self.to.clone(), force: self.force }
         } else {
@@ -185,7 +194,7 @@ impl RemediateArgs {
             max_unavailable: self.max_unavailable.clone(),
             timeout: self.timeout,
             settle: self.settle_time,
-            ignored_checks: self.ignore_preflight_errors.clone(),
+            ignored_checks,
             nodes_are_prepared: self.assume_nodes_prepared,
             exclude_nodes: self.exclude_nodes.clone(),
             look_at_nodes: self.nodes,

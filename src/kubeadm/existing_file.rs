@@ -90,7 +90,10 @@ fn version(
     if let Ok(in_file) = text.parse::<KubernetesVersion>()
         && in_file.minor() != version.minor()
     {
-        findings.problem("--kubernetes-version", format!("is {version}, but {place} is {in_file}; they must be equal"));
+        findings.problem(
+            "--kubernetes-version",
+            format!("is {version}, but {place} is {in_file}; their minor versions must be equal"),
+        );
     }
     Some(version)
 }
@@ -245,7 +248,7 @@ fn write(
     findings: &mut Findings,
 ) -> Option<String> {
     let Some(index) = proxy else {
-        findings.note("document-added", format!("{name} has no KubeProxyConfiguration; one was added at the end"));
+        findings.note("document-added", format!("{name} has no KubeProxyConfiguration; one is added at the end"));
         return findings.accept(name, append_document(text, &proxy_configuration(wanted, mode)));
     };
     wanted

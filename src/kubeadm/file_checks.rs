@@ -77,7 +77,7 @@ fn warn_of_no_kube_proxy(name: &str, kinds: &Kinds, roots: &[&Node], findings: &
     let found = disabled.map(|node| (node, "proxy.disabled")).into_iter();
     for (node, field) in found.chain(phases.iter().filter(is_its_phase).map(|node| (node, "skipPhases"))) {
         findings.warn("kube-proxy-not-installed", format!(
-            "{}: with this kubeadm does not install kube-proxy, so the mode has no effect; remove it if kube-proxy should run",
+            "{}: because of this entry kubeadm does not install kube-proxy, so the mode has no effect; remove it if kube-proxy should run",
             place(name, node, field)
         ));
     }

@@ -29,6 +29,8 @@ pub struct ModeRefused {
     pub reason: &'static str,
     /// What to do instead.
     pub way_out: &'static str,
+    /// A mode that this version runs.
+    pub instead: ProxyMode,
 }
 
 /// The ipvs timeline in one sentence, for warnings.
@@ -45,6 +47,7 @@ pub fn policy(mode: ProxyMode, minor: u32) -> Result<Policy, ModeRefused> {
             mode,
             minor,
             reason: "it was removed in 1.43",
+            instead: ProxyMode::Nftables,
             way_out: "use --mode nftables (kernel 5.13 or newer), or Kubernetes 1.42 or older",
         }),
         (ProxyMode::Ipvs, 40..) => Ok(Policy {
@@ -61,6 +64,7 @@ pub fn policy(mode: ProxyMode, minor: u32) -> Result<Policy, ModeRefused> {
             mode,
             minor,
             reason: "it was added in 1.29",
+            instead: ProxyMode::Iptables,
             way_out: "use --mode ipvs or --mode iptables, or a newer Kubernetes",
         }),
         (ProxyMode::Nftables, 29..33) => Ok(Policy {

@@ -40,7 +40,7 @@ impl Decision {
 pub fn decide(facts: &HostFacts, request: &NodeRequest, force: bool) -> Decision {
     let kernel = facts.kernel();
     let wanted = request.modules(kernel, &facts.host.loaded);
-    let context = facts.surroundings();
+    let context = facts.module_context();
     let mut decision = Decision {
         modules: wanted.iter().map(|(name, mandatory)| context.module(name, *mandatory)).collect(),
         ..Decision::default()

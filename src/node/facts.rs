@@ -90,7 +90,7 @@ impl HostFacts {
     }
 
     /// What the state of a module depends on.
-    pub fn surroundings(&self) -> ModuleContext<'_> {
+    pub fn module_context(&self) -> ModuleContext<'_> {
         ModuleContext {
             host: &self.host,
             kernel: self.kernel(),

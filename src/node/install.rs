@@ -151,7 +151,7 @@ fn would_be(decision: &Decision) -> Vec<FileLine> {
 
 /// Verifies in `/proc/modules` what modprobe loaded. Returns whether a mandatory module is missing.
 fn after_loading(facts: &HostFacts, decision: &mut Decision, said: &str) -> bool {
-    let context = facts.surroundings();
+    let context = facts.module_context();
     let mut failed = false;
     for module in decision.modules.iter_mut().filter(|module| module.state == State::Loadable) {
         let name = module.name.clone();

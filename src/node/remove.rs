@@ -73,7 +73,7 @@ pub fn remove(root: &Root, unload: bool, modprobe: &dyn Modprobe) -> anyhow::Res
         }
     }
     let facts = HostFacts::observe(root, boot_files::observe(root)?, &request)?;
-    let context = facts.surroundings();
+    let context = facts.module_context();
     let wanted = request.modules(facts.kernel(), &facts.host.loaded);
     decision.modules = wanted.iter().map(|(name, mandatory)| context.module(name, *mandatory)).collect();
     Ok((NodeReport::new(root, &facts, outcome, decision, files), Exit::Done))

@@ -108,7 +108,7 @@ impl NodeReport {
             Outcome::AlreadyPrepared => format!("already prepared{only}; {modules}"),
             Outcome::WouldPrepare => format!("dry run, nothing was changed; {modules}"),
             Outcome::NotPrepared => format!(
-                "not prepared: {errors} problem{}; nothing was changed; {modules}",
+                "not prepared: {errors} error{}; nothing was changed; {modules}",
                 if errors == 1 { "" } else { "s" }
             ),
             Outcome::Failed if self.findings.iter().any(|finding| finding.id == NOT_UNDONE) => {

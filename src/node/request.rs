@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::kernel::Kernel;
 use super::mechanism::Mechanism;
 use super::module_name::canonical;
+use crate::proxy_config::DEFAULT_SCHEDULER;
 
 /// Files beside the schedulers that are not schedulers.
 pub const NOT_SCHEDULERS: [&str; 2] = ["ftp", "pe_sip"];
@@ -47,7 +48,7 @@ pub struct NodeRequest {
 
 impl Default for NodeRequest {
     fn default() -> Self {
-        Self { selection: Selection::All, scheduler: "rr".to_owned(), minor: None, mechanism: None }
+        Self { selection: Selection::All, scheduler: DEFAULT_SCHEDULER.to_owned(), minor: None, mechanism: None }
     }
 }
 

@@ -59,10 +59,10 @@ impl Flavour {
         match self {
             Self::Kubeadm => None,
             Self::K3s => Some(
-                "k3s runs kube-proxy in its own process; set `kube-proxy-arg: [proxy-mode=ipvs]` in /etc/rancher/k3s/config.yaml on every node and restart k3s",
+                "k3s runs kube-proxy in its own process; set `kube-proxy-arg: [proxy-mode=MODE]` in /etc/rancher/k3s/config.yaml on every node and restart k3s",
             ),
             Self::Rke2 => Some(
-                "RKE2 runs kube-proxy as a static pod; set `kube-proxy-arg: [proxy-mode=ipvs]` in /etc/rancher/rke2/config.yaml on every node and restart RKE2",
+                "RKE2 runs kube-proxy as a static pod; set `kube-proxy-arg: [proxy-mode=MODE]` in /etc/rancher/rke2/config.yaml on every node and restart RKE2",
             ),
             Self::Eks => Some(
                 "EKS manages kube-proxy; set the mode in the configuration values of the kube-proxy add-on (aws eks update-addon --configuration-values), otherwise an update reverts it",

@@ -155,7 +155,7 @@ impl Job<'_> {
                 let message = "Preflight failed; nothing was changed. Fix the errors above, or override them with --ignore-preflight-errors=ID,...";
                 return Ok(Ended::new(&plan, Outcome::Blocked, message, Exit::CheckSaysNo));
             }
-            let facts = facts.context("a plan without an observed cluster is always blocked")?;
+            let facts = facts.context("internal error: a plan without an observed cluster was not blocked")?;
             if plan.is_empty() {
                 return Ok(Ended::new(&plan, Outcome::NothingToDo, "Nothing to do.", Exit::Done));
             }

@@ -244,7 +244,7 @@ impl Switcher {
             }
             _ => match self.look_at(&proved.node).await {
                 Ok(Some(end)) => Some(end),
-                _ => Some(SwitchEnd::Failed(format!("pod {} was replaced by another writer", proved.name))),
+                _ => Some(SwitchEnd::Failed(format!("pod {} was replaced by another client", proved.name))),
             },
         }
     }

@@ -95,7 +95,10 @@ fn stopped(outcome: CleanOutcome, running: Option<String>, why: String) -> (Clea
         CleanOutcome::NotSynced => {
             ("not-synced", "run it again when kube-proxy has synced; see kube-proxy's log for the reason")
         }
-        CleanOutcome::NotServing => ("not-serving", "find out why before cleaning; nothing was changed"),
+        CleanOutcome::NotServing => (
+            "not-serving",
+            "check kube-proxy's log and the endpoints of the Service, then run it again; nothing was changed",
+        ),
         _ => (
             "refused",
             "make sure kube-proxy is running in the mode you want to keep; set --metrics-port if it is not 10249",

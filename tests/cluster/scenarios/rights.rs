@@ -95,6 +95,11 @@ async fn each_in_turn(world: &World) {
         let plain = resource.split('/').next().unwrap_or_default().trim_end_matches('s');
         assert!(told.contains(plain), "without {verb} {resource}:\n{outcome}");
     }
+    let delete = reviewed.iter().position(|(verb, resource)| verb == "delete" && resource == "pods").expect("a right");
+    let name = format!("without-{delete}");
+    let ignored = ["--dry-run", "--as", &name, "--ignore-preflight-errors", "permissions,"];
+    let ignored = cluster.whole(&ignored).await.exits(0);
+    assert!(ignored.has_finding("warning", "permissions"), "{ignored}");
     before.untouched(&cluster).await;
     cluster.whole(&["--as", "all-of-it"]).await.exits(0);
     before.switched(&cluster).await;

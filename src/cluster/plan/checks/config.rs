@@ -52,7 +52,7 @@ pub(super) fn check(question: Question, findings: &mut Vec<Finding>) {
     }
     if let (Some(flag), true) = (&kube_proxy.mode_flag, kube_proxy.config != ConfigSource::Flags) {
         let message = format!("--proxy-mode={flag} in the DaemonSet has no effect together with --config");
-        let hint = "remove the flag to avoid confusion; https://kubernetes.io/docs/reference/command-line-tools-reference/kube-proxy/";
+        let hint = "remove the flag; only the mode in the ConfigMap applies; https://kubernetes.io/docs/reference/command-line-tools-reference/kube-proxy/";
         findings.push(finding(Level::Warning, "mode-flag", message, hint));
     }
     let pending: Vec<_> = facts

@@ -117,7 +117,7 @@ fn excluded(question: Question, findings: &mut Vec<Finding>) {
         return;
     }
     let names = few(&names);
-    let link = "https://github.com/kubernetes/kubernetes/blob/master/pkg/proxy/ipvs/README.md";
+    let hint = "remove them from --exclude-nodes, or prepare them with: kpx-prep node install; https://github.com/kubernetes/kubernetes/blob/master/pkg/proxy/ipvs/README.md";
     let (level, message) = if !target.mode.traits().needs_modules {
         (
             Level::Warning,
@@ -138,7 +138,7 @@ fn excluded(question: Question, findings: &mut Vec<Finding>) {
             ),
         )
     };
-    findings.push(finding(level, "exclude-nodes", message, link));
+    findings.push(finding(level, "exclude-nodes", message, hint));
 }
 
 fn unreachable(nodes: &[&NodeFacts], needed: bool, findings: &mut Vec<Finding>) {
@@ -151,7 +151,7 @@ fn unreachable(nodes: &[&NodeFacts], needed: bool, findings: &mut Vec<Finding>) 
     let level = if needed { Level::Error } else { Level::Warning };
     for (why, names) in by_reason {
         let message = format!("{}: inspection by the node helper failed: {why}", few(&names));
-        let hint = "kubectl -n kube-system describe pods -l app.kubernetes.io/name=kpx-prep-node; or run kpx-prep node install on the node; https://kubernetes.io/docs/tasks/debug/debug-application/debug-running-pod/";
+        let hint = "check with: kubectl describe pods --all-namespaces -l app.kubernetes.io/name=kpx-prep-node; or run kpx-prep node install on the node; https://kubernetes.io/docs/tasks/debug/debug-application/debug-running-pod/";
         findings.push(finding(level, "node-helper", message, hint));
     }
 }

@@ -11,6 +11,7 @@ pub mod question;
 
 use question::Question;
 
+use crate::checks::check;
 use crate::cluster::plan::request::Request;
 use crate::report::{Finding, Level};
 
@@ -26,9 +27,11 @@ pub fn run(question: Question) -> Vec<Finding> {
     findings
 }
 
-/// Turns errors of ignored checks into warnings.
+/// Turns errors of ignored checks into warnings, where there is something to go on with.
 pub fn soften(findings: &mut [Finding], request: &Request) {
-    for finding in findings.iter_mut().filter(|finding| finding.level == Level::Error && request.ignores(&finding.id)) {
+    let ignorable = |finding: &&mut Finding| check(&finding.id).is_some_and(|check| check.ignorable);
+    let ignored = |finding: &&mut Finding| finding.level == Level::Error && request.ignores(&finding.id);
+    for finding in findings.iter_mut().filter(ignored).filter(ignorable) {
         finding.level = Level::Warning;
         finding.message.push_str(" (ignored)");
     }

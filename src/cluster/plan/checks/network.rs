@@ -64,7 +64,8 @@ fn ipvs(surroundings: &Surroundings, config: &ProxyConfig, findings: &mut Vec<Fi
     }
     if let Some(antrea) = seen(surroundings, Neighbour::Antrea).next().filter(|_| config.strict_arp) {
         let message = format!("Antrea ({}): Egress does not work with strictARP", antrea.name);
-        findings.push(finding(Level::Warning, "strict-arp", message, "https://github.com/antrea-io/antrea/pull/3816"));
+        let hint = "disable it with --strict-arp=false; https://github.com/antrea-io/antrea/pull/3816";
+        findings.push(finding(Level::Warning, "strict-arp", message, hint));
     }
     for pod in ipvs_users(surroundings) {
         let protected = !config.exclude_cidrs.is_empty();
@@ -80,10 +81,10 @@ fn ipvs(surroundings: &Surroundings, config: &ProxyConfig, findings: &mut Vec<Fi
     }
     if !surroundings.load_balancers.is_empty() {
         let message = format!(
-            "Services with a load balancer IP: {}; every node binds that address, so health checks and proxy protocol from inside the cluster end at the node",
+            "Services with a load balancer IP: {}; every node binds that address, so health checks and PROXY protocol from inside the cluster end at the node",
             few(&surroundings.load_balancers)
         );
-        let hint = "https://github.com/kubernetes/kubernetes/issues/66607";
+        let hint = "check that no pod must reach the load balancer itself; https://github.com/kubernetes/kubernetes/issues/66607";
         findings.push(finding(Level::Warning, "load-balancer-ip", message, hint));
     }
     let clashes: Vec<_> = surroundings
@@ -97,7 +98,7 @@ fn ipvs(surroundings: &Surroundings, config: &ProxyConfig, findings: &mut Vec<Fi
             "pods with a hostPort that is also a Service port: {}; traffic for such a Service may reach that pod instead",
             few(&clashes)
         );
-        let hint = "https://github.com/kubernetes/kubernetes/issues/66103";
+        let hint = "use another hostPort; https://github.com/kubernetes/kubernetes/issues/66103";
         findings.push(finding(Level::Warning, "host-port", message, hint));
     }
     if surroundings.node_ports > 0 {

@@ -106,7 +106,7 @@ fn version_policy(facts: &ClusterFacts, parsed: &ProxyConfig, place: &str, findi
                     Level::Error,
                     "version-policy",
                     refused.to_string(),
-                    "switch with: kpx-prep remediate --mode nftables",
+                    format!("switch with: kpx-prep remediate --mode {}", refused.instead),
                 ));
             }
             Ok(policy) => {

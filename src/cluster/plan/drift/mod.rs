@@ -171,7 +171,13 @@ fn node_findings(facts: &ClusterFacts, findings: &mut Vec<Finding>) {
         "kube-proxy was started before the last change of its configuration, which it reads only at start",
         &rerun,
     );
-    tell(Level::Warning, "nodes-not-ready", names(&|node| !node.ready), "not ready", "");
+    tell(
+        Level::Warning,
+        "nodes-not-ready",
+        names(&|node| !node.ready),
+        "not ready",
+        "check with: kubectl describe node",
+    );
     let crashing = |node: &NodeFacts| node.pod.as_ref().is_some_and(|pod| !pod.ready && !pod.deleting);
     tell(
         Level::Warning,
