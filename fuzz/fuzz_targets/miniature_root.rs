@@ -3,9 +3,9 @@
 
 use std::fs;
 
-use kpx_prep::node::install::{Options, install};
+use kpx_prep::node::install::{InstallOptions, install};
 use kpx_prep::node::modprobe::HostModprobe;
-use kpx_prep::node::request::Wish;
+use kpx_prep::node::request::NodeRequest;
 use kpx_prep::node::root::Root;
 use libfuzzer_sys::fuzz_target;
 
@@ -35,9 +35,9 @@ fuzz_target!(|input: Vec<(u8, Vec<u8>)>| {
         fs::write(place, content).expect("written");
     }
     let Ok(root) = Root::new(folder.path()) else { return };
-    let wish = Wish::parse("all", "rr").expect("a wish");
-    let options = Options { load: false, dry_run: true, force: false };
-    if let Ok((report, _)) = install(&root, &wish, options, &HostModprobe(&root)) {
+    let request = NodeRequest::parse("all", "rr").expect("a request");
+    let options = InstallOptions { load: false, dry_run: true, force: false };
+    if let Ok((report, _)) = install(&root, &request, options, &HostModprobe(&root)) {
         let _ = report.render(kpx_prep::report::Format::Json);
     }
 });
