@@ -1,8 +1,8 @@
 //! `DaemonSet`s as somebody else wrote them: which is kube-proxy's, and where its configuration is by its arguments.
 #![no_main]
 
-use kpx_prep::cluster::kube_proxy::daemon_set::find;
 use kpx_prep::cluster::api::objects::DaemonSet;
+use kpx_prep::cluster::kube_proxy::daemon_set::find;
 use libfuzzer_sys::fuzz_target;
 use serde_json::json;
 

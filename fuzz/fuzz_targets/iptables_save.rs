@@ -13,8 +13,7 @@ fuzz_target!(|input: (u8, &str, &str)| {
     let (choice, text, sets) = input;
     let running = [ProxyMode::Iptables, ProxyMode::Ipvs, ProxyMode::Nftables][usize::from(choice % 3)];
     let place = Place::ALL[usize::from(choice >> 2 & 3)];
-    let observed =
-        Observed { saves: vec![(place, Save::parse(text))], sets: Sets::parse(sets), ..Observed::default() };
+    let observed = Observed { saves: vec![(place, Save::parse(text))], sets: Sets::parse(sets), ..Observed::default() };
     let left = Leftovers::new(&observed, running, None);
     for (_, transaction) in left.transactions() {
         for line in transaction.lines() {

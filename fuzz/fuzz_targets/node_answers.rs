@@ -9,7 +9,8 @@ use libfuzzer_sys::fuzz_target;
 fuzz_target!(|input: (&str, &str)| {
     let (stdout, stderr) = input;
     let answer = Answer { exit: 1, stdout: stdout.to_owned(), stderr: stderr.to_owned() };
-    let obeyed = |text: &str| text.chars().any(|c| c.is_control() && c != '\n' || ('\u{202a}'..='\u{202e}').contains(&c));
+    let obeyed =
+        |text: &str| text.chars().any(|c| c.is_control() && c != '\n' || ('\u{202a}'..='\u{202e}').contains(&c));
     match read::<Survey>(&["survey"], &answer) {
         Ok(survey) => assert!(!obeyed(&survey_text(&survey))),
         Err(why) => assert!(!obeyed(&why) && !why.contains('\n')),
