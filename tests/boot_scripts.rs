@@ -127,7 +127,7 @@ exit $status
 ";
 
 #[test]
-fn what_is_believed_is_loaded_by_real_shells() {
+fn real_shells_load_what_is_read_from_a_script() {
     let folder = tempfile::tempdir().unwrap();
     fs::create_dir(folder.path().join("bin")).unwrap();
     let modprobe = folder.path().join("bin/modprobe");

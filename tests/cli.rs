@@ -26,7 +26,7 @@ fn commands() -> Vec<Vec<String>> {
 }
 
 #[test]
-fn the_definition_is_sound() {
+fn the_definition_is_valid() {
     Cli::command().debug_assert();
 }
 
@@ -106,7 +106,7 @@ fn remediate_leads_with_the_safe_path() {
 }
 
 #[test]
-fn help_tells_every_exit_status() {
+fn help_lists_every_exit_status() {
     let help = String::from_utf8(kpx_prep(&["--help"]).stdout).unwrap();
     for status in ["0  ", "1  ", "2  ", "3  ", "4  ", "5  ", "130"] {
         assert!(help.lines().any(|line| line.trim_start().starts_with(status)), "{status}: {help}");

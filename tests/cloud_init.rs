@@ -48,7 +48,7 @@ fn every_user_data_keeps_the_contract() {
     assert!(seen >= 12, "only {seen} user-data came out");
 }
 
-/// A folder that stands for a node: stub programs that write down their calls, and the script with its paths in it.
+/// A folder as a simulated node: stub programs that record their calls, and the script with its paths in it.
 struct FakeNode {
     root: TempDir,
     script: PathBuf,
@@ -58,7 +58,7 @@ const TOOLS: [&str; 8] = ["sh", "mkdir", "mktemp", "rm", "mv", "chmod", "sha256s
 const BINARY: &str = "#!/bin/sh\necho \"kpx-prep $*\" >> \"$LOG\"\n[ \"$1\" != node ] || exit \"${NODE_EXIT:-0}\"\n";
 
 impl FakeNode {
-    /// A node with the user-data of these arguments; SHA stands for the sum of the stub binary.
+    /// A node with the user-data of these arguments; SHA is replaced by the sum of the stub binary.
     fn new(args: &[&str]) -> Self {
         let root = tempfile::tempdir().unwrap();
         let at = |name: &str| root.path().join(name);

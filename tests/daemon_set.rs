@@ -209,7 +209,7 @@ fn its_image_alone_makes_no_second_kube_proxy() {
             "{other}"
         );
     }
-    // A script of somebody else's may well run it.
+    // Another script may run it.
     let script = "{name: w, image: 'r/mirrored-kube-proxy:v1.30.0', command: [sh, -c, '/scripts/run.sh now']}";
     assert!(find(&[set, with_containers("other", &format!("[{script}]"))], None, None).is_err());
 }

@@ -239,7 +239,7 @@ fn every_check_notices_its_case() {
 }
 
 #[test]
-fn virtual_servers_of_the_cluster_and_protected_ones_are_no_matter() {
+fn virtual_servers_of_services_and_protected_ones_are_accepted() {
     let mut facts = looked_at("", ProxyMode::Iptables);
     let servers = [server("10.96.0.5", false), server("10.96.0.9", true), server("192.0.2.1", false)];
     host(&mut facts).virtual_servers.extend(servers);
@@ -276,7 +276,7 @@ fn only_nodes_that_are_not_prepared_are_prepared() {
 }
 
 #[test]
-fn status_tells_what_is_not_as_it_should_be() {
+fn status_reports_unprepared_nodes_and_leftovers() {
     let mut facts = looked_at("ipvs", ProxyMode::Ipvs);
     assert_eq!(of_status(&facts), []);
     host(&mut facts).modules.outcome = PreparationOutcome::WouldPrepare;

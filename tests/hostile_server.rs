@@ -92,7 +92,7 @@ fn an_error_page_is_one_line_that_no_terminal_obeys() {
 }
 
 #[test]
-fn a_server_without_tls_is_told_at_once() {
+fn a_server_without_tls_is_reported_at_once() {
     let port = serve(|mut stream| {
         let _ = stream.read(&mut [0; 1024]);
         let _ = stream.write_all(b"HTTP/1.0 400 Bad Request\r\n\r\nClient sent a TLS request to an HTTP server.\n");

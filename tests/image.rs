@@ -31,7 +31,7 @@ fn hash(bytes: &[u8]) -> String {
     Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// What a descriptor stands for, if its digest and size are right.
+/// The object of a descriptor, if its digest and size are right.
 fn followed<'a>(files: &'a BTreeMap<String, (u32, Vec<u8>)>, descriptor: &Value) -> &'a [u8] {
     let digest = descriptor["digest"].as_str().unwrap().strip_prefix("sha256:").unwrap();
     let (_, bytes) = &files[&format!("blobs/sha256/{digest}")];

@@ -155,7 +155,7 @@ fn every_host_in_every_direction() {
 }
 
 proptest! {
-    /// Hosts that never were: parts of real ones, with rules of somebody else's between them.
+    /// Invented hosts: parts of real ones, with foreign rules between them.
     #[test]
     fn any_host(seed in any::<u64>(), parts in 0..100_u64, foreign in 0..8_usize, running in 0..3_usize) {
         let mut random = seed;

@@ -131,7 +131,7 @@ fn without_modprobe_nothing_is_left_behind() {
 }
 
 #[test]
-fn what_vanished_since_is_noticed_and_mended() {
+fn files_and_modules_that_vanished_are_restored() {
     let (folder, root) = miniature();
     let modprobe = FakeModprobe::new(folder.path());
     install(&root, &NodeRequest::default(), INSTALL, &modprobe).unwrap();

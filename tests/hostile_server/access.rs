@@ -95,7 +95,7 @@ fn no_credentials_are_sent_without_tls() {
 }
 
 #[test]
-fn a_credential_plugin_gets_no_secret_and_tells_none() {
+fn a_credential_plugin_neither_gets_nor_prints_a_secret() {
     let folder = TempDir::new().unwrap();
     let plugin = folder.path().join("plugin");
     fs::write(

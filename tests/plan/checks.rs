@@ -195,7 +195,7 @@ fn every_check_notices_its_case_and_can_be_ignored() {
 }
 
 #[test]
-fn what_is_sound_is_not_complained_about() {
+fn a_sound_cluster_has_no_findings() {
     let (mut surroundings, mut facts) = (surroundings(), cluster("", ProxyMode::Iptables));
     seen(&mut surroundings, Neighbour::NodeLocalDns, "x/k8s-dns-node-cache:1", &["-localip", "169.254.20.10"]);
     seen(&mut surroundings, Neighbour::MetalLb, "quay.io/metallb/speaker:v0.14", &[]);
@@ -207,7 +207,7 @@ fn what_is_sound_is_not_complained_about() {
     set_config(&mut facts, &strict);
     let planned = plan(&facts, &surroundings, &request("ipvs"));
     assert_eq!(planned.checks, [], "{:?}", planned.checks);
-    // A half-done change may be mended although pods are unhealthy.
+    // A half-done change may be completed although pods are unhealthy.
     let mut facts = cluster("ipvs", ProxyMode::Iptables);
     facts.nodes[1].pod.as_mut().unwrap().ready = false;
     assert!(!plan(&facts, &surroundings, &request("ipvs")).is_blocked());

@@ -75,7 +75,7 @@ pub(crate) fn apply(save: &Save, transaction: &str) -> Result<Save, String> {
     Ok(Save::parse(&text(&drafts)))
 }
 
-/// Some of what is there, with `foreign` rules of somebody else's in each table: of a hundred rules, `parts` stay.
+/// A part of the rules, with so many `foreign` ones in each table: of a hundred rules, `parts` stay.
 pub(crate) fn altered(save: &Save, parts: u64, foreign: usize, roll: &mut impl FnMut(u64) -> u64) -> String {
     let mut drafts = drafts(save);
     for draft in &mut drafts {
