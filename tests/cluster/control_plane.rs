@@ -53,9 +53,19 @@ impl ControlPlane {
         self.folder.join(name).to_str().expect("a path in UTF-8").to_owned()
     }
 
-    /// The kubeconfig of a member of `system:masters`.
+    /// The kubeconfig of a member of `system:masters`: kubeadm's own administrator is none since 1.29.
     pub(crate) fn kubeconfig(&self) -> PathBuf {
-        self.folder.join("admin.conf")
+        self.folder.join(format!("{}.conf", self.administrator()))
+    }
+
+    fn administrator(&self) -> &'static str {
+        if self.minor() >= 29 { "super-admin" } else { "admin" }
+    }
+
+    /// 20 of `v1.20.2`.
+    fn minor(&self) -> u32 {
+        let version = self.version();
+        version.split('.').nth(1).and_then(|minor| minor.parse().ok()).unwrap_or_else(|| panic!("{version}"))
     }
 
     /// `v1.20.2`
@@ -76,7 +86,11 @@ impl ControlPlane {
 
     fn certificates(&self) {
         let version = self.version();
-        let api = if version.starts_with("v1.20.") || version.starts_with("v1.21.") { "v1beta2" } else { "v1beta3" };
+        let api = match self.minor() {
+            ..22 => "v1beta2",
+            22..31 => "v1beta3",
+            31.. => "v1beta4",
+        };
         // Loopback is no advertise address to kubeadm; clients go by the endpoint.
         let config = format!(
             "apiVersion: kubeadm.k8s.io/{api}\nkind: InitConfiguration\n\
@@ -89,7 +103,7 @@ impl ControlPlane {
         fs::write(self.folder.join("kubeadm.yaml"), config).expect("kubeadm's configuration");
         self.kubeadm(&["certs", "all"], &[]);
         let folder = self.file("");
-        self.kubeadm(&["kubeconfig", "admin"], &["--kubeconfig-dir", &folder]);
+        self.kubeadm(&["kubeconfig", self.administrator()], &["--kubeconfig-dir", &folder]);
     }
 
     fn programs(mut self) -> Self {
@@ -125,7 +139,7 @@ impl ControlPlane {
         ];
         let mut manager = vec![
             // Not its own user: that may only start controllers with accounts of their own, which wait for tokens.
-            format!("--kubeconfig={}", self.file("admin.conf")),
+            format!("--kubeconfig={}", self.kubeconfig().display()),
             "--bind-address=127.0.0.1".to_owned(),
             "--secure-port=0".to_owned(),
             "--leader-elect=false".to_owned(),
@@ -165,7 +179,7 @@ impl ControlPlane {
 
     /// kube-proxy's objects and the cluster's configuration as kubeadm leaves them.
     pub(crate) fn install_kube_proxy(&self) {
-        let kubeconfig = self.file("admin.conf");
+        let kubeconfig = self.kubeconfig().display().to_string();
         self.kubeadm(&["upload-config", "kubeadm"], &["--kubeconfig", &kubeconfig]);
         self.kubeadm(&["addon", "kube-proxy"], &["--kubeconfig", &kubeconfig]);
     }

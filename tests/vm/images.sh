@@ -44,7 +44,8 @@ cluster_image() {
 }
 
 # control_plane [--where]. Kubebuilder's folder would have no kubelet.
-control_plane() { env -u KUBEBUILDER_ASSETS "$VM_DIR/../cluster/control-plane" "$@"; }
+# A real node takes 1.20.2 only, yet: kubelet flags and kubeadm API of newer ones differ.
+control_plane() { env -u KUBEBUILDER_ASSETS -u KUBERNETES "$VM_DIR/../cluster/control-plane" "$@"; }
 
 # cluster_versions UML KUBERNETES: what the disk is made of.
 cluster_versions() {
