@@ -111,7 +111,7 @@ pub fn check(id: &str) -> Option<&'static Check> {
     checks().iter().find(|check| check.id == id)
 }
 
-/// The check that somebody means by this id, without regard to case as in kubeadm.
+/// The check with this id. Case does not matter, as in kubeadm.
 ///
 /// # Errors
 /// If there is no such check, with the most similar id if one is similar.

@@ -162,7 +162,7 @@ impl RemediateArgs {
         prepares || !self.no_clean
     }
 
-    /// The ids of checks to ignore, without regard to case as in kubeadm; empty ones, as an empty variable gives, are none.
+    /// The ids of checks to ignore. Case does not matter, as in kubeadm; empty ids (an empty variable) are skipped.
     fn ignored_checks(&self) -> anyhow::Result<Vec<String>> {
         let given = self.ignore_preflight_errors.iter().map(|id| id.trim()).filter(|id| !id.is_empty());
         let id = |id: &str| {

@@ -320,6 +320,8 @@ mod tests {
         let old: Vec<String> = new.lines().map(reworded).collect();
         let old = old.join("\n") + "\n";
         assert_ne!(old, new);
+        // A line that continues in the next one would take a comment into the code.
+        assert!(!new.lines().any(|line| line.ends_with('\\')));
         assert!(does_the_same(&old, &new));
         assert_eq!(mandatory_of_script(&old), mandatory_of_script(&new));
         assert!(mandatory_of_script(&old).is_some_and(|names| names.contains("ip_vs_rr")));

@@ -3,7 +3,7 @@
 use super::question::Question;
 use crate::cluster::kube_proxy::daemon_set::ConfigSource;
 use crate::cluster::observe::surroundings::Surroundings;
-use crate::cluster::plan::drift::refused_fields;
+use crate::cluster::plan::drift::{flavour, refused_fields};
 use crate::feature_gates::{Verdict, verdict};
 use crate::proxy_config::ProxyConfig;
 use crate::report::foreign::foreign;
@@ -13,16 +13,7 @@ pub(super) fn check(question: Question, findings: &mut Vec<Finding>) {
     let Question { facts, surroundings, request, target, edits } = question;
     let (Some(kube_proxy), Some(config)) = (&facts.kube_proxy, &facts.config) else { return };
     let place = format!("ConfigMap {}/{}", kube_proxy.namespace, config.name);
-    if let Some(advice) = facts.flavour.advice() {
-        let managed = facts.flavour.is_managed();
-        let level = if managed { Level::Error } else { Level::Info };
-        findings.push(finding(
-            level,
-            if managed { "managed-cluster" } else { "not-kubeadm" },
-            advice,
-            facts.flavour.link(),
-        ));
-    }
+    findings.extend(flavour(facts, Level::Error));
     if let Some(parsed) = &target.config {
         // An original is restored whatever it contains.
         let level = if request.is_restore() { Level::Warning } else { Level::Error };

@@ -52,19 +52,18 @@ pub fn state(node: &NodeFacts, facts: &ClusterFacts) -> State {
     if node.proof.fallback { State::Fallback } else { State::Wrong }
 }
 
+/// What a cluster that kubeadm did not create means for a change; `managed` is the level where its provider manages kube-proxy.
+pub fn flavour(facts: &ClusterFacts, managed: Level) -> Option<Finding> {
+    let advice = facts.flavour.advice()?;
+    let (level, id) =
+        if facts.flavour.is_managed() { (managed, "managed-cluster") } else { (Level::Info, "not-kubeadm") };
+    Some(finding(level, id, advice, facts.flavour.link()))
+}
+
 /// All findings about a cluster's kube-proxy.
 pub fn findings(facts: &ClusterFacts) -> Vec<Finding> {
     let mut findings = Vec::new();
-    if let Some(advice) = facts.flavour.advice() {
-        let managed = facts.flavour.is_managed();
-        let level = if managed { Level::Warning } else { Level::Info };
-        findings.push(finding(
-            level,
-            if managed { "managed-cluster" } else { "not-kubeadm" },
-            advice,
-            facts.flavour.link(),
-        ));
-    }
+    findings.extend(flavour(facts, Level::Warning));
     let Some(kube_proxy) = &facts.kube_proxy else {
         let instead = replacement(&facts.daemon_sets);
         let message = instead.unwrap_or_else(|| "no DaemonSet in this cluster runs kube-proxy".to_owned());
