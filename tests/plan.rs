@@ -127,6 +127,28 @@ fn nothing_to_do_is_said_without_checks() {
     assert_eq!(planned.already_right.len(), 4);
 }
 
+/// The pods of a rollback are verified where the restored configuration has them answer, with its scheduler.
+#[test]
+fn a_restored_configuration_is_read() {
+    let mut facts = cluster("ipvs", ProxyMode::Ipvs);
+    let original = format!("{}  scheduler: lc\nmetricsBindAddress: 0.0.0.0:10999\n", text("ipvs"));
+    facts.backups = vec![Backup {
+        name: "kpx-prep-backup-1".to_owned(),
+        of: "kube-proxy".to_owned(),
+        replaced_at: "1".to_owned(),
+        uid: String::new(),
+        resource_version: "1".to_owned(),
+        text: original,
+        written: Some(text("ipvs")),
+    }];
+    let target = plan(&facts, &surroundings(), &restore()).target.unwrap();
+    assert_eq!((target.metrics_port(), target.scheduler()), (10999, "lc"));
+    // One that kube-proxy cannot read has kube-proxy's defaults.
+    facts.backups[0].text = "kind: [".to_owned();
+    let target = plan(&facts, &surroundings(), &restore()).target.unwrap();
+    assert_eq!((target.metrics_port(), target.scheduler(), target.config.is_none()), (10249, "rr", true));
+}
+
 #[test]
 fn going_back_restarts_only_what_saw_the_change() {
     let mut facts = cluster("ipvs", ProxyMode::Iptables);
