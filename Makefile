@@ -44,9 +44,7 @@ test: quick
 	tests/vm/leftovers
 	tests/vm/cluster
 
-# The folder of a Kubernetes that was built once; ten minutes the first time.
-KUBERNETES = $$(tests/cluster/control-plane)
-
+# kubeadm is of the folder of a Kubernetes that was built once; ten minutes the first time.
 test-full:
 	cargo test --quiet --locked -- --include-ignored --skip figures --skip transcript
 	tests/vm/xstate
@@ -54,7 +52,7 @@ test-full:
 	tests/vm/progress
 	tests/cloud-init/schema
 	tests/image-load
-	KUBEADM=$(KUBERNETES)/kubeadm tests/kubeadm/validate-with-kubeadm
+	KUBEADM=$$(tests/cluster/control-plane)/kubeadm tests/kubeadm/validate-with-kubeadm
 	tests/vm/run --full
 	tests/vm/leftovers
 	tests/vm/cluster --full

@@ -33,15 +33,14 @@ impl Cidr {
         self.is_ipv6() == other.is_ipv6() && masked(self.address, wider) == masked(other.address, wider)
     }
 
-    /// Parses an address with a prefix: the range it is in, and the address. As Go's `net.ParseCIDR`, which kubeadm and
-    /// kube-proxy use.
+    /// Parses an address with a prefix: the range it is in, and the address. As `ParseCIDRSloppy`, see [`address`].
     ///
     /// # Errors
     /// If it is not an address with a prefix.
     pub fn around(text: &str) -> Result<(Self, IpAddr), String> {
         let not_a_cidr = || format!("{text:?} is not a CIDR; use for example 10.244.0.0/16 or fd00:10:244::/56");
         let (address, prefix) = text.split_once('/').ok_or_else(not_a_cidr)?;
-        let address: IpAddr = address.parse().map_err(|_| not_a_cidr())?;
+        let address = self::address(address).ok_or_else(not_a_cidr)?;
         if prefix.is_empty() || !prefix.bytes().all(|b| b.is_ascii_digit()) {
             return Err(not_a_cidr());
         }
@@ -55,6 +54,23 @@ impl Cidr {
     }
 }
 
+/// An IP address as kubeadm and kube-proxy read it: leading zeros in an IPv4 address do not count, and it has no zone. Up to
+/// 1.21 that is Go's `net.ParseIP` of the time, since then `ParseIPSloppy` (k8s.io/utils/net).
+pub fn address(text: &str) -> Option<IpAddr> {
+    let (head, v4) = match text.rsplit_once(':') {
+        // An IPv6 address may end with an IPv4 address.
+        Some((_, last)) if last.contains('.') => text.split_at(text.len() - last.len()),
+        Some(_) => return text.parse().ok(),
+        None => ("", text),
+    };
+    let without_zeros = |part: &str| match part.trim_start_matches('0') {
+        "" if !part.is_empty() => "0".to_owned(),
+        digits => digits.to_owned(),
+    };
+    let parts: Vec<String> = v4.split('.').map(without_zeros).collect();
+    format!("{head}{}", parts.join(".")).parse().ok()
+}
+
 impl fmt::Display for Cidr {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", self.address, self.prefix)
@@ -66,6 +82,10 @@ impl FromStr for Cidr {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let (range, address) = Self::around(text)?;
+        // Elsewhere they mean octal numbers.
+        if text.split('/').next().is_some_and(|address| address.parse::<IpAddr>().is_err()) {
+            return Err(format!("{text:?} is not a CIDR; write its numbers without leading zeros"));
+        }
         if range.address != address {
             return Err(format!("{text:?} has host bits set; did you mean {range}?"));
         }
@@ -123,6 +143,7 @@ mod tests {
             let error = text.parse::<Cidr>().unwrap_err();
             assert!(error.contains(part), "{text}: {error}");
         }
+        assert!(Cidr::around("010.0.0.0/8").is_ok(), "kube-proxy reads it");
         assert_eq!(parse_ranges("10.0.0.0/16,fd00::/56").map(|ranges| ranges.len()), Ok(2));
         for text in ["", "10.0.0.0/16,10.1.0.0/16", "10.0.0.0/16, fd00::/56", "10.0.0.0/16,fd00::/56,fd01::/56"] {
             assert!(parse_ranges(text).is_err(), "{text}");

@@ -1,7 +1,5 @@
 //! `metricsBindAddress` and `healthzBindAddress`: an IP address, with or without a port.
 
-use std::net::IpAddr;
-
 /// kube-proxy's default metrics port (`ProxyStatusPort` in pkg/cluster/ports/ports.go).
 pub const METRICS_PORT: u16 = 10249;
 /// kube-proxy's default health port (`ProxyHealthzPort` in pkg/cluster/ports/ports.go).
@@ -40,9 +38,9 @@ fn split(text: &str) -> Option<(&str, &str)> {
     (!host.contains([':', '[', ']']) && !port.contains(['[', ']'])).then_some((host, port))
 }
 
-/// As Go's `net.ParseIP`, which accepts no zones and, since Go 1.17, no leading zeros.
+/// As `ParseIPSloppy` (k8s.io/utils/net).
 pub(super) fn is_ip(text: &str) -> bool {
-    text.parse::<IpAddr>().is_ok()
+    crate::cidr::address(text).is_some()
 }
 
 #[cfg(test)]
@@ -51,7 +49,7 @@ mod tests {
 
     #[test]
     fn as_kube_proxy_reads_them() {
-        // Each tested with kube-proxy 1.20.2 and --write-config-to.
+        // Each tested with kube-proxy and --write-config-to: 1.20.2, leading zeros in an address 1.34.9.
         for (text, expected) in [
             ("0.0.0.0", Some(10249)),
             ("::", Some(10249)),
@@ -67,7 +65,10 @@ mod tests {
             ("127.0.0.1:http", None),
             ("127.0.0.1:", None),
             ("127.0.0.1:65536", None),
-            ("127.000.0.1", None),
+            ("127.000.0.1", Some(10249)),
+            ("[::ffff:127.000.0.01]:9000", Some(9000)),
+            ("127..0.1", None),
+            ("0x7f.0.0.1", None),
             ("fe80::1%eth0", None),
             ("[fe80::1%eth0]:10249", None),
             ("[::]:1:2", None),

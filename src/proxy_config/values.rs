@@ -6,6 +6,7 @@ use super::address::{HEALTHZ_PORT, METRICS_PORT, is_ip, port};
 use super::problem::Problem;
 use crate::cidr::Cidr;
 use crate::mode::ProxyMode;
+use crate::mode::traits::Carrier;
 
 /// kube-proxy's default periods (`SetDefaults_KubeProxyConfiguration`), in nanoseconds.
 const SYNC_PERIOD: i128 = 30_000_000_000;
@@ -47,8 +48,11 @@ pub(super) fn check(json: &Value, minor: u32, mode: ProxyMode) -> Vec<Problem> {
         check.texts("ipvs.excludeCIDRs", cidr);
     }
     if minor >= 29 {
-        check.whole("nftables.masqueradeBit", 0, 31);
-        check.periods("nftables", MIN_SYNC_PERIOD);
+        // Only that mode's own section is validated, as with ipvs.
+        if mode.traits().carrier == Carrier::NftablesTables {
+            check.whole("nftables.masqueradeBit", 0, 31);
+            check.periods("nftables", MIN_SYNC_PERIOD);
+        }
         check.not_negative("conntrack.udpTimeout");
         check.not_negative("conntrack.udpStreamTimeout");
     }

@@ -62,6 +62,16 @@ impl ControlPlane {
         if self.minor() >= 29 { "super-admin" } else { "admin" }
     }
 
+    /// Whether its kube-proxy ends where it cannot run ipvs, as since 1.26; before, it runs iptables.
+    pub(crate) fn exits_without_ipvs(&self) -> bool {
+        self.minor() >= 26
+    }
+
+    /// Whether the API server itself refuses pods by the namespace's label: since 1.23, where that is on by default.
+    pub(crate) fn enforces_pod_security(&self) -> bool {
+        self.minor() >= 23
+    }
+
     /// 20 of `v1.20.2`.
     fn minor(&self) -> u32 {
         let version = self.version();

@@ -85,10 +85,11 @@ impl KubeProxy {
             return refuse(&format!("KubeProxyConfiguration.mode: Invalid value: \"{mode}\""));
         }
         let old = invocation.minor < 26;
-        if mode == "ipvs" && wrong.contains(&Misbehaviour::CrashesInIpvs) {
+        let lacks_ipvs = mode == "ipvs" && wrong.contains(&Misbehaviour::LacksIpvs);
+        if mode == "ipvs" && wrong.contains(&Misbehaviour::CrashesInIpvs) || lacks_ipvs && !old {
             return Err(include_str!("logs/1.36.3/ipvs-refused.log").to_owned());
         }
-        let falls_back = mode == "ipvs" && wrong.contains(&Misbehaviour::FallsBack);
+        let falls_back = lacks_ipvs;
         let log = match mode.as_str() {
             "ipvs" if falls_back => include_str!("logs/1.20.2/ipvs-fallback.log"),
             "" if old => include_str!("logs/1.20.2/default.log"),

@@ -7,8 +7,9 @@ use std::time::Duration;
 pub(crate) enum Misbehaviour {
     /// kube-proxy ends at once when told to use ipvs, again and again.
     CrashesInIpvs,
-    /// kube-proxy runs iptables when told to use ipvs, and says so only in its log.
-    FallsBack,
+    /// The kernel has no ipvs: told to use it, kube-proxy up to 1.25 runs iptables and says so only in its log, a later one
+    /// ends at once.
+    LacksIpvs,
     /// The container never starts: its image cannot be pulled.
     NeverReady,
     /// kube-proxy runs ipvs for that long, restarts, and falls back.

@@ -16,5 +16,6 @@ pub(crate) mod processes;
 pub(crate) mod request;
 pub(crate) mod scenario;
 pub(crate) mod scenarios;
+pub(crate) mod spdy;
 pub(crate) mod stand_in;
 pub(crate) mod world;

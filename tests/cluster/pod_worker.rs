@@ -102,7 +102,7 @@ async fn live(nodes: &StandIn, pod: &Pod, record: &Record) {
                     _ => None,
                 });
                 let Some(after) = after else { return std::future::pending().await };
-                lost = Some(Misbehaviour::FallsBack);
+                lost = Some(Misbehaviour::LacksIpvs);
                 after
             }
             Err(log) => {

@@ -40,7 +40,7 @@ pub(crate) struct World {
     /// For scratch files; kept if a scenario fails.
     pub(crate) folder: PathBuf,
     runtime: Runtime,
-    _plane: ControlPlane,
+    pub(crate) plane: ControlPlane,
     keep: Mutex<Option<TempDir>>,
 }
 
@@ -113,7 +113,7 @@ impl World {
             config_map,
             folder: folder.path().to_owned(),
             runtime,
-            _plane: plane,
+            plane,
             keep: Mutex::new(Some(folder)),
         })
     }

@@ -28,7 +28,7 @@ debian_image() {
     KERNEL=$package built debian "$(suite_version bookworm "$package" cloud-init systemd kmod)"
 }
 
-# What a node has from Debian. Its version of kubectl, the tests' own judge, is the one of the cluster. systemd
+# What a node has from Debian. kubectl, the tests' own judge, is the one of the cluster's folder if there is one. systemd
 # does not run there: with it this is a host that has something to load modules at boot.
 NODE_PACKAGES="busybox-static conntrack containerd containernetworking-plugins curl ipset iproute2 iptables ipvsadm jq kmod kubernetes-client
     mount nftables procps runc systemd util-linux"
@@ -43,9 +43,13 @@ cluster_image() {
     UML=$uml KUBERNETES=$kubernetes PACKAGES=$NODE_PACKAGES built cluster "$versions"
 }
 
-# control_plane [--where]. Kubebuilder's folder would have no kubelet.
-# A real node takes 1.20.2 only, yet: kubelet flags and kubeadm API of newer ones differ.
-control_plane() { env -u KUBEBUILDER_ASSETS -u KUBERNETES "$VM_DIR/../cluster/control-plane" "$@"; }
+# control_plane [--where]: KUBERNETES if set. Kubebuilder's folder would have no kubelet.
+control_plane() { env -u KUBEBUILDER_ASSETS "$VM_DIR/../cluster/control-plane" "$@"; }
+
+# given_sum FOLDER: of KUBERNETES, if set: somebody may fill the folder anew under its name.
+given_sum() {
+    [ -z "${KUBERNETES:-}" ] || (cd "$1" && cat etcd kube-apiserver kube-controller-manager kubeadm kubelet kube-proxy kubectl 2>/dev/null | sha256sum | sed 's/^\(.\{16\}\).*/ given-\1/')
+}
 
 # cluster_versions UML KUBERNETES: what the disk is made of.
 cluster_versions() {
@@ -53,7 +57,7 @@ cluster_versions() {
     inputs=$(cd "$VM_DIR" && cat containers/* node/init node/import | sha256sum | cut -c1-16)
     # Unquoted: a list.
     suite_lists bookworm && packages=$(suite_version bookworm $NODE_PACKAGES uml-utilities) || return 1
-    echo "$packages $(basename "$1") $(basename "$2") inputs-$inputs"
+    echo "$packages $(basename "$1") $(basename "$2")$(given_sum "$2") inputs-$inputs"
 }
 
 # cluster_missing UML: what cluster_image would have to build: "kubernetes", "disk", or nothing.

@@ -38,7 +38,7 @@ async fn canary_crashes(world: &World) {
 }
 
 async fn fallback(world: &World) {
-    let cluster = world.nodes(4).misbehave("node-4", Misbehaviour::FallsBack).start().await;
+    let cluster = world.nodes(4).misbehave("node-4", Misbehaviour::LacksIpvs).start().await;
     let before = cluster.before().await;
     cluster.remediate(&["--canary", "node-2"]).await.exits(5).says("/outcome", "rolled-back").mentions("node-4");
     before.rolled_back(&cluster).await;

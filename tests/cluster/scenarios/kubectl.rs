@@ -62,7 +62,7 @@ pub(super) async fn judge(world: &World) {
         assert_eq!(said["restarts"], pod["status"]["containerStatuses"][0]["restartCount"], "{name}\n{outcome}");
         if is_ready(node) {
             let log = kubectl(&cluster, &["logs", "-n", "kube-system", &text(&pod["metadata"]["name"])]);
-            assert!(log.contains("Using ipvs Proxier") && said["effectiveMode"] == "ipvs", "{name}\n{outcome}");
+            assert!(log.contains("Using ipvs ") && said["effectiveMode"] == "ipvs", "{name}\n{outcome}");
         }
     }
     let path = "jsonpath={.data.config\\.conf}";
