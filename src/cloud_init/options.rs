@@ -10,7 +10,7 @@ use crate::kubeadm::proxy::{Mode, RawSettings};
 use crate::kubeadm::raw_options::RawOptions;
 use crate::kubernetes_version::KubernetesVersion;
 use crate::mode::ProxyMode;
-use crate::node::mechanism::Mechanism;
+use crate::node::boot::mechanism::Mechanism;
 
 /// Default path of the binary on a node.
 pub const DEFAULT_BINARY: &str = "/usr/local/bin/kpx-prep";

@@ -6,6 +6,7 @@ pub mod answers;
 pub mod candidate;
 pub mod carries;
 pub mod clean;
+pub mod cni;
 pub mod connect;
 pub mod drain;
 pub mod iptables_save;

@@ -2,27 +2,25 @@
 
 use std::net::SocketAddr;
 
-use super::answers;
 use super::candidate::strangers;
 use super::drain::live;
 use super::iptables_save::{Save, Table};
 use super::leftovers::Leftovers;
 use super::observe::{Observed, Place};
 use super::owners::{LINK, Owner, owner};
-use super::process;
 use super::ready::answering;
 use super::toolbox::{Known, Toolbox};
+use super::{answers, cni, process};
 use crate::messages::{Preparation, Survey, VirtualServer};
 use crate::mode::ProxyMode;
-use crate::node::cni;
-use crate::node::conf_files::ConfFiles;
+use crate::node::boot::request::NodeRequest;
 use crate::node::host::Host;
 use crate::node::install::{InstallOptions, install};
-use crate::node::modprobe::HostModprobe;
+use crate::node::modules::modprobe::HostModprobe;
 use crate::node::netlink::ipvs::Ipvs;
 use crate::node::netlink::nftables;
-use crate::node::request::NodeRequest;
 use crate::node::root::Root;
+use crate::node::root::conf_files::ConfFiles;
 use crate::report::API_VERSION;
 
 /// The kernel's default, if the kernel does not report the timeout.

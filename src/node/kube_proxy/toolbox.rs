@@ -11,8 +11,7 @@ use super::candidate::{Candidate, Verdict, judge};
 use super::process;
 use crate::bounded_command::limits::{LITTLE, Limits};
 use crate::bounded_command::{self, Ended};
-use crate::node::chroot;
-use crate::node::root::Root;
+use crate::node::root::{Root, chroot};
 use crate::report::{Finding, Level, finding};
 
 const FOLDERS: [&str; 6] = ["/usr/sbin", "/sbin", "/usr/bin", "/bin", "/usr/local/sbin", "/usr/local/bin"];

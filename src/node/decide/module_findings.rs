@@ -2,10 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::kernel::Kernel;
-use super::kernel_config::Setting;
-use super::modules::{Module, State};
-use super::request::{BASIC_SCHEDULERS, LAST_WITH_LIST, NodeRequest};
+use super::module_state::{Module, State};
+use crate::node::boot::request::{BASIC_SCHEDULERS, LAST_WITH_LIST, NodeRequest};
+use crate::node::modules::kernel::Kernel;
+use crate::node::modules::kernel_config::Setting;
 use crate::report::{Finding, Level, finding};
 
 /// The finding for a kernel whose IPVS supports IPv4 only.

@@ -8,12 +8,12 @@ use std::rc::Rc;
 
 use anyhow::anyhow;
 
-use super::boot_files::folders_of;
-use super::root::Root;
 use super::undo::{Kind, Step, Undone, old_name};
 use crate::atomic_file;
 use crate::file_kind::is_regular;
 use crate::folder::{Folder, is_absent};
+use crate::node::boot::files::folders_of;
+use crate::node::root::Root;
 use crate::report::say::say;
 
 /// Writes below a root that are undone in reverse order unless [`Transaction::commit`] is called.

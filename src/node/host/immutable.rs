@@ -1,6 +1,6 @@
 //! How to load kernel modules on systems that reset /etc at every boot, each with its source.
 
-use super::host::Host;
+use super::Host;
 
 /// The hint for an unknown system.
 pub const UNKNOWN_WAY: &str = "configure this system to load the modules at boot, for example in its user-data or image; then add --boot-mechanism other";

@@ -1,17 +1,21 @@
 //! Decides from the observed state and the request what to do, and what prevents it. Pure.
 
-use super::boot::{Boot, BootList};
-use super::boot_files::{self, BootFile, Existing, SCRIPT};
-use super::boot_findings::{boot_findings, declarative_finding, doubtful_findings, read_only_finding};
-use super::classic_script;
+pub mod boot_findings;
+pub mod file;
+pub mod module_findings;
+pub mod module_state;
+
+use super::boot::files::{BootFile, Existing, SCRIPT};
+use super::boot::request::NodeRequest;
+use super::boot::{self, Boot, BootList, classic_script};
 use super::facts::HostFacts;
-use super::file_decision::{FileAction, FileDecision};
-use super::kernel::Kernel;
-use super::module_findings::{config_findings, module_findings, unseen_finding, version_finding};
-use super::modules::{Module, State};
+use super::modules::kernel::Kernel;
 use super::mounts::Lasting;
-use super::request::NodeRequest;
 use crate::report::{Finding, Level, finding};
+use boot_findings::{boot_findings, declarative_finding, doubtful_findings, read_only_finding};
+use file::{FileAction, FileDecision};
+use module_findings::{config_findings, module_findings, unseen_finding, version_finding};
+use module_state::{Module, ModuleContext, State};
 
 /// What to do on a node.
 #[derive(Clone, Debug, Default)]
@@ -40,7 +44,7 @@ impl Decision {
 pub fn decide(facts: &HostFacts, request: &NodeRequest, force: bool) -> Decision {
     let kernel = facts.kernel();
     let wanted = request.modules(kernel, &facts.host.loaded);
-    let context = facts.module_context();
+    let context = ModuleContext::of(facts);
     let mut decision = Decision {
         modules: wanted.iter().map(|(name, mandatory)| context.module(name, *mandatory)).collect(),
         ..Decision::default()
@@ -63,13 +67,13 @@ pub fn decide(facts: &HostFacts, request: &NodeRequest, force: bool) -> Decision
         return decision;
     }
     let nothing = Existing::Absent { missing: Vec::new() };
-    for mut file in boot_files::wanted(request, &wanted, &facts.kernels, facts.host.network_manager) {
+    for mut file in boot::files::wanted(request, &wanted, &facts.kernels, facts.host.network_manager) {
         let existing = facts.existing.get(file.path).unwrap_or(&nothing);
         file.note_folders(existing, &facts.unfinished_folders);
         let action = match existing {
             Existing::Absent { .. } => FileAction::Create,
             Existing::File { content, mode }
-                if boot_files::does_the_same(content, &file.content) && *mode == file.mode =>
+                if boot::files::does_the_same(content, &file.content) && *mode == file.mode =>
             {
                 FileAction::Keep
             }
@@ -102,7 +106,7 @@ pub fn decide(facts: &HostFacts, request: &NodeRequest, force: bool) -> Decision
 fn unreadable_findings(facts: &HostFacts) -> impl Iterator<Item = Finding> {
     let all = facts.config.unreadable.iter().chain(&facts.boot.unreadable);
     // Files that install writes have findings of their own.
-    all.filter(|(path, _)| !boot_files::PATHS.contains(&path.as_str())).map(|(path, why)| {
+    all.filter(|(path, _)| !boot::files::PATHS.contains(&path.as_str())).map(|(path, why)| {
         finding(
             Level::Warning,
             "unreadable-file",

@@ -2,9 +2,9 @@
 //!
 //! Every folder and link is resolved below the root: on NixOS units are links into its store.
 
-use super::conf_files::has_extension;
-use super::root::Root;
 use crate::file_kind::is_link;
+use crate::node::root::Root;
+use crate::node::root::conf_files::has_extension;
 
 /// systemd's unit folders, by priority; `systemd/system` in [`Root::lib_folders`] comes last.
 const UNIT_FOLDERS: [&str; 3] = ["/etc/systemd/system", "/run/systemd/system", "/usr/local/lib/systemd/system"];

@@ -3,7 +3,7 @@
 //! Package names are from the distribution's documentation or from reports of its users; each arm has its source. If the
 //! name cannot be derived from the kernel's release, the hint is the distribution's command to search for the file.
 
-use super::host::Host;
+use super::Host;
 
 /// The tool of image-based systems, where no other tool can install packages.
 const OSTREE: &str = "rpm-ostree";

@@ -3,10 +3,9 @@
 use std::io;
 use std::process::Command;
 
-use super::chroot;
-use super::root::Root;
 use crate::bounded_command;
 use crate::bounded_command::limits::PATIENT;
+use crate::node::root::{Root, chroot};
 
 /// Paths of modprobe; NixOS has only the last one (nixos/modules/system/boot/modprobe.nix adds kmod to the system's
 /// packages).

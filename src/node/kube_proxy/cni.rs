@@ -2,8 +2,8 @@
 
 use serde_json::Value;
 
-use super::conf_files::has_extension;
-use super::root::Root;
+use crate::node::root::Root;
+use crate::node::root::conf_files::has_extension;
 
 /// The default folder of the container runtimes (`DefaultNetDir` of containerd and CRI-O).
 const FOLDER: &str = "/etc/cni/net.d";

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::module_name::{canonical, is_module_name};
+use crate::node::modules::name::{canonical, is_module_name};
 
 /// The reader of a list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -2,9 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::kernel::Kernel;
 use super::mechanism::Mechanism;
-use super::module_name::canonical;
+use crate::node::modules::kernel::Kernel;
+use crate::node::modules::name::canonical;
 use crate::proxy_config::DEFAULT_SCHEDULER;
 
 /// Files beside the schedulers that are not schedulers.

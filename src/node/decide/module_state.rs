@@ -2,13 +2,13 @@
 
 use serde::Serialize;
 
-use super::boot::Boot;
-use super::host::Host;
-use super::kernel::Kernel;
-use super::kernel_config::Setting;
-use super::modprobe_config::{ModprobeConfig, Rule};
-use super::packages;
-use super::request::NOT_SCHEDULERS;
+use crate::node::boot::Boot;
+use crate::node::boot::request::NOT_SCHEDULERS;
+use crate::node::facts::HostFacts;
+use crate::node::host::{Host, packages};
+use crate::node::modules::kernel::Kernel;
+use crate::node::modules::kernel_config::Setting;
+use crate::node::modules::modprobe_config::{ModprobeConfig, Rule};
 
 /// The schedulers of all Linux versions.
 const KNOWN_SCHEDULERS: [&str; 14] =
@@ -66,7 +66,18 @@ pub struct ModuleContext<'a> {
     pub boot: &'a Boot,
 }
 
-impl ModuleContext<'_> {
+impl<'a> ModuleContext<'a> {
+    /// What it depends on, from the observed state.
+    pub fn of(facts: &'a HostFacts) -> Self {
+        Self {
+            host: &facts.host,
+            kernel: facts.kernel(),
+            other_kernel: facts.other_kernel().map(|kernel| kernel.release.as_str()),
+            config: &facts.config,
+            boot: &facts.boot,
+        }
+    }
+
     /// The state of a module. What would prevent loading at the next boot counts even while it is loaded.
     pub fn module(&self, name: &str, mandatory: bool) -> Module {
         let module = |state| Module { name: name.to_owned(), mandatory, state, reason: None, detail: None, hint: None };

@@ -3,11 +3,13 @@
 //! The table is read below the root like everything else, and only if it describes that root: in an image, `/proc` may be
 //! that of the machine on which the image is built.
 
+mod table;
+
 use nix::sys::stat::fstat;
 use nix::sys::statfs::{PROC_SUPER_MAGIC, fstatfs};
 
-use super::mount_table::{Mount, fstab, is_below, mountinfo};
 use super::root::Root;
+use table::{Mount, fstab, is_below, mountinfo};
 
 /// File systems in memory: `rootfs` is the initramfs itself if nothing was mounted over it.
 const IN_MEMORY: [&str; 4] = ["tmpfs", "ramfs", "devtmpfs", "rootfs"];

@@ -2,16 +2,16 @@
 
 use std::collections::BTreeSet;
 
-use super::boot::Boot;
-use super::boot_files::{LIST, SCRIPT};
-use super::facts::HostFacts;
-use super::file_decision::FileDecision;
-use super::immutable::{UNKNOWN_WAY, own_way};
-use super::kernel::Kernel;
-use super::mechanism::Mechanism;
-use super::modules::{Module, State};
-use super::mounts::Lasting;
-use super::packages;
+use super::file::FileDecision;
+use super::module_state::{Module, State};
+use crate::node::boot::Boot;
+use crate::node::boot::files::{LIST, SCRIPT};
+use crate::node::boot::mechanism::Mechanism;
+use crate::node::facts::HostFacts;
+use crate::node::host::immutable::{UNKNOWN_WAY, own_way};
+use crate::node::host::packages;
+use crate::node::modules::kernel::Kernel;
+use crate::node::mounts::Lasting;
 use crate::report::{Finding, Level, finding};
 
 /// Whether the mandatory modules are loaded at the next boot, of the running kernel or of another installed one.

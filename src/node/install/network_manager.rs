@@ -2,9 +2,9 @@
 
 use std::process::Command;
 
-use super::root::Root;
 use crate::bounded_command;
 use crate::bounded_command::limits::LITTLE;
+use crate::node::root::Root;
 use crate::report::{Finding, Level, finding};
 
 /// Reloads NetworkManager's configuration if it is running. `None` on success, or if there is nothing to reload: the root

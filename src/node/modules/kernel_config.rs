@@ -5,9 +5,9 @@ use std::io::Read as _;
 
 use flate2::read::MultiGzDecoder;
 
-use super::module_name::canonical;
-use super::root::Root;
+use super::name::canonical;
 use crate::bounded;
+use crate::node::root::Root;
 
 /// The configuration of the running kernel (`CONFIG_IKCONFIG_PROC`).
 const OF_RUNNING: &str = "/proc/config.gz";

@@ -4,7 +4,7 @@ use std::os::fd::AsFd as _;
 use std::os::unix::process::CommandExt as _;
 use std::process::Command;
 
-use super::root::Root;
+use super::Root;
 
 /// Makes `command` run with `root` as its `/`; nothing is changed for the system's own root.
 ///

@@ -7,9 +7,9 @@
 
 use std::collections::BTreeSet;
 
-use super::boot_files;
-use super::module_name::canonical;
+use super::files;
 use super::shell_words::{Token, Word, tokens};
+use crate::node::modules::name::{canonical, is_module_name};
 
 /// Commands without effect on the following lines.
 const HARMLESS: [&str; 7] = ["echo", "printf", "true", ":", "logger", "lsmod", "depmod"];
@@ -22,7 +22,7 @@ const DANGEROUS: [&str; 8] =
 /// The modules that a script certainly loads: those of kpx-prep's own script as installed, else those in plain `modprobe`
 /// lines before anything that may end the script or skip a line.
 pub fn names_in_script(text: &str) -> BTreeSet<String> {
-    if let Some(names) = boot_files::mandatory_of_script(text) {
+    if let Some(names) = files::mandatory_of_script(text) {
         return names;
     }
     let mut names = BTreeSet::new();
@@ -225,7 +225,7 @@ fn modprobe_arguments(arguments: &[&Word]) -> BTreeSet<String> {
     }
     // Without -a, the arguments after the first name are module parameters.
     let count = if several { modules.len() } else { 1 };
-    let plain = |word: &&&Word| !word.varies && super::module_name::is_module_name(&word.text);
+    let plain = |word: &&&Word| !word.varies && is_module_name(&word.text);
     modules.iter().take(count).filter(plain).map(|word| canonical(&word.text)).collect()
 }
 

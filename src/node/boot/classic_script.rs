@@ -3,8 +3,8 @@
 //! The script of the classic procedure is usually written by an unquoted shell here-document, which expands the current
 //! kernel version into it, and it takes module names from file names that end in `.ko.xz`.
 
-use super::conf_files::has_extension;
-use super::kernel::Kernel;
+use crate::node::modules::kernel::Kernel;
+use crate::node::root::conf_files::has_extension;
 
 /// The faults of a foreign script on this host, worst first; empty if none is recognised.
 pub fn faults(content: &str, mode: u32, kernel: Option<&Kernel>, honoured: bool) -> Vec<String> {

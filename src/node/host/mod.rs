@@ -1,11 +1,14 @@
 //! Properties of the host: distribution, running kernel, its restrictions, and whether it is a container.
 
+pub mod immutable;
+pub mod packages;
+
 use std::collections::BTreeSet;
 
 use anyhow::Context as _;
 use etc_os_release::OsRelease;
 
-use super::module_name::canonical;
+use super::modules::name::canonical;
 use super::root::Root;
 
 /// Package tools to look for on a host; the first existing one is used in hints.

@@ -1,19 +1,28 @@
 //! What loads modules at boot on this host, and which modules that covers.
 
+pub mod classic_script;
+pub mod files;
+pub mod lists;
+pub mod mechanism;
+pub mod request;
+pub mod script;
+mod shell_words;
+pub mod units;
+
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::boot_files::{LIST, SCRIPT};
-use super::boot_lists::{Grammar, names_in_conf_d, names_in_list};
-use super::boot_script::names_in_script;
-use super::conf_files::{ConfFiles, has_extension};
 use super::host::Host;
-use super::immutable::own_way;
-use super::kernel::Kernel;
-use super::mechanism::Mechanism;
+use super::host::immutable::own_way;
+use super::modules::kernel::Kernel;
 use super::mounts::{Lasting, Mounts};
 use super::root::Root;
-use super::units::{Unit, is_wanted, unit};
+use super::root::conf_files::{ConfFiles, has_extension};
 use crate::file_kind::{is_regular, mode_of};
+use files::{LIST, SCRIPT};
+use lists::{Grammar, names_in_conf_d, names_in_list};
+use mechanism::Mechanism;
+use script::names_in_script;
+use units::{Unit, is_wanted, unit};
 
 /// Folders of modules-load.d(5) that persist across reboots, by priority; the one in [`Root::lib_folders`] comes last.
 const LIST_FOLDERS: [&str; 2] = ["/etc/modules-load.d", "/usr/local/lib/modules-load.d"];

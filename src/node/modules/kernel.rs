@@ -5,10 +5,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Read as _, Seek as _, SeekFrom};
 
-use super::conf_files::has_extension;
 use super::kernel_config::KernelConfig;
-use super::module_name::canonical;
-use super::root::Root;
+use super::name::canonical;
+use crate::node::root::Root;
+use crate::node::root::conf_files::has_extension;
 
 /// Subfolders of a kernel's folder for its own, added and replaced modules (depmod.d(5), `search`).
 const PARTS: [&str; 4] = ["kernel", "extra", "updates", "weak-updates"];

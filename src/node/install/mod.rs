@@ -1,24 +1,28 @@
 //! `node install`: write the files, load the modules and verify them; on failure, restore the previous state.
 
+pub mod network_manager;
+pub mod transaction;
+pub mod undo;
+
 use std::collections::BTreeSet;
 
 use anyhow::anyhow;
 
-use super::boot_files::{self, NETWORK_MANAGER};
+use super::boot::files::NETWORK_MANAGER;
+use super::boot::request::NodeRequest;
+use super::decide::file::{FileAction, FileDecision};
+use super::decide::module_state::{ModuleContext, State};
 use super::decide::{Decision, decide};
 use super::facts::HostFacts;
-use super::file_decision::FileAction;
 use super::lock::NodeLock;
-use super::modprobe::Modprobe;
-use super::modules::State;
+use super::modules::modprobe::Modprobe;
 use super::report::{FileLine, NOT_UNDONE, NodeReport, Outcome, file_line};
-use super::request::NodeRequest;
 use super::root::Root;
-use super::transaction::{Transaction, remove_temporary};
-use super::undo::Undone;
-use super::{host, network_manager};
+use super::{boot, host};
 use crate::exit_code::Exit;
 use crate::report::{Level, finding};
+use transaction::{Transaction, remove_temporary};
+use undo::Undone;
 
 /// Options of `node install`.
 #[derive(Clone, Copy, Debug)]
@@ -43,10 +47,10 @@ pub fn install(
     modprobe: &dyn Modprobe,
 ) -> anyhow::Result<(NodeReport, Exit)> {
     let mut lock = if options.dry_run { None } else { Some(NodeLock::take(root)?) };
-    let existing = boot_files::observe(root)?;
+    let existing = boot::files::observe(root)?;
     // Version and boot mechanism are kept as recorded before.
     let request =
-        &request.clone().with(request.minor, request.mechanism, boot_files::installed_request(&existing).as_ref());
+        &request.clone().with(request.minor, request.mechanism, boot::files::installed_request(&existing).as_ref());
     let mut facts = HostFacts::observe(root, existing, request)?;
     facts.unfinished_folders = lock.as_ref().map(|lock| lock.unfinished().clone()).unwrap_or_default();
     let mut decision = decide(&facts, request, options.force);
@@ -137,7 +141,7 @@ fn write_files(
 }
 
 fn would_be(decision: &Decision) -> Vec<FileLine> {
-    let line = |file: &super::file_decision::FileDecision| {
+    let line = |file: &FileDecision| {
         let state = match file.action {
             FileAction::Create => "would be written",
             FileAction::Update => "would be updated",
@@ -151,7 +155,7 @@ fn would_be(decision: &Decision) -> Vec<FileLine> {
 
 /// Verifies in `/proc/modules` what modprobe loaded. Returns whether a mandatory module is missing.
 fn after_loading(facts: &HostFacts, decision: &mut Decision, said: &str) -> bool {
-    let context = facts.module_context();
+    let context = ModuleContext::of(facts);
     let mut failed = false;
     for module in decision.modules.iter_mut().filter(|module| module.state == State::Loadable) {
         let name = module.name.clone();
@@ -206,7 +210,7 @@ fn keep_copy(root: &Root, transaction: &mut Transaction<'_>, path: &str) -> anyh
 /// The folders that are created by writing the files.
 fn folders_to_make(decision: &Decision) -> BTreeSet<String> {
     let writes = decision.files.iter().filter(|file| file.action.writes());
-    writes.flat_map(|file| boot_files::folders_made(file.file.path, &file.file.content)).collect()
+    writes.flat_map(|file| boot::files::folders_made(file.file.path, &file.file.content)).collect()
 }
 
 /// Restores the files. The record of the changes is then not needed any more.
@@ -224,7 +228,7 @@ fn tidy(root: &Root, decision: &Decision, lock: &mut NodeLock) {
     if !decision.files.is_empty() && decision.files.iter().all(|file| file.action == FileAction::Keep) {
         lock.settle();
     }
-    for path in boot_files::PATHS {
+    for path in boot::files::PATHS {
         let (folder, name) = path.rsplit_once('/').unwrap_or(("", path));
         // A failure is harmless.
         let _ = root.folder(folder).and_then(|folder| remove_temporary(&folder, name));

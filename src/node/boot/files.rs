@@ -6,14 +6,14 @@ use std::io;
 use anyhow::Context as _;
 use clap::ValueEnum as _;
 
-use super::kernel::Kernel;
 use super::mechanism::Mechanism;
-use super::module_name::{canonical, is_module_name};
 use super::request::{NodeRequest, Selection};
-use super::root::Root;
 use crate::file_kind::{is_link, is_regular, mode_of};
 use crate::folder::is_absent;
 use crate::kubernetes_version::KubernetesVersion;
+use crate::node::modules::kernel::Kernel;
+use crate::node::modules::name::{canonical, is_module_name};
+use crate::node::root::Root;
 
 /// The script with the name from the classic procedure; run at boot if RHEL's loadmodules is enabled.
 pub const SCRIPT: &str = "/etc/sysconfig/modules/ipvs.modules";

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::root::Root;
+use super::Root;
 
 /// Configuration files with their text, and those that could not be read.
 #[derive(Clone, Debug, Default)]

@@ -1,6 +1,6 @@
 //! The decision about a boot file.
 
-use super::boot_files::BootFile;
+use crate::node::boot::files::BootFile;
 
 /// What to do with one file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -5,9 +5,9 @@
 
 use std::collections::BTreeMap;
 
-use super::conf_files::ConfFiles;
-use super::module_name::canonical;
-use super::root::Root;
+use super::name::canonical;
+use crate::node::root::Root;
+use crate::node::root::conf_files::ConfFiles;
 
 /// modprobe's configuration folders, by priority; `modprobe.d` in [`Root::lib_folders`] comes last.
 const FOLDERS: [&str; 3] = ["/etc/modprobe.d", "/run/modprobe.d", "/usr/local/lib/modprobe.d"];
