@@ -17,9 +17,9 @@ use crate::messages::ServicePort;
 use crate::mode::ProxyMode;
 use crate::node::boot::request::NodeRequest;
 use crate::node::kube_proxy::clean::{CleanOptions, clean};
+use crate::node::kube_proxy::process::toolbox::Known;
 use crate::node::kube_proxy::report::{clean_text, leftovers, survey_text};
 use crate::node::kube_proxy::survey::survey;
-use crate::node::kube_proxy::toolbox::Known;
 use crate::proxy_config::DEFAULT_SCHEDULER;
 
 #[derive(Debug, Args)]

@@ -3,12 +3,13 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-use super::iptables_save::Rule;
-use super::observe::Observed;
-use super::stale::is_of;
 use crate::messages::ServicePort;
 use crate::mode::ProxyMode;
 use crate::mode::traits::Carrier;
+use crate::node::kube_proxy::rules::iptables_save::Rule;
+use crate::node::kube_proxy::rules::ipvs_table::Server;
+use crate::node::kube_proxy::rules::observe::Observed;
+use crate::node::kube_proxy::rules::stale::is_of;
 
 /// The destination of a packet to a Service: protocol in upper case, address and port.
 pub type Target = (String, IpAddr, u16);
@@ -21,9 +22,8 @@ const PORTALS: [(&str, &str); 3] =
 pub fn carried(observed: &Observed, running: ProxyMode, nft: BTreeSet<Target>) -> BTreeSet<Target> {
     match running.traits().carrier {
         Carrier::VirtualServers => {
-            let target = |server: &super::ipvs_table::Server| {
-                Some((server.protocol.clone(), server.address, u16::try_from(server.port).ok()?))
-            };
+            let target =
+                |server: &Server| Some((server.protocol.clone(), server.address, u16::try_from(server.port).ok()?));
             observed.servers.iter().filter_map(target).collect()
         }
         Carrier::IptablesChains => {

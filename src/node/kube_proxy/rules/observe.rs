@@ -9,7 +9,7 @@ use super::iptables_save::Save;
 use super::ipvs_table::{self, Connection, Server};
 use super::owners::{LINK, NFT_TABLE};
 use super::sets::Sets;
-use super::toolbox::{Tool, Toolbox};
+use crate::node::kube_proxy::process::toolbox::{Tool, Toolbox};
 use crate::node::netlink::{links, nftables};
 use crate::node::root::Root;
 use crate::report::{Finding, Level, finding};

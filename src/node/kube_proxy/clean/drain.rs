@@ -12,13 +12,12 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 
-use super::ipvs_table::Server;
-use super::observe::Observed;
 use super::own_connections;
-use super::owners::LINK;
-use crate::node::netlink::conntrack;
+use crate::node::kube_proxy::rules::ipvs_table::Server;
+use crate::node::kube_proxy::rules::observe::Observed;
+use crate::node::kube_proxy::rules::owners::LINK;
 use crate::node::netlink::ipvs::Ipvs;
-use crate::node::netlink::links;
+use crate::node::netlink::{conntrack, links};
 use crate::node::root::Root;
 use crate::report::say::still_waiting;
 

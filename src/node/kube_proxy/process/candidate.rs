@@ -1,4 +1,4 @@
-//! Decides which of the processes named kube-proxy is the real one; pure. [`super::process`] finds them.
+//! Decides which of the processes named kube-proxy is the real one; pure. [`super`] finds them.
 //!
 //! Any process can choose its name. kube-proxy is a process with uid 0 in the user namespace of this program and of the
 //! host's first process, in the host's network; if its pod is known, it is in that pod's cgroup.

@@ -6,9 +6,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
 use std::time::Duration;
 
 use super::candidate::{Verdict, judge};
-use super::process;
 use super::toolbox::Known;
 use crate::boot_clock::BootInstant;
+use crate::node::kube_proxy::process;
 use crate::node::root::Root;
 
 /// Short, because it listens on this host.

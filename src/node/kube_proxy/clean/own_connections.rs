@@ -9,8 +9,8 @@
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
 
-use super::observe::Observed;
-use super::owners::LINK;
+use crate::node::kube_proxy::rules::observe::Observed;
+use crate::node::kube_proxy::rules::owners::LINK;
 use crate::node::netlink::{links, routes};
 use crate::node::root::Root;
 

@@ -8,9 +8,9 @@ use std::io;
 use std::process::Command;
 
 use super::candidate::{Candidate, Verdict, judge};
-use super::process;
 use crate::bounded_command::limits::{LITTLE, Limits};
 use crate::bounded_command::{self, Ended};
+use crate::node::kube_proxy::process;
 use crate::node::root::{Root, chroot};
 use crate::report::{Finding, Level, finding};
 

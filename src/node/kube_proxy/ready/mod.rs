@@ -1,22 +1,24 @@
 //! Whether the running mode has taken over: it has synced, has programmed the Services, and they answer.
 
+pub mod carries;
+pub mod connect;
+
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use super::answers::has_synced;
-use super::carries::{Target, carried, elements, missing};
-use super::connect;
-use super::iptables_save::Save;
-use super::observe::Observed;
-use super::stale::is_of;
-use super::toolbox::{Known, Toolbox};
+use super::process::answers::has_synced;
+use super::process::toolbox::{Known, Toolbox};
+use super::rules::iptables_save::Save;
+use super::rules::observe::Observed;
+use super::rules::stale::is_of;
 use crate::messages::ServicePort;
 use crate::mode::ProxyMode;
 use crate::mode::traits::Carrier;
 use crate::node::root::Root;
 use crate::report::say::still_waiting;
+use carries::{Target, carried, elements, missing};
 
 const PAUSE: Duration = Duration::from_millis(500);
 /// Number of addresses tested in parallel.

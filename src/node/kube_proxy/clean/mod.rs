@@ -2,23 +2,24 @@
 //!
 //! Stateless: each run starts from what it observes, and reports as removed only what it observed to be gone.
 
+pub mod drain;
+pub mod own_connections;
+pub mod remove;
+
 use std::time::{Duration, Instant};
 
-use super::answers;
-use super::drain::drain;
-use super::leftovers::Leftovers;
-use super::observe::{Observed, Place};
-use super::own_connections;
-use super::process::shares_network;
+use super::process::toolbox::{Known, Toolbox};
+use super::process::{answers, shares_network};
 use super::ready::{wait_serving, wait_synced};
-use super::remove;
-use super::toolbox::{Known, Toolbox};
+use super::rules::leftovers::Leftovers;
+use super::rules::observe::{Observed, Place};
 use crate::exit_code::Exit;
 use crate::messages::{CleanOutcome, CleanReport, Leftover, ServicePort};
 use crate::mode::ProxyMode;
 use crate::node::lock::NodeLock;
 use crate::node::root::Root;
 use crate::report::{API_VERSION, Level, finding};
+use drain::drain;
 
 /// kube-proxy may write rules between reading and changing them; the change is then refused as a whole and retried.
 const TRIES: u32 = 3;

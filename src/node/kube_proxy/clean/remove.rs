@@ -3,10 +3,10 @@
 use std::thread::sleep;
 use std::time::Duration;
 
-use super::leftovers::Leftovers;
-use super::observe::Place;
-use super::owners::LINK;
-use super::toolbox::{Tool, ToolOutput, Toolbox};
+use crate::node::kube_proxy::process::toolbox::{Tool, ToolOutput, Toolbox};
+use crate::node::kube_proxy::rules::leftovers::Leftovers;
+use crate::node::kube_proxy::rules::observe::Place;
+use crate::node::kube_proxy::rules::owners::LINK;
 use crate::node::netlink::links;
 
 /// Seconds to wait for another process that is changing rules.

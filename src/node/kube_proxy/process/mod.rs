@@ -1,10 +1,14 @@
 //! Processes of a host from its `/proc`: those with the name kube-proxy, and the properties that identify it.
-//! [`super::candidate`] decides.
+//! [`mod@candidate`] decides.
+
+pub mod answers;
+pub mod candidate;
+pub mod toolbox;
 
 use std::fs;
 
-use super::candidate::{Candidate, Place};
 use crate::node::root::Root;
+use candidate::{Candidate, Place};
 
 /// Its name: the kernel's `comm`, or the file name of its command.
 const NAME: &str = "kube-proxy";
