@@ -12,7 +12,7 @@ use super::decide::module_findings::KUBERNETES_VERSION;
 use super::decide::module_state::{Module, State};
 use super::facts::HostFacts;
 use super::root::Root;
-pub use crate::messages::PreparationOutcome as Outcome;
+pub use crate::node_protocol::PreparationOutcome as Outcome;
 use crate::report::{API_VERSION, Finding, Format, Level, serialize};
 
 /// The finding for a file that could not be restored.

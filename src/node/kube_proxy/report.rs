@@ -9,10 +9,10 @@ use super::process::{answers, shares_network};
 use super::rules::leftovers::Leftovers;
 use super::rules::observe::Observed;
 use crate::exit_code::Exit;
-use crate::messages::{CleanReport, Leftover, LeftoverKind, Survey};
 use crate::mode::ProxyMode;
 use crate::node::report::{plain_table, push_table};
 use crate::node::root::Root;
+use crate::node_protocol::{CleanReport, Leftover, LeftoverKind, Survey};
 use crate::report::{API_VERSION, Finding, Level, finding};
 
 /// The result of `node leftovers`.

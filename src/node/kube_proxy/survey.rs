@@ -13,7 +13,6 @@ use super::rules::ipvs_table::Server;
 use super::rules::leftovers::Leftovers;
 use super::rules::observe::{Observed, Place};
 use super::rules::owners::{LINK, Owner, owner};
-use crate::messages::{Preparation, Survey, VirtualServer};
 use crate::mode::ProxyMode;
 use crate::node::boot::request::NodeRequest;
 use crate::node::host::Host;
@@ -23,6 +22,7 @@ use crate::node::netlink::ipvs::Ipvs;
 use crate::node::netlink::nftables;
 use crate::node::root::Root;
 use crate::node::root::conf_files::ConfFiles;
+use crate::node_protocol::{Preparation, Survey, VirtualServer};
 use crate::report::API_VERSION;
 
 /// The kernel's default, if the kernel does not report the timeout.

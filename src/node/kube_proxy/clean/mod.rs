@@ -14,10 +14,10 @@ use super::ready::{wait_serving, wait_synced};
 use super::rules::leftovers::Leftovers;
 use super::rules::observe::{Observed, Place};
 use crate::exit_code::Exit;
-use crate::messages::{CleanOutcome, CleanReport, Leftover, ServicePort};
 use crate::mode::ProxyMode;
 use crate::node::lock::NodeLock;
 use crate::node::root::Root;
+use crate::node_protocol::{CleanOutcome, CleanReport, Leftover, ServicePort};
 use crate::report::{API_VERSION, Level, finding};
 use drain::drain;
 

@@ -3,13 +3,13 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-use crate::messages::ServicePort;
 use crate::mode::ProxyMode;
 use crate::mode::traits::Carrier;
 use crate::node::kube_proxy::rules::iptables_save::Rule;
 use crate::node::kube_proxy::rules::ipvs_table::Server;
 use crate::node::kube_proxy::rules::observe::Observed;
 use crate::node::kube_proxy::rules::stale::is_of;
+use crate::node_protocol::ServicePort;
 
 /// The destination of a packet to a Service: protocol in upper case, address and port.
 pub type Target = (String, IpAddr, u16);

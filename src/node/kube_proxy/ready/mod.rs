@@ -13,10 +13,10 @@ use super::process::toolbox::{Known, Toolbox};
 use super::rules::iptables_save::Save;
 use super::rules::observe::Observed;
 use super::rules::stale::is_of;
-use crate::messages::ServicePort;
 use crate::mode::ProxyMode;
 use crate::mode::traits::Carrier;
 use crate::node::root::Root;
+use crate::node_protocol::ServicePort;
 use crate::report::say::still_waiting;
 use carries::{Target, carried, elements, missing};
 
@@ -69,10 +69,9 @@ fn synced(
     if services.is_empty() {
         return Ok(Ok((toolbox, observed)));
     }
-    let nft = if running.traits().carrier == Carrier::NftablesTables {
-        nft_targets(&toolbox, &observed)
-    } else {
-        Ok(BTreeSet::new())
+    let nft = match running.traits().carrier {
+        Carrier::NftablesTables => nft_targets(&toolbox, &observed),
+        Carrier::IptablesChains | Carrier::VirtualServers => Ok(BTreeSet::new()),
     };
     let nft = match nft {
         Ok(nft) => nft,
@@ -100,13 +99,15 @@ fn families(observed: &Observed, running: ProxyMode) -> Result<Vec<&'static str>
     for (family, nft) in [("ipv4", "ip "), ("ipv6", "ip6 ")] {
         let saves = || observed.saves.iter().filter(|(place, _)| place.family == family).map(|(_, save)| save);
         let has_portals = |save: &Save| save.table("nat").is_some_and(|nat| nat.has_chain("KUBE-SERVICES"));
-        let runs = match running.traits().carrier {
-            Carrier::NftablesTables => observed.nft_tables.iter().any(|table| table.starts_with(nft)),
-            Carrier::IptablesChains | Carrier::VirtualServers => saves().any(|save| is_of(save, running)),
+        let (runs, of_older_mode) = match running.traits().carrier {
+            Carrier::NftablesTables => (observed.nft_tables.iter().any(|table| table.starts_with(nft)), false),
+            Carrier::IptablesChains | Carrier::VirtualServers => {
+                (saves().any(|save| is_of(save, running)), saves().any(has_portals))
+            }
         };
         if runs {
             served.push(family);
-        } else if running.traits().carrier != Carrier::NftablesTables && saves().any(has_portals) {
+        } else if of_older_mode {
             return Err(format!(
                 "{running} mode has not written its {family} rules yet; only rules of another mode exist"
             ));

@@ -8,9 +8,9 @@ use super::observe::{Observed, Place};
 use super::owners::{LINK, node_port_protocol};
 use super::restore_text::restore_text;
 use super::stale::{Stale, is_of, stale};
-use crate::messages::{Leftover, LeftoverKind};
 use crate::mode::ProxyMode;
 use crate::mode::traits::Carrier;
+use crate::node_protocol::{Leftover, LeftoverKind};
 
 /// All leftovers, in the order of removal.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -45,11 +45,14 @@ impl Leftovers {
             }
         }
         left.suspicious.extend(observed.sets.suspicious().map(|set| format!("the ipset {set} is not kube-proxy's")));
-        if running.traits().carrier != Carrier::NftablesTables && wanted(ProxyMode::Nftables.name()) {
-            left.nft_tables.clone_from(&observed.nft_tables);
-        }
-        if running.traits().carrier != Carrier::VirtualServers && wanted(ProxyMode::Ipvs.name()) {
-            left.of_ipvs(observed);
+        let others = ProxyMode::ALL.into_iter().filter(|mode| wanted(mode.name()));
+        for carrier in others.map(|mode| mode.traits().carrier).filter(|carrier| *carrier != running.traits().carrier) {
+            match carrier {
+                // Found above, by the owner of each chain: two modes may share one.
+                Carrier::IptablesChains => {}
+                Carrier::VirtualServers => left.of_ipvs(observed),
+                Carrier::NftablesTables => left.nft_tables.clone_from(&observed.nft_tables),
+            }
         }
         left
     }

@@ -7,14 +7,14 @@ use crate::yaml::Node;
 
 /// A problem of the input.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Problem {
+pub struct InputProblem {
     /// Its place: an option (`--pod-network-cidr`), or file, line and field (`config.yaml:12: ipvs.scheduler`).
     pub place: String,
     /// What is wrong and how to fix it. Never contains a token or key.
     pub message: String,
 }
 
-impl fmt::Display for Problem {
+impl fmt::Display for InputProblem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.place, self.message)
     }
@@ -24,7 +24,7 @@ impl fmt::Display for Problem {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Findings {
     /// Stop the command.
-    pub problems: Vec<Problem>,
+    pub problems: Vec<InputProblem>,
     /// Do not stop the command: warnings, and decisions that no option requested.
     pub remarks: Vec<Finding>,
 }
@@ -32,7 +32,7 @@ pub struct Findings {
 impl Findings {
     /// Adds a problem.
     pub fn problem(&mut self, place: impl Into<String>, message: impl fmt::Display) {
-        self.problems.push(Problem { place: place.into(), message: message.to_string() });
+        self.problems.push(InputProblem { place: place.into(), message: message.to_string() });
     }
 
     /// Adds a warning of the check `id`.
