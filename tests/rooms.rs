@@ -169,8 +169,8 @@ fn sources() -> Vec<(Vec<String>, String)> {
     let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let mut found = Vec::new();
     files(&src, &mut found);
-    // The binary's own file imports the library by its name.
-    found.retain(|file| !file.ends_with("src/main.rs") && !file.ends_with("src/lib.rs"));
+    // The binary's own file imports the library by its name. Tests may import anything, as those inside a file.
+    found.retain(|file| !["src/main.rs", "src/lib.rs", "tests.rs"].iter().any(|other| file.ends_with(other)));
     found.iter().map(|file| (module(&src, file), fs::read_to_string(file).unwrap())).collect()
 }
 

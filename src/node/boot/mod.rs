@@ -1,6 +1,7 @@
 //! What loads modules at boot on this host, and which modules that covers.
 
 pub mod classic_script;
+mod detect;
 pub mod files;
 pub mod lists;
 pub mod mechanism;
@@ -12,17 +13,16 @@ pub mod units;
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::host::Host;
-use super::host::immutable::own_way;
 use super::modules::kernel::Kernel;
 use super::mounts::{Lasting, Mounts};
 use super::root::Root;
 use super::root::conf_files::{ConfFiles, has_extension};
 use crate::file_kind::{is_regular, mode_of};
+use detect::detect;
 use files::{LIST, SCRIPT};
 use lists::{Grammar, names_in_conf_d, names_in_list};
 use mechanism::Mechanism;
 use script::names_in_script;
-use units::{Unit, is_wanted, unit};
 
 /// Folders of modules-load.d(5) that persist across reboots, by priority; the one in [`Root::lib_folders`] comes last.
 const LIST_FOLDERS: [&str; 2] = ["/etc/modules-load.d", "/usr/local/lib/modules-load.d"];
@@ -158,7 +158,7 @@ pub fn observe(root: &Root, host: &Host, mounts: &Mounts, vouched: Option<Mechan
         boot.vouched = true;
         boot.mechanisms.push(mechanism);
     } else {
-        find_mechanisms(root, host, &mut boot);
+        (boot.mechanisms, boot.why_none) = detect(root, host);
     }
     for path in [LIST, SCRIPT] {
         match mounts.lasting(root, path) {
@@ -182,104 +182,6 @@ pub fn observe(root: &Root, host: &Host, mounts: &Mounts, vouched: Option<Mechan
         boot.add(place, scripts_of(root), names_in_script);
     }
     boot
-}
-
-fn find_mechanisms(root: &Root, host: &Host, boot: &mut Boot) {
-    let systemd_runs = root.is_dir("/run/systemd/system");
-    let openrc = !systemd_runs
-        && first_process_may_be(root, &["init", "openrc-init"])
-        && ["/sbin/openrc-run", "/usr/sbin/openrc-run", "/usr/bin/openrc-run"].iter().any(|path| root.exists(path));
-    // A running system has that folder if systemd is its init (sd_booted(3)). Without it, systemd's files count unless
-    // another init is found: an image has only the files.
-    let may_be_systemd = systemd_runs || !is_another_init(root);
-    match unit(root, "systemd-modules-load.service") {
-        _ if openrc => {
-            // Before OpenRC 0.26, a separate service read modules-load.d.
-            let enabled = ["boot", "sysinit", "default"].iter().any(|level| {
-                ["modules", "modules-load"]
-                    .iter()
-                    .any(|service| is_there(root, &format!("/etc/runlevels/{level}/{service}")))
-            });
-            if enabled {
-                boot.mechanisms.push(Mechanism::Openrc);
-            } else {
-                let why = "OpenRC's modules service is not in any runlevel".to_owned();
-                boot.why_none = Some((why, "rc-update add modules boot".to_owned()));
-            }
-        }
-        Unit::Present if may_be_systemd => boot.mechanisms.push(Mechanism::SystemdModulesLoad),
-        Unit::Masked if may_be_systemd => {
-            let why = "systemd-modules-load.service is masked".to_owned();
-            boot.why_none = Some((why, "systemctl unmask systemd-modules-load.service".to_owned()));
-        }
-        Unit::MaskedByKernel if may_be_systemd => {
-            let why = "systemd-modules-load.service is masked on the kernel's command line (/proc/cmdline)".to_owned();
-            let hint = "remove systemd.mask= from it (in the boot loader's configuration), then reboot".to_owned();
-            boot.why_none = Some((why, hint));
-        }
-        _ => {}
-    }
-    // Debian's kmod installs its script on every system, whatever its init; only sysvinit has an inittab.
-    let sysvinit = !openrc && !may_be_systemd && root.exists("/etc/inittab") && first_process_may_be(root, &["init"]);
-    if sysvinit && root.exists("/etc/init.d/kmod") && starts_in_rcs(root, "kmod") {
-        boot.mechanisms.push(Mechanism::Sysvinit);
-    }
-    let scripts =
-        [("rhel-loadmodules.service", Mechanism::RhelLoadmodules), ("loadmodules.service", Mechanism::Loadmodules)];
-    for (name, mechanism) in scripts {
-        if may_be_systemd && unit(root, name) == Unit::Present && is_wanted(root, name) {
-            boot.mechanisms.push(mechanism);
-        }
-    }
-    if boot.mechanisms.is_empty() && boot.why_none.is_none() {
-        boot.why_none = Some(why_none(root, host));
-    }
-}
-
-fn why_none(root: &Root, host: &Host) -> (String, String) {
-    let why = "no boot mechanism for kernel modules found (systemd-modules-load, loadmodules, OpenRC, sysvinit)";
-    if let Some(way) = own_way(host) {
-        return (why.to_owned(), way);
-    }
-    let inits = [
-        ("runit", "modules-load.d", &["/usr/bin/runit-init", "/sbin/runit-init", "/usr/bin/runit"][..]),
-        ("dinit", "modules-load.d", &["/usr/bin/dinit", "/sbin/dinit", "/usr/sbin/dinit"]),
-        ("s6", "modules-load.d", &["/usr/bin/s6-svscan", "/bin/s6-svscan", "/usr/bin/s6-rc"]),
-    ];
-    let found = inits.iter().find(|(_, _, places)| places.iter().any(|place| root.exists(place)));
-    let hint = match found {
-        Some((name, mechanism, _)) => format!(
-            "if {name} on this host reads /etc/modules-load.d at boot, add --boot-mechanism {mechanism}; if something else loads the modules, add --boot-mechanism other"
-        ),
-        None => "install systemd or OpenRC's modules service, or name what loads modules on this host with --boot-mechanism (see --help for the values)".to_owned(),
-    };
-    (why.to_owned(), hint)
-}
-
-/// Whether the running system was started by a known init other than systemd.
-fn is_another_init(root: &Root) -> bool {
-    const KNOWN: [&str; 8] =
-        ["runit", "runit-init", "dinit", "s6-svscan", "openrc-init", "shepherd", "finit", "busybox"];
-    let name = root.read("/proc/1/comm").ok().flatten().unwrap_or_default();
-    KNOWN.contains(&name.trim()) || (name.trim() == "init" && root.exists("/etc/inittab"))
-}
-
-/// Whether the first process has one of these names, or its name is not visible, as in an image.
-fn first_process_may_be(root: &Root, names: &[&str]) -> bool {
-    let name = root.read("/proc/1/comm").ok().flatten();
-    name.is_none_or(|name| names.contains(&name.trim()))
-}
-
-/// `/etc/rcS.d/S05kmod`: services that sysvinit starts first.
-fn starts_in_rcs(root: &Root, service: &str) -> bool {
-    root.list("/etc/rcS.d").iter().any(|name| {
-        name.strip_prefix('S').is_some_and(|rest| rest.trim_start_matches(|c: char| c.is_ascii_digit()) == service)
-    })
-}
-
-/// Whether the path exists, even as a broken link.
-fn is_there(root: &Root, path: &str) -> bool {
-    root.lstat(path).is_ok_and(|stat| stat.is_some())
 }
 
 /// Alpine's `modules` service reads /etc/modules, and not the variables of /etc/conf.d/modules; upstream's the other

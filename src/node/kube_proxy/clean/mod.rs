@@ -3,6 +3,7 @@
 //! Stateless: each run starts from what it observes, and reports as removed only what it observed to be gone.
 
 pub mod drain;
+mod outcome;
 pub mod own_connections;
 pub mod remove;
 
@@ -18,8 +19,9 @@ use crate::mode::ProxyMode;
 use crate::node::lock::NodeLock;
 use crate::node::root::Root;
 use crate::node_protocol::{CleanOutcome, CleanReport, Leftover, ServicePort};
-use crate::report::{API_VERSION, Level, finding};
+use crate::report::{Level, finding};
 use drain::drain;
+use outcome::{empty, exit_of, stopped};
 
 /// kube-proxy may write rules between reading and changing them; the change is then refused as a whole and retried.
 const TRIES: u32 = 3;
@@ -88,52 +90,6 @@ fn running(root: &Root, options: &CleanOptions) -> Result<ProxyMode, (Option<Str
         }
         Ok(running) => Ok(running),
         Err(error) => Err((Some(mode), error.to_string())),
-    }
-}
-
-fn stopped(outcome: CleanOutcome, running: Option<String>, why: String) -> (CleanReport, Exit) {
-    let (id, hint) = match outcome {
-        CleanOutcome::NotSynced => {
-            ("not-synced", "run it again when kube-proxy has synced; see kube-proxy's log for the reason")
-        }
-        CleanOutcome::NotServing => (
-            "not-serving",
-            "check kube-proxy's log and the endpoints of the Service, then run it again; nothing was changed",
-        ),
-        _ => (
-            "refused",
-            "make sure kube-proxy is running in the mode you want to keep; set --metrics-port if it is not 10249",
-        ),
-    };
-    let mut report = empty(outcome, running);
-    report.summary = format!("{why}; nothing was changed");
-    report.findings.push(finding(Level::Error, id, why, hint));
-    (report, exit_of(outcome))
-}
-
-fn empty(outcome: CleanOutcome, running: Option<String>) -> CleanReport {
-    CleanReport {
-        api_version: API_VERSION.to_owned(),
-        kind: "CleanReport".to_owned(),
-        outcome,
-        summary: String::new(),
-        running,
-        removed: Vec::new(),
-        remaining: Vec::new(),
-        transactions: Vec::new(),
-        connections_cut: 0,
-        suspicious: Vec::new(),
-        findings: Vec::new(),
-    }
-}
-
-/// The exit status of an outcome.
-pub fn exit_of(outcome: CleanOutcome) -> Exit {
-    match outcome {
-        CleanOutcome::Cleaned | CleanOutcome::NothingToClean | CleanOutcome::WouldClean => Exit::Done,
-        CleanOutcome::NotSynced => Exit::TimedOut,
-        CleanOutcome::NotServing | CleanOutcome::Refused => Exit::CheckSaysNo,
-        CleanOutcome::Failed => Exit::Failed,
     }
 }
 
