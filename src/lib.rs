@@ -6,7 +6,7 @@
 //! | theme | modules |
 //! |---|---|
 //! | commands | [`cli`] (arguments), [`exit_code`], [`checks`] (their table), [`report`] (findings, formats, foreign text, progress) |
-//! | one host | [`node`] (modules, boot files, what kube-proxy left), [`messages`] (from a node to a run) |
+//! | one host | [`node`] (modules, boot files, what kube-proxy left), [`node_protocol`] (what a run and its helper on a node say) |
 //! | a new cluster | [`kubeadm`] (kubeadm's config), [`cloud_init`] (user-data), [`image`] (the helper's image) |
 //! | a running cluster | [`cluster`] (observe, plan, switch, verify, roll back) |
 //! | Kubernetes' rules | [`mode`], [`proxy_config`] (`KubeProxyConfiguration`), [`feature_gates`], [`kubernetes_version`] |
@@ -30,9 +30,10 @@ pub mod go_duration;
 pub mod image;
 pub mod kubeadm;
 pub mod kubernetes_version;
-pub mod messages;
+
 pub mod mode;
 pub mod node;
+pub mod node_protocol;
 pub mod proxy_config;
 pub mod report;
 pub mod yaml;

@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use kpx_prep::node::boot_script::names_in_script;
+use kpx_prep::node::boot::script::names_in_script;
 
 /// Lines as people write them, and what may go wrong around them.
 const LINES: [&str; 70] = [

@@ -9,11 +9,9 @@ use kpx_prep::cluster::observe::surroundings::Surroundings;
 use kpx_prep::cluster::plan::drift::findings;
 use kpx_prep::cluster::plan::plan;
 use kpx_prep::cluster::report::status::StatusReport;
-use kpx_prep::messages::{Leftover, LeftoverKind, Preparation, PreparationOutcome, Survey};
 use kpx_prep::mode::ProxyMode;
+use kpx_prep::node_protocol::{Leftover, LeftoverKind, Preparation, PreparationOutcome, Survey};
 use kpx_prep::report::{Finding, Level};
-
-const MODES: [ProxyMode; 3] = [ProxyMode::Iptables, ProxyMode::Ipvs, ProxyMode::Nftables];
 
 /// A change of a cluster in which all is as configured.
 type Change = (&'static str, fn(&mut ClusterFacts));
@@ -24,7 +22,7 @@ const CHANGES: [Change; 7] = [
         facts.nodes[1].pod.as_mut().unwrap().created = CHANGED - 1;
     }),
     ("drift", |facts| {
-        let other = MODES.into_iter().find(|mode| facts.nodes[1].proof.mode != Some(*mode));
+        let other = ProxyMode::ALL.into_iter().find(|mode| facts.nodes[1].proof.mode != Some(*mode));
         facts.nodes[1].proof.mode = other;
     }),
     ("silent-fallback", |facts| {
@@ -69,7 +67,7 @@ fn modes(finding: &Finding) -> Vec<String> {
 #[test]
 fn commands_in_hints_keep_the_configured_mode() {
     let mut commands = 0;
-    for configured in MODES {
+    for configured in ProxyMode::ALL {
         for (id, change) in CHANGES {
             let mut facts = cluster(configured.name(), configured);
             for node in &mut facts.nodes {

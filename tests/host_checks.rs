@@ -9,8 +9,8 @@ use kpx_prep::cluster::observe::surroundings::Surroundings;
 use kpx_prep::cluster::plan::checks::hosts::of_status;
 use kpx_prep::cluster::plan::plan;
 use kpx_prep::cluster::plan::request::Request;
-use kpx_prep::messages::{Leftover, LeftoverKind, Preparation, PreparationOutcome, Survey, VirtualServer};
 use kpx_prep::mode::ProxyMode;
+use kpx_prep::node_protocol::{Leftover, LeftoverKind, Preparation, PreparationOutcome, Survey, VirtualServer};
 use kpx_prep::report::{Level, finding};
 
 fn survey() -> Survey {

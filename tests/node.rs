@@ -23,9 +23,9 @@ mod host;
 mod tree;
 
 const TEMPLATES: [&str; 3] = [
-    include_str!("../src/node/files/ipvs.modules"),
-    include_str!("../src/node/files/modules-load.conf"),
-    include_str!("../src/node/files/networkmanager.conf"),
+    include_str!("../src/node/boot/templates/ipvs.modules"),
+    include_str!("../src/node/boot/templates/modules-load.conf"),
+    include_str!("../src/node/boot/templates/networkmanager.conf"),
 ];
 
 #[test]

@@ -14,12 +14,12 @@ use std::path::{Path, PathBuf};
 use golden::Goldens;
 use iptables_model::apply;
 use kpx_prep::mode::ProxyMode;
-use kpx_prep::node::kube_proxy::iptables_save::{Rule, Save, Table};
-use kpx_prep::node::kube_proxy::ipvs_table;
-use kpx_prep::node::kube_proxy::leftovers::Leftovers;
-use kpx_prep::node::kube_proxy::observe::{Observed, Place, of_nftables_mode};
-use kpx_prep::node::kube_proxy::owners::{Owner, jump_modes, owner};
-use kpx_prep::node::kube_proxy::sets::Sets;
+use kpx_prep::node::kube_proxy::rules::iptables_save::{Rule, Save, Table};
+use kpx_prep::node::kube_proxy::rules::ipvs_table;
+use kpx_prep::node::kube_proxy::rules::leftovers::Leftovers;
+use kpx_prep::node::kube_proxy::rules::observe::{Observed, Place, of_nftables_mode};
+use kpx_prep::node::kube_proxy::rules::owners::{Owner, jump_modes, owner};
+use kpx_prep::node::kube_proxy::rules::sets::Sets;
 use proptest::prelude::*;
 
 fn cases() -> Vec<PathBuf> {

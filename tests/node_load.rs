@@ -6,14 +6,14 @@ use std::io;
 use std::path::Path;
 
 use kpx_prep::exit_code::Exit;
+use kpx_prep::node::boot::request::NodeRequest;
 use kpx_prep::node::check::check;
+use kpx_prep::node::decide::module_state::State;
 use kpx_prep::node::install::{InstallOptions, install};
 use kpx_prep::node::lock::NodeLock;
-use kpx_prep::node::modprobe::Modprobe;
-use kpx_prep::node::modules::State;
+use kpx_prep::node::modules::modprobe::Modprobe;
 use kpx_prep::node::remove::remove;
 use kpx_prep::node::report::Outcome;
-use kpx_prep::node::request::NodeRequest;
 use kpx_prep::node::root::Root;
 
 #[path = "support/host.rs"]

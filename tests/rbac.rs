@@ -2,7 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use kpx_prep::cluster::remediate::permissions::{NEEDED, NEEDED_BY_HELPER, Names, OF_CALICO, OF_STATUS, Place, Right};
+use kpx_prep::cluster::remediate::permissions::{
+    Names, OF_CALICO, OF_HELPER, OF_REMEDIATE, OF_STATUS, Permission, Scope,
+};
 use serde_json::Value;
 
 /// group, resource, verb, whether in kube-proxy's namespace only, name.
@@ -39,16 +41,17 @@ fn granted(manifest: &str) -> BTreeSet<Granted> {
     granted
 }
 
-fn needed(rights: impl IntoIterator<Item = Right>) -> BTreeSet<Granted> {
+fn needed(permissions: impl IntoIterator<Item = Permission>) -> BTreeSet<Granted> {
     let names = Names { namespace: "kube-system".to_owned(), daemon_sets: vec!["kube-proxy".to_owned()] };
     let mut needed = BTreeSet::new();
-    for right in rights {
-        let slash = if right.subresource.is_empty() { String::new() } else { format!("/{}", right.subresource) };
-        let resource = format!("{}{slash}", right.resource);
-        let name = right.object.names(&names)[0].map(str::to_owned);
-        needed.extend(right.verbs.iter().map(|verb| {
-            let namespaced = right.place == Place::Namespace;
-            (right.group.to_owned(), resource.clone(), (*verb).to_owned(), namespaced, name.clone())
+    for permission in permissions {
+        let slash =
+            if permission.subresource.is_empty() { String::new() } else { format!("/{}", permission.subresource) };
+        let resource = format!("{}{slash}", permission.resource);
+        let name = permission.object.names(&names)[0].map(str::to_owned);
+        needed.extend(permission.verbs.iter().map(|verb| {
+            let namespaced = permission.scope == Scope::Namespace;
+            (permission.group.to_owned(), resource.clone(), (*verb).to_owned(), namespaced, name.clone())
         }));
     }
     needed
@@ -56,7 +59,7 @@ fn needed(rights: impl IntoIterator<Item = Right>) -> BTreeSet<Granted> {
 
 #[test]
 fn the_manifests_grant_exactly_what_preflight_asks_for() {
-    let all = OF_STATUS.into_iter().chain(NEEDED).chain(NEEDED_BY_HELPER).chain(OF_CALICO);
+    let all = OF_STATUS.into_iter().chain(OF_REMEDIATE).chain(OF_HELPER).chain(OF_CALICO);
     assert_eq!(granted("remediate-rbac.yaml"), needed(all));
     assert_eq!(granted("status-rbac.yaml"), needed(OF_STATUS));
 }

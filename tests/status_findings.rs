@@ -15,8 +15,8 @@ use kpx_prep::cluster::observe::surroundings::Surroundings;
 use kpx_prep::cluster::plan::plan;
 use kpx_prep::cluster::plan::request::Request;
 use kpx_prep::cluster::report::status::StatusReport;
-use kpx_prep::messages::{Leftover, LeftoverKind, PreparationOutcome, Survey};
 use kpx_prep::mode::ProxyMode;
+use kpx_prep::node_protocol::{Leftover, LeftoverKind, PreparationOutcome, Survey};
 use kpx_prep::proxy_config;
 use kpx_prep::report::{Format, Level};
 

@@ -2,7 +2,7 @@
 #![no_main]
 
 use kpx_prep::kubeadm::existing_file::complete;
-use kpx_prep::kubeadm::problem::Findings;
+use kpx_prep::kubeadm::findings::Findings;
 use kpx_prep::kubeadm::raw_options::RawOptions;
 use libfuzzer_sys::fuzz_target;
 

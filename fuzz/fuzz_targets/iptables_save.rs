@@ -3,10 +3,10 @@
 #![no_main]
 
 use kpx_prep::mode::ProxyMode;
-use kpx_prep::node::kube_proxy::iptables_save::Save;
-use kpx_prep::node::kube_proxy::leftovers::Leftovers;
-use kpx_prep::node::kube_proxy::observe::{Observed, Place};
-use kpx_prep::node::kube_proxy::sets::Sets;
+use kpx_prep::node::kube_proxy::rules::iptables_save::Save;
+use kpx_prep::node::kube_proxy::rules::leftovers::Leftovers;
+use kpx_prep::node::kube_proxy::rules::observe::{Observed, Place};
+use kpx_prep::node::kube_proxy::rules::sets::Sets;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|input: (u8, &str, &str)| {

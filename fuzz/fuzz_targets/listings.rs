@@ -1,9 +1,9 @@
 //! `/proc/net/ip_vs`, `/proc/net/ip_vs_conn`, `ipset save`, and nft's listing of a table.
 #![no_main]
 
-use kpx_prep::node::kube_proxy::carries::elements;
-use kpx_prep::node::kube_proxy::ipvs_table::{connection, server};
-use kpx_prep::node::kube_proxy::sets::Sets;
+use kpx_prep::node::kube_proxy::ready::carries::elements;
+use kpx_prep::node::kube_proxy::rules::ipvs_table::{connection, server};
+use kpx_prep::node::kube_proxy::rules::sets::Sets;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|text: &str| {

@@ -4,8 +4,8 @@
 use std::fs;
 
 use kpx_prep::node::install::{InstallOptions, install};
-use kpx_prep::node::modprobe::HostModprobe;
-use kpx_prep::node::request::NodeRequest;
+use kpx_prep::node::modules::modprobe::HostModprobe;
+use kpx_prep::node::boot::request::NodeRequest;
 use kpx_prep::node::root::Root;
 use libfuzzer_sys::fuzz_target;
 

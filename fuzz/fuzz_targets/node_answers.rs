@@ -2,7 +2,7 @@
 #![no_main]
 
 use kpx_prep::cluster::helper::exec::{Answer, read};
-use kpx_prep::messages::{CleanReport, Survey};
+use kpx_prep::node_protocol::{CleanReport, Survey};
 use kpx_prep::node::kube_proxy::report::{clean_text, survey_text};
 use libfuzzer_sys::fuzz_target;
 

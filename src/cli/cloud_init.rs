@@ -8,7 +8,7 @@ use super::kubeadm_config::deliver;
 use crate::cloud_init::options::{RawNodeOptions, check_all};
 use crate::cloud_init::render;
 use crate::exit_code::Exit;
-use crate::kubeadm::problem::Findings;
+use crate::kubeadm::findings::Findings;
 use crate::kubeadm::raw_options::RawOptions;
 use crate::kubeadm::version_source;
 

@@ -8,9 +8,9 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::exit_code::{Exit, Refusal};
 use crate::kubernetes_version::KubernetesVersion;
+use crate::node::boot::request::NodeRequest;
 use crate::node::install::{InstallOptions, install};
-use crate::node::modprobe::HostModprobe;
-use crate::node::request::NodeRequest;
+use crate::node::modules::modprobe::HostModprobe;
 use crate::node::root::Root;
 use crate::proxy_config::DEFAULT_SCHEDULER;
 use crate::report::say::say;

@@ -12,12 +12,12 @@ use super::node_modes::{CleanArgs, LeftoversArgs, SurveyArgs};
 use super::node_root::Where;
 use crate::exit_code::{Exit, Refusal};
 use crate::kubernetes_version::KubernetesVersion;
+use crate::node::boot::mechanism::Mechanism;
+use crate::node::boot::request::NodeRequest;
 use crate::node::check::check;
 use crate::node::install::{InstallOptions, install};
-use crate::node::mechanism::Mechanism;
-use crate::node::modprobe::HostModprobe;
+use crate::node::modules::modprobe::HostModprobe;
 use crate::node::remove::remove;
-use crate::node::request::NodeRequest;
 use crate::node::root::Root;
 use crate::proxy_config::DEFAULT_SCHEDULER;
 

@@ -13,13 +13,13 @@ use super::node_root::Where;
 use crate::bounded::read_named_text;
 use crate::exit_code::{Exit, Refusal};
 use crate::kubernetes_version::KubernetesVersion;
-use crate::messages::ServicePort;
 use crate::mode::ProxyMode;
+use crate::node::boot::request::NodeRequest;
 use crate::node::kube_proxy::clean::{CleanOptions, clean};
+use crate::node::kube_proxy::process::toolbox::Known;
 use crate::node::kube_proxy::report::{clean_text, leftovers, survey_text};
 use crate::node::kube_proxy::survey::survey;
-use crate::node::kube_proxy::toolbox::Known;
-use crate::node::request::NodeRequest;
+use crate::node_protocol::ServicePort;
 use crate::proxy_config::DEFAULT_SCHEDULER;
 
 #[derive(Debug, Args)]

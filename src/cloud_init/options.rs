@@ -3,14 +3,14 @@
 use clap::{Args, ValueEnum};
 
 use crate::kubeadm::check::{OnNode, check};
+use crate::kubeadm::findings::Findings;
 use crate::kubeadm::given_options::Scope;
 use crate::kubeadm::options::{KubeadmOptions, Purpose};
-use crate::kubeadm::problem::Findings;
 use crate::kubeadm::proxy::{Mode, RawSettings};
 use crate::kubeadm::raw_options::RawOptions;
 use crate::kubernetes_version::KubernetesVersion;
 use crate::mode::ProxyMode;
-use crate::node::mechanism::Mechanism;
+use crate::node::boot::mechanism::Mechanism;
 
 /// Default path of the binary on a node.
 pub const DEFAULT_BINARY: &str = "/usr/local/bin/kpx-prep";

@@ -191,7 +191,7 @@ mod tests {
     #[test]
     fn gates_that_kpx_prep_sets_are_accepted() {
         for minor in OLDEST_MINOR..=43 {
-            for mode in [ProxyMode::Ipvs, ProxyMode::Iptables, ProxyMode::Nftables] {
+            for mode in ProxyMode::ALL {
                 if let Some(gate) = policy(mode, minor).ok().and_then(|policy| policy.gate) {
                     assert_eq!(verdict(gate, true, minor), Verdict::Taken, "{gate} in 1.{minor}");
                 }

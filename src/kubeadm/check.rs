@@ -4,10 +4,10 @@ use std::net::IpAddr;
 use std::path::Path;
 
 use super::endpoint::{Endpoint, check_alternative_name, check_dns_name};
+use super::findings::Findings;
 use super::formats::{check_ca_cert_hash, check_cri_socket, check_image_repository, feature_gates};
 use super::given_options::Scope;
 use super::options::{Cluster, Config, Join, KubeadmOptions, Purpose};
-use super::problem::Findings;
 use super::proxy::RawSettings;
 use super::ranges::Ranges;
 use super::raw_options::RawOptions;

@@ -7,7 +7,7 @@
 use std::net::IpAddr;
 
 use super::endpoint::{Endpoint, check_dns_name};
-use super::problem::{Findings, place};
+use super::findings::{Findings, place};
 use super::ranges::{DEFAULT_SERVICE_CIDR, check_pod_range_for, check_service_range};
 use crate::cidr::Cidr;
 use crate::yaml::Node;

@@ -2,10 +2,10 @@
 //! document, and every other byte, is kept.
 
 use super::file_checks::check_documents;
+use super::findings::{Findings, place};
 use super::given::Given;
 use super::given_options::Scope;
 use super::kinds::Kinds;
-use super::problem::{Findings, place};
 use super::proxy::{Mode, RawSettings};
 use super::raw_options::RawOptions;
 use super::render::proxy_configuration;
@@ -118,7 +118,7 @@ fn check_settings(
         let from_file = |option: &mut Option<Given>, path: &[&str]| {
             *option = option.take().or_else(|| given(name, root, path));
         };
-        if asked == "ipvs" {
+        if asked.parse::<ProxyMode>().is_ok_and(|mode| mode.traits().has_ipvs_settings) {
             from_file(&mut settings.scheduler, &["ipvs", "scheduler"]);
             from_file(&mut settings.tcp_timeout, &["ipvs", "tcpTimeout"]);
             from_file(&mut settings.tcp_fin_timeout, &["ipvs", "tcpFinTimeout"]);

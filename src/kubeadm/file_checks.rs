@@ -2,8 +2,8 @@
 
 use super::api_version::ApiVersion;
 use super::cluster_document;
+use super::findings::{Findings, place};
 use super::kinds::Kinds;
-use super::problem::{Findings, place};
 use super::proxy::IPVS_FIELDS;
 use super::secret::EXAMPLE_TOKEN;
 use crate::feature_gates::{READ_UP_TO, Verdict, in_config, verdict};

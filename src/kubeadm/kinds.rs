@@ -4,7 +4,7 @@
 //! `componentconfigs/configset.go`).
 
 use super::api_version::ApiVersion;
-use super::problem::{Findings, place};
+use super::findings::{Findings, place};
 use super::proxy;
 use crate::report::foreign::foreign;
 use crate::yaml::Node;

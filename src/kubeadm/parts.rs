@@ -6,7 +6,7 @@
 //! `--- # kube-proxy` or after `...`, and the cluster runs another mode than its file says. A part without a document is
 //! refused (`SplitYAMLDocuments` in `cmd/kubeadm/app/util/marshal.go`, 1.20 to 1.36).
 
-use super::problem::Findings;
+use super::findings::Findings;
 use crate::yaml::Node;
 
 /// Lines of one part: first and last, counted from 1.
@@ -78,6 +78,7 @@ pub(super) fn check(name: &str, text: &str, roots: &[&Node], minor: u32, finding
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kubeadm::findings::InputProblem;
     use crate::yaml::parse;
 
     fn said(text: &str, minor: u32) -> Vec<String> {
@@ -85,7 +86,7 @@ mod tests {
         let roots: Vec<&Node> = documents.iter().map(|document| &document.root).collect();
         let mut findings = Findings::default();
         check("f", text, &roots, minor, &mut findings);
-        let short = |problem: &super::super::problem::Problem| {
+        let short = |problem: &InputProblem| {
             let what = ["empty", "not see", "only a comment"].into_iter().find(|word| problem.message.contains(word));
             format!("{} {}", problem.place, what.unwrap_or_default())
         };

@@ -1,7 +1,7 @@
 //! kube-proxy's part of a config: its settings, their checks for the Kubernetes version, and their YAML.
 
+use super::findings::Findings;
 use super::given::Given;
-use super::problem::Findings;
 use super::raw_options::RawOptions;
 use super::scheduler::check_scheduler;
 use crate::cidr::Cidr;

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use super::problem::Findings;
+use super::findings::Findings;
 use crate::cidr::{Cidr, parse_ranges};
 
 /// The pod and service ranges, each with its origin.

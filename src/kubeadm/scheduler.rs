@@ -1,7 +1,7 @@
 //! IPVS schedulers: the names that a Kubernetes version and Linux accept.
 
+use super::findings::Findings;
 use super::given::Given;
-use super::problem::Findings;
 
 /// The schedulers that kube-proxy's validation accepts up to 1.26.
 const SCHEDULERS_TO_1_26: [&str; 10] = ["rr", "wrr", "lc", "wlc", "lblc", "lblcr", "sh", "dh", "sed", "nq"];

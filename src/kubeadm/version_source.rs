@@ -4,7 +4,7 @@ use std::env;
 use std::path::PathBuf;
 use std::process::Command;
 
-use super::problem::Findings;
+use super::findings::Findings;
 use crate::bounded_command;
 use crate::bounded_command::limits::LITTLE;
 use crate::kubernetes_version::{KubernetesVersion, NEWEST_KNOWN_MINOR};

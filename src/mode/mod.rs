@@ -2,7 +2,7 @@
 //! cluster.
 //!
 //! What distinguishes the modes is in [`traits`]: a fourth mode does not compile until that is complete. Code elsewhere asks
-//! for a trait, not for a mode.
+//! for a trait, or has a `match` with an arm for each mode, so that it does not compile either.
 
 mod policy;
 mod proxy_mode;

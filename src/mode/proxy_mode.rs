@@ -3,30 +3,37 @@
 use std::fmt;
 use std::str::FromStr;
 
-/// A proxy mode that kube-proxy runs on Linux.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum ProxyMode {
-    /// Rules of the iptables family; the default below 1.40.
-    Iptables,
-    /// Virtual servers of the kernel's IPVS.
-    Ipvs,
-    /// Rules of nftables; from 1.29.
-    Nftables,
+/// Declares the modes in one list, so that none can be missing in [`ProxyMode::ALL`].
+macro_rules! modes {
+    ($($(#[$about:meta])* $mode:ident = $name:literal,)+) => {
+        /// A proxy mode that kube-proxy runs on Linux.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+        #[serde(rename_all = "lowercase")]
+        pub enum ProxyMode {
+            $($(#[$about])* $mode,)+
+        }
+
+        impl ProxyMode {
+            /// Every mode that can be requested.
+            pub const ALL: [Self; [$($name),+].len()] = [$(Self::$mode),+];
+
+            /// The mode's name as kube-proxy spells it: always lower case.
+            pub const fn name(self) -> &'static str {
+                match self {
+                    $(Self::$mode => $name,)+
+                }
+            }
+        }
+    };
 }
 
-impl ProxyMode {
-    /// Every mode that can be requested.
-    pub const ALL: [Self; 3] = [Self::Iptables, Self::Ipvs, Self::Nftables];
-
-    /// The mode's name as kube-proxy spells it: always lower case.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Iptables => "iptables",
-            Self::Ipvs => "ipvs",
-            Self::Nftables => "nftables",
-        }
-    }
+modes! {
+    /// Rules of the iptables family; the default below 1.40.
+    Iptables = "iptables",
+    /// Virtual servers of the kernel's IPVS.
+    Ipvs = "ipvs",
+    /// Rules of nftables; from 1.29.
+    Nftables = "nftables",
 }
 
 impl fmt::Display for ProxyMode {
@@ -80,6 +87,9 @@ mod tests {
     fn names_are_lower_case_and_near_misses_get_a_suggestion() {
         for mode in ProxyMode::ALL {
             assert_eq!(mode.name().parse(), Ok(mode));
+            for error in [ModeError::Userspace, ModeError::Kernelspace, ModeError::Unknown(String::new())] {
+                assert!(error.to_string().contains(mode.name()), "{error} does not offer {mode}");
+            }
         }
         for (text, meant) in [
             ("IPVS", ProxyMode::Ipvs),

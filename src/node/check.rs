@@ -1,15 +1,15 @@
 //! `node check`: the checks of `node install`, read-only.
 
-use super::boot_findings::boot_findings;
+use super::boot;
+use super::boot::request::NodeRequest;
+use super::decide::boot_findings::boot_findings;
 use super::decide::decide;
+use super::decide::file::FileAction;
+use super::decide::module_state::{Module, State};
 use super::facts::HostFacts;
-use super::file_decision::FileAction;
-use super::modules::State;
 use super::report::{NodeReport, Outcome, file_line};
-use super::request::NodeRequest;
 use super::root::Root;
 use crate::exit_code::Exit;
-use crate::node::boot_files;
 use crate::report::{Level, finding};
 
 /// Checks whether a node is prepared. `request` builds the request from the one recorded in the installed files, if any.
@@ -22,8 +22,8 @@ pub fn check(
     request: impl FnOnce(Option<NodeRequest>) -> NodeRequest,
     loaded: bool,
 ) -> anyhow::Result<(NodeReport, Exit)> {
-    let existing = boot_files::observe(root)?;
-    let request = request(boot_files::installed_request(&existing));
+    let existing = boot::files::observe(root)?;
+    let request = request(boot::files::installed_request(&existing));
     let facts = HostFacts::observe(root, existing, &request)?;
     let mut decision = decide(&facts, &request, false);
 
@@ -44,7 +44,7 @@ pub fn check(
     }
     if loaded {
         for mandatory in [true, false] {
-            let waits = |m: &&super::modules::Module| m.mandatory == mandatory && m.state == State::Loadable;
+            let waits = |m: &&Module| m.mandatory == mandatory && m.state == State::Loadable;
             let names: Vec<&str> = decision.modules.iter().filter(waits).map(|m| m.name.as_str()).collect();
             if !names.is_empty() {
                 decision.findings.push(finding(

@@ -3,15 +3,14 @@
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::boot::files::Existing;
+use super::boot::request::NodeRequest;
 use super::boot::{self, Boot};
-use super::boot_files::{self, Existing};
 use super::host::{self, Host};
-use super::kernel::{self, Kernel};
-use super::kernel_config::KernelConfig;
-use super::modprobe_config::{self, ModprobeConfig};
-use super::modules::ModuleContext;
+use super::modules::kernel::{self, Kernel};
+use super::modules::kernel_config::KernelConfig;
+use super::modules::modprobe_config::{self, ModprobeConfig};
 use super::mounts::Mounts;
-use super::request::NodeRequest;
 use super::root::Root;
 
 /// The observed state of a node.
@@ -67,8 +66,8 @@ impl HostFacts {
     /// kpx-prep's list names all of them.
     fn is_plain(&self, request: &NodeRequest) -> bool {
         let Some(kernel) = self.kernel() else { return false };
-        let Some(Existing::File { content, .. }) = self.existing.get(boot_files::LIST) else { return false };
-        let listed = self.boot.loaded_by(boot_files::LIST, content);
+        let Some(Existing::File { content, .. }) = self.existing.get(boot::files::LIST) else { return false };
+        let listed = self.boot.loaded_by(boot::files::LIST, content);
         let wanted = request.modules(Some(kernel), &self.host.loaded);
         self.kernels.len() == 1 && wanted.keys().all(|name| self.host.loaded.contains(name) && listed.contains(name))
     }
@@ -78,7 +77,7 @@ impl HostFacts {
     /// # Errors
     /// If a required file exists and cannot be read.
     pub fn observe_all(root: &Root, request: &NodeRequest) -> anyhow::Result<Self> {
-        Self::observe(root, boot_files::observe(root)?, request)
+        Self::observe(root, boot::files::observe(root)?, request)
     }
 
     /// The kernel to check: the running one; in an image that is not running, the newest.
@@ -89,15 +88,9 @@ impl HostFacts {
         }
     }
 
-    /// What the state of a module depends on.
-    pub fn module_context(&self) -> ModuleContext<'_> {
-        ModuleContext {
-            host: &self.host,
-            kernel: self.kernel(),
-            other_kernel: self.newest(self.host.release.as_deref()).map(|kernel| kernel.release.as_str()),
-            config: &self.config,
-            boot: &self.boot,
-        }
+    /// Another installed kernel than the running one, the newest of them, which would boot next.
+    pub fn other_kernel(&self) -> Option<&Kernel> {
+        self.newest(self.host.release.as_deref())
     }
 
     fn newest(&self, but: Option<&str>) -> Option<&Kernel> {

@@ -11,7 +11,7 @@ use anyhow::{Context as _, anyhow};
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 
-use super::boot_files;
+use super::boot;
 use super::root::Root;
 use crate::bounded;
 use crate::exit_code::Refusal;
@@ -150,7 +150,7 @@ impl Held {
             }
             let text = bounded::read(file.try_clone()?, LARGEST)?;
             let unfinished: BTreeSet<_> = String::from_utf8_lossy(&text).lines().map(str::to_owned).collect();
-            if !unfinished.iter().all(|line| boot_files::is_folder_on_the_way(line)) {
+            if !unfinished.iter().all(|line| boot::files::is_folder_on_the_way(line)) {
                 return Err(not_ours().into());
             }
             return Ok((Self { folder, name, file, noted: !unfinished.is_empty() }, unfinished));

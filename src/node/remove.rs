@@ -6,18 +6,18 @@ use std::path::Path;
 
 use anyhow::Context as _;
 
-use super::boot_files::{self, Existing, NETWORK_MANAGER};
+use super::boot::files::{Existing, NETWORK_MANAGER};
+use super::boot::request::NodeRequest;
 use super::decide::Decision;
+use super::decide::module_state::ModuleContext;
 use super::facts::HostFacts;
-use super::host;
-use super::install::COPY_SUFFIX;
+use super::install::transaction::remove_temporary;
+use super::install::{COPY_SUFFIX, network_manager};
 use super::lock::NodeLock;
-use super::modprobe::Modprobe;
-use super::network_manager;
+use super::modules::modprobe::Modprobe;
 use super::report::{FileLine, NodeReport, Outcome};
-use super::request::NodeRequest;
 use super::root::Root;
-use super::transaction::remove_temporary;
+use super::{boot, host};
 use crate::exit_code::Exit;
 use crate::file_kind::is_regular;
 use crate::folder::unless_absent;
@@ -33,8 +33,8 @@ const ROUNDS: usize = 5;
 /// If a file cannot be removed; the message lists what was removed already. Running it again continues.
 pub fn remove(root: &Root, unload: bool, modprobe: &dyn Modprobe) -> anyhow::Result<(NodeReport, Exit)> {
     let mut lock = NodeLock::take(root)?;
-    let existing = boot_files::observe(root)?;
-    let request = boot_files::installed_request(&existing).unwrap_or_default();
+    let existing = boot::files::observe(root)?;
+    let request = boot::files::installed_request(&existing).unwrap_or_default();
     let ours = existing.iter().filter(|(_, existing)| existing.is_ours()).count();
     if ours > 0 || unload || !lock.unfinished().is_empty() {
         lock.held()?;
@@ -44,7 +44,7 @@ pub fn remove(root: &Root, unload: bool, modprobe: &dyn Modprobe) -> anyhow::Res
         if let Existing::File { content, .. } = existing
             && existing.is_ours()
         {
-            made.extend(boot_files::folders_made(path, content));
+            made.extend(boot::files::folders_made(path, content));
         }
     }
     // The record of them is removed with the file.
@@ -72,8 +72,8 @@ pub fn remove(root: &Root, unload: bool, modprobe: &dyn Modprobe) -> anyhow::Res
             outcome = Outcome::Removed;
         }
     }
-    let facts = HostFacts::observe(root, boot_files::observe(root)?, &request)?;
-    let context = facts.module_context();
+    let facts = HostFacts::observe(root, boot::files::observe(root)?, &request)?;
+    let context = ModuleContext::of(&facts);
     let wanted = request.modules(facts.kernel(), &facts.host.loaded);
     decision.modules = wanted.iter().map(|(name, mandatory)| context.module(name, *mandatory)).collect();
     Ok((NodeReport::new(root, &facts, outcome, decision, files), Exit::Done))
@@ -162,7 +162,7 @@ fn unload_unused(
     modprobe: &dyn Modprobe,
     decision: &mut Decision,
 ) -> anyhow::Result<usize> {
-    let facts = HostFacts::observe(root, boot_files::observe(root)?, request)?;
+    let facts = HostFacts::observe(root, boot::files::observe(root)?, request)?;
     let mut ours: Vec<String> = request.modules(facts.kernel(), &facts.host.loaded).into_keys().collect();
     ours.retain(|name| facts.host.loaded.contains(name));
     let before = ours.len();

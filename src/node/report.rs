@@ -5,14 +5,14 @@ use std::fmt::Write as _;
 use comfy_table::{Table, presets};
 use serde::Serialize;
 
+use super::boot::mechanism::Mechanism;
 use super::decide::Decision;
+use super::decide::file::FileAction;
+use super::decide::module_findings::KUBERNETES_VERSION;
+use super::decide::module_state::{Module, State};
 use super::facts::HostFacts;
-use super::file_decision::FileAction;
-use super::mechanism::Mechanism;
-use super::module_findings::KUBERNETES_VERSION;
-use super::modules::{Module, State};
 use super::root::Root;
-pub use crate::messages::PreparationOutcome as Outcome;
+pub use crate::node_protocol::PreparationOutcome as Outcome;
 use crate::report::{API_VERSION, Finding, Format, Level, serialize};
 
 /// The finding for a file that could not be restored.

@@ -6,7 +6,7 @@
 
 use serde_json::Value;
 
-use super::problem::Problem;
+use super::refused_field::RefusedField;
 use super::values::duration;
 
 /// The JSON type of a field; `null` means the default unless noted.
@@ -124,12 +124,12 @@ pub const FIELDS: [Field; 64] = [
 ];
 
 /// Fields that kube-proxy 1.`minor` cannot decode.
-pub(super) fn check(json: &Value, minor: u32) -> Vec<Problem> {
+pub(super) fn check(json: &Value, minor: u32) -> Vec<RefusedField> {
     let of_version = FIELDS.iter().filter(|field| (field.since..=field.until).contains(&minor));
     let wrong = of_version.filter_map(|field| {
         let value = field.path.split('.').try_fold(json, |value, key| value.get(key))?;
         let message = wrong(field.kind, value)?;
-        Some(Problem { field: field.path.to_owned(), message })
+        Some(RefusedField { field: field.path.to_owned(), message })
     });
     wrong.collect()
 }

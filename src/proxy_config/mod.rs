@@ -1,19 +1,19 @@
 //! The `KubeProxyConfiguration` that kube-proxy reads with `--config`: reading it, and editing it without changing any other
 //! byte.
 //!
-//! It is read as kube-proxy reads it, each field separately: a field that kube-proxy does not accept is a [`Problem`] and
+//! It is read as kube-proxy reads it, each field separately: a field that kube-proxy does not accept is a [`RefusedField`] and
 //! gets its default here, so that the other fields can still be used.
 
 mod address;
 mod fields;
-pub mod problem;
+pub mod refused_field;
 mod values;
 
 use serde_json::Value as Json;
 
 use crate::mode::ProxyMode;
 use crate::yaml::{Document, Value, parse, set};
-use problem::Problem;
+use refused_field::RefusedField;
 
 pub use address::{HEALTHZ_PORT, METRICS_PORT};
 pub use fields::{FIELDS, Field, Kind};
@@ -51,7 +51,7 @@ pub struct ProxyConfig {
 
 impl ProxyConfig {
     /// Every field whose type or value kube-proxy 1.`minor` refuses when it starts in `mode`.
-    pub fn refused(&self, minor: u32, mode: ProxyMode) -> Vec<Problem> {
+    pub fn refused(&self, minor: u32, mode: ProxyMode) -> Vec<RefusedField> {
         refused(&self.json, minor, mode)
     }
 
@@ -110,7 +110,7 @@ pub fn read(text: &str) -> Result<ProxyConfig, String> {
 }
 
 /// Every field of a `KubeProxyConfiguration` that kube-proxy 1.`minor` refuses when it starts in `mode`.
-pub fn refused(json: &Json, minor: u32, mode: ProxyMode) -> Vec<Problem> {
+pub fn refused(json: &Json, minor: u32, mode: ProxyMode) -> Vec<RefusedField> {
     let refused = fields::check(json, minor);
     // kube-proxy validates the values after it has decoded all of them.
     if refused.is_empty() { values::check(json, minor, mode) } else { refused }

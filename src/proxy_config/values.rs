@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::address::{HEALTHZ_PORT, METRICS_PORT, is_ip, port};
-use super::problem::Problem;
+use super::refused_field::RefusedField;
 use crate::cidr::Cidr;
 use crate::mode::ProxyMode;
 use crate::mode::traits::Carrier;
@@ -25,7 +25,7 @@ pub(super) fn duration(text: &str) -> Result<i128, String> {
 }
 
 /// The values that kube-proxy 1.`minor` in `mode` refuses, in a document with correct types.
-pub(super) fn check(json: &Value, minor: u32, mode: ProxyMode) -> Vec<Problem> {
+pub(super) fn check(json: &Value, minor: u32, mode: ProxyMode) -> Vec<RefusedField> {
     let mut check = Check { json, problems: Vec::new() };
     check.whole("iptables.masqueradeBit", 0, 31);
     check.whole("oomScoreAdj", -1000, 1000);
@@ -117,7 +117,7 @@ fn cidr(text: &str) -> Result<(), String> {
 
 struct Check<'a> {
     json: &'a Value,
-    problems: Vec<Problem>,
+    problems: Vec<RefusedField>,
 }
 
 impl<'a> Check<'a> {
@@ -131,7 +131,7 @@ impl<'a> Check<'a> {
     }
 
     fn refuse(&mut self, field: &str, message: String) {
-        self.problems.push(Problem { field: field.to_owned(), message });
+        self.problems.push(RefusedField { field: field.to_owned(), message });
     }
 
     fn whole(&mut self, field: &str, least: i64, most: i64) {

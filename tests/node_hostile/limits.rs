@@ -8,10 +8,10 @@ use std::path::Path;
 use std::process::Command;
 
 use kpx_prep::exit_code::Exit;
+use kpx_prep::node::boot::request::NodeRequest;
 use kpx_prep::node::install::{InstallOptions, install};
-use kpx_prep::node::modprobe::Modprobe;
+use kpx_prep::node::modules::modprobe::Modprobe;
 use kpx_prep::node::remove::remove;
-use kpx_prep::node::request::NodeRequest;
 use kpx_prep::node::root::Root;
 use nix::mount::{MsFlags, mount};
 use nix::sys::resource::{Resource, setrlimit};

@@ -1,6 +1,6 @@
 //! As much of `iptables-restore --noflush` as a transaction of ours needs, strict about all that it refuses.
 
-use kpx_prep::node::kube_proxy::iptables_save::{Save, Table};
+use kpx_prep::node::kube_proxy::rules::iptables_save::{Save, Table};
 
 /// A table while it changes: chains with their policy, and rules with their chain.
 struct Draft {

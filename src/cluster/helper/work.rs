@@ -11,7 +11,7 @@ use serde::Serialize;
 use super::{AT_A_TIME, Coverage, Helper};
 use crate::cluster::kube_proxy::pod::PodFacts;
 use crate::cluster::kube_proxy::services::Services;
-use crate::messages::{CleanOutcome, CleanReport, Preparation, Survey};
+use crate::node_protocol::{CleanOutcome, CleanReport, Preparation, Survey};
 use crate::report::Level;
 
 /// Timeout of a survey, and its increment per Service: reading the rules of 10,000 may take ten minutes.

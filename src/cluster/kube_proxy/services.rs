@@ -10,7 +10,7 @@ use kube::api::{Api, ListParams};
 use crate::cluster::api::calls;
 use crate::cluster::api::errors::plain;
 use crate::cluster::api::objects::{self, Service};
-use crate::messages::{ServicePort, VirtualServer};
+use crate::node_protocol::{ServicePort, VirtualServer};
 
 /// Services with this label are served by another proxy (`LabelServiceProxyName`, KEP-2447).
 const OTHER_PROXY: &str = "service.kubernetes.io/service-proxy-name";

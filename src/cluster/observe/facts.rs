@@ -8,8 +8,8 @@ use crate::cluster::kube_proxy::daemon_set::{ConfigSource, KubeProxy};
 use crate::cluster::kube_proxy::pod::PodFacts;
 use crate::cluster::kube_proxy::proof::Proof;
 use crate::kubernetes_version::minor_of;
-use crate::messages::Survey;
 use crate::mode::ProxyMode;
+use crate::node_protocol::Survey;
 use crate::proxy_config::{METRICS_PORT, target};
 
 /// The observed state of a cluster.

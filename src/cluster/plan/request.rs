@@ -6,7 +6,7 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use crate::cluster::kube_proxy::backup::Backup;
 use crate::cluster::observe::facts::ClusterFacts;
-use crate::kubeadm::problem::Findings;
+use crate::kubeadm::findings::Findings;
 use crate::kubeadm::proxy::RawSettings;
 use crate::mode::ProxyMode;
 use crate::proxy_config::{self, DEFAULT_SCHEDULER, METRICS_PORT, ProxyConfig, target};

@@ -12,7 +12,7 @@ use crate::cluster::helper::manifest;
 
 /// A permission that a run needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Right {
+pub struct Permission {
     /// The API group; empty for the core's.
     pub group: &'static str,
     /// The resource.
@@ -22,14 +22,14 @@ pub struct Right {
     /// The verbs.
     pub verbs: &'static [&'static str],
     /// The scope.
-    pub place: Place,
+    pub scope: Scope,
     /// The object.
     pub object: Object,
 }
 
 /// The scope of a permission.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Place {
+pub enum Scope {
     /// In the whole cluster.
     Cluster,
     /// In kube-proxy's namespace.
@@ -70,62 +70,62 @@ impl Object {
     }
 }
 
-const fn right(
+const fn permission(
     group: &'static str,
     resource: &'static str,
     subresource: &'static str,
     verbs: &'static [&'static str],
-    place: Place,
+    scope: Scope,
     object: Object,
-) -> Right {
-    Right { group, resource, subresource, verbs, place, object }
+) -> Permission {
+    Permission { group, resource, subresource, verbs, scope, object }
 }
 
 use Object::{Any, KubeProxy, Named};
-use Place::{Cluster, Namespace as InNamespace};
+use Scope::{Cluster, Namespace as InNamespace};
 
 /// The permissions for `status`. `kubeadm/status-rbac.yaml` grants exactly these.
 ///
 /// `get` and `create` on portforward: a WebSocket needs `create` from Kubernetes 1.35 on, and `get` before.
-pub const OF_STATUS: [Right; 7] = [
-    right("", "nodes", "", &["list"], Cluster, Any),
-    right("apps", "daemonsets", "", &["list"], Cluster, Any),
-    right("", "pods", "", &["list"], InNamespace, Any),
-    right("", "pods", "log", &["get"], InNamespace, Any),
-    right("", "pods", "portforward", &["get", "create"], InNamespace, Any),
-    right("", "configmaps", "", &["get", "list"], InNamespace, Any),
-    right("coordination.k8s.io", "leases", "", &["get"], InNamespace, Named(lease::NAME)),
+pub const OF_STATUS: [Permission; 7] = [
+    permission("", "nodes", "", &["list"], Cluster, Any),
+    permission("apps", "daemonsets", "", &["list"], Cluster, Any),
+    permission("", "pods", "", &["list"], InNamespace, Any),
+    permission("", "pods", "log", &["get"], InNamespace, Any),
+    permission("", "pods", "portforward", &["get", "create"], InNamespace, Any),
+    permission("", "configmaps", "", &["get", "list"], InNamespace, Any),
+    permission("coordination.k8s.io", "leases", "", &["get"], InNamespace, Named(lease::NAME)),
 ];
 
 /// The additional permissions for `remediate`. `kubeadm/remediate-rbac.yaml` grants exactly these and those of status.
-pub const NEEDED: [Right; 10] = [
-    right("", "nodes", "", &["get"], Cluster, Any),
-    right("", "pods", "", &["list"], Cluster, Any),
-    right("", "services", "", &["list"], Cluster, Any),
-    right("apps", "daemonsets", "", &["get"], InNamespace, KubeProxy),
-    right("apps", "controllerrevisions", "", &["list"], InNamespace, Any),
-    right("", "pods", "", &["watch", "delete"], InNamespace, Any),
-    right("", "configmaps", "", &["create", "patch", "delete"], InNamespace, Any),
-    right("coordination.k8s.io", "leases", "", &["create"], InNamespace, Any),
-    right("coordination.k8s.io", "leases", "", &["update", "delete"], InNamespace, Named(lease::NAME)),
-    right("events.k8s.io", "events", "", &["create"], InNamespace, Any),
+pub const OF_REMEDIATE: [Permission; 10] = [
+    permission("", "nodes", "", &["get"], Cluster, Any),
+    permission("", "pods", "", &["list"], Cluster, Any),
+    permission("", "services", "", &["list"], Cluster, Any),
+    permission("apps", "daemonsets", "", &["get"], InNamespace, KubeProxy),
+    permission("apps", "controllerrevisions", "", &["list"], InNamespace, Any),
+    permission("", "pods", "", &["watch", "delete"], InNamespace, Any),
+    permission("", "configmaps", "", &["create", "patch", "delete"], InNamespace, Any),
+    permission("coordination.k8s.io", "leases", "", &["create"], InNamespace, Any),
+    permission("coordination.k8s.io", "leases", "", &["update", "delete"], InNamespace, Named(lease::NAME)),
+    permission("events.k8s.io", "events", "", &["create"], InNamespace, Any),
 ];
 
 /// The permissions for reading Calico's configuration. Without them only the environment of its pods is used;
 /// `kubeadm/remediate-rbac.yaml` grants them.
-pub const OF_CALICO: [Right; 2] = [
-    right("crd.projectcalico.org", "felixconfigurations", "", &["get"], Cluster, Named("default")),
-    right("operator.tigera.io", "installations", "", &["get"], Cluster, Named("default")),
+pub const OF_CALICO: [Permission; 2] = [
+    permission("crd.projectcalico.org", "felixconfigurations", "", &["get"], Cluster, Named("default")),
+    permission("operator.tigera.io", "installations", "", &["get"], Cluster, Named("default")),
 ];
 
 /// The permissions for the node helper; `kubeadm/remediate-rbac.yaml` grants these too.
 ///
 /// `get` and `create` on exec: as on portforward.
-pub const NEEDED_BY_HELPER: [Right; 4] = [
-    right("", "namespaces", "", &["get"], Cluster, Object::Namespace),
-    right("apps", "daemonsets", "", &["create"], InNamespace, Any),
-    right("apps", "daemonsets", "", &["get", "patch", "delete"], InNamespace, Named(manifest::NAME)),
-    right("", "pods", "exec", &["get", "create"], InNamespace, Any),
+pub const OF_HELPER: [Permission; 4] = [
+    permission("", "namespaces", "", &["get"], Cluster, Object::Namespace),
+    permission("apps", "daemonsets", "", &["create"], InNamespace, Any),
+    permission("apps", "daemonsets", "", &["get", "patch", "delete"], InNamespace, Named(manifest::NAME)),
+    permission("", "pods", "exec", &["get", "create"], InNamespace, Any),
 ];
 
 /// Why the helper's pods would be refused: the namespace enforces a pod security standard without privileged pods.
@@ -144,11 +144,13 @@ pub async fn pod_security(client: &Client, namespace: &str) -> Option<String> {
 /// If the API server does not answer the review.
 pub async fn missing(client: &Client, names: &Names, helper: bool) -> kube::Result<Vec<String>> {
     let api = Api::<SelfSubjectAccessReview>::all(client.clone());
-    let of_helper = NEEDED_BY_HELPER.iter().filter(|_| helper);
-    let questions = OF_STATUS.iter().chain(&NEEDED).chain(of_helper).flat_map(|right| {
+    let of_helper = OF_HELPER.iter().filter(|_| helper);
+    let questions = OF_STATUS.iter().chain(&OF_REMEDIATE).chain(of_helper).flat_map(|permission| {
         let api = &api;
-        let objects = right.object.names(names).into_iter();
-        objects.flat_map(move |name| right.verbs.iter().map(move |verb| ask(api, right, verb, &names.namespace, name)))
+        let objects = permission.object.names(names).into_iter();
+        objects.flat_map(move |name| {
+            permission.verbs.iter().map(move |verb| ask(api, permission, verb, &names.namespace, name))
+        })
     });
     let answers: kube::Result<Vec<_>> = join_all(questions).await.into_iter().collect();
     Ok(answers?.into_iter().flatten().collect())
@@ -157,16 +159,16 @@ pub async fn missing(client: &Client, names: &Names, helper: bool) -> kube::Resu
 /// The description of a permission, if it is missing.
 async fn ask(
     api: &Api<SelfSubjectAccessReview>,
-    right: &Right,
+    permission: &Permission,
     verb: &str,
     namespace: &str,
     name: Option<&str>,
 ) -> kube::Result<Option<String>> {
-    let namespaced = right.place == InNamespace;
+    let namespaced = permission.scope == InNamespace;
     let attributes = ResourceAttributes {
-        group: Some(right.group.to_owned()),
-        resource: Some(right.resource.to_owned()),
-        subresource: (!right.subresource.is_empty()).then(|| right.subresource.to_owned()),
+        group: Some(permission.group.to_owned()),
+        resource: Some(permission.resource.to_owned()),
+        subresource: (!permission.subresource.is_empty()).then(|| permission.subresource.to_owned()),
         verb: Some(verb.to_owned()),
         namespace: namespaced.then(|| namespace.to_owned()),
         name: name.map(str::to_owned),
@@ -184,9 +186,9 @@ async fn ask(
     if answer.status.is_some_and(|status| status.allowed) {
         return Ok(None);
     }
-    let dot = if right.group.is_empty() { String::new() } else { format!(".{}", right.group) };
-    let slash = if right.subresource.is_empty() { String::new() } else { format!("/{}", right.subresource) };
+    let dot = if permission.group.is_empty() { String::new() } else { format!(".{}", permission.group) };
+    let slash = if permission.subresource.is_empty() { String::new() } else { format!("/{}", permission.subresource) };
     let name = name.map(|name| format!(" {name}")).unwrap_or_default();
     let place = if namespaced { format!("in {namespace}") } else { "in all namespaces".to_owned() };
-    Ok(Some(format!("{verb} {}{dot}{slash}{name} {place}", right.resource)))
+    Ok(Some(format!("{verb} {}{dot}{slash}{name} {place}", permission.resource)))
 }

@@ -20,8 +20,8 @@ use crate::cluster::kube_proxy::pod::PodFacts;
 use crate::cluster::observe::facts::NodeFacts;
 use crate::cluster::observe::{list_nodes, list_pods, node_facts, place_pods};
 use crate::cluster::report::remediation::{NodeOutcome, NodeResult};
-use crate::messages::CleanOutcome;
 use crate::mode::ProxyMode;
+use crate::node_protocol::CleanOutcome;
 
 /// Limit for checking whether nodes joined during the rollout; further ones are left to the next run.
 const SWEEPS: usize = 5;

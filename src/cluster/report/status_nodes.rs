@@ -6,8 +6,8 @@ use serde::Serialize;
 use crate::cluster::kube_proxy::proof::How;
 use crate::cluster::observe::facts::{ClusterFacts, NodeFacts};
 use crate::cluster::plan::drift::{State, state};
-use crate::messages::{Leftover, PreparationOutcome, Survey};
 use crate::mode::ProxyMode;
+use crate::node_protocol::{Leftover, PreparationOutcome, Survey};
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]

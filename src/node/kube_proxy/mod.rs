@@ -1,25 +1,12 @@
 //! What kube-proxy leaves on a host, in any mode: finding it, comparing it with the running mode, and removing it.
 //!
-//! [`observe`] reads the host; [`stale`] and [`leftovers`] decide and are pure; [`clean`] acts, and verifies.
+//! [`process`] finds the running kube-proxy and the programs that match it; [`rules`] are what it made; [`ready`] says
+//! whether the running mode has taken over; [`clean`] removes what is stale, and verifies.
 
-pub mod answers;
-pub mod candidate;
-pub mod carries;
 pub mod clean;
-pub mod connect;
-pub mod drain;
-pub mod iptables_save;
-pub mod ipvs_table;
-pub mod leftovers;
-pub mod observe;
-pub mod own_connections;
-pub mod owners;
+pub mod cni;
 pub mod process;
 pub mod ready;
-pub mod remove;
 pub mod report;
-pub mod restore_text;
-pub mod sets;
-pub mod stale;
+pub mod rules;
 pub mod survey;
-pub mod toolbox;

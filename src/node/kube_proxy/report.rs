@@ -4,16 +4,15 @@ use std::fmt::Write as _;
 
 use serde::{Deserialize, Serialize};
 
-use super::answers;
-use super::leftovers::Leftovers;
-use super::observe::Observed;
-use super::process::shares_network;
-use super::toolbox::{Known, Toolbox};
+use super::process::toolbox::{Known, Toolbox};
+use super::process::{answers, shares_network};
+use super::rules::leftovers::Leftovers;
+use super::rules::observe::Observed;
 use crate::exit_code::Exit;
-use crate::messages::{CleanReport, Leftover, LeftoverKind, Survey};
 use crate::mode::ProxyMode;
 use crate::node::report::{plain_table, push_table};
 use crate::node::root::Root;
+use crate::node_protocol::{CleanReport, Leftover, LeftoverKind, Survey};
 use crate::report::{API_VERSION, Finding, Level, finding};
 
 /// The result of `node leftovers`.

@@ -2,27 +2,27 @@
 
 use std::net::SocketAddr;
 
-use super::answers;
-use super::candidate::strangers;
-use super::drain::live;
-use super::iptables_save::{Save, Table};
-use super::leftovers::Leftovers;
-use super::observe::{Observed, Place};
-use super::owners::{LINK, Owner, owner};
-use super::process;
+use super::clean::drain::live;
+use super::cni;
+use super::process::candidate::strangers;
+use super::process::toolbox::{Known, Toolbox};
+use super::process::{self, answers};
 use super::ready::answering;
-use super::toolbox::{Known, Toolbox};
-use crate::messages::{Preparation, Survey, VirtualServer};
+use super::rules::iptables_save::{Save, Table};
+use super::rules::ipvs_table::Server;
+use super::rules::leftovers::Leftovers;
+use super::rules::observe::{Observed, Place};
+use super::rules::owners::{LINK, Owner, owner};
 use crate::mode::ProxyMode;
-use crate::node::cni;
-use crate::node::conf_files::ConfFiles;
+use crate::node::boot::request::NodeRequest;
 use crate::node::host::Host;
 use crate::node::install::{InstallOptions, install};
-use crate::node::modprobe::HostModprobe;
+use crate::node::modules::modprobe::HostModprobe;
 use crate::node::netlink::ipvs::Ipvs;
 use crate::node::netlink::nftables;
-use crate::node::request::NodeRequest;
 use crate::node::root::Root;
+use crate::node::root::conf_files::ConfFiles;
+use crate::node_protocol::{Preparation, Survey, VirtualServer};
 use crate::report::API_VERSION;
 
 /// The kernel's default, if the kernel does not report the timeout.
@@ -87,7 +87,7 @@ fn virtual_servers(observed: &Observed) -> Vec<VirtualServer> {
     } else {
         Ipvs::open().and_then(|mut ipvs| ipvs.udp_timeout()).unwrap_or(UDP_TIMEOUT)
     };
-    let one = |server: &super::ipvs_table::Server| VirtualServer {
+    let one = |server: &Server| VirtualServer {
         protocol: server.protocol.clone(),
         address: server.address,
         port: server.port,

@@ -4,6 +4,8 @@
 //! as in a chroot, even while the tree's owner replaces them. Paths are absolute, as seen by the host. Only regular files are
 //! read (see [`crate::bounded`]).
 
+pub mod chroot;
+pub mod conf_files;
 mod reading;
 pub mod resolve;
 

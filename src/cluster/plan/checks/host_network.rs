@@ -2,8 +2,8 @@
 
 use super::question::{Question, surveys};
 use crate::cluster::observe::facts::NodeFacts;
-use crate::messages::Survey;
 use crate::mode::ProxyMode;
+use crate::node_protocol::Survey;
 use crate::report::{Finding, Level, few, finding};
 
 /// The API server's default `--service-node-port-range`.

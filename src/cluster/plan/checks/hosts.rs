@@ -6,9 +6,9 @@ use std::net::IpAddr;
 use super::question::{Question, surveys};
 use crate::cidr::Cidr;
 use crate::cluster::observe::facts::{ClusterFacts, NodeFacts};
-use crate::messages::{PreparationOutcome, Survey};
 use crate::mode::traits::ForeignIpvs;
-use crate::node::module_findings::WITHOUT_IPV6;
+use crate::node::decide::module_findings::WITHOUT_IPV6;
+use crate::node_protocol::{PreparationOutcome, Survey};
 use crate::report::{Finding, Level, few, finding};
 
 pub(super) fn check(question: Question, findings: &mut Vec<Finding>) {

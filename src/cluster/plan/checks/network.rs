@@ -168,7 +168,7 @@ fn cni(surroundings: &Surroundings, mode: ProxyMode, findings: &mut Vec<Finding>
         let hint =
             "kube-proxy's mode has no effect there; https://docs.tigera.io/calico/latest/operations/ebpf/enabling-ebpf";
         findings.push(finding(Level::Error, "cni-mode", message, hint));
-    } else if let Some(calico) = calico().next() {
+    } else if let Some(first) = calico().next() {
         let enabled =
             |pod: &&SeenPod| pod.words.iter().any(|word| word.eq_ignore_ascii_case("FELIX_NFTABLESMODE=Enabled"));
         let (level, message, hint) = match mode {
@@ -176,27 +176,27 @@ fn cni(surroundings: &Surroundings, mode: ProxyMode, findings: &mut Vec<Finding>
                 Level::Warning,
                 format!(
                     "Calico ({}, {}) must also run in nftables mode, which needs Calico 3.29 or newer",
-                    calico.name, calico.image
+                    first.name, first.image
                 ),
                 "https://github.com/projectcalico/calico/issues/8025",
             ),
-            _ if surroundings.calico.nftables
-                || self::seen(surroundings, Neighbour::Calico).any(|pod| enabled(&pod)) =>
+            ProxyMode::Iptables | ProxyMode::Ipvs
+                if surroundings.calico.nftables || calico().any(|pod| enabled(&pod)) =>
             {
                 (
                     Level::Warning,
                     format!(
                         "Calico ({}) runs in nftables mode (FELIX_NFTABLESMODE), which requires kube-proxy in nftables mode",
-                        calico.name
+                        first.name
                     ),
                     "set nftablesMode to Auto or Disabled together with this change; https://docs.tigera.io/calico/latest/getting-started/kubernetes/nftables",
                 )
             }
-            _ => (
+            ProxyMode::Iptables | ProxyMode::Ipvs => (
                 Level::Info,
                 format!(
                     "Calico ({}) detects ipvs mode by the link kube-ipvs0; restart calico-node if it does not notice the change",
-                    calico.name
+                    first.name
                 ),
                 "https://github.com/projectcalico/calico/issues/8929",
             ),

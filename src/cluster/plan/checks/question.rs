@@ -3,7 +3,7 @@
 use crate::cluster::observe::facts::{ClusterFacts, NodeFacts};
 use crate::cluster::observe::surroundings::Surroundings;
 use crate::cluster::plan::request::{Request, Target};
-use crate::messages::Survey;
+use crate::node_protocol::Survey;
 
 /// The input of a check.
 #[derive(Clone, Copy)]

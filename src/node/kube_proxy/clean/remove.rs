@@ -1,0 +1,115 @@
+//! Removing leftovers with the tools that created them. Each step can be interrupted and repeated.
+
+use std::thread::sleep;
+use std::time::Duration;
+
+use crate::node::kube_proxy::process::toolbox::{Tool, ToolOutput, Toolbox};
+use crate::node::kube_proxy::rules::leftovers::Leftovers;
+use crate::node::kube_proxy::rules::observe::Place;
+use crate::node::kube_proxy::rules::owners::LINK;
+use crate::node::netlink::links;
+
+/// Seconds to wait for another process that is changing rules.
+const LOCK_SECONDS: &str = "5";
+/// nftables releases a set slightly later than the rule that used it.
+const SET_TRIES: u32 = 15;
+const SET_PAUSE: Duration = Duration::from_millis(200);
+/// The kind that every version creates.
+const LINK_KIND: &str = "dummy";
+
+/// Removes iptables chains and rules, then nftables tables. Returns failures, one sentence each.
+pub fn rules(toolbox: &Toolbox, left: &Leftovers) -> Vec<String> {
+    let mut failures = Vec::new();
+    for (place, text) in left.transactions() {
+        failures.extend(restore(toolbox, place, &text).err());
+    }
+    if !left.nft_tables.is_empty() {
+        failures.extend(run(toolbox, "nft", &["-f", "-"], Some(&nft_text(left))).err());
+    }
+    failures
+}
+
+/// The input for `nft`.
+pub fn nft_text(left: &Leftovers) -> String {
+    left.nft_tables.iter().map(|table| format!("delete table {table}\n")).collect()
+}
+
+/// The input for `ipset`.
+pub fn ipset_text<'a>(sets: impl IntoIterator<Item = &'a String>) -> String {
+    sets.into_iter().map(|set| format!("destroy {set}\n")).collect()
+}
+
+fn restore(toolbox: &Toolbox, place: Place, text: &str) -> Result<(), String> {
+    let Some([_, tool]) = place.tools(toolbox) else {
+        return Err(format!(
+            "the program for changing {} rules ({}) does not exist any more",
+            place.family, place.variant
+        ));
+    };
+    let first = tool.run(&["--noflush", "-w", LOCK_SECONDS], Some(text));
+    let unknown = |said: &ToolOutput| {
+        !said.success
+            && ["unrecognized option", "unknown option", "invalid option"].iter().any(|w| said.stderr.contains(w))
+    };
+    // Before 1.6.2 there is no option to wait.
+    let result = if first.as_ref().is_ok_and(unknown) { tool.run(&["--noflush"], Some(text)) } else { first };
+    said(&tool, result)
+}
+
+/// Removes sets, which must not be in use any more. Returns failures, one sentence each.
+pub fn sets(toolbox: &Toolbox, sets: &[String]) -> Vec<String> {
+    if sets.is_empty() {
+        return Vec::new();
+    }
+    // Usually all at once; it stops at the first one that is still in use.
+    if run(toolbox, "ipset", &["restore"], Some(&ipset_text(sets))).is_ok() {
+        return Vec::new();
+    }
+    let mut failures = Vec::new();
+    for set in sets {
+        let mut tries = 0;
+        while let Err(error) = run(toolbox, "ipset", &["destroy", set], None) {
+            tries += 1;
+            if error.contains("does not exist") {
+                break;
+            }
+            if tries == SET_TRIES || !error.contains("in use") {
+                failures.push(error);
+                break;
+            }
+            sleep(SET_PAUSE);
+        }
+    }
+    failures
+}
+
+/// Removes `kube-ipvs0` with all its addresses.
+///
+/// # Errors
+/// The failure, in one sentence.
+pub fn link() -> Result<(), String> {
+    match links::find(LINK) {
+        Ok(Some(link)) if link.kind.as_deref() != Some(LINK_KIND) => {
+            Err(format!("{LINK} was kept: it is not a {LINK_KIND} interface, so kube-proxy did not create it"))
+        }
+        Ok(Some(_)) => links::delete(LINK).map_err(|error| format!("{LINK} was not removed: {error}")),
+        Ok(None) => Ok(()),
+        Err(error) => Err(format!("looking up {LINK} failed: {error}")),
+    }
+}
+
+fn run(toolbox: &Toolbox, program: &str, arguments: &[&str], input: Option<&str>) -> Result<(), String> {
+    let tool = toolbox
+        .find(program)
+        .ok_or_else(|| format!("{program} was not found in kube-proxy's container or on the host; install it"))?;
+    said(&tool, tool.run(arguments, input))
+}
+
+fn said(tool: &Tool, result: std::io::Result<ToolOutput>) -> Result<(), String> {
+    match result {
+        Ok(said) if said.success => Ok(()),
+        Ok(said) if said.stderr.is_empty() => Err(format!("{} failed without an error message", tool.name())),
+        Ok(said) => Err(format!("{}: {}", tool.name(), said.stderr.replace('\n', "; "))),
+        Err(error) => Err(format!("{} could not be run: {error}", tool.name())),
+    }
+}

@@ -1,0 +1,188 @@
+//! Whether the running mode has taken over: it has synced, has programmed the Services, and they answer.
+
+pub mod carries;
+pub mod connect;
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use super::process::answers::has_synced;
+use super::process::toolbox::{Known, Toolbox};
+use super::rules::iptables_save::Save;
+use super::rules::observe::Observed;
+use super::rules::stale::is_of;
+use crate::mode::ProxyMode;
+use crate::mode::traits::Carrier;
+use crate::node::root::Root;
+use crate::node_protocol::ServicePort;
+use crate::report::say::still_waiting;
+use carries::{Target, carried, elements, missing};
+
+const PAUSE: Duration = Duration::from_millis(500);
+/// Number of addresses tested in parallel.
+const AT_A_TIME: usize = 32;
+/// Number of Services named in a message.
+const NAMED: usize = 5;
+
+/// Waits until kube-proxy's running mode has synced and programmed `services`; returns the state of the host.
+///
+/// # Errors
+/// If the host cannot be inspected. The inner error is the reason if the time is over.
+pub fn wait_synced(
+    root: &Root,
+    running: ProxyMode,
+    port: u16,
+    services: &[ServicePort],
+    known: &Known,
+    deadline: Instant,
+) -> anyhow::Result<Result<(Toolbox, Observed), String>> {
+    loop {
+        let result = synced(root, running, port, services, known)?;
+        if result.is_ok() || Instant::now() >= deadline {
+            return Ok(result);
+        }
+        let left = deadline.saturating_duration_since(Instant::now());
+        still_waiting(&format!("kube-proxy to write its {running} rules"), Some(left));
+        sleep(PAUSE);
+    }
+}
+
+fn synced(
+    root: &Root,
+    running: ProxyMode,
+    port: u16,
+    services: &[ServicePort],
+    known: &Known,
+) -> anyhow::Result<Result<(Toolbox, Observed), String>> {
+    if !has_synced(port) {
+        return Ok(Err("kube-proxy has not synced its rules since it started".to_owned()));
+    }
+    // Its container may have been replaced since.
+    let toolbox = Toolbox::new(root, known);
+    let observed = Observed::new(root, &toolbox)?;
+    let served = match families(&observed, running) {
+        Ok(served) => served,
+        Err(why) => return Ok(Err(why)),
+    };
+    if services.is_empty() {
+        return Ok(Ok((toolbox, observed)));
+    }
+    let nft = match running.traits().carrier {
+        Carrier::NftablesTables => nft_targets(&toolbox, &observed),
+        Carrier::IptablesChains | Carrier::VirtualServers => Ok(BTreeSet::new()),
+    };
+    let nft = match nft {
+        Ok(nft) => nft,
+        Err(why) => return Ok(Err(why)),
+    };
+    let missing = missing(services, &carried(&observed, running, nft), &served);
+    Ok(if missing.is_empty() {
+        Ok((toolbox, observed))
+    } else {
+        Err(format!(
+            "{running} mode has not programmed {} of {} Service ports: {}",
+            missing.len(),
+            services.len(),
+            some(&missing)
+        ))
+    })
+}
+
+/// The families, `ipv4` and `ipv6`, that kube-proxy serves in its running mode.
+///
+/// Each family has its own proxier with its own first sync, but one metric for both, so only the rules show it. If only the
+/// rules of an older mode exist, that family's proxier has not synced yet.
+fn families(observed: &Observed, running: ProxyMode) -> Result<Vec<&'static str>, String> {
+    let mut served = Vec::new();
+    for (family, nft) in [("ipv4", "ip "), ("ipv6", "ip6 ")] {
+        let saves = || observed.saves.iter().filter(|(place, _)| place.family == family).map(|(_, save)| save);
+        let has_portals = |save: &Save| save.table("nat").is_some_and(|nat| nat.has_chain("KUBE-SERVICES"));
+        let (runs, of_older_mode) = match running.traits().carrier {
+            Carrier::NftablesTables => (observed.nft_tables.iter().any(|table| table.starts_with(nft)), false),
+            Carrier::IptablesChains | Carrier::VirtualServers => {
+                (saves().any(|save| is_of(save, running)), saves().any(has_portals))
+            }
+        };
+        if runs {
+            served.push(family);
+        } else if of_older_mode {
+            return Err(format!(
+                "{running} mode has not written its {family} rules yet; only rules of another mode exist"
+            ));
+        }
+    }
+    if served.is_empty() {
+        return Err(format!("no rules of {running} mode found, although kube-proxy reports that it has synced"));
+    }
+    Ok(served)
+}
+
+fn nft_targets(toolbox: &Toolbox, observed: &Observed) -> Result<BTreeSet<Target>, String> {
+    let mut targets = BTreeSet::new();
+    let Some(nft) = toolbox.find("nft") else {
+        return Err("nft was not found in kube-proxy's container or on the host; install it".to_owned());
+    };
+    for table in &observed.nft_tables {
+        let arguments: Vec<&str> = ["list", "table"].into_iter().chain(table.split(' ')).collect();
+        nft.read(&arguments, &mut |line| targets.extend(elements(line)))
+            .map_err(|why| format!("nft {}: {why}", arguments.join(" ")))?;
+    }
+    Ok(targets)
+}
+
+/// Waits until a connection to each Service that must answer succeeds.
+///
+/// # Errors
+/// The Services that do not answer when the time is over.
+pub fn wait_serving(services: &[ServicePort], deadline: Instant) -> Result<(), String> {
+    let must_answer = |service: &&ServicePort| service.must_answer && service.protocol == "TCP";
+    let mut left: Vec<&ServicePort> = services.iter().filter(must_answer).collect();
+    let number = left.len();
+    loop {
+        let mut silent = Vec::new();
+        for service in left {
+            // When the time is over, the known ones are sufficient.
+            if silent.is_empty() || Instant::now() < deadline {
+                silent.extend((!answers(service)).then_some(service));
+            }
+        }
+        if silent.is_empty() {
+            return Ok(());
+        }
+        if Instant::now() >= deadline {
+            let names: Vec<&str> = silent.iter().map(|service| service.name.as_str()).collect();
+            return Err(format!("{} of {number} Services do not answer: {}", names.len(), some(&names)));
+        }
+        left = silent;
+        sleep(PAUSE);
+    }
+}
+
+fn answers(service: &ServicePort) -> bool {
+    let address = service.addresses.first().map(|address| SocketAddr::new(*address, service.port));
+    address.is_none_or(takes_connection)
+}
+
+fn takes_connection(address: SocketAddr) -> bool {
+    connect::plain(address).is_ok() || connect::from_this_host(address).is_ok()
+}
+
+/// The addresses that accept a connection. Tested in parallel, because one that does not answer takes long.
+pub fn answering(addresses: &[SocketAddr]) -> Vec<SocketAddr> {
+    let ask = |some: &[SocketAddr]| -> Vec<bool> {
+        std::thread::scope(|scope| {
+            let asked: Vec<_> = some.iter().map(|address| scope.spawn(|| takes_connection(*address))).collect();
+            asked.into_iter().map(|one| one.join().unwrap_or_default()).collect()
+        })
+    };
+    let took = addresses.chunks(AT_A_TIME).flat_map(ask);
+    addresses.iter().zip(took).filter_map(|(address, took)| took.then_some(*address)).collect()
+}
+
+fn some(names: &[&str]) -> String {
+    let more = names.len().saturating_sub(NAMED);
+    let first = names.iter().take(NAMED).copied().collect::<Vec<_>>().join(", ");
+    if more == 0 { first } else { format!("{first} and {more} more") }
+}

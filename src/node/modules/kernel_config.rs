@@ -1,0 +1,164 @@
+//! The kernel configuration, if readable: for kernels whose modules folder is missing or incomplete.
+
+use std::collections::BTreeMap;
+use std::io::Read as _;
+
+use flate2::read::MultiGzDecoder;
+
+use super::name::canonical;
+use crate::bounded;
+use crate::node::root::Root;
+
+/// The configuration of the running kernel (`CONFIG_IKCONFIG_PROC`).
+const OF_RUNNING: &str = "/proc/config.gz";
+/// The size limit of an unpacked configuration. Real ones have 300 KiB.
+const MOST: u64 = 8 << 20;
+
+/// The value of an option.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Setting {
+    /// `y`: built in.
+    BuiltIn,
+    /// `m`: a module.
+    Module,
+    /// Not set.
+    Off,
+}
+
+/// The options of a kernel's configuration for IPVS and connection tracking.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct KernelConfig {
+    /// The path it was read from.
+    pub place: String,
+    options: BTreeMap<String, Setting>,
+}
+
+impl KernelConfig {
+    /// The configuration of the kernel `release`; `running`: it is the running one, so `/proc/config.gz` is its
+    /// configuration.
+    ///
+    /// `None` if there is none, or if it does not mention IPVS: then it is only a fragment.
+    pub fn read(root: &Root, release: &str, running: bool) -> Option<Self> {
+        // A release is a name, not a path.
+        if release.is_empty() || release.contains('/') {
+            return None;
+        }
+        if running
+            && let Some(text) = unpacked(root, OF_RUNNING)
+            && let Some(config) = Self::parse(OF_RUNNING, &text)
+        {
+            return Some(config);
+        }
+        let places = [
+            format!("/boot/config-{release}"),
+            format!("/usr/lib/modules/{release}/config"),
+            format!("/lib/modules/{release}/config"),
+            // From the headers for building modules for this kernel.
+            format!("/lib/modules/{release}/build/.config"),
+        ];
+        places.into_iter().find_map(|place| Self::parse(&place, &root.read(&place).ok().flatten()?))
+    }
+
+    fn parse(place: &str, text: &str) -> Option<Self> {
+        let mut options = BTreeMap::new();
+        for line in text.lines() {
+            let off = line.strip_prefix("# CONFIG_").and_then(|rest| rest.strip_suffix(" is not set"));
+            let (name, setting) = match off {
+                Some(name) => (name, Setting::Off),
+                None => match line.strip_prefix("CONFIG_").and_then(|rest| rest.split_once('=')) {
+                    Some((name, "y")) => (name, Setting::BuiltIn),
+                    Some((name, "m")) => (name, Setting::Module),
+                    _ => continue,
+                },
+            };
+            if name.starts_with("IP_VS") || name.starts_with("NF_CONNTRACK") {
+                options.insert(name.to_owned(), setting);
+            }
+        }
+        options.contains_key("IP_VS").then(|| Self { place: place.to_owned(), options })
+    }
+
+    /// The value of `CONFIG_NAME`. An option that is not mentioned is off, because one that it depends on is off.
+    pub fn option(&self, name: &str) -> Setting {
+        self.options.get(name).copied().unwrap_or(Setting::Off)
+    }
+
+    /// The value for a module, such as `ip_vs_rr`; `None` for modules other than IPVS and connection tracking.
+    pub fn module(&self, name: &str) -> Option<Setting> {
+        let ours = name == "ip_vs" || name.starts_with("ip_vs_") || name.starts_with("nf_conntrack");
+        ours.then(|| self.option(&name.to_ascii_uppercase()))
+    }
+
+    /// The built-in modules of IPVS and connection tracking.
+    pub fn built_in(&self) -> impl Iterator<Item = String> {
+        /// Options of `ip_vs` itself, which are not modules (net/netfilter/ipvs/Kconfig).
+        const NO_MODULES: [&str; 4] = ["IP_VS_IPV6", "IP_VS_DEBUG", "IP_VS_NFCT", "IP_VS_PROTO"];
+        let is_module = |name: &&String| !NO_MODULES.iter().any(|other| name.starts_with(other));
+        let options = self.options.iter().filter(|(_, setting)| **setting == Setting::BuiltIn);
+        options.map(|(name, _)| name).filter(is_module).map(|name| canonical(&name.to_ascii_lowercase()))
+    }
+}
+
+fn unpacked(root: &Root, path: &str) -> Option<String> {
+    let packed = root.open_file(path).and_then(|file| bounded::read(file, bounded::MOST)).ok()?;
+    let mut text = Vec::new();
+    let read = MultiGzDecoder::new(packed.as_slice()).take(MOST + 1).read_to_end(&mut text);
+    (read.is_ok() && text.len() as u64 <= MOST).then(|| String::from_utf8_lossy(&text).into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+
+    use super::*;
+
+    const TEXT: &str = "CONFIG_IP_VS=y\nCONFIG_IP_VS_RR=y\nCONFIG_IP_VS_WRR=m\n# CONFIG_IP_VS_SH is not set\n\
+        # CONFIG_IP_VS_IPV6 is not set\nCONFIG_IP_VS_NFCT=y\nCONFIG_IP_VS_TAB_BITS=12\nCONFIG_NF_CONNTRACK=y\nCONFIG_NET=y\n";
+
+    #[test]
+    fn options_of_a_configuration() {
+        let config = KernelConfig::parse("/boot/config-6.1", TEXT).unwrap();
+        for (module, setting) in [
+            ("ip_vs", Setting::BuiltIn),
+            ("ip_vs_rr", Setting::BuiltIn),
+            ("ip_vs_wrr", Setting::Module),
+            ("ip_vs_sh", Setting::Off),
+            ("ip_vs_lc", Setting::Off),
+            ("nf_conntrack", Setting::BuiltIn),
+        ] {
+            assert_eq!(config.module(module), Some(setting), "{module}");
+        }
+        assert_eq!(config.module("br_netfilter"), None);
+        assert_eq!(config.option("IP_VS_IPV6"), Setting::Off);
+        assert_eq!(config.built_in().collect::<Vec<_>>(), ["ip_vs", "ip_vs_rr", "nf_conntrack"]);
+        for fragment in ["", "CONFIG_NET=y\n", "CONFIG_IP_VS_RR=y\n", "CONFIG_IP_VS=maybe\n"] {
+            assert_eq!(KernelConfig::parse("x", fragment), None, "{fragment}");
+        }
+    }
+
+    #[test]
+    fn compressed_configurations_are_read_within_bounds() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = Root::new(folder.path()).unwrap();
+        std::fs::create_dir(folder.path().join("proc")).unwrap();
+        let put = |content: &[u8]| std::fs::write(folder.path().join("proc/config.gz"), content).unwrap();
+        let pack = |text: &[u8]| {
+            let mut packer = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+            packer.write_all(text).unwrap();
+            packer.finish().unwrap()
+        };
+        put(&pack(TEXT.as_bytes()));
+        assert_eq!(KernelConfig::read(&root, "6.1", true).unwrap().place, OF_RUNNING);
+        assert_eq!(KernelConfig::read(&root, "6.1", false), None, "it belongs to the running kernel");
+        put(b"no archive");
+        assert_eq!(KernelConfig::read(&root, "6.1", true), None);
+        let cut = pack(TEXT.as_bytes());
+        put(&cut[..cut.len() / 2]);
+        assert_eq!(KernelConfig::read(&root, "6.1", true), None, "a truncated archive is ignored");
+        let mut bomb = TEXT.as_bytes().to_vec();
+        bomb.resize(usize::try_from(MOST).unwrap() + 2, b'\n');
+        put(&pack(&bomb));
+        assert_eq!(KernelConfig::read(&root, "6.1", true), None, "larger than any configuration");
+        assert_eq!(KernelConfig::read(&root, "../../etc", false), None);
+    }
+}
