@@ -24,6 +24,9 @@ const ROOMS: [(&str, &[&str]); 2] = [
             "check",
             "remove",
             "kube_proxy",
+            "driven",
+            "command",
+            "text",
         ],
     ),
 ];

@@ -2,19 +2,14 @@
 
 use std::path::PathBuf;
 
-use anyhow::Context as _;
 use clap::Args;
-use tokio::signal::unix::{SignalKind, signal};
 
-use crate::exit_code::{Exit, Refusal};
+use crate::exit_code::Exit;
 use crate::kubernetes_version::KubernetesVersion;
-use crate::node::boot::request::NodeRequest;
-use crate::node::install::{InstallOptions, install};
-use crate::node::modules::modprobe::HostModprobe;
-use crate::node::root::Root;
-use crate::proxy_config::DEFAULT_SCHEDULER;
+use crate::mode::DEFAULT_SCHEDULER;
+use crate::node::command::{InstallCommand, ModuleOptions, NodeCommand, wait_for_the_end};
+use crate::report::print_text;
 use crate::report::say::say;
-use crate::report::{Format, print_text};
 
 /// Run in the node helper's container and wait for kpx-prep remediate
 #[derive(Debug, Args)]
@@ -42,24 +37,14 @@ impl HelperArgs {
             // `remediate` detects the unprepared node and reports it; restarting the container would not help.
             say(&format!("error: {error:#}"));
         }
-        crate::cluster::run(async {
-            // As PID 1 of its container it would ignore a signal without a handler.
-            let mut terminate = signal(SignalKind::terminate()).context("waiting for SIGTERM")?;
-            let mut interrupt = signal(SignalKind::interrupt()).context("waiting for SIGINT")?;
-            tokio::select! {
-                _ = terminate.recv() => {}
-                _ = interrupt.recv() => {}
-            }
-            Ok(Exit::Done)
-        })
+        wait_for_the_end()
     }
 
     fn install(&self) -> anyhow::Result<()> {
         let minor = self.kubernetes_version.as_ref().map(KubernetesVersion::minor);
-        let request = NodeRequest::parse("all", &self.scheduler).map_err(Refusal::usage)?.with(minor, None, None);
-        let root = Root::new(&self.root).with_context(|| format!("--root {}", self.root.display()))?;
-        let options = InstallOptions { load: true, dry_run: false, force: false };
-        let (report, _) = install(&root, &request, options, &HostModprobe(&root))?;
-        print_text(&report.render(Format::Text)?)
+        let scheduler = Some(self.scheduler.clone());
+        let modules = ModuleOptions { scheduler, minor, load: Some(true), ..ModuleOptions::default() };
+        let command = NodeCommand::Install(InstallCommand { modules, ..InstallCommand::default() });
+        print_text(&command.run(&self.root)?.0.text())
     }
 }

@@ -11,7 +11,6 @@ mod cloud_init;
 mod cluster_args;
 mod completions;
 mod deferred;
-mod driven;
 mod helper;
 mod helper_setup;
 mod image;

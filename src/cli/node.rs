@@ -6,20 +6,15 @@ use clap::{Args, Subcommand};
 
 use super::cluster_args::duration;
 use super::deferred::Deferred;
-use super::driven;
 use super::helper::HelperArgs;
 use super::node_modes::{CleanArgs, LeftoversArgs, SurveyArgs};
 use super::node_root::Where;
-use crate::exit_code::{Exit, Refusal};
+use crate::exit_code::Exit;
 use crate::kubernetes_version::KubernetesVersion;
+use crate::mode::DEFAULT_SCHEDULER;
 use crate::node::boot::mechanism::Mechanism;
-use crate::node::boot::request::NodeRequest;
-use crate::node::check::check;
-use crate::node::install::{InstallOptions, install};
-use crate::node::modules::modprobe::HostModprobe;
-use crate::node::remove::remove;
-use crate::node::root::Root;
-use crate::proxy_config::DEFAULT_SCHEDULER;
+use crate::node::command::{InstallCommand, ModuleOptions, NodeCommand as Command};
+use crate::node::driven;
 
 /// Prepare this node for kube-proxy in IPVS mode: kernel modules now and at boot
 #[derive(Debug, Args)]
@@ -82,8 +77,8 @@ struct Loading {
 }
 
 impl Loading {
-    fn wanted(&self, root: &Root) -> bool {
-        self.load || (!self.no_load && root.is_host())
+    fn wanted(&self) -> Option<bool> {
+        (self.load || self.no_load).then_some(self.load)
     }
 }
 
@@ -100,8 +95,9 @@ struct Fit {
 }
 
 impl Fit {
-    fn apply(&self, request: NodeRequest, before: Option<&NodeRequest>) -> NodeRequest {
-        request.with(self.kubernetes_version.as_ref().map(KubernetesVersion::minor), self.boot_mechanism, before)
+    fn options(&self, modules: Option<String>, scheduler: Option<String>, loading: &Loading) -> ModuleOptions {
+        let minor = self.kubernetes_version.as_ref().map(KubernetesVersion::minor);
+        ModuleOptions { modules, scheduler, minor, mechanism: self.boot_mechanism, load: loading.wanted() }
     }
 }
 
@@ -136,11 +132,8 @@ struct InstallArgs {
 
 impl InstallArgs {
     fn run(self) -> anyhow::Result<Exit> {
-        let request = NodeRequest::parse(&self.modules, &self.scheduler).map_err(Refusal::usage)?;
-        let request = self.fit.apply(request, None);
-        let root = self.place.root()?;
-        let options = InstallOptions { load: self.loading.wanted(&root), dry_run: self.dry_run, force: self.force };
-        self.place.tell(install(&root, &request, options, &HostModprobe(&root)))
+        let modules = self.fit.options(Some(self.modules), Some(self.scheduler), &self.loading);
+        self.place.run(Command::Install(InstallCommand { modules, dry_run: self.dry_run, force: self.force }))
     }
 }
 
@@ -163,23 +156,7 @@ struct CheckArgs {
 
 impl CheckArgs {
     fn run(self) -> anyhow::Result<Exit> {
-        // Without either option, the installed files record what was requested.
-        let request = if self.modules.is_some() || self.scheduler.is_some() {
-            let (modules, scheduler) = (self.modules.as_deref(), self.scheduler.as_deref());
-            Some(
-                NodeRequest::parse(modules.unwrap_or("all"), scheduler.unwrap_or(DEFAULT_SCHEDULER))
-                    .map_err(Refusal::usage)?,
-            )
-        } else {
-            None
-        };
-        let root = self.place.root()?;
-        let (fit, loaded) = (self.fit, self.loading.wanted(&root));
-        let request = |before: Option<NodeRequest>| {
-            let new = request.or_else(|| before.clone()).unwrap_or_default();
-            fit.apply(new, before.as_ref())
-        };
-        self.place.tell(check(&root, request, loaded))
+        self.place.run(Command::Check(self.fit.options(self.modules, self.scheduler, &self.loading)))
     }
 }
 
@@ -196,7 +173,6 @@ struct RemoveArgs {
 
 impl RemoveArgs {
     fn run(self) -> anyhow::Result<Exit> {
-        let root = self.place.root()?;
-        self.place.tell(remove(&root, self.unload, &HostModprobe(&root)))
+        self.place.run(Command::Remove { unload: self.unload })
     }
 }

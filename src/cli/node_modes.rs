@@ -1,58 +1,39 @@
 //! `kpx-prep node survey | leftovers | clean`: what kube-proxy's modes left on one host.
 
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::Context as _;
 use clap::Args;
 
 use super::cluster_args::duration;
-use super::driven;
 use super::node_root::Where;
-use crate::bounded::read_named_text;
-use crate::exit_code::{Exit, Refusal};
+use crate::exit_code::Exit;
 use crate::kubernetes_version::KubernetesVersion;
-use crate::mode::ProxyMode;
-use crate::node::boot::request::NodeRequest;
-use crate::node::kube_proxy::clean::{CleanOptions, clean};
-use crate::node::kube_proxy::process::toolbox::Known;
-use crate::node::kube_proxy::report::{clean_text, leftovers, survey_text};
-use crate::node::kube_proxy::survey::survey;
-use crate::node_protocol::ServicePort;
-use crate::proxy_config::DEFAULT_SCHEDULER;
-
-#[derive(Debug, Args)]
-struct Metrics {
-    /// kube-proxy's metrics port (metricsBindAddress)
-    #[arg(long, value_name = "N", default_value_t = 10249)]
-    metrics_port: u16,
-}
+use crate::mode::{DEFAULT_SCHEDULER, ProxyMode};
+use crate::node::command::{CleanCommand, KubeProxyOptions, NodeCommand, SurveyCommand};
 
 #[derive(Debug, Args)]
 struct KubeProxy {
+    /// kube-proxy's metrics port (metricsBindAddress)
+    #[arg(long, value_name = "N", default_value_t = 10249)]
+    metrics_port: u16,
     /// UID of kube-proxy's pod on this host, to identify its process; repeatable
     #[arg(long, value_name = "UID")]
     pod: Vec<String>,
     /// Number of Services in the cluster; limits for reading the host's rules scale with it
     #[arg(long, value_name = "N", default_value_t = 1000)]
     service_count: usize,
+    /// Use the iptables, ipset and nft of the file tree below DIR [default: those of kube-proxy's container]
+    #[arg(long, value_name = "DIR", hide = true)]
+    tools: Option<PathBuf>,
 }
 
 impl KubeProxy {
-    fn known(&self) -> Known {
-        Known { pods: self.pod.clone(), services: self.service_count }
+    fn options(self) -> KubeProxyOptions {
+        let Self { metrics_port, pod, service_count, tools } = self;
+        KubeProxyOptions { metrics_port, pods: pod, services: service_count, tools }
     }
-}
-
-/// Only root may read links, rules and the IPVS table.
-fn need_root() -> anyhow::Result<()> {
-    if nix::unistd::geteuid().is_root() {
-        return Ok(());
-    }
-    Err(Refusal::usage(
-        "root is required to read the host's rules and IPVS table; nothing was changed. Run it again as root",
-    ))
 }
 
 /// Report everything on this host that affects kube-proxy's mode (read-only)
@@ -69,8 +50,6 @@ pub(super) struct SurveyArgs {
     #[arg(long, value_name = "ADDRESS:PORT")]
     ask: Vec<SocketAddr>,
     #[command(flatten)]
-    metrics: Metrics,
-    #[command(flatten)]
     kube_proxy: KubeProxy,
     #[command(flatten)]
     place: Where,
@@ -78,13 +57,12 @@ pub(super) struct SurveyArgs {
 
 impl SurveyArgs {
     pub(super) fn run(self) -> anyhow::Result<Exit> {
-        let minor = self.kubernetes_version.as_ref().map(KubernetesVersion::minor);
-        let request = NodeRequest::parse("all", &self.scheduler).map_err(Refusal::usage)?.with(minor, None, None);
-        need_root()?;
-        let survey =
-            survey(&self.place.root()?, &request, self.metrics.metrics_port, &self.ask, &self.kube_proxy.known())?;
-        self.place.print(&survey, || survey_text(&survey))?;
-        Ok(Exit::Done)
+        self.place.run(NodeCommand::Survey(SurveyCommand {
+            scheduler: Some(self.scheduler),
+            minor: self.kubernetes_version.as_ref().map(KubernetesVersion::minor),
+            ask: self.ask,
+            kube_proxy: self.kube_proxy.options(),
+        }))
     }
 }
 
@@ -93,8 +71,6 @@ impl SurveyArgs {
 #[command(after_help = "Example:\n  kpx-prep node leftovers || kpx-prep node clean --dry-run")]
 pub(super) struct LeftoversArgs {
     #[command(flatten)]
-    metrics: Metrics,
-    #[command(flatten)]
     kube_proxy: KubeProxy,
     #[command(flatten)]
     place: Where,
@@ -102,10 +78,7 @@ pub(super) struct LeftoversArgs {
 
 impl LeftoversArgs {
     pub(super) fn run(self) -> anyhow::Result<Exit> {
-        need_root()?;
-        let (report, exit) = leftovers(&self.place.root()?, self.metrics.metrics_port, &self.kube_proxy.known())?;
-        self.place.print(&report, || report.text())?;
-        Ok(exit)
+        self.place.run(NodeCommand::Leftovers(self.kube_proxy.options()))
     }
 }
 
@@ -135,8 +108,6 @@ pub(super) struct CleanArgs {
     #[arg(long, value_name = "DURATION", default_value = "5m", value_parser = duration)]
     drain: Duration,
     #[command(flatten)]
-    metrics: Metrics,
-    #[command(flatten)]
     kube_proxy: KubeProxy,
     #[command(flatten)]
     place: Where,
@@ -144,35 +115,14 @@ pub(super) struct CleanArgs {
 
 impl CleanArgs {
     pub(super) fn run(self) -> anyhow::Result<Exit> {
-        need_root()?;
-        let options = CleanOptions {
+        self.place.run(NodeCommand::Clean(CleanCommand {
             from: self.from,
             dry_run: self.dry_run,
-            port: self.metrics.metrics_port,
-            services: self.services.as_deref().map(read_services).transpose()?.unwrap_or_default(),
+            services: self.services,
             wait: self.wait,
             keep_virtual_servers: self.keep_virtual_servers,
             drain: self.drain,
-            known: self.kube_proxy.known(),
-        };
-        let (report, exit) = clean(&self.place.root()?, &options)?;
-        self.place.print(&report, || clean_text(&report))?;
-        Ok(exit)
+            kube_proxy: self.kube_proxy.options(),
+        }))
     }
-}
-
-/// Reads one line only: the sender may be unable to close standard input.
-fn read_services(file: &Path) -> anyhow::Result<Vec<ServicePort>> {
-    let (name, text) = if file.as_os_str() == "-" {
-        let line = driven::line().context("reading --services from standard input")?;
-        ("standard input".to_owned(), line)
-    } else {
-        let name = file.display().to_string();
-        let text = read_named_text(file)
-            .map_err(|error| Refusal::usage(format!("--services {name}: {error}; nothing was changed")))?;
-        (name, text)
-    };
-    serde_json::from_str(&text).map_err(|error| {
-        Refusal::usage(format!("--services: {name} is not a JSON list of Service ports: {error}; nothing was changed"))
-    })
 }

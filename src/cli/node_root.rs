@@ -5,9 +5,8 @@ use std::path::PathBuf;
 use anyhow::Context as _;
 use clap::Args;
 
-use crate::exit_code::{Exit, Refusal};
-use crate::node::report::NodeReport;
-use crate::node::root::Root;
+use crate::exit_code::Exit;
+use crate::node::command::NodeCommand;
 use crate::report::{Format, print_rendered, serialize};
 
 #[derive(Debug, Args)]
@@ -21,21 +20,11 @@ pub(super) struct Where {
 }
 
 impl Where {
-    pub(super) fn root(&self) -> anyhow::Result<Root> {
-        Root::new(&self.root)
-            .map_err(|error| Refusal::usage(format!("--root {}: {error}; nothing was changed", self.root.display())))
-    }
-
-    /// Prints a report in the requested format.
-    pub(super) fn print(&self, report: &impl serde::Serialize, text: impl FnOnce() -> String) -> anyhow::Result<()> {
-        let rendered = if self.output == Format::Text { text() } else { serialize(report, self.output)? };
+    /// Runs the command there and prints its report.
+    pub(super) fn run(&self, command: NodeCommand) -> anyhow::Result<Exit> {
+        let (answer, exit) = command.run(&self.root)?;
+        let rendered = if self.output == Format::Text { answer.text() } else { serialize(&answer, self.output)? };
         print_rendered(&rendered, self.output)
-            .context("the report could not be printed; run the command again to see the node's state")
-    }
-
-    pub(super) fn tell(&self, result: anyhow::Result<(NodeReport, Exit)>) -> anyhow::Result<Exit> {
-        let (report, exit) = result?;
-        print_rendered(&report.render(self.output)?, self.output)
             .context("the report could not be printed; run the command again to see the node's state")?;
         Ok(exit)
     }

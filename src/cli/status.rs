@@ -18,7 +18,8 @@ use crate::cluster::observe::{Scope, observe};
 use crate::cluster::remediate::interrupt::{Interrupt, Signals};
 use crate::cluster::report::status::StatusReport;
 use crate::exit_code::{Exit, Refusal};
-use crate::proxy_config::{DEFAULT_SCHEDULER, ProxyConfig};
+use crate::mode::DEFAULT_SCHEDULER;
+use crate::proxy_config::ProxyConfig;
 use crate::report::say::say;
 use crate::report::{Format, print, print_rendered};
 

@@ -10,3 +10,6 @@ pub mod traits;
 
 pub use policy::{IPVS_TIMELINE, ModeRefused, Policy, policy};
 pub use proxy_mode::{ModeError, ProxyMode};
+
+/// kube-proxy's IPVS scheduler where none is configured (`DefaultScheduler`, pkg/proxy/ipvs/proxier.go).
+pub const DEFAULT_SCHEDULER: &str = "rr";

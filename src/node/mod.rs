@@ -1,6 +1,6 @@
 //! One Linux host, read and changed through a root prefix: its IPVS modules, and what loads them at boot.
 //!
-//! [`facts`] observes, [`decide`] decides, [`install`], [`check`] and [`remove`] act.
+//! [`mod@command`] is what can be asked; [`facts`] observes, [`decide`] decides, [`install`], [`check`] and [`remove`] act.
 //!
 //! | folder | what it knows |
 //! |---|---|
@@ -14,7 +14,9 @@
 
 pub mod boot;
 pub mod check;
+pub mod command;
 pub mod decide;
+pub mod driven;
 pub mod facts;
 pub mod host;
 pub mod install;
@@ -26,3 +28,5 @@ pub mod netlink;
 pub mod remove;
 pub mod report;
 pub mod root;
+#[cfg(feature = "full")]
+mod text;

@@ -1,8 +1,5 @@
 //! Reports of the node commands: one line per module and per file, a summary, findings with hints; or JSON and YAML.
 
-use std::fmt::Write as _;
-
-use comfy_table::{Table, presets};
 use serde::Serialize;
 
 use super::boot::mechanism::Mechanism;
@@ -13,7 +10,7 @@ use super::decide::module_state::{Module, State};
 use super::facts::HostFacts;
 use super::root::Root;
 pub use crate::node_protocol::PreparationOutcome as Outcome;
-use crate::report::{API_VERSION, Finding, Format, Level, serialize};
+use crate::report::{API_VERSION, Finding, Level};
 
 /// The finding for a file that could not be restored.
 pub const NOT_UNDONE: &str = "not-undone";
@@ -45,10 +42,11 @@ pub struct NodeReport {
     kernel: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     container: Option<String>,
-    boot: Vec<Mechanism>,
+    /// What loads modules at boot.
+    pub boot: Vec<Mechanism>,
     /// Whether `boot` is from `--boot-mechanism` and was not verified.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
-    boot_vouched: bool,
+    pub boot_vouched: bool,
     /// Every requested module with its state.
     pub modules: Vec<Module>,
     /// Every file with its state.
@@ -119,43 +117,6 @@ impl NodeReport {
             Outcome::NothingToRemove => "nothing to remove: no files written by kpx-prep found".to_owned(),
         }
     }
-
-    /// The report in the requested format.
-    ///
-    /// # Errors
-    /// If it cannot be serialized.
-    pub fn render(&self, format: Format) -> anyhow::Result<String> {
-        if format == Format::Text { Ok(self.text()) } else { serialize(self, format) }
-    }
-
-    fn text(&self) -> String {
-        let mut text = String::new();
-        let mut table = plain_table();
-        for module in &self.modules {
-            let weight = if module.mandatory { "mandatory" } else { "optional" };
-            table.add_row([
-                module.name.as_str(),
-                state_word(module.state),
-                weight,
-                module.detail.as_deref().unwrap_or(""),
-            ]);
-        }
-        push_table(&mut text, &table);
-        let mut table = plain_table();
-        for file in &self.files {
-            table.add_row([file.path.as_str(), file_word(file.state), file.detail.as_deref().unwrap_or("")]);
-        }
-        push_table(&mut text, &table);
-        for mechanism in &self.boot {
-            let vouched = if self.boot_vouched { " (by --boot-mechanism, not verified)" } else { "" };
-            let _ = writeln!(text, "boot: {}{vouched}", mechanism.describe());
-        }
-        let _ = writeln!(text, "{}", self.summary);
-        for finding in &self.findings {
-            text.push_str(&finding.text());
-        }
-        text
-    }
 }
 
 /// The line for a file; `done`: the action was carried out.
@@ -172,40 +133,4 @@ pub fn file_line(path: &str, action: FileAction, done: bool) -> FileLine {
         (FileAction::InTheWay, _) => "in the way",
     };
     FileLine { path: path.to_owned(), state, detail: None }
-}
-
-/// A file's state in the text output; in JSON it is a stable value.
-fn file_word(state: &'static str) -> &'static str {
-    match state {
-        "kept, not ours" => "kept (not managed by kpx-prep)",
-        "not ours" => "not managed by kpx-prep",
-        other => other,
-    }
-}
-
-fn state_word(state: State) -> &'static str {
-    match state {
-        State::Loaded => "loaded",
-        State::BuiltIn => "built in",
-        State::Loadable => "loadable",
-        State::Missing => "missing",
-        State::Unknown => "unknown",
-        State::Blocked => "blocked",
-    }
-}
-
-/// A table without borders.
-pub(super) fn plain_table() -> Table {
-    let mut table = Table::new();
-    table.load_style(presets::NOTHING);
-    table
-}
-
-/// Appends a table if it has rows.
-pub(super) fn push_table(text: &mut String, table: &Table) {
-    if table.row_count() > 0 {
-        for line in table.lines() {
-            let _ = writeln!(text, "{}", line.trim());
-        }
-    }
 }

@@ -11,7 +11,7 @@ mod values;
 
 use serde_json::Value as Json;
 
-use crate::mode::ProxyMode;
+use crate::mode::{DEFAULT_SCHEDULER, ProxyMode};
 use crate::yaml::{Document, Value, parse, set};
 use refused_field::RefusedField;
 
@@ -20,9 +20,6 @@ pub use fields::{FIELDS, Field, Kind};
 
 /// The only version, in every Kubernetes up to 1.37.
 const API_VERSION: &str = "kubeproxy.config.k8s.io/v1alpha1";
-
-/// kube-proxy's IPVS scheduler where none is configured (`DefaultScheduler`, pkg/proxy/ipvs/proxier.go).
-pub const DEFAULT_SCHEDULER: &str = "rr";
 
 /// The fields of a `KubeProxyConfiguration` that kpx-prep needs.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -2,14 +2,16 @@
 
 pub mod finding;
 pub mod foreign;
+#[cfg(feature = "full")]
 pub mod progress;
 pub mod say;
 
-use std::fmt::Write as _;
+#[cfg(feature = "full")]
+mod colours;
+
 use std::io::Write as _;
 
 use anyhow::Context as _;
-use clap::ValueEnum;
 use serde::Serialize;
 
 pub use finding::{Finding, Level, finding};
@@ -18,7 +20,8 @@ pub use finding::{Finding, Level, finding};
 pub const API_VERSION: &str = "kpx-prep/v1";
 
 /// Output format of a command's result.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "full", derive(clap::ValueEnum))]
 pub enum Format {
     /// Human-readable; the wording may change between releases.
     #[default]
@@ -26,6 +29,7 @@ pub enum Format {
     /// JSON for programs; versioned by `apiVersion`.
     Json,
     /// The same document as YAML.
+    #[cfg(feature = "full")]
     Yaml,
 }
 
@@ -45,6 +49,7 @@ pub fn few(names: &[String]) -> String {
 pub fn serialize(report: &impl Serialize, format: Format) -> anyhow::Result<String> {
     match format {
         Format::Json => Ok(foreign::visible_json(&serde_json::to_string_pretty(report)?).into_owned() + "\n"),
+        #[cfg(feature = "full")]
         Format::Yaml => Ok(serde_yaml::to_string(&foreign::visible_texts(serde_json::to_value(report)?))?),
         Format::Text => anyhow::bail!("a text report is not serialized"),
     }
@@ -66,25 +71,28 @@ pub fn print_rendered(report: &str, format: Format) -> anyhow::Result<()> {
     if format == Format::Text { print_text(report) } else { print(report) }
 }
 
-/// Colours the levels of findings at the start of a line.
-fn levels(text: &str) -> String {
-    const COLOURS: [(&str, anstyle::AnsiColor); 3] = [
-        ("error", anstyle::AnsiColor::Red),
-        ("warning", anstyle::AnsiColor::Yellow),
-        ("info", anstyle::AnsiColor::Cyan),
-    ];
-    let mut coloured = String::with_capacity(text.len());
-    for line in text.split_inclusive('\n') {
-        let level = COLOURS.iter().find(|(word, _)| line.strip_prefix(word).is_some_and(|rest| rest.starts_with(" [")));
-        match level {
-            Some((word, colour)) => {
-                let style = colour.on_default();
-                let _ = write!(coloured, "{style}{word}{style:#}{}", &line[word.len()..]);
-            }
-            None => coloured.push_str(line),
-        }
-    }
-    coloured
+/// Colours the levels of findings at the start of a line; the node program has no colours.
+fn levels(text: &str) -> std::borrow::Cow<'_, str> {
+    #[cfg(feature = "full")]
+    return colours::levels(text).into();
+    #[cfg(not(feature = "full"))]
+    text.into()
+}
+
+/// Standard output, without colours where it is not a terminal.
+fn stdout() -> impl std::io::Write {
+    #[cfg(feature = "full")]
+    return anstream::stdout().lock();
+    #[cfg(not(feature = "full"))]
+    std::io::stdout().lock()
+}
+
+/// Standard error, without colours where it is not a terminal.
+fn stderr() -> impl std::io::Write {
+    #[cfg(feature = "full")]
+    return anstream::stderr().lock();
+    #[cfg(not(feature = "full"))]
+    std::io::stderr().lock()
 }
 
 /// Writes a result to stdout. A closed pipe (`| head`) is not an error.
@@ -92,7 +100,7 @@ fn levels(text: &str) -> String {
 /// # Errors
 /// If stdout cannot be written, for example because the disk is full.
 pub fn print(text: &str) -> anyhow::Result<()> {
-    let mut stdout = anstream::stdout().lock();
+    let mut stdout = stdout();
     match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
         result => result.context("writing to standard output"),

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use super::foreign::visible;
-use super::levels;
+use super::{levels, stderr};
 use crate::boot_clock::BootInstant;
 
 /// After this time without output, a line names what is waited for.
@@ -22,7 +22,7 @@ pub fn say(text: &str) {
 /// Prints a part of a line to standard error, such as a prompt.
 pub fn say_part(text: &str) {
     LAST.store(milliseconds(), Ordering::Relaxed);
-    let mut stderr = anstream::stderr().lock();
+    let mut stderr = stderr();
     let _ = stderr.write_all(levels(&visible(text)).as_bytes());
     let _ = stderr.flush();
 }
@@ -32,7 +32,7 @@ fn milliseconds() -> u64 {
 }
 
 /// Time since the last output; before the first output, since the first call of this function.
-fn silent_for() -> Duration {
+pub fn silent_for() -> Duration {
     let now = milliseconds();
     let _ = LAST.compare_exchange(0, now, Ordering::Relaxed, Ordering::Relaxed);
     Duration::from_millis(now.saturating_sub(LAST.load(Ordering::Relaxed)))
@@ -50,20 +50,6 @@ pub fn still_waiting(what: &str, left: Option<Duration>) {
 /// Records that something was printed in another way.
 pub fn news() {
     LAST.store(milliseconds(), Ordering::Relaxed);
-}
-
-/// Runs `work`, and prints what is waited for after each [`NEWS`] without output. `limit`: how long it may take.
-pub async fn patiently<T>(what: &str, limit: Option<Duration>, work: impl Future<Output = T>) -> T {
-    let from = BootInstant::now();
-    let mut work = std::pin::pin!(work);
-    loop {
-        tokio::select! {
-            result = &mut work => return result,
-            () = tokio::time::sleep(NEWS.saturating_sub(silent_for()).max(Duration::from_millis(100))) => {
-                still_waiting(what, limit.map(|limit| limit.saturating_sub(from.elapsed())));
-            }
-        }
-    }
 }
 
 /// The writer for log lines: standard error, through [`say_part`].

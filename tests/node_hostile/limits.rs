@@ -133,7 +133,7 @@ fn remounted() {
                 Err(error) => format!("{error:#}"),
                 Ok((report, exit)) => {
                     assert_eq!(exit, Exit::Failed);
-                    report.render(kpx_prep::report::Format::Text).unwrap()
+                    kpx_prep::node::command::NodeAnswer::Node(report).text()
                 }
             };
             assert!(text.contains("Read-only file system"), "{text}");

@@ -6,4 +6,5 @@ pub mod errors;
 pub mod listed;
 pub mod lock;
 pub mod objects;
+pub mod patience;
 pub mod pod_objects;

@@ -14,9 +14,9 @@ use super::manifest::{CONTAINER, HOST};
 use crate::boot_clock::BootInstant;
 use crate::cluster::api::errors::{chain, plain};
 use crate::cluster::api::lock::Lost;
+use crate::cluster::api::patience::patiently;
 use crate::image::PROGRAM;
 use crate::report::foreign::{foreign, shortened};
-use crate::report::say::patiently;
 
 /// Size limit of a node's answer.
 const LONGEST: u64 = 16 << 20;

@@ -24,8 +24,9 @@ use super::api::errors::{code, plain};
 use super::api::lock::Lock;
 use super::api::lock::guard::Guard;
 use super::api::objects;
+use crate::cluster::api::patience::patiently;
 use crate::kubernetes_version::{OLDEST_MINOR, minor_of};
-use crate::report::say::{patiently, say};
+use crate::report::say::say;
 use manifest::{KEPT, MANAGED_BY, NAME, SPEC_HASH, Setup, daemon_set};
 use pods::HelperPods;
 

@@ -14,9 +14,9 @@ use serde::Serialize;
 use super::log_lines::{LoggedMode, logged_mode};
 use super::pod::PodFacts;
 use crate::cluster::api::errors::{is_transient, plain};
+use crate::cluster::api::patience::patiently;
 use crate::mode::ProxyMode;
 use crate::report::foreign::{foreign, shortened};
-use crate::report::say::patiently;
 
 /// Number of parallel verifications.
 pub const AT_A_TIME: usize = 64;

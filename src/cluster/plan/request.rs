@@ -8,8 +8,9 @@ use crate::cluster::kube_proxy::backup::Backup;
 use crate::cluster::observe::facts::ClusterFacts;
 use crate::kubeadm::findings::Findings;
 use crate::kubeadm::proxy::RawSettings;
+use crate::mode::DEFAULT_SCHEDULER;
 use crate::mode::ProxyMode;
-use crate::proxy_config::{self, DEFAULT_SCHEDULER, METRICS_PORT, ProxyConfig, target};
+use crate::proxy_config::{self, METRICS_PORT, ProxyConfig, target};
 use crate::report::Finding;
 use crate::yaml::Value;
 

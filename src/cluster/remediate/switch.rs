@@ -13,13 +13,13 @@ use crate::cluster::api::errors::plain;
 use crate::cluster::api::lock::Lock;
 use crate::cluster::api::lock::guard::Guard;
 use crate::cluster::api::objects::{self, Node};
+use crate::cluster::api::patience::patiently;
 use crate::cluster::kube_proxy::daemon_set::KubeProxy;
 use crate::cluster::kube_proxy::pod::PodFacts;
 use crate::cluster::kube_proxy::proof::{How, Proof, Prover};
 use crate::cluster::observe::node_facts;
 use crate::mode::ProxyMode;
 use crate::report::foreign::foreign;
-use crate::report::say::patiently;
 
 /// Retry interval for a kube-proxy that does not answer yet: short while it starts, then longer.
 const ASK_AGAIN: [Duration; 2] = [Duration::from_millis(50), Duration::from_millis(500)];

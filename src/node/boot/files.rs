@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 
 use anyhow::Context as _;
-use clap::ValueEnum as _;
 
 use super::mechanism::Mechanism;
 use super::request::{NodeRequest, Selection};
@@ -145,8 +144,8 @@ fn with_request(template: &str, request: &NodeRequest) -> String {
     if let Some(minor) = request.minor {
         asked.push_str(&format!(" --kubernetes-version 1.{minor}"));
     }
-    if let Some(mechanism) = request.mechanism.and_then(|mechanism| mechanism.to_possible_value()) {
-        asked.push_str(&format!(" --boot-mechanism {}", mechanism.get_name()));
+    if let Some(mechanism) = request.mechanism.and_then(Mechanism::name) {
+        asked.push_str(&format!(" --boot-mechanism {mechanism}"));
     }
     template.replace("@REQUEST@", &asked)
 }
@@ -186,7 +185,7 @@ pub fn installed_request(existing: &BTreeMap<&'static str, Existing>) -> Option<
                 options.chunks(2).find_map(|pair| (pair[0] == name).then(|| pair.get(1).copied()).flatten())
             };
             let minor = option("--kubernetes-version").and_then(|version| version.parse::<KubernetesVersion>().ok());
-            let mechanism = option("--boot-mechanism").and_then(|name| Mechanism::from_str(name, false).ok());
+            let mechanism = option("--boot-mechanism").and_then(Mechanism::named);
             let request = NodeRequest::parse(modules, option("--scheduler")?).ok()?;
             Some(request.with(minor.map(|version| version.minor()), mechanism, None))
         }

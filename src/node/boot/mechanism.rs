@@ -1,12 +1,12 @@
 //! The mechanisms that load modules at boot, and their rules.
 
-use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
 use super::lists::Grammar;
 
 /// A mechanism that loads modules at boot.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "full", derive(clap::ValueEnum))]
 #[serde(rename_all = "kebab-case")]
 pub enum Mechanism {
     /// systemd-modules-load.service reads /etc/modules-load.d
@@ -14,16 +14,16 @@ pub enum Mechanism {
     /// OpenRC's modules service reads /etc/modules-load.d
     Openrc,
     /// RHEL 7's rhel-loadmodules.service runs /etc/sysconfig/modules/*.modules
-    #[value(skip)]
+    #[cfg_attr(feature = "full", value(skip))]
     RhelLoadmodules,
     /// RHEL 8's loadmodules.service does the same
-    #[value(skip)]
+    #[cfg_attr(feature = "full", value(skip))]
     Loadmodules,
     /// Debian's kmod script for sysvinit reads /etc/modules-load.d and /etc/modules
     Sysvinit,
     /// Another init reads /etc/modules-load.d: runit on Void, dinit on Chimera
     #[serde(rename = "modules-load.d")]
-    #[value(name = "modules-load.d")]
+    #[cfg_attr(feature = "full", value(name = "modules-load.d"))]
     ModulesLoadD,
     /// Something runs /etc/sysconfig/modules/*.modules: rc.sysinit, rc.local
     SysconfigModules,
@@ -32,6 +32,26 @@ pub enum Mechanism {
 }
 
 impl Mechanism {
+    /// Those that an operator can name.
+    const NAMED: [(&'static str, Self); 6] = [
+        ("systemd-modules-load", Self::SystemdModulesLoad),
+        ("openrc", Self::Openrc),
+        ("sysvinit", Self::Sysvinit),
+        ("modules-load.d", Self::ModulesLoadD),
+        ("sysconfig-modules", Self::SysconfigModules),
+        ("other", Self::Other),
+    ];
+
+    /// The name for `--boot-mechanism`, where an operator can name it.
+    pub fn name(self) -> Option<&'static str> {
+        Self::NAMED.iter().find(|(_, named)| *named == self).map(|(name, _)| *name)
+    }
+
+    /// The mechanism with this name.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::NAMED.iter().find(|(one, _)| *one == name).map(|(_, named)| *named)
+    }
+
     /// A description: what it is and which files it reads or runs.
     pub fn describe(self) -> &'static str {
         match self {

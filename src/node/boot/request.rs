@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::mechanism::Mechanism;
+use crate::mode::DEFAULT_SCHEDULER;
 use crate::node::modules::kernel::Kernel;
 use crate::node::modules::name::canonical;
-use crate::proxy_config::DEFAULT_SCHEDULER;
 
 /// Files beside the schedulers that are not schedulers.
 pub const NOT_SCHEDULERS: [&str; 2] = ["ftp", "pe_sip"];

@@ -1,6 +1,4 @@
-//! Text output of `node survey`, `node leftovers` and `node clean`: tables of leftovers, a summary, findings.
-
-use std::fmt::Write as _;
+//! `node leftovers`: what other modes left on a host.
 
 use serde::{Deserialize, Serialize};
 
@@ -10,9 +8,8 @@ use super::rules::leftovers::Leftovers;
 use super::rules::observe::Observed;
 use crate::exit_code::Exit;
 use crate::mode::ProxyMode;
-use crate::node::report::{plain_table, push_table};
 use crate::node::root::Root;
-use crate::node_protocol::{CleanReport, Leftover, LeftoverKind, Survey};
+use crate::node_protocol::Leftover;
 use crate::report::{API_VERSION, Finding, Level, finding};
 
 /// The result of `node leftovers`.
@@ -72,107 +69,4 @@ pub fn leftovers(root: &Root, port: u16, known: &Known) -> anyhow::Result<(Lefto
     let unclear = report.findings.iter().any(|note| note.level == Level::Error);
     let exit = if unclear || !report.leftovers.is_empty() { Exit::CheckSaysNo } else { Exit::Done };
     Ok((report, exit))
-}
-
-impl LeftoversReport {
-    /// The report as text.
-    pub fn text(&self) -> String {
-        let mut text = String::new();
-        push_leftovers(&mut text, &self.leftovers);
-        match (&self.running, self.leftovers.len()) {
-            (None, _) => {}
-            (Some(mode), 0) => {
-                text.push_str(&format!("no leftovers of another mode; kube-proxy runs in {mode} mode\n"));
-            }
-            (Some(mode), number) => text.push_str(&format!(
-                "{number} left over; kube-proxy runs in {mode} mode. Remove them with: kpx-prep node clean\n"
-            )),
-        }
-        push_rest(&mut text, &self.suspicious, &self.findings);
-        text
-    }
-}
-
-/// A survey as text.
-pub fn survey_text(survey: &Survey) -> String {
-    let mut text = String::new();
-    let mut table = plain_table();
-    let yes_no = |yes: bool| if yes { "yes" } else { "no" }.to_owned();
-    let or_none = |value: Option<String>| value.unwrap_or_else(|| "-".to_owned());
-    for (name, value) in [
-        ("host", format!("{}, kernel {}", survey.distro, survey.kernel)),
-        ("modules", survey.modules.summary.clone()),
-        ("mode", or_none(survey.running.clone())),
-        ("iptables", or_none(survey.iptables.clone())),
-        ("both variants", yes_no(survey.both_iptables)),
-        ("nft", or_none(survey.nft.clone())),
-        ("input drops", or_none((!survey.input_drops.is_empty()).then(|| survey.input_drops.join(", ")))),
-        ("local ports", or_none(survey.local_ports.map(|(first, last)| format!("{first}-{last}")))),
-        ("conn_reuse_mode", or_none(survey.conn_reuse_mode.map(|mode| mode.to_string()))),
-        ("NetworkManager", if survey.network_manager_interferes { "interferes" } else { "-" }.to_owned()),
-    ] {
-        table.add_row([name.to_owned(), value]);
-    }
-    push_table(&mut text, &table);
-    let mut table = plain_table();
-    for server in &survey.virtual_servers {
-        table.add_row([
-            format!("{} {} {}", server.protocol, server.address, server.port),
-            server.scheduler.clone(),
-            format!("{} connections", server.connections),
-            if server.claimed { "kube-proxy's" } else { "not kube-proxy's" }.to_owned(),
-        ]);
-    }
-    push_table(&mut text, &table);
-    push_leftovers(&mut text, &survey.leftovers);
-    let _ = writeln!(text, "{} virtual servers, {} left over", survey.virtual_servers.len(), survey.leftovers.len());
-    push_rest(&mut text, &survey.suspicious, &survey.modules.findings);
-    push_rest(&mut text, &[], &survey.findings);
-    text
-}
-
-/// A clean report as text.
-pub fn clean_text(report: &CleanReport) -> String {
-    let mut text = String::new();
-    if report.transactions.is_empty() {
-        push_leftovers(&mut text, &report.removed);
-    } else {
-        report.transactions.iter().for_each(|transaction| text.push_str(transaction));
-        let by_ourselves =
-            |leftover: &&Leftover| matches!(leftover.kind, LeftoverKind::VirtualServer | LeftoverKind::Link);
-        let rest: Vec<Leftover> = report.removed.iter().filter(by_ourselves).cloned().collect();
-        push_leftovers(&mut text, &rest);
-    }
-    if !report.remaining.is_empty() {
-        text.push_str("remaining:\n");
-        push_leftovers(&mut text, &report.remaining);
-    }
-    let _ = writeln!(text, "{}", report.summary);
-    push_rest(&mut text, &report.suspicious, &report.findings);
-    text
-}
-
-fn push_leftovers(text: &mut String, leftovers: &[Leftover]) {
-    let mut table = plain_table();
-    for leftover in leftovers {
-        let kind = match leftover.kind {
-            LeftoverKind::Chain => "chain",
-            LeftoverKind::Rule => "rule",
-            LeftoverKind::Table => "table",
-            LeftoverKind::Set => "set",
-            LeftoverKind::VirtualServer => "virtual server",
-            LeftoverKind::Link => "link",
-        };
-        table.add_row([&leftover.of, kind, &leftover.place, &leftover.name]);
-    }
-    push_table(text, &table);
-}
-
-fn push_rest(text: &mut String, suspicious: &[String], findings: &[Finding]) {
-    for suspicious in suspicious {
-        let _ = writeln!(text, "not changed: {suspicious}");
-    }
-    for finding in findings {
-        text.push_str(&finding.text());
-    }
 }

@@ -12,9 +12,9 @@ use super::kubeconfig::{self, Access};
 use super::token_file::TokenFile;
 use crate::cluster::api::calls::retried;
 use crate::cluster::api::errors::{is_transient, is_unreachable, plain};
+use crate::cluster::api::patience::patiently;
 use crate::exit_code::Refusal;
 use crate::report::foreign::foreign;
-use crate::report::say::patiently;
 
 /// A client and its server.
 #[derive(Clone)]

@@ -19,9 +19,10 @@ use crate::boot_clock::BootInstant;
 use crate::bounded_command;
 use crate::bounded_command::limits::Limits;
 use crate::cluster::api::errors::plain;
+use crate::cluster::api::patience::patiently;
 use crate::kubeadm::secret::VARIABLES;
 use crate::report::foreign::{foreign, visible};
-use crate::report::say::{patiently, say, say_part};
+use crate::report::say::{say, say_part};
 
 /// For a non-interactive plugin, which calls a cloud's API or waits for a login elsewhere.
 const ALONE: Limits = Limits { time: Duration::from_secs(180), bytes: 1 << 20 };

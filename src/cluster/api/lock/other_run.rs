@@ -14,8 +14,8 @@ use super::lease::{NAME, PROGRESS, seconds};
 use crate::boot_clock::BootInstant;
 use crate::cluster::api::calls::get;
 use crate::cluster::api::errors::{code, plain};
+use crate::cluster::api::patience::patiently;
 use crate::report::foreign::foreign;
-use crate::report::say::patiently;
 
 /// Limit for watching a Lease, whatever its duration.
 const LONGEST: Duration = Duration::from_secs(60);

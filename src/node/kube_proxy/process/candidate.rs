@@ -14,8 +14,8 @@ pub struct Candidate {
     pub uids: Vec<u32>,
     /// Its user namespace, as `user:[4026531837]`.
     pub user_namespace: Option<String>,
-    /// Its network namespace.
-    pub network_namespace: Option<String>,
+    /// A number for its network namespace.
+    pub network: Option<u64>,
     /// Its effective capabilities, as bits (`CapEff`).
     pub capabilities: u64,
     /// Its lines of `/proc/ID/cgroup`.
@@ -27,8 +27,8 @@ pub struct Candidate {
 pub struct Place {
     /// The user namespaces of this program and of the host's first process.
     pub user_namespaces: [Option<String>; 2],
-    /// The network namespace of this program.
-    pub network_namespace: Option<String>,
+    /// The same for the network namespace of this program.
+    pub network: Option<u64>,
     /// Every capability that a process of this host can have: the bounding set of its first process.
     pub all_capabilities: u64,
 }
@@ -80,7 +80,7 @@ fn pod_of(part: &str) -> Option<String> {
 fn is_of_host(candidate: &Candidate, place: &Place) -> bool {
     candidate.uids == [0; 4]
         && candidate.user_namespace == place.user_namespaces[0]
-        && candidate.network_namespace == place.network_namespace
+        && candidate.network == place.network
 }
 
 /// Processes that look like kube-proxy and do not belong to any pod. Empty if `pods`, the ids of kube-proxy's pods, are
@@ -90,7 +90,7 @@ pub fn strangers<'c>(
     place: &Place,
     pods: &[String],
 ) -> impl Iterator<Item = &'c Candidate> {
-    let can_be_told = !pods.is_empty() && place.user_namespaces[0].is_some() && place.network_namespace.is_some();
+    let can_be_told = !pods.is_empty() && place.user_namespaces[0].is_some() && place.network.is_some();
     let is_stranger =
         move |candidate: &&Candidate| can_be_told && is_of_host(candidate, place) && candidate.pods().next().is_none();
     candidates.iter().filter(is_stranger)
@@ -100,7 +100,7 @@ pub fn strangers<'c>(
 pub fn judge(candidates: Vec<Candidate>, place: &Place, pods: &[String]) -> Verdict {
     let [ours, first] = &place.user_namespaces;
     // No guess is made.
-    if ours.is_none() || ours != first || place.network_namespace.is_none() {
+    if ours.is_none() || ours != first || place.network.is_none() {
         return Verdict::None;
     }
     let is_it = |candidate: &Candidate| {
@@ -124,13 +124,13 @@ mod tests {
     use super::*;
 
     const HOST: &str = "user:[4026531837]";
-    const NETWORK: &str = "net:[4026531840]";
+    const NETWORK: u64 = 4_026_531_840;
     const POD: &str = "2f6c583e-4a1d-4c59-9d6e-0d3d7f1f4b11";
 
     fn place() -> Place {
         Place {
             user_namespaces: [Some(HOST.to_owned()), Some(HOST.to_owned())],
-            network_namespace: Some(NETWORK.to_owned()),
+            network: Some(NETWORK),
             all_capabilities: 0x1ff_ffff_ffff,
         }
     }
@@ -141,7 +141,7 @@ mod tests {
             started: id.parse().unwrap(),
             uids: vec![0; 4],
             user_namespace: Some(HOST.to_owned()),
-            network_namespace: Some(NETWORK.to_owned()),
+            network: Some(NETWORK),
             capabilities: 0x1ff_ffff_ffff,
             cgroup: format!("0::/kubepods/besteffort/pod{POD}/4cdb\n"),
         }
@@ -170,7 +170,7 @@ mod tests {
             ("another uid", other(|c| c.uids = vec![1000; 4])),
             ("a program that is setuid root", other(|c| c.uids = vec![1000, 0, 0, 0])),
             ("gone by now", other(|c| c.uids = Vec::new())),
-            ("a network of its own", other(|c| c.network_namespace = Some("net:[4026532600]".to_owned()))),
+            ("a network of its own", other(|c| c.network = Some(4_026_532_600))),
         ] {
             assert_eq!(chosen(vec![imposter.clone()], &[]), "none", "{what}");
             assert_eq!(chosen(vec![imposter, kube_proxy("9")], &[]), "9", "{what}");
@@ -258,7 +258,7 @@ mod tests {
         let unit = of("2", "0::/system.slice/kube-proxy.service\n");
         let ours = kube_proxy("3");
         let other_pod = of("4", "0::/kubepods/pod11111111-4a1d-4c59-9d6e-0d3d7f1f4b11/1\n");
-        let elsewhere = Candidate { network_namespace: Some("net:[1]".to_owned()), ..unit.clone() };
+        let elsewhere = Candidate { network: Some(1), ..unit.clone() };
         let nobody = Candidate { uids: vec![65534; 4], ..unit.clone() };
         let all = [unit, ours, other_pod, elsewhere, nobody];
         let found: Vec<_> = strangers(&all, &place(), &[POD.to_owned()]).map(Candidate::cgroup_path).collect();

@@ -6,6 +6,7 @@ pub mod candidate;
 pub mod toolbox;
 
 use std::fs;
+use std::os::unix::fs::MetadataExt as _;
 
 use crate::node::root::Root;
 use candidate::{Candidate, Place};
@@ -16,24 +17,37 @@ const NAME: &str = "kube-proxy";
 /// All processes of that name, and what they are compared with.
 pub fn observe(root: &Root) -> (Vec<Candidate>, Place) {
     let first = text(root, "/proc/1/status");
-    let own = |name: &str| fs::read_link(format!("/proc/self/ns/{name}")).ok().map(|link| link.display().to_string());
+    let own = own_user_namespace();
     let place = Place {
-        user_namespaces: [
-            own("user"),
-            namespace(root, "1", "user").or_else(|| own("user").filter(|_| maps_every_user())),
-        ],
-        network_namespace: own("net"),
+        user_namespaces: [own.clone(), user_namespace(root, "1", own.as_deref())],
+        network: own_network(),
         all_capabilities: capabilities(&first, "CapBnd:"),
     };
     let ids = root.list("/proc").into_iter().filter(|name| name.bytes().all(|byte| byte.is_ascii_digit()));
     (ids.filter(|id| is_named(root, id, NAME)).map(|id| candidate(root, id)).collect(), place)
 }
 
-/// Whether this process's user namespace maps every user to itself: true for the initial one, and for one that only its root
-/// can create (`user_namespaces(7)`). Used if the first process is not readable, as on some sandboxed hosts.
-fn maps_every_user() -> bool {
-    let map = fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
-    map.split_whitespace().eq(["0", "0", "4294967295"])
+/// The user namespace of a process. Its link is not readable without `CAP_SYS_PTRACE`; if so, and the process's namespace maps
+/// every user to itself, it is taken for `own`: that is true for the initial one, and for one that only its root can create
+/// (`user_namespaces(7)`).
+fn user_namespace(root: &Root, id: &str, own: Option<&str>) -> Option<String> {
+    let maps_every_user = |map: &str| map.split_whitespace().eq(["0", "0", "4294967295"]);
+    let is_ours = || {
+        maps_every_user(&text(root, &format!("/proc/{id}/uid_map")))
+            && fs::read_to_string("/proc/self/uid_map").is_ok_and(|map| maps_every_user(&map))
+    };
+    root.read_link(&format!("/proc/{id}/ns/user")).ok().or_else(|| own.filter(|_| is_ours()).map(ToOwned::to_owned))
+}
+
+/// A number for the network namespace of a process, which is readable without `CAP_SYS_PTRACE`: every namespace has files of
+/// its own in `/proc/PID/net` (fs/proc/generic.c, `proc_alloc_inum`).
+fn network(root: &Root, id: &str) -> Option<u64> {
+    root.lstat(&format!("/proc/{id}/net/dev")).ok().flatten().map(|stat| stat.st_ino)
+}
+
+/// The same of this process.
+fn own_network() -> Option<u64> {
+    fs::metadata("/proc/self/net/dev").ok().map(|file| file.ino())
 }
 
 /// A capability set in a process's status; 0 if it is missing.
@@ -45,6 +59,7 @@ fn capabilities(status: &str, name: &str) -> u64 {
 /// The current state of a process.
 pub fn candidate(root: &Root, id: String) -> Candidate {
     let status = text(root, &format!("/proc/{id}/status"));
+    let own = own_user_namespace();
     let field = |name: &str| status.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_default();
     let uids = field("Uid:").split_whitespace().map(|uid| uid.parse().unwrap_or(u32::MAX)).collect();
     // The second field is the name in parentheses, which may contain anything.
@@ -53,8 +68,8 @@ pub fn candidate(root: &Root, id: String) -> Candidate {
     Candidate {
         started: started.unwrap_or_default(),
         uids,
-        user_namespace: namespace(root, &id, "user"),
-        network_namespace: namespace(root, &id, "net"),
+        user_namespace: user_namespace(root, &id, own.as_deref()),
+        network: network(root, &id),
         capabilities: capabilities(&status, "CapEff:"),
         cgroup: text(root, &format!("/proc/{id}/cgroup")),
         id,
@@ -65,8 +80,8 @@ fn text(root: &Root, path: &str) -> String {
     root.read(path).ok().flatten().unwrap_or_default()
 }
 
-fn namespace(root: &Root, id: &str, name: &str) -> Option<String> {
-    root.read_link(&format!("/proc/{id}/ns/{name}")).ok()
+fn own_user_namespace() -> Option<String> {
+    fs::read_link("/proc/self/ns/user").ok().map(|link| link.display().to_string())
 }
 
 /// The inodes of a process's open sockets; empty if its descriptors are not readable.
@@ -83,8 +98,7 @@ pub fn is_running(root: &Root, name: &str) -> bool {
 
 /// Whether this process is in the network namespace of the host below `root`, or that is unknown.
 pub fn shares_network(root: &Root) -> bool {
-    let ours = fs::read_link("/proc/self/ns/net").ok().map(|link| link.display().to_string());
-    let host = namespace(root, "1", "net");
+    let (ours, host) = (own_network(), network(root, "1"));
     host.is_none() || ours.is_none() || host == ours
 }
 

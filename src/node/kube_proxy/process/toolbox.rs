@@ -24,6 +24,9 @@ pub struct Known {
     pub pods: Vec<String>,
     /// Number of Services in the cluster; limits scale with it.
     pub services: usize,
+    /// The file tree that has kube-proxy's programs, if it is not that of its process: in the node helper, which runs in
+    /// kube-proxy's image, its own.
+    pub tools: Option<Root>,
 }
 /// Limit for following links; alternatives(8) uses two.
 const LINKS: usize = 8;
@@ -55,8 +58,12 @@ pub struct ToolOutput {
 }
 
 impl Toolbox {
-    /// The programs of kube-proxy's container, if it runs and is trusted, and those of the host.
+    /// The programs of `tools` or of kube-proxy's container, if it runs and is trusted, and those of the host.
     pub fn new(root: &Root, known: &Known) -> Self {
+        let limits = Limits::for_services(known.services);
+        if let Some(tools) = &known.tools {
+            return Self { places: [tools, root].into_iter().filter_map(trusted).collect(), limits, note: None };
+        }
         let (candidates, place) = process::observe(root);
         let (container, note) = match judge(candidates, &place, &known.pods) {
             Verdict::One(found) if found.holds_all(&place) => match tree_of(root, &found) {
@@ -70,7 +77,6 @@ impl Toolbox {
             Verdict::None => (None, Some(hosts_only(Level::Info, "no kube-proxy process found on this host"))),
             Verdict::Several(ids) => (None, Some(several(&ids))),
         };
-        let limits = Limits::for_services(known.services);
         let (hosts, note) = match trusted(root) {
             Some(root) => (Some(root), note),
             None => (None, Some(foreign_tree(root))),

@@ -25,7 +25,10 @@ static INPUT: OnceLock<Mutex<Receiver<String>>> = OnceLock::new();
 /// Writes an empty line to standard error every `heartbeat`, so that no proxy on the way closes the connection as idle. When
 /// standard input ends, or the driver has not extended the `lease` in time, the process exits, which releases the node's
 /// lock. Every command may be killed at any time.
-pub(super) fn start(heartbeat: Duration, lease: Duration) -> anyhow::Result<()> {
+///
+/// # Errors
+/// If the thread cannot be started.
+pub fn start(heartbeat: Duration, lease: Duration) -> anyhow::Result<()> {
     let (sender, receiver) = channel();
     INPUT.set(Mutex::new(receiver)).ok().context("a command is driven once")?;
     let beating = move || {
@@ -45,7 +48,7 @@ pub(super) fn start(heartbeat: Duration, lease: Duration) -> anyhow::Result<()> 
 ///
 /// # Errors
 /// If standard input ended or could not be read.
-pub(super) fn line() -> std::io::Result<String> {
+pub fn line() -> std::io::Result<String> {
     let Some(input) = INPUT.get() else {
         let mut line = String::new();
         std::io::Read::take(stdin().lock(), LONGEST as u64).read_line(&mut line)?;

@@ -1,0 +1,280 @@
+//! The node commands, however they were given: by the command line of kpx-prep, or by that of the node program.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::Context as _;
+use nix::sys::signal::{SigSet, Signal};
+use serde::Serialize;
+
+use super::boot::mechanism::Mechanism;
+use super::boot::request::NodeRequest;
+use super::check::check;
+use super::driven;
+use super::install::{InstallOptions, install};
+use super::kube_proxy::clean::{CleanOptions, clean};
+use super::kube_proxy::process::toolbox::Known;
+use super::kube_proxy::report::{LeftoversReport, leftovers};
+use super::kube_proxy::survey::survey;
+use super::modules::modprobe::HostModprobe;
+use super::remove::remove;
+use super::report::NodeReport;
+use super::root::Root;
+use crate::bounded::read_named_text;
+use crate::exit_code::{Exit, Refusal};
+use crate::mode::{DEFAULT_SCHEDULER, ProxyMode};
+use crate::node_protocol::{CleanReport, ServicePort, Survey};
+
+/// A node command with its options; the meaning of each is in the help of kpx-prep.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NodeCommand {
+    /// `node install`
+    Install(InstallCommand),
+    /// `node check`
+    Check(CheckCommand),
+    /// `node remove`
+    Remove {
+        /// `--unload`
+        unload: bool,
+    },
+    /// `node survey`
+    Survey(SurveyCommand),
+    /// `node leftovers`
+    Leftovers(KubeProxyOptions),
+    /// `node clean`
+    Clean(CleanCommand),
+}
+
+/// Which modules are needed and how they are loaded.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ModuleOptions {
+    /// `--modules`
+    pub modules: Option<String>,
+    /// `--scheduler`
+    pub scheduler: Option<String>,
+    /// The minor version of `--kubernetes-version`.
+    pub minor: Option<u32>,
+    /// `--boot-mechanism`
+    pub mechanism: Option<Mechanism>,
+    /// `--load` or `--no-load`; by default modules are loaded on the host itself only.
+    pub load: Option<bool>,
+}
+
+/// The options of `node install`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct InstallCommand {
+    /// Which modules.
+    pub modules: ModuleOptions,
+    /// `--dry-run`
+    pub dry_run: bool,
+    /// `--force`
+    pub force: bool,
+}
+
+/// The options of `node check`.
+pub type CheckCommand = ModuleOptions;
+
+/// What is known about kube-proxy on the host.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KubeProxyOptions {
+    /// `--metrics-port`
+    pub metrics_port: u16,
+    /// `--pod`
+    pub pods: Vec<String>,
+    /// `--service-count`
+    pub services: usize,
+    /// `--tools`: the file tree whose iptables, ipset and nft are used, instead of that of kube-proxy's process.
+    pub tools: Option<PathBuf>,
+}
+
+impl Default for KubeProxyOptions {
+    fn default() -> Self {
+        Self { metrics_port: 10249, pods: Vec::new(), services: 1000, tools: None }
+    }
+}
+
+impl KubeProxyOptions {
+    fn known(&self) -> anyhow::Result<Known> {
+        let tools = self.tools.as_deref().map(|path| open("--tools", path)).transpose()?;
+        Ok(Known { pods: self.pods.clone(), services: self.services, tools })
+    }
+}
+
+/// The options of `node survey`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SurveyCommand {
+    /// `--scheduler`
+    pub scheduler: Option<String>,
+    /// The minor version of `--kubernetes-version`.
+    pub minor: Option<u32>,
+    /// `--ask`
+    pub ask: Vec<SocketAddr>,
+    /// kube-proxy.
+    pub kube_proxy: KubeProxyOptions,
+}
+
+/// The options of `node clean`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CleanCommand {
+    /// `--from`
+    pub from: Option<ProxyMode>,
+    /// `--dry-run`
+    pub dry_run: bool,
+    /// `--services`: a file, or `-` for standard input.
+    pub services: Option<PathBuf>,
+    /// `--wait`
+    pub wait: Duration,
+    /// `--keep-virtual-servers`
+    pub keep_virtual_servers: bool,
+    /// `--drain`
+    pub drain: Duration,
+    /// kube-proxy.
+    pub kube_proxy: KubeProxyOptions,
+}
+
+impl Default for CleanCommand {
+    fn default() -> Self {
+        Self {
+            from: None,
+            dry_run: false,
+            services: None,
+            wait: Duration::from_secs(60),
+            keep_virtual_servers: false,
+            drain: Duration::from_secs(300),
+            kube_proxy: KubeProxyOptions::default(),
+        }
+    }
+}
+
+/// The report of a node command.
+#[derive(Clone, Debug, Serialize)]
+#[serde(untagged)]
+pub enum NodeAnswer {
+    /// Of `install`, `check` and `remove`.
+    Node(NodeReport),
+    /// Of `survey`.
+    Survey(Box<Survey>),
+    /// Of `leftovers`.
+    Leftovers(LeftoversReport),
+    /// Of `clean`.
+    Clean(CleanReport),
+}
+
+/// The file tree at `path`, which an option named.
+fn open(option: &str, path: &Path) -> anyhow::Result<Root> {
+    Root::new(path)
+        .map_err(|error| Refusal::usage(format!("{option} {}: {error}; nothing was changed", path.display())))
+}
+
+/// Only root may read links, rules and the IPVS table.
+fn need_root() -> anyhow::Result<()> {
+    if nix::unistd::geteuid().is_root() {
+        return Ok(());
+    }
+    Err(Refusal::usage(
+        "root is required to read the host's rules and IPVS table; nothing was changed. Run it again as root",
+    ))
+}
+
+impl ModuleOptions {
+    /// The request of these options; without `--modules` and `--scheduler` what was requested before, if that is known.
+    fn request(&self, before: Option<&NodeRequest>) -> anyhow::Result<NodeRequest> {
+        let (modules, scheduler) = (self.modules.as_deref(), self.scheduler.as_deref());
+        let new = NodeRequest::parse(modules.unwrap_or("all"), scheduler.unwrap_or(DEFAULT_SCHEDULER))
+            .map_err(Refusal::usage)?;
+        let new = before.filter(|_| modules.is_none() && scheduler.is_none()).cloned().unwrap_or(new);
+        Ok(new.with(self.minor, self.mechanism, before))
+    }
+
+    fn loads(&self, root: &Root) -> bool {
+        self.load.unwrap_or(root.is_host())
+    }
+}
+
+impl NodeCommand {
+    /// Runs it on the file tree at `root`.
+    ///
+    /// # Errors
+    /// If it could not be run; the message says what the state is then.
+    pub fn run(self, root: &Path) -> anyhow::Result<(NodeAnswer, Exit)> {
+        let of_node = |(report, exit)| (NodeAnswer::Node(report), exit);
+        match self {
+            Self::Install(command) => {
+                let request = command.modules.request(None)?;
+                let root = open("--root", root)?;
+                let load = command.modules.loads(&root);
+                let options = InstallOptions { load, dry_run: command.dry_run, force: command.force };
+                install(&root, &request, options, &HostModprobe(&root)).map(of_node)
+            }
+            Self::Check(options) => {
+                options.request(None)?;
+                let root = open("--root", root)?;
+                let load = options.loads(&root);
+                let request = |before: Option<NodeRequest>| options.request(before.as_ref()).unwrap_or_default();
+                check(&root, request, load).map(of_node)
+            }
+            Self::Remove { unload } => {
+                let root = open("--root", root)?;
+                remove(&root, unload, &HostModprobe(&root)).map(of_node)
+            }
+            Self::Survey(command) => {
+                let options =
+                    ModuleOptions { scheduler: command.scheduler, minor: command.minor, ..Default::default() };
+                let request = options.request(None)?;
+                need_root()?;
+                let (root, known) = (open("--root", root)?, command.kube_proxy.known()?);
+                let survey = survey(&root, &request, command.kube_proxy.metrics_port, &command.ask, &known)?;
+                Ok((NodeAnswer::Survey(Box::new(survey)), Exit::Done))
+            }
+            Self::Leftovers(kube_proxy) => {
+                need_root()?;
+                let (report, exit) = leftovers(&open("--root", root)?, kube_proxy.metrics_port, &kube_proxy.known()?)?;
+                Ok((NodeAnswer::Leftovers(report), exit))
+            }
+            Self::Clean(command) => {
+                need_root()?;
+                let options = CleanOptions {
+                    from: command.from,
+                    dry_run: command.dry_run,
+                    port: command.kube_proxy.metrics_port,
+                    services: command.services.as_deref().map(read_services).transpose()?.unwrap_or_default(),
+                    wait: command.wait,
+                    keep_virtual_servers: command.keep_virtual_servers,
+                    drain: command.drain,
+                    known: command.kube_proxy.known()?,
+                };
+                let (report, exit) = clean(&open("--root", root)?, &options)?;
+                Ok((NodeAnswer::Clean(report), exit))
+            }
+        }
+    }
+}
+
+/// Reads one line only: the sender may be unable to close standard input.
+fn read_services(file: &Path) -> anyhow::Result<Vec<ServicePort>> {
+    let (name, text) = if file.as_os_str() == "-" {
+        let line = driven::line().context("reading --services from standard input")?;
+        ("standard input".to_owned(), line)
+    } else {
+        let name = file.display().to_string();
+        let text = read_named_text(file)
+            .map_err(|error| Refusal::usage(format!("--services {name}: {error}; nothing was changed")))?;
+        (name, text)
+    };
+    serde_json::from_str(&text).map_err(|error| {
+        Refusal::usage(format!("--services: {name} is not a JSON list of Service ports: {error}; nothing was changed"))
+    })
+}
+
+/// What the node helper's container runs: waits until it is told to end. As PID 1 of its container it would ignore a signal
+/// that it does not wait for.
+///
+/// # Errors
+/// Errors of the kernel.
+pub fn wait_for_the_end() -> anyhow::Result<Exit> {
+    let signals = SigSet::from_iter([Signal::SIGTERM, Signal::SIGINT]);
+    signals.thread_block().context("blocking SIGTERM")?;
+    signals.wait().context("waiting for SIGTERM")?;
+    Ok(Exit::Done)
+}
