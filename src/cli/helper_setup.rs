@@ -1,27 +1,47 @@
 //! Options of every command that starts the node helper, and its confirmation prompt.
 
 use std::io::{BufRead as _, IsTerminal as _};
+use std::path::PathBuf;
 
 use clap::Args;
 
 use crate::cluster::api::connection::client::Connection;
-use crate::cluster::helper::manifest::{CAPABILITIES, Image, NAME, Setup};
+use crate::cluster::helper::groups::NAME;
+use crate::cluster::helper::manifest::{Image, Setup, Source};
+use crate::cluster::helper::programs::{self, NodeProgram};
 use crate::exit_code::Refusal;
 use crate::report::say::say_part;
 
 #[derive(Debug, Args)]
 pub(super) struct HelperSetup {
-    /// Image of the node helper [default: the name that `kpx-prep image` uses]
+    /// Run the node helper from this image, which has kpx-prep in it (see kpx-prep image) [default: kube-proxy's image, with
+    /// the program from a ConfigMap]
     #[arg(long, value_name = "NAME:TAG", help_heading = "Node helper")]
     node_image: Option<String>,
+    /// Use this kpx-prep-node instead of the one that kpx-prep carries; once for each architecture
+    #[arg(long, value_name = "FILE", help_heading = "Node helper", conflicts_with = "node_image")]
+    node_program: Vec<PathBuf>,
     /// Run the node helper as a privileged container if its capabilities do not suffice (see SECURITY.md)
     #[arg(long, help_heading = "Node helper")]
     privileged_helper: bool,
 }
 
 impl HelperSetup {
-    pub(super) fn setup(&self) -> Setup {
-        Setup { image: Image::new(self.node_image.as_deref()), privileged: self.privileged_helper }
+    /// # Errors
+    /// If a file of `--node-program` cannot be used.
+    pub(super) fn setup(&self) -> anyhow::Result<Setup> {
+        let mut programs = if self.node_image.is_some() { Vec::new() } else { programs::carried() };
+        for file in &self.node_program {
+            let program = NodeProgram::from_file(file)?;
+            programs.retain(|other| other.architecture != program.architecture);
+            programs.push(program);
+        }
+        let source = if programs.is_empty() {
+            Source::Image(Image::new(self.node_image.as_deref()))
+        } else {
+            Source::Programs(programs)
+        };
+        Ok(Setup { source, privileged: self.privileged_helper })
     }
 }
 
@@ -43,12 +63,12 @@ pub(super) fn question(setup: &Setup, cluster: &Connection, nodes: usize) -> Str
     let rights = if setup.privileged {
         "  privileged  root with all capabilities on the node\n".to_owned()
     } else {
-        let lines = CAPABILITIES.iter().map(|(name, what)| format!("  {name:<11} {what}\n"));
+        let lines = setup.capabilities().iter().map(|(name, what)| format!("  {name:<11} {what}\n"));
         format!("{}  files       read and write the node's files as root\n", lines.collect::<String>())
     };
     format!(
-        "The node helper (DaemonSet {NAME}, image {}) will run as root on {nodes} node(s) of {}, in the host network, with these rights:\n{rights}It is removed when this command ends.\nStart the node helper? [y/N] ",
-        setup.image.reference,
+        "The node helper (DaemonSet {NAME}, {}) will run as root on {nodes} node(s) of {}, in the host network, with these rights:\n{rights}It is removed when this command ends.\nStart the node helper? [y/N] ",
+        setup.describe(),
         cluster.place(),
     )
 }

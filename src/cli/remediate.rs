@@ -140,7 +140,7 @@ impl RemediateArgs {
             dry_run: self.dry_run,
             lease: self.lease_duration,
             // Without preparation and clean-up, nothing runs on the nodes.
-            helper: self.needs_helper().then(|| self.helper.setup()),
+            helper: self.needs_helper().then(|| self.helper.setup()).transpose()?,
             keep_helper: self.keep_helper,
         };
         let scope = self.cluster.scope(Vec::new());
@@ -213,7 +213,7 @@ impl RemediateArgs {
             let namespaces = helper::namespaces(&connection.client).await?;
             for namespace in &namespaces {
                 let lock = Lock::take(&connection.client, namespace, self.lease_duration).await?;
-                let removed = helper::remove(&connection.client, namespace, None, &lock).await;
+                let removed = helper::lifecycle::remove(&connection.client, namespace, &lock).await;
                 if let Some(lost) = lock.lost() {
                     return Err(Refusal::lock_lost(format!(
                         "{lost}; the node helper was not removed and is left to the other run"

@@ -86,7 +86,7 @@ impl StatusArgs {
     async fn look_at_nodes(&self, connection: &Connection, facts: &mut ClusterFacts) -> anyhow::Result<()> {
         let (Some(kube_proxy), Some(config)) = (facts.kube_proxy.clone(), facts.config.clone()) else { return Ok(()) };
         let scheduler = config.parsed.as_ref().map_or(DEFAULT_SCHEDULER, ProxyConfig::scheduler).to_owned();
-        let setup = self.helper.setup();
+        let setup = self.helper.setup()?;
         let interrupt = Interrupt::listen().context("listening for signals; nothing was changed")?;
         let nodes = facts.proxy_nodes().filter(|node| node.ready).count();
         let question = question(&setup, connection, nodes);
@@ -103,7 +103,7 @@ impl StatusArgs {
                 return Err(Refusal::interrupted("interrupted while waiting for the lock; nothing was changed"));
             }
         };
-        let looked = match Helper::start(connection, &kube_proxy.namespace, &setup, &lock).await {
+        let looked = match Helper::start(connection, &kube_proxy.namespace, &setup, &facts.proxies(), &lock).await {
             Err(error) => Err(error),
             Ok(helper) => {
                 let looked = tokio::select! {

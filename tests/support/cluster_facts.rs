@@ -33,6 +33,7 @@ pub(crate) fn node(name: &str, mode: Option<ProxyMode>) -> NodeFacts {
         ready: true,
         control_plane: name.starts_with("control"),
         windows: false,
+        architecture: "amd64".to_owned(),
         wanted: true,
         pod: Some(PodFacts {
             name: format!("kube-proxy-{name}"),

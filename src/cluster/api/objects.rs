@@ -73,6 +73,8 @@ pub struct NodeStatus {
 pub struct NodeInfo {
     /// `linux` or `windows`.
     pub operating_system: String,
+    /// The processor, as GOARCH: `amd64`.
+    pub architecture: String,
 }
 
 /// `spec` of a `DaemonSet`.

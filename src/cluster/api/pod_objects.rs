@@ -23,6 +23,16 @@ pub struct PodSpec {
     pub affinity: Affinity,
     /// Its tolerations.
     pub tolerations: Vec<Toleration>,
+    /// The Secrets with which its images are pulled.
+    pub image_pull_secrets: Vec<NamedSecret>,
+}
+
+/// A Secret of the pod's namespace.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct NamedSecret {
+    /// Its name.
+    pub name: String,
 }
 
 /// A container of a pod.
@@ -33,6 +43,8 @@ pub struct Container {
     pub name: String,
     /// Its image.
     pub image: String,
+    /// `Always`, `IfNotPresent` or `Never`.
+    pub image_pull_policy: String,
     /// The command, if not the image's.
     pub command: Vec<String>,
     /// The arguments.
@@ -238,6 +250,8 @@ pub struct Running {
 pub struct Waiting {
     /// In one word: `CrashLoopBackOff`.
     pub reason: String,
+    /// In a sentence.
+    pub message: String,
 }
 
 /// A condition of a node or pod.

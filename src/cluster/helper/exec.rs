@@ -15,7 +15,6 @@ use crate::boot_clock::BootInstant;
 use crate::cluster::api::errors::{chain, plain};
 use crate::cluster::api::lock::Lost;
 use crate::cluster::api::patience::patiently;
-use crate::image::PROGRAM;
 use crate::report::foreign::{foreign, shortened};
 
 /// Size limit of a node's answer.
@@ -72,9 +71,11 @@ impl Helper {
             self.lock.ask().await.map_err(|lost| lost.to_string())?;
             // It is extended later.
             let lease = format!("{}ms", self.lock.left().as_millis());
-            let before = [PROGRAM, "node", "--heartbeat", &heartbeat, "--lease", &lease];
-            let command: Vec<&str> =
-                before.iter().chain(arguments).copied().chain(["--root", HOST, "-o", "json"]).collect();
+            // Loading modules needs none of kube-proxy's programs.
+            let tools = if arguments.first() == Some(&"install") { &[] } else { self.setup.tools() };
+            let mut command = self.setup.program();
+            command.extend(["--heartbeat", &heartbeat, "--lease", &lease]);
+            command.extend(arguments.iter().chain(tools).copied().chain(["--root", HOST, "-o", "json"]));
             let what = format!("kpx-prep node {} on {node}", arguments.first().unwrap_or(&""));
             let answered = tokio::time::timeout(patience, self.exec(&pod, &command, input));
             let answer = patiently(&what, Some(patience), answered).await;

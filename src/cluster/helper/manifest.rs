@@ -1,20 +1,34 @@
-//! The manifest of the helper's `DaemonSet`. Pure.
+//! The manifests of the helper's `DaemonSet`s. Pure.
+//!
+//! Its pods run kube-proxy's own image, which every node has, with the node program mounted from a `ConfigMap`; or an image with
+//! kpx-prep in it.
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+use k8s_openapi::ByteString;
+use k8s_openapi::api::core::v1::ConfigMap;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use kube::api::DynamicObject;
 use serde_json::{Value, json};
-use sha2::{Digest as _, Sha256};
 
+use super::groups::{Group, NAME};
+use super::programs::{NodeProgram, hash};
 use crate::image::{DEFAULT_NAME, PROGRAM};
 
-/// The `DaemonSet`'s name.
-pub const NAME: &str = "kpx-prep-node";
+/// Where the node program is mounted.
+const MOUNT: &str = "/kpx-prep-node";
+/// The node program in the container; also its key in the `ConfigMap`.
+pub const NODE_PROGRAM: &str = "kpx-prep-node";
 /// The container's name.
 pub const CONTAINER: &str = "kpx-prep";
 /// The label of all objects created by kpx-prep.
 pub const MANAGED_BY: (&str, &str) = ("app.kubernetes.io/managed-by", "kpx-prep");
 /// The label of the helper's pods.
 pub const POD_LABEL: (&str, &str) = ("app.kubernetes.io/name", NAME);
+/// The label that tells the pods of several `DaemonSet`s apart.
+const SET_LABEL: &str = "kpx-prep/daemonset";
+/// The label of `ConfigMap`s with a node program. Not [`MANAGED_BY`]: whoever lists backups does not get them.
+pub const PROGRAM_LABEL: (&str, &str) = ("app.kubernetes.io/part-of", "kpx-prep");
+/// Everybody may read and run it (`r-xr-xr-x`).
+const EXECUTABLE: u32 = 0o555;
 /// The annotation that identifies the spec of an existing helper.
 pub const SPEC_HASH: &str = "kpx-prep/spec-hash";
 /// The annotation of a helper that is kept after the run.
@@ -38,23 +52,85 @@ impl Image {
     }
 }
 
+/// Where the helper's program comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// From an image with kpx-prep in it.
+    Image(Image),
+    /// From a `ConfigMap`, into kube-proxy's image.
+    Programs(Vec<NodeProgram>),
+}
+
 /// The helper's settings.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Setup {
-    /// Its image.
-    pub image: Image,
-    /// Whether its container is privileged, instead of having only [`CAPABILITIES`].
+    /// Its program.
+    pub source: Source,
+    /// Whether its container is privileged, instead of having only [`Setup::capabilities`].
     pub privileged: bool,
 }
 
-/// The capabilities of the helper's container, and their purpose.
-pub const CAPABILITIES: [(&str, &str); 5] = [
+const CAPABILITIES: [(&str, &str); 5] = [
     ("SYS_MODULE", "load kernel modules"),
-    ("SYS_CHROOT", "run the host's modprobe, and the programs of kube-proxy's container"),
+    ("SYS_CHROOT", "run the host's modprobe"),
     ("NET_ADMIN", "read and change firewall rules, ipsets, IPVS, links and routes"),
     ("NET_RAW", "read and change firewall rules (iptables-legacy)"),
     ("SYS_PTRACE", "identify kube-proxy's process, and enter its root file system"),
 ];
+
+impl Setup {
+    /// The capabilities of the helper's container, and their purpose. In kube-proxy's image there is no need to enter the
+    /// root file system of its process.
+    pub fn capabilities(&self) -> &'static [(&'static str, &'static str)] {
+        match self.source {
+            Source::Image(_) => &CAPABILITIES,
+            Source::Programs(_) => CAPABILITIES.split_last().map_or(&[], |(_, others)| others),
+        }
+    }
+
+    /// The program's command line in the container, without a command.
+    pub fn program(&self) -> Vec<&'static str> {
+        match self.source {
+            Source::Image(_) => vec![PROGRAM, "node"],
+            Source::Programs(_) => vec!["/kpx-prep-node/kpx-prep-node"],
+        }
+    }
+
+    /// The options of every command that uses iptables, ipset or nft: in kube-proxy's image these are the container's own.
+    pub fn tools(&self) -> &'static [&'static str] {
+        match self.source {
+            Source::Image(_) => &[],
+            Source::Programs(_) => &["--tools", "/"],
+        }
+    }
+
+    /// What its pods run, in a few words.
+    pub fn describe(&self) -> String {
+        match &self.source {
+            Source::Image(image) => format!("image {}", image.reference),
+            Source::Programs(_) => "kube-proxy's image, program from a ConfigMap".to_owned(),
+        }
+    }
+}
+
+/// What one `DaemonSet` runs.
+#[derive(Clone, Copy, Debug)]
+pub enum Runs<'a> {
+    /// An image with kpx-prep in it, on every node.
+    Image(&'a Image),
+    /// The program of this `ConfigMap` in kube-proxy's image, on these nodes.
+    Program(&'a Group, &'a str),
+}
+
+impl Runs<'_> {
+    /// The `DaemonSet`'s name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Image(_) => NAME,
+            Self::Program(group, _) => group.name,
+        }
+    }
+}
 
 /// Memory limit: sufficient for reading the rules of 10,000 Services, including the programs that print them.
 const MEMORY: &str = "1Gi";
@@ -64,17 +140,22 @@ const APP_ARMOR_FIELD: u32 = 30;
 /// The `DaemonSet` for a namespace and a minor version of Kubernetes; it is garbage-collected with `owner`.
 ///
 /// # Panics
-/// Never: it consists of constants and two names.
-pub fn daemon_set(namespace: &str, setup: &Setup, minor: u32, owner: Option<&OwnerReference>) -> DynamicObject {
-    let spec = spec(setup, minor);
-    let hash: String = Sha256::digest(spec.to_string()).iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+/// Never: it consists of constants and names.
+pub fn daemon_set(
+    namespace: &str,
+    setup: &Setup,
+    runs: Runs<'_>,
+    minor: u32,
+    owner: Option<&OwnerReference>,
+) -> DynamicObject {
+    let spec = spec(setup, runs, minor);
     let set = json!({
         "apiVersion": "apps/v1",
         "kind": "DaemonSet",
         "metadata": {
-            "name": NAME, "namespace": namespace,
+            "name": runs.name(), "namespace": namespace,
             "labels": {MANAGED_BY.0: MANAGED_BY.1, POD_LABEL.0: POD_LABEL.1},
-            "annotations": {SPEC_HASH: hash},
+            "annotations": {SPEC_HASH: &hash(spec.to_string().as_bytes())[..16]},
             "ownerReferences": owner.into_iter().collect::<Vec<_>>(),
         },
         "spec": spec,
@@ -84,13 +165,33 @@ pub fn daemon_set(namespace: &str, setup: &Setup, minor: u32, owner: Option<&Own
 
 /// A strategic merge patch that keeps the helper with this UID after the run and, with options, makes it prepare nodes that
 /// join later.
-pub fn kept(uid: &str, needs: Option<&[&str]>) -> Value {
+pub fn kept(setup: &Setup, uid: &str, needs: Option<&[&str]>) -> Value {
     let mut patch = json!({"metadata": {"uid": uid, "annotations": {KEPT: "true"}, "ownerReferences": null}});
     if let Some(needs) = needs {
-        let command = [&[PROGRAM, "node", "helper", "--prepare"][..], needs, &["--root", HOST]].concat();
+        let command = [&setup.program(), &["helper", "--prepare"][..], needs, &["--root", HOST]].concat();
         patch["spec"] = json!({"template": {"spec": {"containers": [{"name": CONTAINER, "command": command}]}}});
     }
     patch
+}
+
+/// The name of the `ConfigMap` with a program: another program has another one.
+pub fn config_map_name(program: &NodeProgram) -> String {
+    format!("{NAME}-{}-{}", program.architecture, program.sha256.get(..12).unwrap_or_default())
+}
+
+/// The `ConfigMap` with a program. Immutable: nobody can change it, only replace it, which its UID shows.
+pub fn config_map(program: &NodeProgram, owner: Option<&OwnerReference>) -> ConfigMap {
+    ConfigMap {
+        metadata: ObjectMeta {
+            name: Some(config_map_name(program)),
+            labels: Some([PROGRAM_LABEL, POD_LABEL].map(|(name, value)| (name.to_owned(), value.to_owned())).into()),
+            owner_references: Some(owner.into_iter().cloned().collect()),
+            ..ObjectMeta::default()
+        },
+        immutable: Some(true),
+        binary_data: Some([(NODE_PROGRAM.to_owned(), ByteString(program.content.to_vec()))].into()),
+        ..ConfigMap::default()
+    }
 }
 
 /// The container's security context. AppArmor's default profile forbids reading the state of unconfined processes, and
@@ -100,7 +201,7 @@ fn security(setup: &Setup, minor: u32) -> Value {
     if setup.privileged {
         return json!({"privileged": true, "runAsUser": 0, "readOnlyRootFilesystem": true});
     }
-    let capabilities: Vec<&str> = CAPABILITIES.iter().map(|(name, _)| *name).collect();
+    let capabilities: Vec<&str> = setup.capabilities().iter().map(|(name, _)| *name).collect();
     let mut security = json!({
         "privileged": false, "allowPrivilegeEscalation": false, "runAsUser": 0, "readOnlyRootFilesystem": true,
         "capabilities": {"drop": ["ALL"], "add": capabilities},
@@ -113,38 +214,83 @@ fn security(setup: &Setup, minor: u32) -> Value {
     security
 }
 
-fn spec(setup: &Setup, minor: u32) -> Value {
-    let image = &setup.image;
+fn spec(setup: &Setup, runs: Runs<'_>, minor: u32) -> Value {
     let app_armor = format!("container.apparmor.security.beta.kubernetes.io/{CONTAINER}");
     let annotations =
         if setup.privileged || minor >= APP_ARMOR_FIELD { json!({}) } else { json!({app_armor: "unconfined"}) };
+    let command = [&setup.program(), &["helper"][..]].concat();
+    let mut container = json!({
+        "name": CONTAINER,
+        "command": command,
+        "securityContext": security(setup, minor),
+        "resources": {"requests": {"cpu": "5m", "memory": "10Mi"}, "limits": {"memory": MEMORY}},
+        "volumeMounts": [{"name": "host", "mountPath": HOST}],
+    });
+    let mut pod = json!({
+        "hostNetwork": true,
+        "dnsPolicy": "Default",
+        "automountServiceAccountToken": false,
+        "enableServiceLinks": false,
+        "priorityClassName": "system-node-critical",
+        // As for kube-proxy: it tolerates all taints.
+        "tolerations": [{"operator": "Exists"}],
+        "nodeSelector": {"kubernetes.io/os": "linux"},
+        // It only waits for commands, so no graceful termination is needed.
+        "terminationGracePeriodSeconds": 1,
+        "volumes": [{"name": "host", "hostPath": {"path": "/", "type": "Directory"}}],
+    });
+    match runs {
+        Runs::Image(image) => {
+            container["image"] = json!(image.reference);
+            container["imagePullPolicy"] = json!(if image.pull { "IfNotPresent" } else { "Never" });
+        }
+        Runs::Program(group, config_map) => {
+            container["image"] = json!(group.image.reference);
+            if !group.image.pull_policy.is_empty() {
+                container["imagePullPolicy"] = json!(group.image.pull_policy);
+            }
+            pod["imagePullSecrets"] = group.image.pull_secrets.iter().map(|name| json!({"name": name})).collect();
+            pod["nodeSelector"]["kubernetes.io/arch"] = json!(group.architecture);
+            pod["affinity"] = affinity(group);
+            append(&mut container["volumeMounts"], json!({"name": "program", "mountPath": MOUNT, "readOnly": true}));
+            append(
+                &mut pod["volumes"],
+                json!({"name": "program", "configMap": {"name": config_map, "defaultMode": EXECUTABLE}}),
+            );
+        }
+    }
+    pod["containers"] = json!([container]);
     json!({
-        "selector": {"matchLabels": {POD_LABEL.0: POD_LABEL.1}},
+        "selector": {"matchLabels": {POD_LABEL.0: POD_LABEL.1, SET_LABEL: runs.name()}},
         "template": {
-            "metadata": {"labels": {MANAGED_BY.0: MANAGED_BY.1, POD_LABEL.0: POD_LABEL.1}, "annotations": annotations},
-            "spec": {
-                "hostNetwork": true,
-                "dnsPolicy": "Default",
-                "automountServiceAccountToken": false,
-                "enableServiceLinks": false,
-                "priorityClassName": "system-node-critical",
-                // As for kube-proxy: it tolerates all taints.
-                "tolerations": [{"operator": "Exists"}],
-                "nodeSelector": {"kubernetes.io/os": "linux"},
-                // It only waits for commands, so no graceful termination is needed.
-                "terminationGracePeriodSeconds": 1,
-                "containers": [{
-                    "name": CONTAINER,
-                    "image": image.reference,
-                    "imagePullPolicy": if image.pull { "IfNotPresent" } else { "Never" },
-                    "command": [PROGRAM, "node", "helper"],
-                    "securityContext": security(setup, minor),
-                    "resources": {"requests": {"cpu": "5m", "memory": "10Mi"}, "limits": {"memory": MEMORY}},
-                    "volumeMounts": [{"name": "host", "mountPath": HOST}],
-                }],
-                "volumes": [{"name": "host", "hostPath": {"path": "/", "type": "Directory"}}],
+            "metadata": {
+                "labels": {MANAGED_BY.0: MANAGED_BY.1, POD_LABEL.0: POD_LABEL.1, SET_LABEL: runs.name()},
+                "annotations": annotations,
             },
+            "spec": pod,
         },
         "updateStrategy": {"type": "OnDelete"},
     })
+}
+
+fn append(list: &mut Value, item: Value) {
+    if let Some(list) = list.as_array_mut() {
+        list.push(item);
+    }
+}
+
+/// Which nodes it runs on, by their names. A field requirement has one value: terms are alternatives, what is in a term
+/// holds together.
+fn affinity(group: &Group) -> Value {
+    let field = |operator: &str, name: &String| json!({"key": "metadata.name", "operator": operator, "values": [name]});
+    let terms: Vec<Value> = if group.only.is_empty() {
+        let except: Vec<Value> = group.except.iter().map(|name| field("NotIn", name)).collect();
+        if except.is_empty() { Vec::new() } else { vec![json!({"matchFields": except})] }
+    } else {
+        group.only.iter().map(|name| json!({"matchFields": [field("In", name)]})).collect()
+    };
+    if terms.is_empty() {
+        return Value::Null;
+    }
+    json!({"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": terms}}})
 }

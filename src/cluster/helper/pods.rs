@@ -3,26 +3,35 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use k8s_openapi::api::core::v1::Event;
 use kube::ResourceExt as _;
 use kube::api::{Api, DeleteParams, ListParams, Preconditions};
 use tokio::time::Instant;
 
-use super::manifest::{Image, NAME, POD_LABEL};
-use crate::cluster::api::calls::list;
+use super::groups::NAME;
+use super::manifest::{Image, POD_LABEL};
+use crate::cluster::api::calls::{list, retried};
 use crate::cluster::api::lock::Lock;
 use crate::cluster::api::lock::guard::Guard;
 use crate::cluster::api::objects::{self, Pod};
 use crate::exit_code::Refusal;
 use crate::report::few;
+use crate::report::foreign::foreign;
 
 /// How long a node may take to start the helper's container, including pulling its image.
 pub const PATIENCE: Duration = Duration::from_secs(120);
 /// How long a kubelet may retry before its reason is reported.
 const RETRIES: Duration = Duration::from_secs(20);
+/// How many of the newest Events are read.
+const EVENTS: u32 = 20;
 /// Interval for listing the pods.
 const POLL_INTERVAL: Duration = Duration::from_millis(500);
 /// Reasons that the kubelet does not retry.
 const PERMANENT_REASONS: [&str; 2] = ["ErrImageNeverPull", "InvalidImageName"];
+/// How long the controller may take to create a pod before its reason is asked for.
+const CREATED_WITHIN: Duration = Duration::from_secs(5);
+/// Why there is no pod, until the controller has told.
+const NO_POD: &str = "no helper pod was created";
 /// Reasons that the kubelet retries.
 const RETRIED_REASONS: [&str; 6] = [
     "ErrImagePull",
@@ -52,11 +61,11 @@ impl HelperPods {
     }
 }
 
-/// Waits for the pods of this `DaemonSet` on these nodes.
+/// Waits for the pods of these `DaemonSet`s on these nodes.
 ///
 /// # Errors
 /// The error of the API request.
-pub async fn wait(client: &kube::Client, namespace: &str, uid: &str, nodes: &[String]) -> kube::Result<HelperPods> {
+pub async fn wait(client: &kube::Client, namespace: &str, uids: &[&str], nodes: &[String]) -> kube::Result<HelperPods> {
     let api = Api::namespaced_with(client.clone(), namespace, &objects::pods());
     let params = ListParams::default().labels(&format!("{}={}", POD_LABEL.0, POD_LABEL.1));
     let from = Instant::now();
@@ -64,24 +73,34 @@ pub async fn wait(client: &kube::Client, namespace: &str, uid: &str, nodes: &[St
         let mut there = HelperPods::default();
         let mut pending = Vec::new();
         let pods = list(&api, &params, |pod: Pod| {
-            let ours = pod.owner_references().iter().any(|owner| owner.uid == uid);
+            let ours = pod.owner_references().iter().any(|owner| uids.contains(&owner.uid.as_str()));
             (ours && pod.metadata.deletion_timestamp.is_none()).then_some(pod)
         });
         let pods: Vec<Pod> = pods.await?.into_iter().flatten().collect();
         for node in nodes {
             let pod = pods.iter().find(|pod| pod.spec.node_name.as_ref() == Some(node));
-            match pod.map_or_else(|| Err("no helper pod was created".to_owned()), state) {
+            match pod.map_or_else(|| Err(NO_POD.to_owned()), state) {
                 Ok(name) => {
                     there.ready.insert(node.clone(), name);
                 }
                 Err(reason) => {
-                    let settled = PERMANENT_REASONS.contains(&reason.as_str())
-                        || RETRIED_REASONS.contains(&reason.as_str()) && from.elapsed() >= RETRIES;
+                    let word = reason.split(':').next().unwrap_or_default();
+                    let settled = PERMANENT_REASONS.contains(&word)
+                        || RETRIED_REASONS.contains(&word) && from.elapsed() >= RETRIES;
                     if !settled {
                         pending.push(node.clone());
                     }
                     there.missing.insert(node.clone(), reason);
                 }
+            }
+        }
+        if there.missing.values().any(|why| why == NO_POD)
+            && from.elapsed() >= CREATED_WITHIN
+            && let Some(why) = refused_pods(client, namespace, uids).await
+        {
+            for (node, reason) in there.missing.iter_mut().filter(|(_, reason)| *reason == NO_POD) {
+                *reason = format!("{NO_POD}: {why}");
+                pending.retain(|waits| waits != node);
             }
         }
         if pending.is_empty() || from.elapsed() >= PATIENCE {
@@ -91,6 +110,21 @@ pub async fn wait(client: &kube::Client, namespace: &str, uid: &str, nodes: &[St
     }
 }
 
+/// Why the controller could not create pods: an admission policy or a quota. `None` if it did not tell, or Events cannot be
+/// read.
+async fn refused_pods(client: &kube::Client, namespace: &str, uids: &[&str]) -> Option<String> {
+    for uid in uids {
+        let events = Api::<Event>::namespaced(client.clone(), namespace);
+        let params =
+            ListParams::default().fields(&format!("involvedObject.uid={uid},reason=FailedCreate")).limit(EVENTS);
+        let found = retried(|| events.list(&params)).await.ok()?;
+        if let Some(message) = found.items.into_iter().rev().find_map(|event| event.message) {
+            return Some(foreign(&message));
+        }
+    }
+    None
+}
+
 /// Deletes pods of this `DaemonSet` that will not start by themselves, so that they are recreated: the image may have been
 /// imported since. Pods that cannot be deleted are reported by [`wait`].
 pub async fn try_again(client: &kube::Client, namespace: &str, uid: &str, lock: &Lock) {
@@ -98,7 +132,8 @@ pub async fn try_again(client: &kube::Client, namespace: &str, uid: &str, lock: 
     let params = ListParams::default().labels(&format!("{}={}", POD_LABEL.0, POD_LABEL.1));
     let stuck = list(&api, &params, |pod: Pod| {
         let ours = pod.owner_references().iter().any(|owner| owner.uid == uid);
-        let gave_up = state(&pod).is_err_and(|why| PERMANENT_REASONS.contains(&why.as_str()));
+        let gave_up =
+            state(&pod).is_err_and(|why| PERMANENT_REASONS.contains(&why.split(':').next().unwrap_or_default()));
         (ours && gave_up && pod.metadata.deletion_timestamp.is_none()).then(|| (pod.name_any(), pod.uid()))
     });
     for (name, uid) in stuck.await.unwrap_or_default().into_iter().flatten() {
@@ -117,8 +152,25 @@ fn state(pod: &Pod) -> Result<String, String> {
         return Ok(pod.name_any());
     }
     let waiting = status.container_statuses.iter().find_map(|container| container.state.waiting.as_ref());
-    let reason = waiting.map(|waiting| waiting.reason.clone()).filter(|reason| !reason.is_empty());
+    let reason = waiting.filter(|waiting| !waiting.reason.is_empty()).map(|waiting| {
+        // Of an image, the reason says it all; its message differs between runtimes.
+        if waiting.message.is_empty() || is_image(&waiting.reason) {
+            return waiting.reason.clone();
+        }
+        format!("{}: {}{}", waiting.reason, foreign(&waiting.message), not_executable(&waiting.message))
+    });
     Err(reason.or(status.reason).unwrap_or_else(|| format!("the helper's pod is {}", status.phase)))
+}
+
+/// What to do where a container's program cannot be run.
+fn not_executable(message: &str) -> &'static str {
+    if message.contains("permission denied") {
+        return "; ConfigMap volumes seem to be mounted noexec on this node, use --node-image";
+    }
+    if message.contains("exec format error") {
+        return "; the node program is not of this node's architecture, use --node-image";
+    }
+    ""
 }
 
 /// The command that imports the image on a node.

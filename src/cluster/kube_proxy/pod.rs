@@ -17,6 +17,10 @@ pub struct PodFacts {
     pub container: String,
     /// kube-proxy's image.
     pub image: String,
+    /// How its node gets it: `Always`, `IfNotPresent` or `Never`.
+    pub pull_policy: String,
+    /// The Secrets with which it is pulled.
+    pub pull_secrets: Vec<String>,
     /// When it was created, in seconds since 1970.
     pub created: i64,
     /// Whether it is being deleted.

@@ -2,6 +2,7 @@
 
 use super::flavour::{Flavour, OtherSet};
 use crate::cluster::api::lock::other_run::OtherRun;
+use crate::cluster::helper::groups::{ProxyImage, ProxyOnNode};
 use crate::cluster::kube_proxy::backup::Backup;
 use crate::cluster::kube_proxy::config_map::ConfigFacts;
 use crate::cluster::kube_proxy::daemon_set::{ConfigSource, KubeProxy};
@@ -52,6 +53,8 @@ pub struct NodeFacts {
     pub control_plane: bool,
     /// Whether it runs Windows.
     pub windows: bool,
+    /// Its processor, as GOARCH: `amd64`.
+    pub architecture: String,
     /// Whether kube-proxy's `DaemonSet` wants a pod there.
     pub wanted: bool,
     /// kube-proxy's pod.
@@ -116,6 +119,20 @@ impl ClusterFacts {
     /// Nodes that should run kube-proxy on Linux.
     pub fn proxy_nodes(&self) -> impl Iterator<Item = &NodeFacts> {
         self.nodes.iter().filter(|node| node.wanted && !node.windows)
+    }
+
+    /// The nodes that run kube-proxy, with its image there.
+    pub fn proxies(&self) -> Vec<ProxyOnNode> {
+        let proxy = |node: &NodeFacts| {
+            let pod = node.pod.as_ref()?;
+            let image = ProxyImage {
+                reference: pod.image.clone(),
+                pull_policy: pod.pull_policy.clone(),
+                pull_secrets: pod.pull_secrets.clone(),
+            };
+            Some(ProxyOnNode { node: node.name.clone(), architecture: node.architecture.clone(), image })
+        };
+        self.proxy_nodes().filter_map(proxy).collect()
     }
 
     /// Whether a pod is older than the configuration. Times are in whole seconds; the same second counts as newer.

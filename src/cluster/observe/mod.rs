@@ -168,6 +168,7 @@ pub fn node_facts(node: &Node, wanted: bool) -> NodeFacts {
         name: foreign(&node.name_any()),
         ready: status.conditions.iter().any(|condition| condition.r#type == "Ready" && condition.status == "True"),
         control_plane: role("control-plane") || role("master"),
+        architecture: foreign(&status.node_info.architecture),
         windows: status.node_info.operating_system == "windows"
             || labels.get("kubernetes.io/os").is_some_and(|system| system == "windows"),
         wanted,
@@ -195,6 +196,8 @@ pub fn pod_facts(pod: &objects::Pod, set: &KubeProxy) -> Option<PodFacts> {
         container: set.container.clone(),
         node: pod.spec.node_name.clone()?,
         image: image.map(|container| foreign(&container.image)).unwrap_or_default(),
+        pull_policy: image.map(|container| container.image_pull_policy.clone()).unwrap_or_default(),
+        pull_secrets: pod.spec.image_pull_secrets.iter().map(|secret| secret.name.clone()).collect(),
         created: objects::seconds(pod.metadata.creation_timestamp.as_ref()).unwrap_or_default(),
         deleting: pod.metadata.deletion_timestamp.is_some(),
         phase: foreign(&status.reason.clone().unwrap_or(status.phase)),

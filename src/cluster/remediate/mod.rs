@@ -162,7 +162,8 @@ impl Job<'_> {
             if self.options.dry_run {
                 rehearse(connection, &facts, &plan).await?;
                 if let (Some(setup), Some(kube_proxy)) = (&self.options.helper, &facts.kube_proxy) {
-                    helper::rehearse(connection, &kube_proxy.namespace, setup).await?;
+                    let groups = helper::groups_of(setup, &facts.proxies());
+                    helper::lifecycle::rehearse(connection, &kube_proxy.namespace, setup, &groups).await?;
                 }
                 let message = "Dry run; nothing was changed. The API server would accept all writes.";
                 return Ok(Ended::new(&plan, Outcome::DryRun, message, Exit::Done));
@@ -238,7 +239,9 @@ impl Job<'_> {
             let helper = match &mut *self.helper {
                 Some(helper) => helper,
                 // Never aborted: objects that the API server has created by then would remain.
-                none => none.insert(Helper::start(self.connection, &kube_proxy.namespace, setup, lock).await?),
+                none => none.insert(
+                    Helper::start(self.connection, &kube_proxy.namespace, setup, &facts.proxies(), lock).await?,
+                ),
             };
             let questions = surroundings.services.questions();
             tokio::select! {

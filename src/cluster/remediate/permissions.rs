@@ -8,7 +8,7 @@ use kube::api::{Api, PostParams};
 
 use crate::cluster::api::calls::retried;
 use crate::cluster::api::lock::lease;
-use crate::cluster::helper::manifest;
+use crate::cluster::helper::groups;
 
 /// A permission that a run needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -121,10 +121,15 @@ pub const OF_CALICO: [Permission; 2] = [
 /// The permissions for the node helper; `kubeadm/remediate-rbac.yaml` grants these too.
 ///
 /// `get` and `create` on exec: as on portforward.
-pub const OF_HELPER: [Permission; 4] = [
+pub const OF_HELPER: [Permission; 8] = [
     permission("", "namespaces", "", &["get"], Cluster, Object::Namespace),
     permission("apps", "daemonsets", "", &["create"], InNamespace, Any),
-    permission("apps", "daemonsets", "", &["get", "patch", "delete"], InNamespace, Named(manifest::NAME)),
+    permission("apps", "daemonsets", "", &["get", "patch", "delete"], InNamespace, Named(groups::NAMES[0])),
+    permission("apps", "daemonsets", "", &["get", "patch", "delete"], InNamespace, Named(groups::NAMES[1])),
+    permission("apps", "daemonsets", "", &["get", "patch", "delete"], InNamespace, Named(groups::NAMES[2])),
+    permission("apps", "daemonsets", "", &["get", "patch", "delete"], InNamespace, Named(groups::NAMES[3])),
+    // Why a pod was not created.
+    permission("", "events", "", &["list"], InNamespace, Any),
     permission("", "pods", "exec", &["get", "create"], InNamespace, Any),
 ];
 

@@ -99,7 +99,8 @@ pub fn findings(facts: &ClusterFacts) -> Vec<Finding> {
     }
     findings.extend(facts.other_run.as_ref().map(other_run));
     let in_use = facts.other_run.as_ref().is_some_and(|run| run.alive);
-    let helpers = facts.daemon_sets.iter().filter(|set| set.name.rsplit('/').next() == Some(helper::manifest::NAME));
+    let is_helper = |name: &str| helper::groups::NAMES.contains(&name.rsplit('/').next().unwrap_or_default());
+    let helpers = facts.daemon_sets.iter().filter(|set| is_helper(&set.name));
     for left in helpers.filter(|_| !in_use) {
         let message = format!(
             "DaemonSet {}: the node helper is still running, because of --keep-helper or a run that was killed",
