@@ -19,7 +19,7 @@ pub(super) struct HelperSetup {
     #[arg(long, value_name = "NAME:TAG", help_heading = "Node helper")]
     node_image: Option<String>,
     /// Use this kpx-prep-node instead of the one that kpx-prep carries; once for each architecture
-    #[arg(long, value_name = "FILE", help_heading = "Node helper", conflicts_with = "node_image")]
+    #[arg(long, value_name = "FILE", env = "KPX_PREP_NODE_PROGRAM", help_heading = "Node helper")]
     node_program: Vec<PathBuf>,
     /// Run the node helper as a privileged container if its capabilities do not suffice (see SECURITY.md)
     #[arg(long, help_heading = "Node helper")]
@@ -31,7 +31,7 @@ impl HelperSetup {
     /// If a file of `--node-program` cannot be used.
     pub(super) fn setup(&self) -> anyhow::Result<Setup> {
         let mut programs = if self.node_image.is_some() { Vec::new() } else { programs::carried() };
-        for file in &self.node_program {
+        for file in self.node_program.iter().filter(|_| self.node_image.is_none()) {
             let program = NodeProgram::from_file(file)?;
             programs.retain(|other| other.architecture != program.architecture);
             programs.push(program);

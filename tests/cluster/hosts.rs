@@ -95,10 +95,16 @@ impl Hosts {
         wrong: &[Misbehaviour],
     ) -> Printed {
         let words: Vec<&str> = command.iter().map(String::as_str).collect();
-        let ["/kpx-prep", "node", "--heartbeat", _, "--lease", _, name, ref options @ ..] = words[..] else {
-            return Printed { stdout: String::new(), exit: 126 };
+        let (words, in_proxys_image) = match words[..] {
+            ["/kpx-prep", "node", ref rest @ ..] => (rest, false),
+            ["/kpx-prep-node/kpx-prep-node", ref rest @ ..] => (rest, true),
+            _ => return Printed { stdout: String::new(), exit: 126 },
         };
+        let ["--heartbeat", _, "--lease", _, name, ref options @ ..] = words[..] else { panic!("{words:?}") };
         assert!(options.ends_with(&["--root", "/host", "-o", "json"]), "{words:?}");
+        // Where the container has kube-proxy's own programs, these are used.
+        let own_tools = options.windows(2).any(|pair| pair == ["--tools", "/"]);
+        assert_eq!(own_tools, in_proxys_image && name != "install", "{words:?}");
         let mut hosts = locked(&self.hosts);
         let host = hosts.entry(node.to_owned()).or_default();
         host.commands.push(name.to_owned());

@@ -73,11 +73,11 @@ async fn live(nodes: &StandIn, pod: &Pod, record: &Record) {
             _ => {}
         }
     }
-    let is_kube_proxy = container_words(pod).iter().any(|word| word.contains("kube-proxy"));
-    if !is_kube_proxy && nodes.has(node, Misbehaviour::NoOtherImage) {
+    if !image(pod).contains("kube-proxy") && nodes.has(node, Misbehaviour::NoOtherImage) {
         report(nodes, pod, &Container::waiting("ErrImageNeverPull", 0, "Pending")).await;
         std::future::pending::<()>().await;
     }
+    config_maps(nodes, pod).await;
     // The volume is filled when the pod starts and stays as it is over the next minute, restarts of the container included.
     let Some(invocation) = invocation(nodes, pod).await else {
         report(nodes, pod, &Container::running(0)).await;
@@ -176,6 +176,23 @@ async fn report(nodes: &StandIn, pod: &Pod, container: &Container) {
     }});
     // It may have been deleted meanwhile.
     let _ = pods(nodes, pod).patch_status(&pod.name_any(), &PatchParams::default(), &Patch::Merge(status)).await;
+}
+
+/// The image of the pod's first container.
+fn image(pod: &Pod) -> &str {
+    let container = pod.spec.as_ref().and_then(|spec| spec.containers.first());
+    container.and_then(|container| container.image.as_deref()).unwrap_or_default()
+}
+
+/// Until the ConfigMaps of the pod's volumes are there: before, the kubelet starts no container.
+async fn config_maps(nodes: &StandIn, pod: &Pod) {
+    let maps = Api::<ConfigMap>::namespaced(nodes.client.clone(), &pod.namespace().unwrap_or_default());
+    let volumes = pod.spec.iter().flat_map(|spec| spec.volumes.iter().flatten());
+    for source in volumes.filter_map(|volume| volume.config_map.as_ref()) {
+        while source.optional != Some(true) && !matches!(maps.get_metadata_opt(&source.name).await, Ok(Some(_))) {
+            sleep(POLL).await;
+        }
+    }
 }
 
 /// The command of the pod's first container.

@@ -150,7 +150,7 @@ impl StandIn {
                 "conditions": conditions(true),
                 "daemonEndpoints": {"kubeletEndpoint": {"Port": self.kubelet_port}},
                 "nodeInfo": {
-                    "architecture": "amd64", "bootID": "", "containerRuntimeVersion": "containerd://1.6.0",
+                    "architecture": all["kubernetes.io/arch"], "bootID": "", "containerRuntimeVersion": "containerd://1.6.0",
                     "kernelVersion": "5.10.0", "kubeProxyVersion": "v1.20.2", "kubeletVersion": "v1.20.2",
                     "machineID": "", "operatingSystem": all["kubernetes.io/os"], "osImage": "Debian GNU/Linux 11",
                     "systemUUID": "",

@@ -164,7 +164,9 @@ async fn ensure_set(
                 return Ok((Made { name: name.to_owned(), uid }, there.annotations().contains_key(KEPT)));
             }
             if stays {
-                say(&format!("{place} was created by another version; replacing it"));
+                let was_kept = there.annotations().contains_key(KEPT);
+                let again = if was_kept { ". To keep the new one too, use remediate --keep-helper again" } else { "" };
+                say(&format!("{place} differs from what this run needs; replacing it{again}"));
             }
             remove_set(client, namespace, name, Some(&there.uid().unwrap_or_default()), lock).await?;
         }

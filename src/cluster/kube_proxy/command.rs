@@ -47,7 +47,7 @@ fn is_image(repository: &str) -> bool {
 
 /// Whether the command is a tool, or an inline script that starts no other script.
 fn runs_a_tool(commands: &[Vec<String>]) -> bool {
-    const TOOLS: [&str; 12] = [
+    const TOOLS: [&str; 13] = [
         "sleep",
         "tail",
         "ipvsadm",
@@ -60,6 +60,8 @@ fn runs_a_tool(commands: &[Vec<String>]) -> bool {
         "modprobe",
         "pause",
         "true",
+        // Of kpx-prep's own helper.
+        "kpx-prep-node",
     ];
     let Some(first) = commands.first().and_then(|command| command.first()) else { return false };
     let name = |word: &str| word.rsplit('/').next().unwrap_or(word).to_owned();

@@ -86,21 +86,30 @@ async fn install_fails(world: &World) {
     before.switched(&cluster).await;
 }
 
+/// Instead of kube-proxy's image.
+const FROM_IMAGE: [&str; 2] = ["--node-image", "localhost/kpx-prep:1"];
+
 async fn no_image(world: &World) {
     let cluster = world.nodes(3).misbehave("node-2", Misbehaviour::NoOtherImage).start().await;
     let before = cluster.before().await;
-    let outcome = cluster.whole(&[]).await.exits(3).mentions("node-2").mentions("ctr -n k8s.io images import");
+    let outcome = cluster.whole(&FROM_IMAGE).await.exits(3).mentions("node-2").mentions("ctr -n k8s.io images import");
     let outcome = outcome.mentions("--node-image").mentions("nothing was changed");
     before.untouched(&cluster).await;
     assert!(!cluster.helper_is_there().await, "{outcome}");
     // What can be looked at is told, and why the rest cannot.
-    let outcome = cluster.status(&["--nodes"]).await.exits(3).finds("warning", "node-helper");
+    let outcome =
+        cluster.status(&["--nodes", FROM_IMAGE[0], FROM_IMAGE[1]]).await.exits(3).finds("warning", "node-helper");
     let outcome = outcome.says("/nodes/0/host/modules", "would-prepare").mentions("ctr -n k8s.io images import");
     assert!(outcome.json["nodes"][1]["host"]["error"].is_string(), "{outcome}");
     for node in ["node-1", "node-3"] {
         cluster.nodes.set(node, &[Misbehaviour::NoOtherImage]).await;
     }
-    cluster.status(&["--nodes"]).await.exits(3).mentions("--node-image").mentions("nothing was changed");
+    cluster
+        .status(&["--nodes", FROM_IMAGE[0], FROM_IMAGE[1]])
+        .await
+        .exits(3)
+        .mentions("--node-image")
+        .mentions("nothing was changed");
     assert!(!cluster.helper_is_there().await);
 }
 

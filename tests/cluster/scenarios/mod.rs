@@ -13,6 +13,7 @@ mod kubectl;
 mod locks;
 mod long_commands;
 mod meanwhile;
+mod programs;
 mod readers;
 mod real_kube_proxy;
 mod rights;
@@ -34,6 +35,7 @@ pub(crate) fn all() -> Vec<Trial> {
         failures::trials(),
         helper::trials(),
         helper_life::trials(),
+        programs::trials(),
         blocked::trials(),
         configs::trials(),
         meanwhile::trials(),
