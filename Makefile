@@ -32,6 +32,7 @@ lints:
 quick:
 	cargo test --quiet --locked --lib --bins $(patsubst tests/%.rs,--test %,$(filter-out tests/cluster.rs,$(wildcard tests/*.rs)))
 	cargo test --quiet --locked --doc
+	tests/vm/reports
 	tests/vm/xstate
 	tests/vm/accounting
 	tests/vm/progress
@@ -49,6 +50,7 @@ KUBERNETES = $$(tests/cluster/control-plane)
 
 test-full:
 	cargo test --quiet --locked -- --include-ignored --skip figures --skip transcript
+	tests/vm/reports
 	tests/vm/xstate
 	tests/vm/accounting
 	tests/vm/progress

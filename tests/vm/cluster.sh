@@ -7,11 +7,11 @@ node_job() {
     local folder=$RUN/$1 variables=$2 file
     shift 2
     mkdir -p "$folder/logs"
-    cp "$VM_DIR/guest/lib/lib" "$folder/lib"
+    cp "$VM_DIR/../support/reports.sh" "$VM_DIR/guest/lib/lib" "$folder/"
     cp "$VM_DIR/node/lib" "$folder/node-lib"
     for file; do cp "$file" "$folder/"; done
     [ -z "${KPX_PREP:-}" ] || cp "$KPX_PREP" "$folder/kpx-prep"
-    printf '%s\n. /job/lib\n. /job/node-lib\n. "/job/%s"\nend_job\n' "$variables" "$(basename "$1")" >"$folder/run"
+    printf '%s\n. /job/reports.sh\n. /job/lib\n. /job/node-lib\n. "/job/%s"\nend_reports\n' "$variables" "$(basename "$1")" >"$folder/run"
     echo "$folder"
 }
 
@@ -31,10 +31,10 @@ run_nodes() {
     boot_node node-2 "$image" "$two" "$seconds" 1500M 1 >"$two/boot.log" 2>&1 &
     second=$!
     set +m
-    if boot_node node-1 "$image" "$one" "$seconds" 2500M 0; then count_guest "$scenario, node-1" "$one/out"; fi
+    if boot_node node-1 "$image" "$one" "$seconds" 2500M 0; then count_tap "$scenario, node-1" "$one/out"; fi
     # However the first one ended.
     touch "$share/done"
-    if wait "$second"; then count_guest "$scenario, node-2" "$two/out"; else not_ok "$scenario: node-2" "$two/boot.log"; fi
+    if wait "$second"; then count_tap "$scenario, node-2" "$two/out"; else not_ok "$scenario: node-2" "$two/boot.log"; fi
     # The next scenario's nodes have a network of their own, or none.
     kill "$network"
     wait "$network" || true
