@@ -27,11 +27,13 @@ format:
 
 lints:
 	cargo clippy --quiet --locked --all-targets -- -D warnings
+	cargo clippy --quiet --locked --package kpx-prep-lab --all-targets -- -D warnings
 
 # All tests but those that need a control plane.
 quick:
 	cargo test --quiet --locked --lib --bins $(patsubst tests/%.rs,--test %,$(filter-out tests/cluster.rs,$(wildcard tests/*.rs)))
 	cargo test --quiet --locked --doc
+	cargo test --quiet --locked --package kpx-prep-lab
 	tests/vm/reports
 	tests/vm/xstate
 	tests/vm/accounting
@@ -50,6 +52,7 @@ KUBERNETES = $$(tests/cluster/control-plane)
 
 test-full:
 	cargo test --quiet --locked -- --include-ignored --skip figures --skip transcript
+	cargo test --quiet --locked --package kpx-prep-lab
 	tests/vm/reports
 	tests/vm/xstate
 	tests/vm/accounting
