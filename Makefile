@@ -36,7 +36,7 @@ quick:
 	cargo test --quiet --locked --package kpx-prep-lab
 	tests/vm/reports
 	tests/vm/xstate
-	tests/vm/accounting
+	tests/vm/calibrate
 	tests/vm/progress
 
 test: quick
@@ -55,7 +55,7 @@ test-full:
 	cargo test --quiet --locked --package kpx-prep-lab
 	tests/vm/reports
 	tests/vm/xstate
-	tests/vm/accounting
+	tests/vm/calibrate
 	tests/vm/progress
 	tests/cloud-init/schema
 	tests/image-load

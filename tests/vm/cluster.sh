@@ -44,42 +44,9 @@ run_nodes() {
 # run_lab NODE-1-SCRIPT [VARIABLES-OF-NODE-2 [FILE…]]: two nodes, Services of every kind, and the load (guest/lib/lab).
 # VARIABLES are for both.
 run_lab() {
-    gcc -O2 -static -o "$RUN/load" guest/tools/load.c || die "compiling the client"
-    run_nodes "$1" "DUAL_STACK=yes ${VARIABLES:-}" "${2:-}" guest/lib/lab guest/lib/lab-* "$RUN/load" "${@:3}"
+    need_lab
+    run_nodes "$1" "DUAL_STACK=yes ${VARIABLES:-}" "${2:-}" guest/lib/lab guest/lib/lab-* "$KPX_LAB" "${@:3}"
 }
 
-# load_tables FOLDER…: what the jobs in these folders counted under load (guest/lib/lab-load), as tables.
-load_tables() {
-    [ $# -gt 0 ] || return 0
-    cat "${@/%//out}" | tr -d '\r' | awk -F'|' '
-        /^G / {
-            if (!goals++) { print "| | goal | measured | | |"; print "|---|---|---|---|---|" }
-            print "| " substr($1, 3) " | " $2 " | " $3 " | " $4 " | " $5 " |"
-        }
-        /^F / {
-            if (!rows && goals) print ""
-            if (!rows++) {
-                print "| | a second | new connections | lost | of these while kube-proxy had not heard of the endpoints | hanging | slow | long-lived | lost | leftovers | seconds |"
-                print "|---|---|---|---|---|---|---|---|---|---|---|"
-            }
-            print "| " substr($1, 3) " | " $2 " | " $3 " | " $4 " | " $5 " | " $6 " | " $7 " | " $8 " | " $9 " | " $10 " | " $11 " |"
-        }
-        /^K / {
-            how = substr($1, 3)
-            if (!(how in column)) { column[how] = ++columns; title[columns] = how }
-            key = $2 ", from " ($3 == "outside" ? $3 : $3 == "pod" ? "a pod" : "the host")
-            cell[key, column[how]] = $5 " of " $4
-            keys[key]
-        }
-        END {
-            if (!columns) exit
-            head = "| lost, by Service and place |"; line = "|---|"
-            for (c = 1; c <= columns; c++) { head = head " " title[c] " |"; line = line "---|" }
-            print ""; print head; print line
-            for (key in keys) {
-                row = "| " key " |"
-                for (c = 1; c <= columns; c++) row = row " " cell[key, c] " |"
-                print row | "sort"
-            }
-        }'
-}
+# load_tables FOLDER…: what the jobs in these folders counted under load (guest/lib/lab-load), as tables. Nothing if none did.
+load_tables() { [ $# = 0 ] || [ -z "${KPX_LAB:-}" ] || "$KPX_LAB" figures tables "${@/%//out}"; }

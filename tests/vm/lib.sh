@@ -140,21 +140,38 @@ built() {
     echo "$folder"
 }
 
-# --- the binary under test: KPX_PREP=/path, else the static release built from this tree
+# --- what is built from this tree, static
+
+# static_release PACKAGE: built in $STATIC.
+STATIC=${CARGO_TARGET_DIR:-$PROJECT/target}/$MUSL/release
+static_release() {
+    local rust="curl --proto '=https' --tlsv1.2 -sSf https://sh.rustup.rs | sh -s -- -y"
+    command -v cargo >/dev/null || die "cargo is missing; install Rust with: $rust"
+    if ! [ -d "$(rustc --print sysroot)/lib/rustlib/$MUSL" ]; then
+        command -v rustup >/dev/null || die "this Rust has no target $MUSL; install one that has: $rust"
+        rustup target add "$MUSL" || die "no Rust target $MUSL: rustup target add $MUSL"
+    fi
+    command -v cc >/dev/null || need_packages gcc libc6-dev # Rust links with it
+    note "building $1, static"
+    (cd "$PROJECT" && cargo build --quiet --locked --release --target "$MUSL" --package "$1") || die "cargo build --release --target $MUSL --package $1"
+}
+
+# The binary under test: KPX_PREP=/path, else the release of this tree.
 need_binary() {
     if [ -n "${KPX_PREP:-}" ]; then
         KPX_PREP=$(readlink -f "$KPX_PREP")
     else
-        local rust="curl --proto '=https' --tlsv1.2 -sSf https://sh.rustup.rs | sh -s -- -y"
-        command -v cargo >/dev/null || die "cargo is missing; install Rust with: $rust"
-        if ! [ -d "$(rustc --print sysroot)/lib/rustlib/$MUSL" ]; then
-            command -v rustup >/dev/null || die "this Rust has no target $MUSL; install one that has: $rust"
-            rustup target add "$MUSL" || die "no Rust target $MUSL: rustup target add $MUSL"
-        fi
-        command -v cc >/dev/null || need_packages gcc libc6-dev # Rust links with it
-        note "building the static release"
-        (cd "$PROJECT" && cargo build --quiet --locked --release --target "$MUSL") || die "cargo build --release --target $MUSL"
-        KPX_PREP=${CARGO_TARGET_DIR:-$PROJECT/target}/$MUSL/release/kpx-prep
+        static_release kpx-prep
+        KPX_PREP=$STATIC/kpx-prep
     fi
     [ -x "$KPX_PREP" ] || die "no binary at $KPX_PREP"
+}
+
+# What guests and this machine count with (lab/): KPX_LAB=/path, else that of this tree.
+need_lab() {
+    if [ -z "${KPX_LAB:-}" ]; then
+        static_release kpx-prep-lab
+        KPX_LAB=$STATIC/kpx-lab
+    fi
+    [ -x "$KPX_LAB" ] || die "no program at $KPX_LAB"
 }
