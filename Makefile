@@ -27,13 +27,16 @@ format:
 
 lints:
 	cargo clippy --quiet --locked --all-targets -- -D warnings
+	cargo clippy --quiet --locked --package kpx-prep-lab --all-targets -- -D warnings
 
 # All tests but those that need a control plane.
 quick:
 	cargo test --quiet --locked --lib --bins $(patsubst tests/%.rs,--test %,$(filter-out tests/cluster.rs,$(wildcard tests/*.rs)))
 	cargo test --quiet --locked --doc
+	cargo test --quiet --locked --package kpx-prep-lab
+	tests/vm/reports
 	tests/vm/xstate
-	tests/vm/accounting
+	tests/vm/calibrate
 	tests/vm/progress
 
 test: quick
@@ -47,8 +50,10 @@ test: quick
 # kubeadm is of the folder of a Kubernetes that was built once; ten minutes the first time.
 test-full:
 	cargo test --quiet --locked -- --include-ignored --skip figures --skip transcript
+	cargo test --quiet --locked --package kpx-prep-lab
+	tests/vm/reports
 	tests/vm/xstate
-	tests/vm/accounting
+	tests/vm/calibrate
 	tests/vm/progress
 	tests/cloud-init/schema
 	tests/image-load

@@ -19,7 +19,7 @@ y Y n N yes Yes YES no No NO on On ON off Off OFF true True TRUE false False FAL
 
 
 def check(good, name, detail=""):
-    print(f"ok - {name}" if good else f"not ok - {name}: {detail}")
+    print(f"good: {name}" if good else f"bad: {name}: {detail}")
 
 
 def not_strings(node, path=()):

@@ -9,9 +9,9 @@ job_folder() {
     local folder=$RUN/$1 file
     shift
     mkdir -p "$folder"
-    for file in "$VM_DIR/guest/lib/lib" "$@"; do cp "$file" "$folder/"; done
+    for file in "$VM_DIR/../support/reports.sh" "$VM_DIR/guest/lib/lib" "$@"; do cp "$file" "$folder/"; done
     cp "$KPX_PREP" "$folder/kpx-prep"
-    printf '. /job/lib\n. "/job/%s"\nend_job\n' "$(basename "$1")" >"$folder/run"
+    printf '. /job/reports.sh\n. /job/lib\n. "/job/%s"\nend_reports\n' "$(basename "$1")" >"$folder/run"
     echo "$folder"
 }
 

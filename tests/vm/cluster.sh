@@ -7,11 +7,11 @@ node_job() {
     local folder=$RUN/$1 variables=$2 file
     shift 2
     mkdir -p "$folder/logs"
-    cp "$VM_DIR/guest/lib/lib" "$folder/lib"
+    cp "$VM_DIR/../support/reports.sh" "$VM_DIR/guest/lib/lib" "$folder/"
     cp "$VM_DIR/node/lib" "$folder/node-lib"
     for file; do cp "$file" "$folder/"; done
     [ -z "${KPX_PREP:-}" ] || cp "$KPX_PREP" "$folder/kpx-prep"
-    printf '%s\n. /job/lib\n. /job/node-lib\n. "/job/%s"\nend_job\n' "$variables" "$(basename "$1")" >"$folder/run"
+    printf '%s\n. /job/reports.sh\n. /job/lib\n. /job/node-lib\n. "/job/%s"\nend_reports\n' "$variables" "$(basename "$1")" >"$folder/run"
     echo "$folder"
 }
 
@@ -31,10 +31,10 @@ run_nodes() {
     boot_node node-2 "$image" "$two" "$seconds" 1500M 1 >"$two/boot.log" 2>&1 &
     second=$!
     set +m
-    if boot_node node-1 "$image" "$one" "$seconds" 2500M 0; then count_guest "$scenario, node-1" "$one/out"; fi
+    if boot_node node-1 "$image" "$one" "$seconds" 2500M 0; then count_tap "$scenario, node-1" "$one/out"; fi
     # However the first one ended.
     touch "$share/done"
-    if wait "$second"; then count_guest "$scenario, node-2" "$two/out"; else not_ok "$scenario: node-2" "$two/boot.log"; fi
+    if wait "$second"; then count_tap "$scenario, node-2" "$two/out"; else not_ok "$scenario: node-2" "$two/boot.log"; fi
     # The next scenario's nodes have a network of their own, or none.
     kill "$network"
     wait "$network" || true
@@ -44,42 +44,9 @@ run_nodes() {
 # run_lab NODE-1-SCRIPT [VARIABLES-OF-NODE-2 [FILE…]]: two nodes, Services of every kind, and the load (guest/lib/lab).
 # VARIABLES are for both.
 run_lab() {
-    gcc -O2 -static -o "$RUN/load" guest/tools/load.c || die "compiling the client"
-    run_nodes "$1" "DUAL_STACK=yes ${VARIABLES:-}" "${2:-}" guest/lib/lab guest/lib/lab-* "$RUN/load" "${@:3}"
+    need_lab
+    run_nodes "$1" "DUAL_STACK=yes ${VARIABLES:-}" "${2:-}" guest/lib/lab guest/lib/lab-* "$KPX_LAB" "${@:3}"
 }
 
-# load_tables FOLDER…: what the jobs in these folders counted under load (guest/lib/lab-load), as tables.
-load_tables() {
-    [ $# -gt 0 ] || return 0
-    cat "${@/%//out}" | tr -d '\r' | awk -F'|' '
-        /^G / {
-            if (!goals++) { print "| | goal | measured | | |"; print "|---|---|---|---|---|" }
-            print "| " substr($1, 3) " | " $2 " | " $3 " | " $4 " | " $5 " |"
-        }
-        /^F / {
-            if (!rows && goals) print ""
-            if (!rows++) {
-                print "| | a second | new connections | lost | of these while kube-proxy had not heard of the endpoints | hanging | slow | long-lived | lost | leftovers | seconds |"
-                print "|---|---|---|---|---|---|---|---|---|---|---|"
-            }
-            print "| " substr($1, 3) " | " $2 " | " $3 " | " $4 " | " $5 " | " $6 " | " $7 " | " $8 " | " $9 " | " $10 " | " $11 " |"
-        }
-        /^K / {
-            how = substr($1, 3)
-            if (!(how in column)) { column[how] = ++columns; title[columns] = how }
-            key = $2 ", from " ($3 == "outside" ? $3 : $3 == "pod" ? "a pod" : "the host")
-            cell[key, column[how]] = $5 " of " $4
-            keys[key]
-        }
-        END {
-            if (!columns) exit
-            head = "| lost, by Service and place |"; line = "|---|"
-            for (c = 1; c <= columns; c++) { head = head " " title[c] " |"; line = line "---|" }
-            print ""; print head; print line
-            for (key in keys) {
-                row = "| " key " |"
-                for (c = 1; c <= columns; c++) row = row " " cell[key, c] " |"
-                print row | "sort"
-            }
-        }'
-}
+# load_tables FOLDER…: what the jobs in these folders counted under load (guest/lib/lab-load), as tables. Nothing if none did.
+load_tables() { [ $# = 0 ] || [ -z "${KPX_LAB:-}" ] || "$KPX_LAB" figures tables "${@/%//out}"; }

@@ -8,30 +8,10 @@ CACHE=${KPX_PREP_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/kpx-prep}/vm
 MUSL=x86_64-unknown-linux-musl
 mkdir -p "$CACHE"
 
-# --- reports: one line per check, a summary at the end, never silence
+# --- reports: TAP; one result per check, the plan at the end, never silence
 
-passed=0 failed=0 finished=
-
-ok() {
-    passed=$((passed + 1))
-    printf 'ok - %s\n' "$1"
-}
-
-# not_ok NAME [FILE]: FILE is the log that explains it.
-not_ok() {
-    failed=$((failed + 1))
-    printf 'not ok - %s\n' "$1"
-    if [ -n "${2:-}" ] && [ -e "$2" ]; then tail -n 40 "$2" | tr -d '\r' | sed 's/^/# /'; fi
-}
-
-# check NAME COMMAND…: what the command said is shown only if it fails.
-check() {
-    local name=$1 log
-    shift
-    log=$(mktemp)
-    if "$@" >"$log" 2>&1; then ok "$name"; else not_ok "$name" "$log"; fi
-    rm -f "$log"
-}
+. "$VM_DIR/../support/reports.sh"
+finished=
 
 note() { printf '# %s\n' "$*"; }
 
@@ -41,30 +21,42 @@ die() {
     exit 1
 }
 
-# The guest's own checks come back as text: show them and count them. Only "ok"/"not ok" lines are results, and the
-# job must have announced how many it ends with, so that a guest that died half-way cannot pass.
-count_guest() { # count_guest NAME FILE
-    local name=$1 file=$2 announced good bad
-    tr -d '\r' <"$file" | sed -n '/^\(ok\|not ok\|#\)/p'
-    good=$(tr -d '\r' <"$file" | grep -c '^ok - ' || true)
-    bad=$(tr -d '\r' <"$file" | grep -c '^not ok - ' || true)
-    announced=$(tr -d '\r' <"$file" | sed -n 's/^KPX-JOB-END \([0-9][0-9]*\)$/\1/p' | tail -n 1)
-    passed=$((passed + good)) failed=$((failed + bad))
-    if [ "${announced:-none}" != $((good + bad)) ] || [ $((good + bad)) = 0 ]; then
-        not_ok "$name: the guest's job ended early (announced ${announced:-nothing}, reported $((good + bad)))" "$file"
+# count_tap NAME FILE: what a guest's job or another script reported, as results of this script, numbered on. It must have
+# ended with the plan of what it reported, so that a guest that died half-way cannot pass.
+count_tap() {
+    local name=$1 file=$2 line results=0 plan=none
+    while IFS= read -r line; do
+        line=${line//$'\r'/}
+        if [[ $line =~ ^(not\ )?ok\ ([0-9]+)\ -\ (.*)$ ]]; then
+            results=$((results + 1))
+            # A number that is not the next one: something was reported that is not here.
+            [ "${BASH_REMATCH[2]}" = "$results" ] || plan="number ${BASH_REMATCH[2]} where $results is due"
+            if [ -z "${BASH_REMATCH[1]}" ]; then ok "${BASH_REMATCH[3]}"; else not_ok "${BASH_REMATCH[3]}"; fi
+        elif [[ $line =~ ^1\.\.([0-9]+)$ ]]; then
+            # Only one, and nothing after it.
+            if [ "$plan" = none ]; then plan=${BASH_REMATCH[1]}; else plan="$plan, then ${BASH_REMATCH[1]}"; fi
+        elif [[ $line == "#"* ]]; then
+            printf '%s\n' "$line"
+        fi
+    done <"$file"
+    if [ "$plan" != "$results" ] || [ "$results" = 0 ]; then
+        not_ok "$name: it ended early (plan: $plan, results: $results)" "$file"
     fi
 }
 
+# finish: false if something failed.
 finish() {
     finished=1
-    if [ $((passed + failed)) = 0 ]; then not_ok "nothing was checked"; fi
-    printf '%s passed, %s failed\n' "$passed" "$failed"
-    [ "$failed" = 0 ]
+    local status=0
+    end_reports || status=1
+    note "$((reported - failed)) passed, $failed failed"
+    return "$status"
 }
 
-# A throw-away folder for one run; `ending` reports a script that stopped before its summary.
+# A throw-away folder for one run; `ending` reports a script that stopped before its end.
 start() {
     RUN=$(mktemp -d "${TMPDIR:-/tmp}/kpx-prep-vm.XXXXXX")
+    check_log=$RUN/check.log
     trap ending EXIT
     trap 'exit 130' INT TERM
 }
@@ -73,7 +65,7 @@ ending() {
     local status=$?
     if [ -z "$finished" ]; then
         [ "$failed" != 0 ] || not_ok "the script stopped early (status $status)"
-        printf '%s passed, %s failed\n' "$passed" "$failed"
+        finish || true
         [ "$status" != 0 ] || status=1
     fi
     # Only what this run started itself, with all that hangs on it where it has a process group of its own.
@@ -148,21 +140,38 @@ built() {
     echo "$folder"
 }
 
-# --- the binary under test: KPX_PREP=/path, else the static release built from this tree
+# --- what is built from this tree, static
+
+# static_release PACKAGE: built in $STATIC.
+STATIC=${CARGO_TARGET_DIR:-$PROJECT/target}/$MUSL/release
+static_release() {
+    local rust="curl --proto '=https' --tlsv1.2 -sSf https://sh.rustup.rs | sh -s -- -y"
+    command -v cargo >/dev/null || die "cargo is missing; install Rust with: $rust"
+    if ! [ -d "$(rustc --print sysroot)/lib/rustlib/$MUSL" ]; then
+        command -v rustup >/dev/null || die "this Rust has no target $MUSL; install one that has: $rust"
+        rustup target add "$MUSL" || die "no Rust target $MUSL: rustup target add $MUSL"
+    fi
+    command -v cc >/dev/null || need_packages gcc libc6-dev # Rust links with it
+    note "building $1, static"
+    (cd "$PROJECT" && cargo build --quiet --locked --release --target "$MUSL" --package "$1") || die "cargo build --release --target $MUSL --package $1"
+}
+
+# The binary under test: KPX_PREP=/path, else the release of this tree.
 need_binary() {
     if [ -n "${KPX_PREP:-}" ]; then
         KPX_PREP=$(readlink -f "$KPX_PREP")
     else
-        local rust="curl --proto '=https' --tlsv1.2 -sSf https://sh.rustup.rs | sh -s -- -y"
-        command -v cargo >/dev/null || die "cargo is missing; install Rust with: $rust"
-        if ! [ -d "$(rustc --print sysroot)/lib/rustlib/$MUSL" ]; then
-            command -v rustup >/dev/null || die "this Rust has no target $MUSL; install one that has: $rust"
-            rustup target add "$MUSL" || die "no Rust target $MUSL: rustup target add $MUSL"
-        fi
-        command -v cc >/dev/null || need_packages gcc libc6-dev # Rust links with it
-        note "building the static release"
-        (cd "$PROJECT" && cargo build --quiet --locked --release --target "$MUSL") || die "cargo build --release --target $MUSL"
-        KPX_PREP=${CARGO_TARGET_DIR:-$PROJECT/target}/$MUSL/release/kpx-prep
+        static_release kpx-prep
+        KPX_PREP=$STATIC/kpx-prep
     fi
     [ -x "$KPX_PREP" ] || die "no binary at $KPX_PREP"
+}
+
+# What guests and this machine count with (lab/): KPX_LAB=/path, else that of this tree.
+need_lab() {
+    if [ -z "${KPX_LAB:-}" ]; then
+        static_release kpx-prep-lab
+        KPX_LAB=$STATIC/kpx-lab
+    fi
+    [ -x "$KPX_LAB" ] || die "no program at $KPX_LAB"
 }
