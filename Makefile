@@ -55,6 +55,7 @@ test-full:
 	tests/vm/xstate
 	tests/vm/calibrate
 	tests/vm/progress
+	tests/node-program-arm64
 	tests/cloud-init/schema
 	tests/image-load
 	KUBEADM=$$(tests/cluster/control-plane)/kubeadm tests/kubeadm/validate-with-kubeadm

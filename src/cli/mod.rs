@@ -1,5 +1,7 @@
 //! The command line: one file per command, holding its arguments and its `run`.
 
+use std::sync::LazyLock;
+
 use clap::{Args, Parser, Subcommand};
 
 use crate::exit_code::{self, Exit};
@@ -23,7 +25,7 @@ mod status;
 
 /// Prepare nodes and kubeadm clusters to run kube-proxy in IPVS mode
 #[derive(Debug, Parser)]
-#[command(name = "kpx-prep", version, after_help = exit_code::HELP, max_term_width = 100)]
+#[command(name = "kpx-prep", version, long_version = long_version(), after_help = exit_code::HELP, max_term_width = 100)]
 pub struct Cli {
     /// Options of every command.
     #[command(flatten)]
@@ -41,6 +43,14 @@ pub struct GlobalArgs {
     /// Disable colours (also: set `NO_COLOR`, or redirect the output)
     #[arg(long, global = true, display_order = 991)]
     no_color: bool,
+}
+
+/// For `--version`, in contrast to `-V`.
+fn long_version() -> &'static str {
+    static TEXT: LazyLock<String> = LazyLock::new(|| {
+        format!("{}\nnode programs: {}", env!("CARGO_PKG_VERSION"), crate::cluster::helper::programs::describe())
+    });
+    &TEXT
 }
 
 impl GlobalArgs {

@@ -161,6 +161,9 @@ need_binary() {
     if [ -n "${KPX_PREP:-}" ]; then
         KPX_PREP=$(readlink -f "$KPX_PREP")
     else
+        note "building kpx-prep-node for each architecture"
+        KPX_PREP_NODE_PROGRAMS=$("$PROJECT/packaging/node-programs") || die "building kpx-prep-node: packaging/node-programs"
+        export KPX_PREP_NODE_PROGRAMS
         static_release kpx-prep
         KPX_PREP=$STATIC/kpx-prep
     fi

@@ -10,6 +10,7 @@ use tokio::time::Instant;
 
 use super::groups::NAME;
 use super::manifest::{Image, POD_LABEL};
+use super::programs::HOW_TO_CARRY;
 use crate::cluster::api::calls::{list, retried};
 use crate::cluster::api::lock::Lock;
 use crate::cluster::api::lock::guard::Guard;
@@ -197,10 +198,11 @@ pub fn reason(why: &str, image: &Image) -> String {
 /// The error for nodes without the image.
 pub fn refusal(without: &[String], image: &Image) -> anyhow::Error {
     let name = &image.reference;
+    let carried = if image.pull { String::new() } else { format!("\n  without an image:    {HOW_TO_CARRY}") };
     Refusal::check(format!(
-        "{}: the node helper's image {name} is missing, so DaemonSet {NAME} cannot start; nothing was changed. Provide the image in one of two ways:\n  \
+        "{}: the node helper's image {name} is missing, so DaemonSet {NAME} cannot start; nothing was changed. Provide it in one of these ways:\n  \
          on each node:        {BY_HAND}\n  \
-         through a registry:  kpx-prep image --name REGISTRY/kpx-prep:TAG --output-file kpx-prep.tar, skopeo copy oci-archive:kpx-prep.tar docker://REGISTRY/kpx-prep:TAG, then --node-image REGISTRY/kpx-prep:TAG",
+         through a registry:  kpx-prep image --name REGISTRY/kpx-prep:TAG --output-file kpx-prep.tar, skopeo copy oci-archive:kpx-prep.tar docker://REGISTRY/kpx-prep:TAG, then --node-image REGISTRY/kpx-prep:TAG{carried}",
         few(without)
     ))
 }

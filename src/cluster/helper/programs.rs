@@ -52,10 +52,18 @@ pub fn hash(content: &[u8]) -> String {
     Sha256::digest(content).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// The architectures of the carried programs.
-pub fn architectures() -> Vec<&'static str> {
-    CARRIED.iter().map(|(architecture, _)| *architecture).collect()
+/// What is carried, in a line.
+pub fn describe() -> String {
+    let architectures: Vec<&str> = CARRIED.iter().map(|(architecture, _)| *architecture).collect();
+    if architectures.is_empty() {
+        return format!("none; {HOW_TO_CARRY}");
+    }
+    architectures.join(", ")
 }
+
+/// What to do with a build that carries none.
+pub const HOW_TO_CARRY: &str =
+    "build kpx-prep with make build, or with KPX_PREP_NODE_PROGRAMS=$(packaging/node-programs) cargo build";
 
 /// The carried programs.
 ///

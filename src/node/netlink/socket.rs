@@ -88,17 +88,20 @@ impl Socket {
                 changed |= flags & CHANGED != 0;
                 match kind {
                     DONE if changed => return Err(io::ErrorKind::Interrupted.into()),
-                    DONE => return Ok(answers),
-                    ERROR => {
-                        let code = payload.get(..4).and_then(|code| code.try_into().ok()).map_or(0, i32::from_ne_bytes);
-                        return if code == 0 { Ok(answers) } else { Err(io::Error::from_raw_os_error(-code)) };
-                    }
+                    DONE | ERROR => return failure(payload).map_or(Ok(answers), Err),
                     _ if wanted(payload) => answers.push(payload.to_vec()),
                     _ => {}
                 }
             }
         }
     }
+}
+
+/// The error at the start of a message that ends an answer, if any: a dump that failed half-way ends with one, too
+/// (`netlink_dump_done` in the kernel's `af_netlink.c`).
+fn failure(payload: &[u8]) -> Option<io::Error> {
+    let code = i32::from_ne_bytes(*payload.first_chunk::<4>()?);
+    (code < 0).then(|| io::Error::from_raw_os_error(code.saturating_neg()))
 }
 
 /// A message in a datagram.
@@ -117,4 +120,18 @@ fn split(bytes: &[u8]) -> Option<(Message<'_>, &[u8])> {
     let message =
         Message { kind: short(4)?, flags: short(6)?, sequence: long(8)?, payload: bytes.get(HEADER..length)? };
     Some((message, bytes.get(length.next_multiple_of(4)..).unwrap_or_default()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failed_dump_is_an_error() {
+        let told = |payload: &[u8]| failure(payload).and_then(|error| error.raw_os_error());
+        assert_eq!(told(&(-12i32).to_ne_bytes()), Some(12));
+        assert_eq!(told(&0i32.to_ne_bytes()), None, "acknowledged");
+        assert_eq!(told(&[]), None, "older kernels");
+        assert_eq!(told(&i32::MIN.to_ne_bytes()), Some(i32::MAX));
+    }
 }
