@@ -38,6 +38,6 @@ fuzz_target!(|input: Vec<(u8, Vec<u8>)>| {
     let request = NodeRequest::parse("all", "rr").expect("a request");
     let options = InstallOptions { load: false, dry_run: true, force: false };
     if let Ok((report, _)) = install(&root, &request, options, &HostModprobe(&root)) {
-        let _ = report.render(kpx_prep::report::Format::Json);
+        let _ = kpx_prep::report::serialize(&report, kpx_prep::report::Format::Json);
     }
 });
