@@ -2,8 +2,8 @@
 #![no_main]
 
 use kpx_prep::cluster::helper::exec::{Answer, read};
+use kpx_prep::node::command::NodeAnswer;
 use kpx_prep::node_protocol::{CleanReport, Survey};
-use kpx_prep::node::kube_proxy::report::{clean_text, survey_text};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|input: (&str, &str)| {
@@ -12,11 +12,11 @@ fuzz_target!(|input: (&str, &str)| {
     let obeyed =
         |text: &str| text.chars().any(|c| c.is_control() && c != '\n' || ('\u{202a}'..='\u{202e}').contains(&c));
     match read::<Survey>(&["survey"], &answer) {
-        Ok(survey) => assert!(!obeyed(&survey_text(&survey))),
+        Ok(survey) => assert!(!obeyed(&NodeAnswer::Survey(Box::new(survey)).text())),
         Err(why) => assert!(!obeyed(&why) && !why.contains('\n')),
     }
     match read::<CleanReport>(&["clean"], &answer) {
-        Ok(report) => assert!(!obeyed(&clean_text(&report))),
+        Ok(report) => assert!(!obeyed(&NodeAnswer::Clean(report).text())),
         Err(why) => assert!(!obeyed(&why)),
     }
 });

@@ -31,7 +31,7 @@ pub(crate) enum Work {
     Helper(Option<NodeCommand>),
 }
 
-/// All options, whatever the command: which of them it takes is checked by [`Options::command`].
+/// All options, whatever the command: which of them it takes is checked by [`Options::work`].
 #[derive(Default)]
 struct Options {
     given: Vec<&'static str>,
