@@ -133,6 +133,8 @@ fn remounted() {
                 Err(error) => format!("{error:#}"),
                 Ok((report, exit)) => {
                     assert_eq!(exit, Exit::Failed);
+                    let not_undone = report.findings.iter().any(|finding| finding.id == "not-undone");
+                    assert!(not_undone, "{:?}", report.findings);
                     kpx_prep::node::command::NodeAnswer::Node(report).text()
                 }
             };
@@ -153,7 +155,24 @@ fn remounted() {
             nix::mount::umount(path).unwrap();
         }
     }
+    folder_in_use(folder.path());
     println!("remounted {times} times");
+}
+
+/// A folder that install created cannot be removed while something is mounted there.
+fn folder_in_use(place: &Path) {
+    let path = place.join("host");
+    fs::create_dir_all(path.join("etc")).unwrap();
+    host::build(&path, HOST);
+    let root = Root::new(&path).unwrap();
+    let nothing = Remounting { place, error: false };
+    let options = InstallOptions { load: false, dry_run: false, force: false };
+    install(&root, &NodeRequest::default(), options, &nothing).unwrap();
+    let made = path.join("etc/sysconfig/modules");
+    mount(Some(&made), &made, None::<&str>, MsFlags::MS_BIND, None::<&str>).unwrap();
+    let (report, _) = remove(&root, false, &nothing).unwrap();
+    assert!(report.findings.iter().any(|finding| finding.id == "folder-left"), "{:?}", report.findings);
+    nix::mount::umount(&made).unwrap();
 }
 
 pub(crate) fn append_only() {
