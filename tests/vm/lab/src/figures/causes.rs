@@ -81,33 +81,57 @@ fn served_by(lost: &Lost) -> (&str, &str) {
     (node, service)
 }
 
-/// When the machine did not run its guests, as far as they noticed.
-struct Machine<'a> {
-    /// What went straight to a pod and was slow or lost: from, to.
-    starved: Vec<(f64, f64)>,
-    /// By client: from, to.
-    pauses: HashMap<(&'a str, &'a str), Vec<(f64, f64)>>,
+/// Spans of time in order, none of which overlaps another: a machine that stands still for minutes loses a hundred thousand
+/// connections, and each is looked up.
+#[derive(Default)]
+struct Spans(Vec<(f64, f64)>);
+
+impl Spans {
+    fn of(mut spans: Vec<(f64, f64)>) -> Self {
+        spans.sort_by(|one, other| one.0.total_cmp(&other.0));
+        let mut merged: Vec<(f64, f64)> = Vec::new();
+        for span in spans {
+            match merged.last_mut() {
+                Some(last) if span.0 <= last.1 => last.1 = last.1.max(span.1),
+                _ => merged.push(span),
+            }
+        }
+        Self(merged)
+    }
+
+    /// How much of that time they cover; None if they do not touch it.
+    fn within(&self, from: f64, to: f64) -> Option<f64> {
+        let first = self.0.partition_point(|span| span.1 <= from);
+        let touching = self.0[first..].iter().take_while(|span| span.0 < to);
+        touching.map(|span| span.1.min(to) - span.0.max(from)).reduce(|sum, more| sum + more)
+    }
 }
 
-impl<'a> Machine<'a> {
-    fn of(run: &'a Run) -> Self {
+/// When the machine did not run its guests, as far as they noticed.
+struct Machine {
+    /// What went straight to a pod and was slow or lost.
+    starved: Spans,
+    /// Of each client.
+    pauses: Vec<Spans>,
+}
+
+impl Machine {
+    fn of(run: &Run) -> Self {
         let slow = run.slow.iter().map(|slow| (slow.at - seconds(slow.after_ms), slow.at));
         let direct = run.lost.iter().filter(|lost| lost.direct && !lost.kept);
-        let starved = slow.chain(direct.map(|lost| (began(lost), lost.at))).collect();
+        let starved = Spans::of(slow.chain(direct.map(|lost| (began(lost), lost.at))).collect());
         let mut pauses: HashMap<_, Vec<_>> = HashMap::new();
         for pause in &run.pauses {
             let span = (pause.at - seconds(pause.ms), pause.at);
             pauses.entry((pause.node.as_str(), pause.place.as_str())).or_default().push(span);
         }
-        Self { starved, pauses }
+        Self { starved, pauses: pauses.into_values().map(Spans::of).collect() }
     }
 
     fn stood_still(&self, from: f64, to: f64) -> bool {
         let (from, to) = (from - 1.0, to + 1.0);
-        let paused = |spans: &Vec<(f64, f64)>| {
-            spans.iter().map(|span| (span.1.min(to) - span.0.max(from)).max(0.0)).sum::<f64>() >= 1.0
-        };
-        self.starved.iter().any(|span| span.1 > from && span.0 < to) || self.pauses.values().any(paused)
+        let second = |spans: &Spans| spans.within(from, to).is_some_and(|paused| paused >= 1.0);
+        self.starved.within(from, to).is_some() || self.pauses.iter().any(second)
     }
 }
 
@@ -220,6 +244,31 @@ mod tests {
             15
         );
         assert_eq!(Cause::ALL.map(|cause| totals.kept_lost_to[&cause]), [0, 1, 1, 2]);
+    }
+
+    #[test]
+    fn spans_of_time() {
+        let spans = Spans::of(vec![(5.0, 6.0), (1.0, 2.0), (1.5, 3.0), (1.2, 1.3), (8.0, 9.0)]);
+        assert_eq!(spans.0, [(1.0, 3.0), (5.0, 6.0), (8.0, 9.0)]);
+        assert_eq!(spans.within(2.0, 8.5), Some(2.5));
+        assert_eq!(spans.within(3.0, 5.0), None);
+        assert_eq!(spans.within(9.0, 99.0), None);
+        assert_eq!(Spans::default().within(0.0, 99.0), None);
+    }
+
+    /// In a second or two, where each of them compared with each other would take minutes.
+    #[test]
+    fn a_machine_that_stood_still_for_minutes() {
+        let mut run = run(
+            "0.0 node-1/pod cluster-ip hanging 5000\n0.0 node-1/pod headless hanging 5000\n0.0 node-1/pod pause 300",
+        );
+        let (lost, pauses) = (run.lost.clone(), run.pauses.clone());
+        for hundredth in 0..50_000_u32 {
+            let at = f64::from(hundredth) / 100.0;
+            run.lost.extend(lost.iter().map(|lost| Lost { at, ..lost.clone() }));
+            run.pauses.extend(pauses.iter().map(|pause| Pause { at, ..pause.clone() }));
+        }
+        assert_eq!(of(&run).filter(|(cause, _)| *cause == Cause::Still).count(), 50_001);
     }
 
     #[test]
