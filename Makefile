@@ -28,6 +28,7 @@ format:
 lints:
 	cargo clippy --quiet --locked --all-targets -- -D warnings
 	cargo clippy --quiet --locked --package kpx-prep-lab --all-targets -- -D warnings
+	cargo clippy --quiet --locked --no-default-features --features small --bin kpx-prep-node -- -D warnings
 
 # All tests but those that need a control plane.
 quick:
