@@ -9,6 +9,7 @@ use std::process::Command;
 
 use kpx_prep::exit_code::Exit;
 use kpx_prep::node::boot::request::NodeRequest;
+use kpx_prep::node::install::network_manager::reload;
 use kpx_prep::node::install::{InstallOptions, install};
 use kpx_prep::node::modules::modprobe::Modprobe;
 use kpx_prep::node::remove::remove;
@@ -156,7 +157,54 @@ fn remounted() {
         }
     }
     folder_in_use(folder.path());
+    read_only_once_loaded(folder.path());
+    a_network_manager_that_cannot_be_told();
     println!("remounted {times} times");
+}
+
+/// Loads the modules, and then makes the file system read-only.
+struct LoadingOnly<'a>(&'a Path);
+
+impl Modprobe for LoadingOnly<'_> {
+    fn load(&self, names: &[&str]) -> io::Result<String> {
+        let lines: String = names.iter().map(|name| format!("{name} 16384 0 - Live 0x0\n")).collect();
+        let loaded = self.0.join("proc/modules");
+        let before = fs::read_to_string(&loaded).unwrap_or_default();
+        fs::write(&loaded, before + &lines)?;
+        read_only(self.0, true);
+        Ok(String::new())
+    }
+
+    fn unload(&self, _: &[&str]) -> io::Result<String> {
+        Ok(String::new())
+    }
+}
+
+/// The node is prepared; what install kept for undoing cannot be removed.
+fn read_only_once_loaded(place: &Path) {
+    mount(Some("tmpfs"), place, Some("tmpfs"), MsFlags::empty(), None::<&str>).unwrap();
+    for folder in ["etc", "run"] {
+        fs::create_dir(place.join(folder)).unwrap();
+    }
+    mount(Some("tmpfs"), &place.join("run"), Some("tmpfs"), MsFlags::empty(), None::<&str>).unwrap();
+    host::build(place, HOST);
+    older(place);
+    let root = Root::new(place).unwrap();
+    let options = InstallOptions { load: true, dry_run: false, force: false };
+    let (report, _) = install(&root, &NodeRequest::default(), options, &LoadingOnly(place)).unwrap();
+    assert!(report.findings.iter().any(|finding| finding.id == "leftover"), "{:?}", report.findings);
+    drop(root);
+    nix::mount::umount(&place.join("run")).unwrap();
+    nix::mount::umount(place).unwrap();
+}
+
+/// It seems to run, but its nmcli is not there or does not reach it.
+fn a_network_manager_that_cannot_be_told() {
+    mount(Some("tmpfs"), "/run", Some("tmpfs"), MsFlags::empty(), None::<&str>).unwrap();
+    fs::create_dir("/run/NetworkManager").unwrap();
+    let finding = reload(&Root::new(Path::new("/")).unwrap()).expect("a finding");
+    assert_eq!(finding.id, "networkmanager-reload", "{finding:?}");
+    nix::mount::umount("/run").unwrap();
 }
 
 /// A folder that install created cannot be removed while something is mounted there.
