@@ -27,6 +27,9 @@ pub const POD_LABEL: (&str, &str) = ("app.kubernetes.io/name", NAME);
 const SET_LABEL: &str = "kpx-prep/daemonset";
 /// The label of `ConfigMap`s with a node program. Not [`MANAGED_BY`]: whoever lists backups does not get them.
 pub const PROGRAM_LABEL: (&str, &str) = ("app.kubernetes.io/part-of", "kpx-prep");
+/// The lock of iptables-legacy. The container's own programs have to take the host's, as kube-proxy does: without it, two
+/// writers of one table undo each other's changes.
+const XTABLES_LOCK: &str = "/run/xtables.lock";
 /// Everybody may read and run it (`r-xr-xr-x`).
 const EXECUTABLE: u32 = 0o555;
 /// The annotation that identifies the spec of an existing helper.
@@ -253,6 +256,11 @@ fn spec(setup: &Setup, runs: Runs<'_>, minor: u32) -> Value {
             pod["nodeSelector"]["kubernetes.io/arch"] = json!(group.architecture);
             pod["affinity"] = affinity(group);
             append(&mut container["volumeMounts"], json!({"name": "program", "mountPath": MOUNT, "readOnly": true}));
+            append(&mut container["volumeMounts"], json!({"name": "lock", "mountPath": XTABLES_LOCK}));
+            append(
+                &mut pod["volumes"],
+                json!({"name": "lock", "hostPath": {"path": XTABLES_LOCK, "type": "FileOrCreate"}}),
+            );
             append(
                 &mut pod["volumes"],
                 json!({"name": "program", "configMap": {"name": config_map, "defaultMode": EXECUTABLE}}),

@@ -66,6 +66,12 @@ async fn images(world: &World) {
     let content = program.binary_data.as_ref().map(|data| data["kpx-prep-node"].0.clone());
     assert_eq!(content, std::fs::read(node_program("amd64")).ok());
     let volumes = pod.volumes.as_ref().expect("volumes");
+    let lock = volumes.iter().find(|volume| volume.name == "lock").and_then(|volume| volume.host_path.as_ref());
+    assert_eq!(
+        lock.map(|path| path.path.as_str()),
+        Some("/run/xtables.lock"),
+        "iptables of the container locks the host's"
+    );
     let source = volumes.iter().find_map(|volume| volume.config_map.as_ref()).expect("a ConfigMap");
     assert_eq!((source.name.as_str(), source.default_mode), (program.name_any().as_str(), Some(0o555)));
 
