@@ -96,7 +96,7 @@ impl Default for KubeProxyOptions {
 
 impl KubeProxyOptions {
     fn known(&self) -> anyhow::Result<Known> {
-        let tools = self.tools.as_deref().map(|path| open("--tools", path)).transpose()?;
+        let tools = self.tools.as_deref().map(|path| tree_at("--tools", path)).transpose()?;
         Ok(Known { pods: self.pods.clone(), services: self.services, tools })
     }
 }
@@ -162,7 +162,7 @@ pub enum NodeAnswer {
 }
 
 /// The file tree at `path`, which an option named.
-fn open(option: &str, path: &Path) -> anyhow::Result<Root> {
+fn tree_at(option: &str, path: &Path) -> anyhow::Result<Root> {
     Root::new(path)
         .map_err(|error| Refusal::usage(format!("{option} {}: {error}; nothing was changed", path.display())))
 }
@@ -202,20 +202,20 @@ impl NodeCommand {
         match self {
             Self::Install(command) => {
                 let request = command.modules.request(None)?;
-                let root = open("--root", root)?;
+                let root = tree_at("--root", root)?;
                 let load = command.modules.loads(&root);
                 let options = InstallOptions { load, dry_run: command.dry_run, force: command.force };
                 install(&root, &request, options, &HostModprobe(&root)).map(of_node)
             }
             Self::Check(options) => {
                 options.request(None)?;
-                let root = open("--root", root)?;
+                let root = tree_at("--root", root)?;
                 let load = options.loads(&root);
                 let request = |before: Option<NodeRequest>| options.request(before.as_ref()).unwrap_or_default();
                 check(&root, request, load).map(of_node)
             }
             Self::Remove { unload } => {
-                let root = open("--root", root)?;
+                let root = tree_at("--root", root)?;
                 remove(&root, unload, &HostModprobe(&root)).map(of_node)
             }
             Self::Survey(command) => {
@@ -223,13 +223,13 @@ impl NodeCommand {
                     ModuleOptions { scheduler: command.scheduler, minor: command.minor, ..Default::default() };
                 let request = options.request(None)?;
                 need_root()?;
-                let (root, known) = (open("--root", root)?, command.kube_proxy.known()?);
+                let (root, known) = (tree_at("--root", root)?, command.kube_proxy.known()?);
                 let survey = survey(&root, &request, command.kube_proxy.metrics_port, &command.ask, &known)?;
                 Ok((NodeAnswer::Survey(Box::new(survey)), Exit::Done))
             }
             Self::Leftovers(kube_proxy) => {
                 need_root()?;
-                let (report, exit) = leftovers(&open("--root", root)?, kube_proxy.metrics_port, &kube_proxy.known()?)?;
+                let (report, exit) = leftovers(&tree_at("--root", root)?, kube_proxy.metrics_port, &kube_proxy.known()?)?;
                 Ok((NodeAnswer::Leftovers(report), exit))
             }
             Self::Clean(command) => {
@@ -244,7 +244,7 @@ impl NodeCommand {
                     drain: command.drain,
                     known: command.kube_proxy.known()?,
                 };
-                let (report, exit) = clean(&open("--root", root)?, &options)?;
+                let (report, exit) = clean(&tree_at("--root", root)?, &options)?;
                 Ok((NodeAnswer::Clean(report), exit))
             }
         }
