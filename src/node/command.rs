@@ -229,7 +229,8 @@ impl NodeCommand {
             }
             Self::Leftovers(kube_proxy) => {
                 need_root()?;
-                let (report, exit) = leftovers(&tree_at("--root", root)?, kube_proxy.metrics_port, &kube_proxy.known()?)?;
+                let (report, exit) =
+                    leftovers(&tree_at("--root", root)?, kube_proxy.metrics_port, &kube_proxy.known()?)?;
                 Ok((NodeAnswer::Leftovers(report), exit))
             }
             Self::Clean(command) => {
