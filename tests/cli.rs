@@ -204,3 +204,13 @@ fn files_named_on_the_command_line() {
         String::from_utf8_lossy(&output.stderr)
     );
 }
+
+#[test]
+fn version_is_one_line_unless_more_is_asked_for() {
+    let said = |arguments: &[&str]| {
+        let output = Command::new(env!("CARGO_BIN_EXE_kpx-prep")).args(arguments).output().unwrap();
+        String::from_utf8(output.stdout).unwrap()
+    };
+    assert_eq!(said(&["--version"]), format!("kpx-prep {}\n", env!("CARGO_PKG_VERSION")));
+    assert!(said(&["--version", "-v"]).contains("\nnode programs: "));
+}

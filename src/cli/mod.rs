@@ -25,7 +25,7 @@ mod status;
 
 /// Prepare nodes and kubeadm clusters to run kube-proxy in IPVS mode
 #[derive(Debug, Parser)]
-#[command(name = "kpx-prep", version, long_version = long_version(), after_help = exit_code::HELP, max_term_width = 100)]
+#[command(name = "kpx-prep", version = version(), after_help = exit_code::HELP, max_term_width = 100)]
 pub struct Cli {
     /// Options of every command.
     #[command(flatten)]
@@ -45,10 +45,14 @@ pub struct GlobalArgs {
     no_color: bool,
 }
 
-/// For `--version`, in contrast to `-V`.
-fn long_version() -> &'static str {
+/// What `--version` prints: with `-v` also the node programs. One line without it, for scripts.
+fn version() -> &'static str {
     static TEXT: LazyLock<String> = LazyLock::new(|| {
-        format!("{}\nnode programs: {}", env!("CARGO_PKG_VERSION"), crate::cluster::helper::programs::describe())
+        let version = env!("CARGO_PKG_VERSION");
+        if !std::env::args().any(|argument| argument == "-v" || argument == "--verbose") {
+            return version.to_owned();
+        }
+        format!("{version}\nnode programs: {}", crate::cluster::helper::programs::describe())
     });
     &TEXT
 }
