@@ -1,20 +1,18 @@
-//! Creating, taking over and removing the helper's objects: its `DaemonSet`s, and the `ConfigMap`s with its program.
+//! Creating, taking over and removing the helper's `DaemonSet`s, with the `ConfigMap`s that they need.
 
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::ConfigMap;
 use kube::ResourceExt as _;
-use kube::api::{
-    Api, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams, Preconditions, PropagationPolicy,
-};
+use kube::api::{Api, DeleteParams, DynamicObject, Patch, PatchParams, PostParams, Preconditions, PropagationPolicy};
 use serde_json::json;
 
+use super::config_maps::{self, Made};
 use super::groups::Groups;
 use super::groups::NAMES;
-use super::manifest::{self, KEPT, MANAGED_BY, PROGRAM_LABEL, Runs, SPEC_HASH, Setup, Source, daemon_set};
+use super::manifest::{KEPT, MANAGED_BY, Runs, SPEC_HASH, Setup, Source, daemon_set};
 use super::pods;
-use super::programs::{NodeProgram, hash};
-use crate::cluster::api::calls::{get, retried};
+use super::programs::NodeProgram;
+use crate::cluster::api::calls::get;
 use crate::cluster::api::connection::client::Connection;
 use crate::cluster::api::errors::{code, plain};
 use crate::cluster::api::lock::Lock;
@@ -29,13 +27,6 @@ const CHANGES: usize = 20;
 const USED_BY: &str = "kpx-prep/used-by";
 /// How long to wait for an object that is being deleted before a new one can be created.
 const GONE_WITHIN: Duration = Duration::from_secs(60);
-
-/// An object of this run.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Made {
-    pub(super) name: String,
-    pub(super) uid: String,
-}
 
 /// What a run has created or taken over.
 #[derive(Debug, Default)]
@@ -52,16 +43,8 @@ pub(super) fn sets(client: &kube::Client, namespace: &str) -> Api<DynamicObject>
     Api::namespaced_with(client.clone(), namespace, &objects::daemon_sets())
 }
 
-pub(super) fn config_maps(client: &kube::Client, namespace: &str) -> Api<ConfigMap> {
-    Api::namespaced(client.clone(), namespace)
-}
-
-fn has_label(object: &impl kube::ResourceExt, label: (&str, &str)) -> bool {
-    object.labels().get(label.0).is_some_and(|by| by == label.1)
-}
-
 fn is_ours(set: &DynamicObject) -> bool {
-    has_label(set, MANAGED_BY)
+    set.labels().get(MANAGED_BY.0).is_some_and(|by| by == MANAGED_BY.1)
 }
 
 fn minor(connection: &Connection) -> u32 {
@@ -95,10 +78,10 @@ pub(super) async fn ensure(
     lock: &Lock,
 ) -> anyhow::Result<Objects> {
     let mut made = Objects::default();
-    let names: Vec<String> = programs(setup).iter().map(manifest::config_map_name).collect();
+    let names: Vec<String> = programs(setup).iter().map(config_maps::name_of).collect();
     for (number, program) in programs(setup).iter().enumerate() {
         if groups.groups.iter().any(|group| group.program == number) {
-            let config_map = ensure_program(&connection.client, namespace, program, lock).await?;
+            let config_map = config_maps::ensure(&connection.client, namespace, program, lock).await?;
             made.programs.push((config_map, program.sha256.clone()));
         }
     }
@@ -115,6 +98,7 @@ pub(super) async fn ensure(
             remove_set(&connection.client, namespace, name, left.metadata.uid.as_deref(), lock).await?;
         }
     }
+    config_maps::remove_others(&connection.client, namespace, &made.programs, lock).await?;
     Ok(made)
 }
 
@@ -178,71 +162,7 @@ async fn ensure_set(
     }
 }
 
-/// Creates or takes over the `ConfigMap` with a program.
-async fn ensure_program(
-    client: &kube::Client,
-    namespace: &str,
-    program: &NodeProgram,
-    lock: &Lock,
-) -> anyhow::Result<Made> {
-    let api = config_maps(client, namespace);
-    let wanted = manifest::config_map(program, Some(&lock.owner()));
-    let name = manifest::config_map_name(program);
-    let place = format!("ConfigMap {namespace}/{name}");
-    let made = |config_map: &ConfigMap| Made { name: name.clone(), uid: config_map.uid().unwrap_or_default() };
-    for _ in 0..CHANGES {
-        let there = get(&api, &name)
-            .await
-            .map_err(|error| anyhow::anyhow!("reading {place}: {}; nothing was changed", plain(&error)))?;
-        let Some(there) = there else {
-            match Guard::Lock(lock).write(async || api.create(&PostParams::default(), &wanted).await).await {
-                Ok(there) => return Ok(made(&there)),
-                // It was created by a request whose answer was lost.
-                Err(error) if error.code() == Some(409) => continue,
-                Err(error) => anyhow::bail!(
-                    "creating {place} with the node program ({} bytes): {error}; nothing was changed. Where a quota or a policy forbids it, use --node-image",
-                    program.content.len()
-                ),
-            }
-        };
-        anyhow::ensure!(
-            has_label(&there, PROGRAM_LABEL),
-            "{place} was not created by kpx-prep; nothing was changed. Rename or remove it"
-        );
-        let stays = there.owner_references().iter().all(|owner| owner.uid == lock.owner().uid);
-        if stays && there.metadata.deletion_timestamp.is_none() && holds(&there, &program.sha256) {
-            return Ok(made(&there));
-        }
-        // Of a Lease that is gone, or changed by somebody.
-        remove_program(client, namespace, &made(&there), lock).await?;
-        tokio::time::sleep(Duration::from_millis(200)).await;
-    }
-    anyhow::bail!("{place} keeps changing; nothing was changed. Run again later")
-}
-
-/// Whether it holds the program with this SHA-256, and cannot be changed.
-fn holds(config_map: &ConfigMap, sha256: &str) -> bool {
-    let content = config_map.binary_data.as_ref().and_then(|data| data.get(manifest::NODE_PROGRAM));
-    config_map.immutable == Some(true) && content.is_some_and(|content| hash(&content.0) == sha256)
-}
-
-/// Reads the `ConfigMap`s again: the program that the pods run must be the one that this run has created or seen.
-pub(super) async fn verify_programs(client: &kube::Client, namespace: &str, made: &Objects) -> anyhow::Result<()> {
-    for (config_map, sha256) in &made.programs {
-        let place = format!("ConfigMap {namespace}/{}", config_map.name);
-        let there = get(&config_maps(client, namespace), &config_map.name)
-            .await
-            .map_err(|error| anyhow::anyhow!("verifying {place}: {}; nothing else was changed", plain(&error)))?;
-        let same = there.is_some_and(|there| there.uid().as_ref() == Some(&config_map.uid) && holds(&there, sha256));
-        anyhow::ensure!(
-            same,
-            "{place} was replaced while the node helper was started; its program was not run. Find out who may write ConfigMaps in this namespace, then run again"
-        );
-    }
-    Ok(())
-}
-
-/// Deletes an object with these preconditions, whose status may change meanwhile; returns whether there was one.
+/// Removes a `DaemonSet`, with this UID if one is given; returns whether there was one.
 pub(super) async fn remove_set(
     client: &kube::Client,
     namespace: &str,
@@ -279,40 +199,6 @@ pub(super) async fn remove_set(
     )
 }
 
-/// Deletes the `ConfigMap` with a program.
-pub(super) async fn remove_program(
-    client: &kube::Client,
-    namespace: &str,
-    config_map: &Made,
-    lock: &Lock,
-) -> anyhow::Result<()> {
-    let (api, name) = (config_maps(client, namespace), config_map.name.as_str());
-    let preconditions = Preconditions { uid: Some(config_map.uid.clone()), resource_version: None };
-    let params = DeleteParams::default().preconditions(preconditions);
-    match Guard::Lock(lock).write(async || api.delete(name, &params).await).await {
-        Ok(_) => Ok(()),
-        // Already gone, or another one.
-        Err(error) if matches!(error.code(), Some(404 | 409)) => Ok(()),
-        Err(error) => anyhow::bail!(
-            "deleting ConfigMap {namespace}/{name}: {error}. Retry with: kpx-prep remediate --remove-helper"
-        ),
-    }
-}
-
-/// The `ConfigMap`s with a program in a namespace, or in all.
-///
-/// # Errors
-/// Errors of the API server.
-pub async fn programs_left(api: &Api<ConfigMap>) -> kube::Result<Vec<(String, String, String)>> {
-    let params = ListParams::default().labels(&format!("{}={}", PROGRAM_LABEL.0, PROGRAM_LABEL.1));
-    // Without their content.
-    let found = retried(|| api.list_metadata(&params)).await?;
-    let of_object = |object: &kube::core::PartialObjectMeta<ConfigMap>| {
-        (object.namespace().unwrap_or_default(), object.name_any(), object.uid().unwrap_or_default())
-    };
-    Ok(found.items.iter().map(of_object).collect())
-}
-
 /// Removes all of the helper's objects from a namespace, whichever run made them; returns whether there were any.
 ///
 /// # Errors
@@ -322,13 +208,7 @@ pub async fn remove(client: &kube::Client, namespace: &str, lock: &Lock) -> anyh
     for name in NAMES {
         removed |= remove_set(client, namespace, name, None, lock).await?;
     }
-    let left = programs_left(&config_maps(client, namespace))
-        .await
-        .map_err(|error| anyhow::anyhow!("listing ConfigMaps in {namespace}: {}", plain(&error)))?;
-    for (_, name, uid) in left {
-        remove_program(client, namespace, &Made { name, uid }, lock).await?;
-        removed = true;
-    }
+    removed |= config_maps::remove_others(client, namespace, &[], lock).await?;
     Ok(removed)
 }
 
@@ -338,10 +218,10 @@ pub async fn remove(client: &kube::Client, namespace: &str, lock: &Lock) -> anyh
 /// Errors of the API server.
 pub async fn rehearse(connection: &Connection, namespace: &str, setup: &Setup, groups: &Groups) -> anyhow::Result<()> {
     let params = PostParams { dry_run: true, ..PostParams::default() };
-    let names: Vec<String> = programs(setup).iter().map(manifest::config_map_name).collect();
+    let names: Vec<String> = programs(setup).iter().map(config_maps::name_of).collect();
     for program in programs(setup) {
-        let config_map = manifest::config_map(program, None);
-        match config_maps(&connection.client, namespace).create(&params, &config_map).await {
+        let config_map = config_maps::manifest(program, None);
+        match config_maps::api(&connection.client, namespace).create(&params, &config_map).await {
             Err(error) if code(&error) != Some(409) => {
                 anyhow::bail!("dry run: creating ConfigMap {namespace}/{}: {}", config_map.name_any(), plain(&error))
             }

@@ -3,9 +3,7 @@
 //! Its pods run kube-proxy's own image, which every node has, with the node program mounted from a `ConfigMap`; or an image with
 //! kpx-prep in it.
 
-use k8s_openapi::ByteString;
-use k8s_openapi::api::core::v1::ConfigMap;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::api::DynamicObject;
 use serde_json::{Value, json};
 
@@ -25,8 +23,6 @@ pub const MANAGED_BY: (&str, &str) = ("app.kubernetes.io/managed-by", "kpx-prep"
 pub const POD_LABEL: (&str, &str) = ("app.kubernetes.io/name", NAME);
 /// The label that tells the pods of several `DaemonSet`s apart.
 const SET_LABEL: &str = "kpx-prep/daemonset";
-/// The label of `ConfigMap`s with a node program. Not [`MANAGED_BY`]: whoever lists backups does not get them.
-pub const PROGRAM_LABEL: (&str, &str) = ("app.kubernetes.io/part-of", "kpx-prep");
 /// The lock of iptables-legacy. The container's own programs have to take the host's, as kube-proxy does: without it, two
 /// writers of one table undo each other's changes.
 const XTABLES_LOCK: &str = "/run/xtables.lock";
@@ -175,26 +171,6 @@ pub fn kept(setup: &Setup, uid: &str, needs: Option<&[&str]>) -> Value {
         patch["spec"] = json!({"template": {"spec": {"containers": [{"name": CONTAINER, "command": command}]}}});
     }
     patch
-}
-
-/// The name of the `ConfigMap` with a program: another program has another one.
-pub fn config_map_name(program: &NodeProgram) -> String {
-    format!("{NAME}-{}-{}", program.architecture, program.sha256.get(..12).unwrap_or_default())
-}
-
-/// The `ConfigMap` with a program. Immutable: nobody can change it, only replace it, which its UID shows.
-pub fn config_map(program: &NodeProgram, owner: Option<&OwnerReference>) -> ConfigMap {
-    ConfigMap {
-        metadata: ObjectMeta {
-            name: Some(config_map_name(program)),
-            labels: Some([PROGRAM_LABEL, POD_LABEL].map(|(name, value)| (name.to_owned(), value.to_owned())).into()),
-            owner_references: Some(owner.into_iter().cloned().collect()),
-            ..ObjectMeta::default()
-        },
-        immutable: Some(true),
-        binary_data: Some([(NODE_PROGRAM.to_owned(), ByteString(program.content.to_vec()))].into()),
-        ..ConfigMap::default()
-    }
 }
 
 /// The container's security context. AppArmor's default profile forbids reading the state of unconfined processes, and

@@ -1,9 +1,10 @@
 //! The node helper: temporary `DaemonSet`s that run the node commands on every node, so that a cluster command can inspect,
 //! prepare and clean hosts.
 //!
-//! [`groups`] decides what runs where, [`manifest`] builds it, [`lifecycle`] creates and removes it, [`pods`] waits for its
+//! [`groups`] decides what runs where, [`manifest`] builds it, [`lifecycle`] creates and removes it ([`mod@config_maps`] what it runs from), [`pods`] waits for its
 //! pods, [`exec`] runs a command in one, [`work`] defines the commands. [`programs`] are what it runs.
 
+mod config_maps;
 pub mod exec;
 pub mod groups;
 pub mod lifecycle;
@@ -29,7 +30,7 @@ use super::api::patience::patiently;
 use crate::kubernetes_version::OLDEST_MINOR;
 use crate::report::say::say;
 use groups::{Groups, NAME, NAMES, ProxyOnNode, divide};
-use lifecycle::{Objects, config_maps, remove_program, remove_set, sets, verify_programs};
+use lifecycle::{Objects, remove_set, sets};
 use manifest::{MANAGED_BY, Setup, Source};
 use pods::HelperPods;
 
@@ -138,7 +139,7 @@ impl Helper {
             }
             found.missing.values_mut().for_each(|why| *why = pods::reason(why, image));
         } else if !found.ready.is_empty() {
-            verify_programs(&self.client, &self.namespace, &self.objects).await?;
+            config_maps::verify(&self.client, &self.namespace, &self.objects.programs).await?;
         }
         found.missing.extend(without.into_iter().map(|node| {
             let why = self.groups.without[&node].clone();
@@ -170,7 +171,7 @@ impl Helper {
             )
         };
         for (config_map, _) in &self.objects.programs {
-            let api = config_maps(&self.client, &self.namespace);
+            let api = config_maps::api(&self.client, &self.namespace);
             let patch = Patch::Merge(json!({"metadata": {"uid": config_map.uid, "ownerReferences": null}}));
             let patched = Guard::Lock(&self.lock).write(async || api.patch(&config_map.name, &params, &patch).await);
             patched.await.map_err(|error| lost("ConfigMap", &config_map.name, &error))?;
@@ -197,7 +198,7 @@ impl Helper {
             }
         }
         for (config_map, _) in &self.objects.programs {
-            if let Err(error) = remove_program(&self.client, &self.namespace, config_map, &self.lock).await {
+            if let Err(error) = config_maps::remove(&self.client, &self.namespace, config_map, &self.lock).await {
                 say(&format!("warning: {error:#}"));
             }
         }
@@ -216,9 +217,10 @@ pub async fn namespaces(client: &kube::Client) -> anyhow::Result<Vec<String>> {
     });
     let found = found.await.map_err(|error| anyhow::anyhow!("listing the DaemonSets: {}", plain(&error)))?;
     let mut namespaces: Vec<String> = found.into_iter().flatten().collect();
-    // Somebody may have removed the DaemonSet only. Who may not list them all has none in other namespaces.
-    let programs = lifecycle::programs_left(&Api::all(client.clone())).await.unwrap_or_default();
-    namespaces.extend(programs.into_iter().map(|(namespace, _, _)| namespace));
+    // The DaemonSet alone may have been removed. Without the permission to list them in all namespaces, those of the
+    // DaemonSets have to do.
+    let programs = config_maps::left(&Api::all(client.clone())).await.unwrap_or_default();
+    namespaces.extend(programs.into_iter().map(|(namespace, _)| namespace));
     namespaces.sort();
     namespaces.dedup();
     Ok(namespaces)

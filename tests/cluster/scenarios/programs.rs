@@ -2,6 +2,7 @@
 //! what is special about it.)
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use k8s_openapi::ByteString;
 use k8s_openapi::api::apps::v1::DaemonSet;
@@ -13,6 +14,7 @@ use serde_json::json;
 
 use crate::cluster::cluster_state::Cluster;
 use crate::cluster::kpx_prep::{self, node_program};
+use crate::cluster::misbehaviour::Misbehaviour;
 use crate::cluster::world::{World, trial};
 
 pub(crate) fn trials() -> Vec<Trial> {
@@ -21,6 +23,8 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial("programs::one_daemon_set_for_each_image", two_images),
         trial("programs::a_config_map_of_somebody_else_is_left_alone", not_ours),
         trial("programs::what_was_changed_is_not_run", changed),
+        trial("programs::what_is_replaced_while_pods_start_is_not_run", replaced_meanwhile),
+        trial("programs::a_label_of_somebody_else_is_no_reason_to_delete", same_labels),
         trial("programs::of_another_architecture", other_architecture),
     ]
 }
@@ -117,8 +121,8 @@ async fn two_images(world: &World) {
     cluster.no_helper().await;
 }
 
-/// The name of the program's ConfigMap.
-async fn name_of_the_program(cluster: &Cluster) -> ConfigMap {
+/// The program's ConfigMap, after a switch; it is removed.
+async fn removed_program(cluster: &Cluster) -> ConfigMap {
     cluster.status(&["--nodes"]).await.exits(0);
     cluster.whole(&["--keep-helper"]).await.exits(0);
     let program = cluster.programs().await.remove(0);
@@ -136,7 +140,7 @@ fn again(program: &ConfigMap, change: impl FnOnce(&mut ConfigMap)) -> ConfigMap 
 
 async fn not_ours(world: &World) {
     let cluster = world.nodes(2).start().await;
-    let program = name_of_the_program(&cluster).await;
+    let program = removed_program(&cluster).await;
     let maps = Api::<ConfigMap>::namespaced(cluster.client.clone(), &cluster.namespace);
     let theirs = again(&program, |map| map.metadata.labels = None);
     let theirs = maps.create(&PostParams::default(), &theirs).await.expect("created");
@@ -153,7 +157,7 @@ async fn not_ours(world: &World) {
 
 async fn changed(world: &World) {
     let cluster = world.nodes(2).start().await;
-    let program = name_of_the_program(&cluster).await;
+    let program = removed_program(&cluster).await;
     let maps = Api::<ConfigMap>::namespaced(cluster.client.clone(), &cluster.namespace);
     let evil = |map: &mut ConfigMap| {
         map.immutable = None;
@@ -165,6 +169,49 @@ async fn changed(world: &World) {
     assert_ne!(now.uid(), evil.uid(), "it was replaced");
     assert_eq!(now.binary_data, program.binary_data);
     kpx_prep::start(&cluster.kubeconfig, "remediate", &["--remove-helper"]).end().await.exits(0);
+}
+
+/// By somebody who may delete and create ConfigMaps, while the node helper's pods start.
+async fn replaced_meanwhile(world: &World) {
+    let cluster = world.nodes(2).start().await;
+    let before = cluster.before().await;
+    cluster.nodes.set("node-2", &[Misbehaviour::SlowStart(Duration::from_secs(3))]).await;
+    let run = cluster.whole_remediation(&[]);
+    let made = loop {
+        if let Some(made) = cluster.programs().await.pop() {
+            break made;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    };
+    let maps = Api::<ConfigMap>::namespaced(cluster.client.clone(), &cluster.namespace);
+    maps.delete(&made.name_any(), &DeleteParams::default()).await.expect("deleted");
+    let evil = again(&made, |map| {
+        map.binary_data = Some([("kpx-prep-node".to_owned(), ByteString(b"evil".to_vec()))].into());
+    });
+    maps.create(&PostParams::default(), &evil).await.expect("created");
+    let outcome = run.end().await.exits(1).mentions("was replaced while the node helper was started");
+    before.untouched(&cluster).await;
+    for node in ["node-1", "node-2"] {
+        assert_eq!(cluster.nodes.hosts.commands(node), Vec::<String>::new(), "{outcome}");
+    }
+    kpx_prep::start(&cluster.kubeconfig, "remediate", &["--remove-helper"]).end().await.exits(0);
+    cluster.no_helper().await;
+}
+
+async fn same_labels(world: &World) {
+    let cluster = world.nodes(1).start().await;
+    let program = removed_program(&cluster).await;
+    let maps = Api::<ConfigMap>::namespaced(cluster.client.clone(), &cluster.namespace);
+    let theirs = again(&program, |map| map.metadata.name = Some("their-own".to_owned()));
+    maps.create(&PostParams::default(), &theirs).await.expect("created");
+    // An older program, of a helper that was kept: not needed any more.
+    let older = again(&program, |map| map.metadata.name = Some("kpx-prep-node-amd64-0123456789ab".to_owned()));
+    maps.create(&PostParams::default(), &older).await.expect("created");
+    cluster.whole(&["--rollback"]).await.exits(0);
+    let left: Vec<_> = cluster.programs().await.iter().map(ConfigMap::name_any).collect();
+    assert_eq!(left, ["their-own"]);
+    kpx_prep::start(&cluster.kubeconfig, "remediate", &["--remove-helper"]).end().await.exits(0);
+    maps.delete("their-own", &DeleteParams::default()).await.expect("it was left");
 }
 
 async fn other_architecture(world: &World) {
