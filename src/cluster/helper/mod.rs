@@ -1,7 +1,7 @@
 //! The node helper: temporary `DaemonSet`s that run the node commands on every node, so that a cluster command can inspect,
 //! prepare and clean hosts.
 //!
-//! [`groups`] decides what runs where, [`manifest`] builds it, [`lifecycle`] creates and removes it ([`mod@config_maps`] what it runs from), [`pods`] waits for its
+//! [`groups`] decides what runs where, [`manifest`] builds it, [`lifecycle`] creates and removes it (`config_maps` what it runs from), [`pods`] waits for its
 //! pods, [`exec`] runs a command in one, [`work`] defines the commands. [`programs`] are what it runs.
 
 mod config_maps;
