@@ -22,6 +22,7 @@ mod status;
 mod surprises;
 mod sweep;
 mod transcript;
+mod window;
 
 use libtest_mimic::Trial;
 
@@ -49,6 +50,7 @@ pub(crate) fn all() -> Vec<Trial> {
         freeze::trials(),
         figures::trials(),
         transcript::trials(),
+        window::trials(),
     ];
     subjects.into_iter().flatten().collect()
 }
