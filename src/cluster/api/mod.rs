@@ -8,3 +8,4 @@ pub mod lock;
 pub mod objects;
 pub mod patience;
 pub mod pod_objects;
+pub mod streams;

@@ -19,7 +19,6 @@ use std::time::Duration;
 use kube::ResourceExt as _;
 use kube::api::{Api, ListParams, Patch, PatchParams};
 use serde_json::json;
-use tokio::sync::Semaphore;
 
 use super::api::connection::client::Connection;
 use super::api::errors::plain;
@@ -27,15 +26,13 @@ use super::api::lock::Lock;
 use super::api::lock::guard::Guard;
 use super::api::objects;
 use super::api::patience::patiently;
+use super::api::streams::Streams;
 use crate::kubernetes_version::OLDEST_MINOR;
 use crate::report::say::say;
 use groups::{Groups, NAME, NAMES, ProxyOnNode, divide};
 use lifecycle::{Objects, remove_set, sets};
 use manifest::{MANAGED_BY, Setup, Source};
 use pods::HelperPods;
-
-/// Number of nodes contacted in parallel.
-pub const AT_A_TIME: usize = 64;
 
 /// On which nodes the helper must run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,7 +54,9 @@ pub struct Helper {
     objects: Objects,
     lock: Lock,
     pods: Mutex<HelperPods>,
-    turns: Semaphore,
+    streams: Streams,
+    /// How long an API server that refuses them is waited for.
+    refusals: Duration,
     /// kube-proxy's minor version for `--kubernetes-version`, for which nodes are prepared.
     kube_proxy: OnceLock<String>,
 }
@@ -93,7 +92,8 @@ impl Helper {
             objects,
             lock: lock.clone(),
             pods: Mutex::default(),
-            turns: Semaphore::new(AT_A_TIME),
+            streams: connection.streams.clone(),
+            refusals: connection.refusals,
             kube_proxy: OnceLock::new(),
         })
     }

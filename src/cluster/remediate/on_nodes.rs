@@ -4,8 +4,9 @@
 use futures::StreamExt as _;
 
 use super::interrupt::Interrupt;
+use crate::cluster::api::streams::AT_A_TIME;
+use crate::cluster::helper::Helper;
 use crate::cluster::helper::work::{Cleaned, Cleaner};
-use crate::cluster::helper::{AT_A_TIME, Helper};
 use crate::cluster::report::remediation::{NodeResult, RemediationReport};
 use crate::report::event::{Event, What};
 use crate::report::progress::Progress;

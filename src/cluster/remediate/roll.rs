@@ -244,7 +244,7 @@ impl Roll<'_> {
         let pod = pod?;
         let known = self.pods.get(&pod.node).is_some_and(|known| known.uid == pod.uid);
         let older = self.config.at.is_some_and(|written| pod.created < written);
-        let other_mode = || async { self.tools.switcher.ask(&pod.name).await.is_ok_and(|mode| mode != self.mode) };
+        let other_mode = || async { self.tools.switcher.ask(&pod.name).await.is_some_and(|mode| mode != self.mode) };
         (known || older || other_mode().await).then_some(pod)
     }
 }

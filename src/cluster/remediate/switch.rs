@@ -65,7 +65,7 @@ impl Switcher {
             pods: Api::namespaced_with(client.clone(), &kube_proxy.namespace, &objects::pods()),
             logs: Api::namespaced(client.clone(), &kube_proxy.namespace),
             nodes: Api::all_with(client.clone(), &objects::nodes()),
-            prover: Prover::new(client.clone(), &kube_proxy.namespace, port),
+            prover: Prover::new(connection, &kube_proxy.namespace, port, connection.refusals),
             watch: PodWatch::start(connection, kube_proxy),
             timeout,
             lock: lock.clone(),
@@ -87,12 +87,9 @@ impl Switcher {
         patiently(&what, Some(self.timeout), self.wait(node, old.map(|pod| pod.uid.as_str()), mode)).await
     }
 
-    /// Queries the mode of the kube-proxy in a pod.
-    ///
-    /// # Errors
-    /// If it does not answer with a mode.
-    pub async fn ask(&self, pod: &str) -> Result<ProxyMode, String> {
-        self.prover.ask(pod).await
+    /// Queries the mode of the kube-proxy in a pod; `None` if it does not answer with one.
+    pub async fn ask(&self, pod: &str) -> Option<ProxyMode> {
+        self.prover.prove_by_process(pod).await.mode
     }
 
     /// Deletes a pod, but not a later one of the same name.
@@ -137,6 +134,13 @@ impl Switcher {
                         if let Some(end) = judge(&pod, &proof, mode) {
                             return Ok(end);
                         }
+                        // Not the node's fault, so it has not failed, and there is nothing to roll back for.
+                        anyhow::ensure!(
+                            !proof.refused,
+                            "verifying pod {} on node {node}: {}",
+                            pod.name,
+                            proof.reason.unwrap_or_default()
+                        );
                         format!("pod {}: {}", pod.name, proof.reason.unwrap_or_default())
                     }
                 };
@@ -166,10 +170,7 @@ impl Switcher {
         if by_log_too {
             return self.prover.prove(pod).await;
         }
-        match self.prover.ask(&pod.name).await {
-            Ok(mode) => Proof { mode: Some(mode), how: Some(How::ProxyMode), ..Proof::default() },
-            Err(reason) => Proof::missing(reason),
-        }
+        self.prover.prove_by_process(&pod.name).await
     }
 
     /// Whether a pod will not recover, with kube-proxy's last log line.

@@ -2,6 +2,7 @@
 
 mod back;
 mod blocked;
+mod busy;
 mod configs;
 mod failures;
 mod figures;
@@ -38,6 +39,7 @@ pub(crate) fn all() -> Vec<Trial> {
         helper_life::trials(),
         programs::trials(),
         blocked::trials(),
+        busy::trials(),
         configs::trials(),
         meanwhile::trials(),
         readers::trials(),
