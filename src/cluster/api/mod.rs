@@ -9,3 +9,4 @@ pub mod objects;
 pub mod patience;
 pub mod pod_objects;
 pub mod streams;
+pub mod watched;

@@ -63,21 +63,13 @@ impl Helper {
         input: Option<&str>,
         patience: Duration,
     ) -> Result<T, String> {
-        let pod = {
-            let pods = self.pods();
-            let why = || {
-                pods.missing
-                    .get(node)
-                    .cloned()
-                    .unwrap_or_else(|| "the node helper is not running on this node".to_owned())
-            };
-            pods.ready.get(node).cloned().ok_or_else(why)?
-        };
         let heartbeat = format!("{}ms", self.heartbeat.as_millis().max(1));
         let what = format!("kpx-prep node {} on {node}", arguments.first().unwrap_or(&""));
         let mut refusals = Refusals::within(self.refusals);
         let mut attempt = 1;
         loop {
+            // It may have been replaced since the last attempt.
+            let pod = self.pod_on(node)?;
             let opened = self.streams.open(&mut refusals, async || {
                 self.lock.ask().await.map_err(|lost| Unopened::Failed(lost.to_string()))?;
                 let command = self.command(&heartbeat, arguments);

@@ -13,6 +13,7 @@ pub mod pods;
 pub mod programs;
 pub mod work;
 
+use std::collections::BTreeMap;
 use std::sync::{Mutex, OnceLock};
 use std::time::Duration;
 
@@ -32,7 +33,6 @@ use crate::report::say::say;
 use groups::{Groups, NAME, NAMES, ProxyOnNode, divide};
 use lifecycle::{Objects, remove_set, sets};
 use manifest::{MANAGED_BY, Setup, Source};
-use pods::HelperPods;
 
 /// On which nodes the helper must run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,7 +53,9 @@ pub struct Helper {
     groups: Groups,
     objects: Objects,
     lock: Lock,
-    pods: Mutex<HelperPods>,
+    watch: pods::Watch,
+    /// Why it does not run on nodes that were waited for.
+    missing: Mutex<BTreeMap<String, String>>,
     streams: Streams,
     /// How long an API server that refuses them is waited for.
     refusals: Duration,
@@ -83,7 +85,9 @@ impl Helper {
     ) -> anyhow::Result<Self> {
         let groups = groups_of(setup, nodes);
         let objects = lifecycle::ensure(connection, namespace, setup, &groups, lock).await?;
+        let uids = objects.sets.iter().map(|set| set.uid.clone()).collect();
         Ok(Self {
+            watch: pods::watch(connection, namespace, uids),
             client: connection.client.clone(),
             heartbeat: connection.heartbeat,
             namespace: namespace.to_owned(),
@@ -91,7 +95,7 @@ impl Helper {
             groups,
             objects,
             lock: lock.clone(),
-            pods: Mutex::default(),
+            missing: Mutex::default(),
             streams: connection.streams.clone(),
             refusals: connection.refusals,
             kube_proxy: OnceLock::new(),
@@ -120,13 +124,9 @@ impl Helper {
         let (without, nodes): (Vec<_>, Vec<_>) =
             nodes.iter().cloned().partition(|node| self.groups.without.contains_key(node));
         let uids: Vec<&str> = self.objects.sets.iter().map(|set| set.uid.as_str()).collect();
-        let waited = pods::wait(&self.client, &self.namespace, &uids, &nodes);
-        let mut found = patiently(&what, Some(pods::PATIENCE), waited).await.map_err(|error| {
-            anyhow::anyhow!(
-                "waiting for DaemonSet {}/{NAME}: {}; nothing else was changed",
-                self.namespace,
-                plain(&error)
-            )
+        let waited = pods::wait(&self.watch, &self.client, &self.namespace, &uids, &nodes);
+        let mut found = patiently(&what, Some(pods::PATIENCE), waited).await.map_err(|why| {
+            anyhow::anyhow!("waiting for DaemonSet {}/{NAME}: {why}; nothing else was changed", self.namespace)
         })?;
         if let Source::Image(image) = &self.setup.source {
             let without = pods::without_image(&found.missing);
@@ -138,19 +138,35 @@ impl Helper {
                 return Err(pods::refusal(&without, image));
             }
             found.missing.values_mut().for_each(|why| *why = pods::reason(why, image));
-        } else if !found.ready.is_empty() {
+        } else if found.ready > 0 {
             config_maps::verify(&self.client, &self.namespace, &self.objects.programs).await?;
         }
         found.missing.extend(without.into_iter().map(|node| {
             let why = self.groups.without[&node].clone();
             (node, why)
         }));
-        self.pods().add(found);
+        let mut missing = self.missing();
+        for node in &nodes {
+            missing.remove(node);
+        }
+        missing.extend(found.missing);
         Ok(())
     }
 
-    fn pods(&self) -> std::sync::MutexGuard<'_, HelperPods> {
-        self.pods.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    fn missing(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, String>> {
+        self.missing.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    /// The name of its pod on a node.
+    ///
+    /// # Errors
+    /// Why it does not run there.
+    fn pod_on(&self, node: &str) -> Result<String, String> {
+        if let Some(pod) = pods::on(&self.watch, node).filter(|pod| pod.state.is_ok()) {
+            return Ok(pod.name);
+        }
+        let why = self.missing().get(node).cloned();
+        Err(why.unwrap_or_else(|| "the node helper is not running on this node".to_owned()))
     }
 
     pub(super) fn client(&self) -> &kube::Client {

@@ -21,7 +21,7 @@ use crate::cluster::observe::node_facts;
 use crate::mode::ProxyMode;
 use crate::report::foreign::foreign;
 
-/// Retry interval for a kube-proxy that does not answer yet: short while it starts, then longer.
+/// Delays before a kube-proxy that does not answer yet is asked again: the first one, doubled up to the longest.
 const ASK_AGAIN: [Duration; 2] = [Duration::from_millis(50), Duration::from_millis(500)];
 /// Interval for checking a slow node.
 const LOOK_AT_NODE_EVERY: Duration = Duration::from_secs(5);
@@ -119,9 +119,11 @@ impl Switcher {
         let deadline = Instant::now() + self.timeout;
         let mut looked = Instant::now();
         let mut asked: Option<Instant> = None;
+        let mut again = ASK_AGAIN[0];
         let mut last = "no new pod was created".to_owned();
         loop {
-            if let Some(pod) = self.watch.successor(node, old) {
+            let found = self.watch.successor(node, old);
+            if let Some(pod) = found.clone() {
                 if let Some(trouble) = self.trouble(&pod).await {
                     return Ok(SwitchEnd::Failed(trouble));
                 }
@@ -158,10 +160,11 @@ impl Switcher {
                 }
                 looked = Instant::now();
             }
-            let starting = asked.is_some_and(|asked| asked.elapsed() < LOG_AFTER);
+            let pause = if asked.is_some() { again } else { ASK_AGAIN[1] };
+            again = if asked.is_some() { (again * 2).min(ASK_AGAIN[1]) } else { again };
             tokio::select! {
-                () = tokio::time::sleep(if starting { ASK_AGAIN[0] } else { ASK_AGAIN[1] }) => {}
-                () = self.watch.changed() => {}
+                () = tokio::time::sleep(pause) => {}
+                () = self.watch.succeeded(node, old, found.as_ref()) => {}
             }
         }
     }
@@ -211,9 +214,10 @@ impl Switcher {
     async fn keeps(&self, proved: &PodFacts, mode: ProxyMode, settle: Duration) -> anyhow::Result<SwitchEnd> {
         let deadline = Instant::now() + settle;
         while Instant::now() < deadline {
+            let now = self.watch.successor(&proved.node, None);
             tokio::select! {
                 () = tokio::time::sleep_until(deadline) => {}
-                () = self.watch.changed() => {}
+                () = self.watch.succeeded(&proved.node, None, now.as_ref()) => {}
             }
             if let Some(end) = self.changed(proved).await {
                 return Ok(end);
