@@ -134,8 +134,13 @@ impl Run {
 
     /// Waits for its end.
     pub(crate) async fn end(self) -> Outcome {
-        let output = tokio::time::timeout(Duration::from_secs(300), self.0.wait_with_output()).await;
-        let output = output.expect("it ends within five minutes").expect("its output");
+        self.end_within(Duration::from_secs(300)).await
+    }
+
+    /// Waits for its end, this long at most.
+    pub(crate) async fn end_within(self, limit: Duration) -> Outcome {
+        let output = tokio::time::timeout(limit, self.0.wait_with_output()).await;
+        let output = output.unwrap_or_else(|_| panic!("it ends within {limit:?}")).expect("its output");
         let exit = ExitStatus::code(&output.status);
         let stdout = String::from_utf8(output.stdout).expect("text");
         let stderr = String::from_utf8(output.stderr).expect("text");

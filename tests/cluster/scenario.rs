@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use futures::StreamExt as _;
 use k8s_openapi::api::apps::v1::DaemonSet;
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::api::{Api, PostParams};
@@ -167,11 +168,12 @@ impl Scenario<'_> {
             let set: DaemonSet = serde_json::from_value(set).expect("a DaemonSet");
             sets.create(&PostParams::default(), &set).await.expect("a DaemonSet");
         }
-        let added = self.nodes.iter().map(async |node| {
+        let added = futures::stream::iter(&self.nodes).map(async |node| {
             let labels: Vec<_> = node.labels.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
             world.nodes.add(&node.name, &labels, &node.from_start).await;
         });
-        futures::future::join_all(added).await;
+        // No more at a time than an API server takes (--max-mutating-requests-inflight).
+        added.buffer_unordered(100).collect::<Vec<()>>().await;
         let linux = |node: &&Planned| {
             node.from_start.is_empty()
                 && node.labels.iter().all(|(_, value)| value != "windows" && value != "no-kube-proxy")

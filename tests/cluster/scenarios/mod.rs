@@ -7,6 +7,7 @@ mod configs;
 mod failures;
 mod figures;
 mod freeze;
+mod growth;
 mod harness;
 mod helper;
 mod helper_life;
@@ -51,6 +52,7 @@ pub(crate) fn all() -> Vec<Trial> {
         sweep::trials(),
         freeze::trials(),
         figures::trials(),
+        growth::trials(),
         transcript::trials(),
         window::trials(),
     ];
