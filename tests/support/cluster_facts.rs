@@ -96,6 +96,7 @@ pub(crate) fn cluster(mode: &str, effective: ProxyMode) -> ClusterFacts {
         nodes: ["control-1", "worker-1", "worker-2", "worker-3"].map(|name| node(name, Some(effective))).into(),
         backups: Vec::new(),
         other_run: None,
+        helper_programs: Vec::new(),
         daemon_sets: Vec::new(),
     }
 }

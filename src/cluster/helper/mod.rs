@@ -29,6 +29,7 @@ use super::api::objects;
 use super::api::patience::patiently;
 use super::api::streams::Streams;
 use crate::kubernetes_version::OLDEST_MINOR;
+use crate::report::foreign::foreign;
 use crate::report::say::say;
 use groups::{Groups, NAME, NAMES, ProxyOnNode, divide};
 use lifecycle::{Objects, remove_set, sets};
@@ -125,7 +126,7 @@ impl Helper {
             nodes.iter().cloned().partition(|node| self.groups.without.contains_key(node));
         let uids: Vec<&str> = self.objects.sets.iter().map(|set| set.uid.as_str()).collect();
         let waited = pods::wait(&self.watch, &self.client, &self.namespace, &uids, &nodes);
-        let mut found = patiently(&what, Some(pods::PATIENCE), waited).await.map_err(|why| {
+        let mut found = patiently(&what, None, waited).await.map_err(|why| {
             anyhow::anyhow!("waiting for DaemonSet {}/{NAME}: {why}; nothing else was changed", self.namespace)
         })?;
         if let Source::Image(image) = &self.setup.source {
@@ -219,6 +220,16 @@ impl Helper {
             }
         }
     }
+}
+
+/// The `ConfigMap`s with a program of the helper in a namespace, as namespace/name.
+///
+/// # Errors
+/// Errors of the API server.
+pub async fn programs_left(client: &kube::Client, namespace: &str) -> anyhow::Result<Vec<String>> {
+    let found = config_maps::left(&config_maps::api(client, namespace)).await;
+    let found = found.map_err(|error| anyhow::anyhow!("listing ConfigMaps in {namespace}: {}", plain(&error)))?;
+    Ok(found.into_iter().map(|(namespace, made)| foreign(&format!("{namespace}/{}", made.name))).collect())
 }
 
 /// The namespaces with objects of the helper.

@@ -22,8 +22,9 @@ use crate::exit_code::Refusal;
 use crate::report::few;
 use crate::report::foreign::foreign;
 
-/// How long a node may take to start the helper's container, including pulling its image.
-pub const PATIENCE: Duration = Duration::from_secs(120);
+/// How long nodes may take to start the helper's container, including pulling its image, from the last one on that has: a
+/// controller takes minutes for thousands of pods.
+const PATIENCE: Duration = Duration::from_secs(120);
 /// How long a kubelet may retry before its reason is reported.
 const RETRIES: Duration = Duration::from_secs(20);
 /// How many of the newest Events are read.
@@ -101,7 +102,7 @@ pub async fn wait(
     nodes: &[String],
 ) -> Result<HelperPods, String> {
     let from = Instant::now();
-    let mut asked = from;
+    let (mut asked, mut news, mut most) = (from, from, 0);
     loop {
         let mut there = HelperPods::default();
         let mut pending = 0;
@@ -126,7 +127,10 @@ pub async fn wait(
             }
         }
         let trouble = watch.trouble();
-        let over = from.elapsed() >= PATIENCE;
+        if there.ready > most {
+            (news, most) = (Instant::now(), there.ready);
+        }
+        let over = news.elapsed() >= PATIENCE;
         match trouble {
             Some(trouble) if trouble.permanent || pending > 0 && over => return Err(trouble.why),
             _ if pending == 0 || over => return Ok(there),

@@ -81,6 +81,7 @@ pub async fn observe(connection: &Connection, scope: &Scope) -> anyhow::Result<C
         nodes,
         backups: Vec::new(),
         other_run: None,
+        helper_programs: Vec::new(),
         daemon_sets,
     };
     if let Some(kube_proxy) = facts.kube_proxy.clone() {

@@ -140,17 +140,19 @@ impl Roll<'_> {
     async fn one_after_another(&self, window: &Mutex<Window<'_>>) {
         let open = || -> MutexGuard<'_, Window<'_>> { window.lock().unwrap_or_else(PoisonError::into_inner) };
         let is_over = |window: &Window<'_>| window.end.is_some() || window.queue.is_empty();
-        while !is_over(&open()) {
-            if let Some(end) = self.stop().await {
-                open().end.get_or_insert(end);
-                return;
-            }
-            // Others may have taken the last one, or failed, meanwhile.
+        loop {
             let next = {
                 let mut window = open();
-                if is_over(&window) { None } else { window.queue.pop_front() }
+                if window.end.is_some() { None } else { window.queue.pop_front() }
             };
             let Some(next) = next else { return };
+            if let Some(end) = self.stop().await {
+                open().end.get_or_insert(end);
+            }
+            // Another node may have failed meanwhile.
+            if open().end.is_some() {
+                return;
+            }
             let ended = self.switch(next).await;
             let (verified, node) = (ended.is_verified(), ended.node.clone());
             let (announced, over) = {

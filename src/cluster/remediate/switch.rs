@@ -21,6 +21,8 @@ use crate::cluster::observe::node_facts;
 use crate::mode::ProxyMode;
 use crate::report::foreign::foreign;
 
+/// How long after its start a kube-proxy is asked first: without a probe it is ready before it listens.
+const ASK_AFTER: Duration = Duration::from_millis(100);
 /// Delays before a kube-proxy that does not answer yet is asked again: the first one, doubled up to the longest.
 const ASK_AGAIN: [Duration; 2] = [Duration::from_millis(50), Duration::from_millis(500)];
 /// Interval for checking a slow node.
@@ -131,6 +133,9 @@ impl Switcher {
                     (Some(reason), _) => format!("pod {} is waiting: {reason}", pod.name),
                     (None, false) => format!("pod {} is {} and not ready", pod.name, pod.phase),
                     (None, true) => {
+                        if asked.is_none() {
+                            tokio::time::sleep(ASK_AFTER).await;
+                        }
                         let since = asked.get_or_insert_with(Instant::now).elapsed();
                         let proof = self.prove(&pod, since >= LOG_AFTER).await;
                         if let Some(end) = judge(&pod, &proof, mode) {

@@ -207,9 +207,12 @@ async fn same_labels(world: &World) {
     // An older program, of a helper that was kept: not needed any more.
     let older = again(&program, |map| map.metadata.name = Some("kpx-prep-node-amd64-0123456789ab".to_owned()));
     maps.create(&PostParams::default(), &older).await.expect("created");
+    let status = cluster.status(&[]).await.finds("info", "helper-left").mentions(&older.name_any());
+    assert!(!status.stdout.contains("their-own"), "{status}");
     cluster.whole(&["--rollback"]).await.exits(0);
     let left: Vec<_> = cluster.programs().await.iter().map(ConfigMap::name_any).collect();
     assert_eq!(left, ["their-own"]);
+    assert!(!cluster.status(&[]).await.has_finding("info", "helper-left"));
     kpx_prep::start(&cluster.kubeconfig, "remediate", &["--remove-helper"]).end().await.exits(0);
     maps.delete("their-own", &DeleteParams::default()).await.expect("it was left");
 }

@@ -101,6 +101,12 @@ pub fn findings(facts: &ClusterFacts) -> Vec<Finding> {
     let in_use = facts.other_run.as_ref().is_some_and(|run| run.alive);
     let is_helper = |name: &str| helper::groups::NAMES.contains(&name.rsplit('/').next().unwrap_or_default());
     let helpers = facts.daemon_sets.iter().filter(|set| is_helper(&set.name));
+    let running = facts.daemon_sets.iter().any(|set| is_helper(&set.name));
+    for left in facts.helper_programs.iter().filter(|_| !in_use && !running) {
+        let message = format!("ConfigMap {left}: a run that was killed left the node helper's program");
+        let hint = "the next run will reuse or remove it; remove it with: kpx-prep remediate --remove-helper";
+        findings.push(finding(Level::Info, "helper-left", message, hint));
+    }
     for left in helpers.filter(|_| !in_use) {
         let message = format!(
             "DaemonSet {}: the node helper is still running, because of --keep-helper or a run that was killed",
