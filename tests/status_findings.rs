@@ -19,6 +19,7 @@ use kpx_prep::mode::ProxyMode;
 use kpx_prep::node_protocol::{Leftover, LeftoverKind, PreparationOutcome, Survey};
 use kpx_prep::proxy_config;
 use kpx_prep::report::{Format, Level};
+use kpx_prep::sync_health::SyncState;
 
 type Case = (&'static str, Level, fn(&mut ClusterFacts));
 
@@ -86,6 +87,9 @@ const CASES: &[Case] = &[
     ("stale-pods", Level::Info, |facts| facts.nodes[1].pod.as_mut().unwrap().created = CHANGED - 1),
     ("suspicious-rules", Level::Info, |facts| surveyed(facts, |survey| survey.suspicious.push("KUBE-MINE".to_owned()))),
     ("unhealthy-pods", Level::Warning, |facts| facts.nodes[1].pod.as_mut().unwrap().ready = false),
+    ("not-syncing", Level::Warning, |facts| {
+        facts.nodes[1].proof.sync.as_mut().unwrap().state = SyncState::Never;
+    }),
     ("unproved", Level::Warning, |facts| facts.nodes[1].proof = Proof::missing("no answer")),
     ("version-policy", Level::Info, |facts| {
         "kube-proxy:v1.35.1".clone_into(&mut facts.kube_proxy.as_mut().unwrap().image);

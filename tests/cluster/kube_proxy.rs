@@ -18,6 +18,10 @@ pub(crate) struct KubeProxy {
     pub(crate) metrics_port: u16,
     /// What it has printed.
     pub(crate) log: String,
+    /// Whether it writes its rules.
+    pub(crate) syncs: bool,
+    started: jiff::Timestamp,
+    minor: u32,
 }
 
 /// What it is started with.
@@ -106,7 +110,28 @@ impl KubeProxy {
         } else {
             log.to_owned()
         };
-        Ok(Self { mode, metrics_port, log })
+        let syncs = mode != "ipvs" || !wrong.contains(&Misbehaviour::FailsToSync);
+        Ok(Self { mode, metrics_port, log, syncs, started: jiff::Timestamp::now(), minor: invocation.minor })
+    }
+}
+
+impl KubeProxy {
+    /// What `/metrics` answers, of it what is about syncs: from 1.33 on for each family, which appears when it is first
+    /// queued or synced.
+    pub(crate) fn metrics(&self) -> String {
+        let seconds = |time: jiff::Timestamp| time.as_duration().as_secs_f64();
+        let queued = seconds(self.started);
+        let last = if self.syncs { queued + 0.02 } else { 0.0 };
+        let failures = if self.syncs { 0 } else { 3 };
+        let kind = if self.mode == "nftables" { "nftables_sync" } else { "iptables_restore" };
+        let name = |what: &str| format!("kubeproxy_sync_proxy_rules_{what}");
+        let labels = if self.minor >= 33 { "{ip_family=\"IPv4\"}" } else { "" };
+        let mut text = "# HELP go_goroutines Number of goroutines that currently exist.\ngo_goroutines 42\n".to_owned();
+        text += &format!("{}{labels} {queued:e}\n", name("last_queued_timestamp_seconds"));
+        if self.syncs || labels.is_empty() {
+            text += &format!("{}{labels} {last:e}\n", name("last_timestamp_seconds"));
+        }
+        text + &format!("{}{labels} {failures}\n", name(&format!("{kind}_failures_total")))
     }
 }
 

@@ -38,7 +38,9 @@ pub(crate) enum Misbehaviour {
     ForeignServer,
     /// In ipvs mode no Service answers.
     StopsServing,
-    /// In ipvs mode kube-proxy never syncs.
+    /// In ipvs mode kube-proxy fails at each sync, as its metrics say.
+    FailsToSync,
+    /// In ipvs mode kube-proxy never programs all Services, whatever its metrics say.
     NeverSyncs,
     /// What the old mode left cannot be removed.
     CannotBeCleaned,

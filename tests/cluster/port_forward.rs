@@ -136,12 +136,14 @@ fn reply(record: &Record, port: u16, request: &[u8]) -> Result<String, String> {
     let request = String::from_utf8_lossy(request);
     let (status, body) = match request.split_whitespace().nth(1) {
         Some("/proxyMode") => ("200 OK", process.mode),
+        Some("/metrics") => ("200 OK", process.metrics()),
         Some("/healthz") => ("200 OK", "ok".to_owned()),
         _ => ("404 Not Found", "404 page not found\n".to_owned()),
     };
     Ok(format!(
         "HTTP/1.1 {status}\r\nContent-Type: text/plain; charset=utf-8\r\nX-Content-Type-Options: nosniff\r\n\
-         Date: Mon, 23 Nov 2026 10:00:00 GMT\r\nContent-Length: {}\r\n\r\n{body}",
+         Date: {}\r\nContent-Length: {}\r\n\r\n{body}",
+        jiff::Timestamp::now().strftime("%a, %d %b %Y %H:%M:%S GMT"),
         body.len()
     ))
 }

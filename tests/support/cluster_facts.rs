@@ -15,6 +15,7 @@ use kpx_prep::kubeadm::given::Given;
 use kpx_prep::kubeadm::proxy::RawSettings;
 use kpx_prep::mode::ProxyMode;
 use kpx_prep::proxy_config;
+use kpx_prep::sync_health::{SyncHealth, SyncState};
 
 /// When the configuration was last changed; pods with a smaller number are older.
 pub(crate) const CHANGED: i64 = 1000;
@@ -47,7 +48,7 @@ pub(crate) fn node(name: &str, mode: Option<ProxyMode>) -> NodeFacts {
             revision: "rev-1".to_owned(),
             ..PodFacts::default()
         }),
-        proof: Proof { mode, how: mode.map(|_| How::ProxyMode), ..Proof::default() },
+        proof: Proof { mode, how: mode.map(|_| How::ProxyMode), sync: mode.map(|_| SYNCED), ..Proof::default() },
         host: None,
     }
 }
@@ -100,6 +101,10 @@ pub(crate) fn cluster(mode: &str, effective: ProxyMode) -> ClusterFacts {
         daemon_sets: Vec::new(),
     }
 }
+
+/// A kube-proxy that writes its rules.
+pub(crate) const SYNCED: SyncHealth =
+    SyncHealth { state: SyncState::Synced, age_seconds: Some(12), pending_seconds: None, failures: 0 };
 
 /// The wish for a mode, and nothing else.
 pub(crate) fn request(mode: &str) -> Request {

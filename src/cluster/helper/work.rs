@@ -12,6 +12,7 @@ use super::{Coverage, Helper};
 use crate::cluster::api::streams::AT_A_TIME;
 use crate::cluster::kube_proxy::pod::PodFacts;
 use crate::cluster::kube_proxy::services::Services;
+use crate::mode::ProxyMode;
 use crate::node_protocol::{CleanOutcome, CleanReport, Preparation, Survey};
 use crate::report::Level;
 
@@ -41,6 +42,9 @@ pub struct Cleaned {
     /// Why objects remain.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,
+    /// The mode that kube-proxy answered with on the node.
+    #[serde(skip)]
+    pub running: Option<ProxyMode>,
     /// Whether virtual servers or `kube-ipvs0` of the old mode still have to be drained.
     #[serde(skip)]
     pub to_drain: bool,
@@ -63,6 +67,7 @@ impl Cleaned {
             } else {
                 Some(report.summary.clone())
             },
+            running: report.running.as_ref().and_then(|mode| mode.parse().ok()),
             // What a successful clean leaves was kept for later.
             to_drain: went_well && !report.remaining.is_empty(),
         }
@@ -71,7 +76,15 @@ impl Cleaned {
     /// A clean that could not be run.
     fn impossible(why: String) -> Self {
         let outcome = CleanOutcome::Failed;
-        Self { outcome, removed: 0, remaining: 0, connections_cut: 0, detail: Some(why), to_drain: false }
+        Self {
+            outcome,
+            removed: 0,
+            remaining: 0,
+            connections_cut: 0,
+            detail: Some(why),
+            running: None,
+            to_drain: false,
+        }
     }
 
     /// Whether no leftovers of other modes remain.

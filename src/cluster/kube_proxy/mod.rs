@@ -1,5 +1,6 @@
 //! kube-proxy in a cluster: its `DaemonSet`, `ConfigMap` and pods, the backups, and the verification of its mode.
 
+pub mod answers;
 pub mod backup;
 pub mod command;
 pub mod config_map;

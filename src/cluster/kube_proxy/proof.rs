@@ -4,13 +4,11 @@
 use std::time::Duration;
 
 use futures::StreamExt as _;
-use http_body_util::{BodyExt as _, Empty, Limited};
-use hyper::body::Bytes;
-use hyper_util::rt::TokioIo;
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{Api, LogParams, Portforwarder};
 use serde::Serialize;
 
+use super::answers::{self, Answers};
 use super::log_lines::{LoggedMode, logged_mode};
 use super::pod::PodFacts;
 use crate::cluster::api::connection::client::Connection;
@@ -19,6 +17,7 @@ use crate::cluster::api::patience::patiently;
 use crate::cluster::api::streams::{AT_A_TIME, NotOpened, Refusals, Streams, Unopened};
 use crate::mode::ProxyMode;
 use crate::report::foreign::{foreign, shortened};
+use crate::sync_health::SyncHealth;
 
 /// Timeout of a port-forward; the answer is one word from the kubelet's machine.
 const PATIENCE: Duration = Duration::from_secs(8);
@@ -36,7 +35,7 @@ pub enum How {
 }
 
 /// The result of verifying a kube-proxy's effective mode.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Proof {
     /// The mode, if verified.
     pub mode: Option<ProxyMode>,
@@ -46,6 +45,8 @@ pub struct Proof {
     pub reason: Option<String>,
     /// By its log, it fell back from ipvs to iptables.
     pub fallback: bool,
+    /// Whether it writes its rules; `None` if it was not asked, or its metrics could not be read.
+    pub sync: Option<SyncHealth>,
     /// The API server refused to connect to it, so that nothing is known about it.
     pub refused: bool,
 }
@@ -54,6 +55,16 @@ impl Proof {
     /// Unverified, with the reason.
     pub fn missing(reason: impl Into<String>) -> Self {
         Self { reason: Some(reason.into()), ..Self::default() }
+    }
+
+    /// Why it does not write its rules, although it answers; `None` if it does, or was not asked.
+    pub fn trouble(&self) -> Option<String> {
+        (self.how == Some(How::ProxyMode)).then(|| match &self.sync {
+            Some(sync) => sync.trouble(),
+            None => {
+                Some("kube-proxy's metrics could not be read, so it is not known whether it syncs its rules".to_owned())
+            }
+        })?
     }
 
     fn by(mode: ProxyMode, how: How) -> Self {
@@ -92,7 +103,7 @@ impl Prover {
     /// The same without its log.
     pub async fn prove_by_process(&self, pod: &str) -> Proof {
         match self.ask(pod).await {
-            Ok(mode) => Proof::by(mode, How::ProxyMode),
+            Ok((mode, sync)) => Proof { sync, ..Proof::by(mode, How::ProxyMode) },
             Err(NotOpened::Refused(why)) => Proof { refused: true, ..Proof::missing(why) },
             Err(NotOpened::Failed(why)) => Proof::missing(why),
         }
@@ -116,11 +127,8 @@ impl Prover {
         futures::stream::iter(logs).buffered(AT_A_TIME).collect().await
     }
 
-    /// Queries the process itself.
-    ///
-    /// # Errors
-    /// If there was no answer, or the answer is not a mode.
-    pub async fn ask(&self, pod: &str) -> Result<ProxyMode, NotOpened> {
+    /// Asks the process itself.
+    async fn ask(&self, pod: &str) -> Result<(ProxyMode, Option<SyncHealth>), NotOpened> {
         let silent = || format!("port-forward: no answer within {} s", PATIENCE.as_secs());
         let mut refusals = Refusals::within(self.patience);
         let opened = self.streams.open(&mut refusals, async || {
@@ -132,47 +140,29 @@ impl Prover {
             NotOpened::Failed(why) => NotOpened::Failed(format!("port-forward to {}: {why}", self.port)),
             NotOpened::Refused(why) => NotOpened::Refused(format!("port-forward to {}: {why}", self.port)),
         })?;
-        let answer = tokio::time::timeout(PATIENCE, self.get(forward)).await;
-        let answer = answer.unwrap_or_else(|_| Err(silent())).map_err(NotOpened::Failed)?;
-        let unknown = |_| NotOpened::Failed(format!("GET /proxyMode answered {:?}", shortened(&answer, 60)));
-        answer.trim().parse().map_err(unknown)
+        let answers = tokio::time::timeout(PATIENCE, self.answers(forward)).await;
+        let answers = answers.unwrap_or_else(|_| Err(silent())).map_err(NotOpened::Failed)?;
+        let unknown = |_| NotOpened::Failed(format!("GET /proxyMode answered {:?}", shortened(&answers.mode, 60)));
+        Ok((answers.mode.trim().parse().map_err(unknown)?, answers.sync))
     }
 
-    async fn get(&self, mut forward: Portforwarder) -> Result<String, String> {
-        let failed = |error: &dyn std::fmt::Display| format!("port-forward to {}: {error}", self.port);
+    async fn answers(&self, mut forward: Portforwarder) -> Result<Answers, String> {
         let stream = forward.take_stream(self.port).ok_or("port-forward: no stream")?;
         let refused = forward.take_error(self.port);
-        let exchange = async {
-            let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
-            let request = http::Request::get("/proxyMode")
-                .header(http::header::HOST, "localhost")
-                .header(http::header::CONNECTION, "close")
-                .body(Empty::<Bytes>::new())
-                .expect("a request of constants is valid");
-            let exchange = async {
-                let response = sender.send_request(request).await?;
-                let status = response.status();
-                let body = Limited::new(response.into_body(), 4096).collect().await;
-                Ok::<_, hyper::Error>((status, body.map(http_body_util::Collected::to_bytes).unwrap_or_default()))
-            };
-            // The connection must be polled while waiting for the answer.
-            let (answer, _) = futures::join!(exchange, connection);
-            answer
-        };
-        let refused = async {
-            match refused {
-                Some(message) => message.await,
-                None => None,
-            }
-        };
-        let exchange: Result<_, hyper::Error> = exchange.await;
-        let result = match exchange {
-            Ok((http::StatusCode::OK, body)) => Ok(String::from_utf8_lossy(&body).into_owned()),
-            Ok((status, _)) => Err(format!("GET /proxyMode on port {} answered {status}", self.port)),
+        let result = match answers::ask(stream).await {
+            Ok(answers) if answers.status.is_success() => Ok(answers),
+            Ok(answers) => Err(format!("GET /proxyMode on port {} answered {}", self.port, answers.status)),
             Err(error) => {
+                let refused = async {
+                    match refused {
+                        Some(message) => message.await,
+                        None => None,
+                    }
+                };
                 // A message of the kubelet, if any, is better than "connection closed".
                 let message = tokio::time::timeout(Duration::from_millis(50), refused).await.ok().flatten();
-                Err(failed(&foreign(&message.unwrap_or_else(|| error.to_string()))))
+                let message = foreign(&message.unwrap_or_else(|| error.to_string()));
+                Err(format!("port-forward to {}: {message}", self.port))
             }
         };
         // Only then the connection is closed, and the turn can be another's.

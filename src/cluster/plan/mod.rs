@@ -205,7 +205,7 @@ fn order(facts: &ClusterFacts, request: &Request, target: &Target, plan: &mut Pl
 /// Whether a node's kube-proxy is up to date: the mode is verified, and the pod is newer than the configuration.
 fn is_right(facts: &ClusterFacts, node: &NodeFacts, request: &Request, target: &Target, edits: bool) -> bool {
     let Some(pod) = &node.pod else { return false };
-    if node.proof.mode != Some(target.mode) || pod.deleting {
+    if node.proof.mode != Some(target.mode) || node.proof.trouble().is_some() || pod.deleting {
         return false;
     }
     let stale = facts.is_stale(pod);

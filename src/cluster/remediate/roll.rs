@@ -14,6 +14,7 @@ use crate::cluster::api::connection::client::Connection;
 use crate::cluster::helper::work::Cleaned;
 use crate::cluster::kube_proxy::daemon_set::KubeProxy;
 use crate::cluster::kube_proxy::pod::PodFacts;
+use crate::cluster::kube_proxy::proof::How;
 use crate::cluster::observe::facts::NodeFacts;
 use crate::cluster::observe::{list_nodes, list_pods, node_facts, place_pods};
 use crate::cluster::report::remediation::{NodeOutcome, NodeResult};
@@ -206,7 +207,15 @@ impl Roll<'_> {
     /// mode's rules. If it does not sync, or a Service does not answer, the switch has failed, but not if something
     /// could not be removed.
     async fn clean(&self, node: String, end: anyhow::Result<SwitchEnd>) -> NodeEnd {
-        let (Ok(SwitchEnd::Proved(pod, _)), Some(cleaner)) = (&end, self.tools.cleaner) else {
+        let Ok(SwitchEnd::Proved(pod, how)) = &end else { return NodeEnd { node, end, cleaned: None } };
+        let Some(cleaner) = self.tools.cleaner else {
+            let end = match how {
+                How::ProxyMode => end,
+                How::Log => Ok(SwitchEnd::TimedOut(format!(
+                    "pod {}: only its log says that it runs {}; kube-proxy itself did not answer, and the node helper, which would ask it on the node, is not used",
+                    pod.name, self.mode
+                ))),
+            };
             return NodeEnd { node, end, cleaned: None };
         };
         let done: Cleaned = cleaner.clean(&node, Some(pod)).await;
@@ -214,6 +223,10 @@ impl Roll<'_> {
         let end = match done.outcome {
             CleanOutcome::NotServing => Ok(SwitchEnd::Failed(why)),
             CleanOutcome::NotSynced => Ok(SwitchEnd::TimedOut(why)),
+            // Its log only says how it was started. Before the clean-up, the process itself was asked on the node.
+            _ if *how == How::Log && done.running != Some(self.mode) => {
+                Ok(SwitchEnd::TimedOut(format!("only its log says that it runs {}; {why}", self.mode)))
+            }
             _ => end,
         };
         NodeEnd { node, end, cleaned: Some(done) }

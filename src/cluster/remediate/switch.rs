@@ -25,8 +25,9 @@ use crate::report::foreign::foreign;
 const ASK_AFTER: Duration = Duration::from_millis(100);
 /// Delays before a kube-proxy that does not answer yet is asked again: the first one, doubled up to the longest.
 const ASK_AGAIN: [Duration; 2] = [Duration::from_millis(50), Duration::from_millis(500)];
-/// Interval for checking a slow node.
-const LOOK_AT_NODE_EVERY: Duration = Duration::from_secs(5);
+/// After this time a slow node is looked at, and again after twice the time: Kubernetes itself calls a silent node not ready
+/// after 40 s (`--node-monitor-grace-period`).
+const LOOK_AT_NODE: Duration = Duration::from_secs(30);
 /// After this many restarts a kube-proxy counts as failed.
 const RESTARTS: u32 = 2;
 /// How long a ready kube-proxy may not answer port-forwards before its log is used.
@@ -119,7 +120,7 @@ impl Switcher {
 
     async fn wait(&self, node: &str, old: Option<&str>, mode: ProxyMode) -> anyhow::Result<SwitchEnd> {
         let deadline = Instant::now() + self.timeout;
-        let mut looked = Instant::now();
+        let (started, mut look) = (Instant::now(), LOOK_AT_NODE);
         let mut asked: Option<Instant> = None;
         let mut again = ASK_AGAIN[0];
         let mut last = "no new pod was created".to_owned();
@@ -148,7 +149,8 @@ impl Switcher {
                             pod.name,
                             proof.reason.unwrap_or_default()
                         );
-                        format!("pod {}: {}", pod.name, proof.reason.unwrap_or_default())
+                        let why = proof.trouble().or(proof.reason).unwrap_or_default();
+                        format!("pod {}: {why}", pod.name)
                     }
                 };
             }
@@ -159,11 +161,11 @@ impl Switcher {
                     SwitchEnd::TimedOut(format!("not verified within {:?}: {last}", self.timeout))
                 }));
             }
-            if looked.elapsed() >= LOOK_AT_NODE_EVERY {
+            if started.elapsed() >= look {
                 if let Some(end) = self.look_at(node).await? {
                     return Ok(end);
                 }
-                looked = Instant::now();
+                look *= 2;
             }
             let pause = if asked.is_some() { again } else { ASK_AGAIN[1] };
             again = if asked.is_some() { (again * 2).min(ASK_AGAIN[1]) } else { again };
@@ -233,11 +235,11 @@ impl Switcher {
             return Ok(end);
         }
         Ok(judge(proved, &proof, mode).unwrap_or_else(|| {
-            SwitchEnd::Failed(format!(
-                "pod {} does not answer with its mode any more: {}",
-                proved.name,
-                proof.reason.unwrap_or_default()
-            ))
+            let why = match proof.trouble() {
+                Some(trouble) => trouble,
+                None => format!("it does not answer with its mode any more: {}", proof.reason.unwrap_or_default()),
+            };
+            SwitchEnd::Failed(format!("pod {}: {why}", proved.name))
         }))
     }
 
@@ -260,9 +262,10 @@ impl Switcher {
     }
 }
 
-/// The result of a verification; `None` while the mode is unverified.
+/// The result of a verification; `None` while the mode is unverified, or its rules are not written.
 fn judge(pod: &PodFacts, proof: &Proof, mode: ProxyMode) -> Option<SwitchEnd> {
     match (proof.mode, proof.how) {
+        (Some(runs), Some(_)) if runs == mode && proof.trouble().is_some() => None,
         (Some(runs), Some(how)) if runs == mode => Some(SwitchEnd::Proved(Box::new(pod.clone()), how)),
         (Some(runs), Some(_)) => {
             let silent = if mode.traits().needs_modules { " (kube-proxy up to 1.25 falls back silently)" } else { "" };

@@ -69,6 +69,7 @@ struct Totals {
     nodes: usize,
     right: usize,
     wrong: usize,
+    not_syncing: usize,
     unproved: usize,
     without_pod: usize,
     without_kube_proxy: usize,
@@ -93,6 +94,7 @@ impl StatusReport {
             nodes: facts.nodes.len(),
             right: count(&[State::Right]),
             wrong: count(&[State::Wrong, State::Fallback]),
+            not_syncing: count(&[State::NotSyncing]),
             unproved: count(&[State::Unproved]),
             without_pod: count(&[State::NoPod]),
             without_kube_proxy: facts.nodes.len() - nodes.len() - windows,
@@ -183,6 +185,7 @@ impl StatusReport {
         let mut parts = vec![format!("{} of {} nodes run {target}", totals.right, self.nodes.len())];
         for (count, what) in [
             (totals.wrong, "run another mode"),
+            (totals.not_syncing, "do not write their rules"),
             (totals.unproved, "unverified"),
             (totals.without_pod, "without a pod"),
             (totals.without_kube_proxy, "run no kube-proxy"),

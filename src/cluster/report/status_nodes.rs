@@ -11,6 +11,7 @@ use crate::cluster::plan::drift::{State, state};
 use crate::mode::ProxyMode;
 use crate::node_protocol::{Leftover, PreparationOutcome, Survey};
 use crate::report::{LISTED, few};
+use crate::sync_health::{SyncHealth, SyncState};
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -25,6 +26,8 @@ pub(super) struct NodeLine {
     effective_mode: Option<ProxyMode>,
     proof: Option<How>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    sync: Option<Unwatched<SyncHealth>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<String>,
     fallback: bool,
     stale: bool,
@@ -32,6 +35,19 @@ pub(super) struct NodeLine {
     #[serde(skip_serializing_if = "Option::is_none")]
     host: Option<HostLine>,
 }
+
+/// What changes all the time, so that `status --watch` prints nothing new for it.
+#[derive(Clone, Copy, Debug, Serialize)]
+#[serde(transparent)]
+struct Unwatched<T>(T);
+
+impl<T> PartialEq for Unwatched<T> {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl<T> Eq for Unwatched<T> {}
 
 /// The node helper's survey of a host.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -64,7 +80,8 @@ impl NodeLine {
             restarts: pod.map_or(0, |pod| pod.restarts),
             effective_mode: node.proof.mode,
             proof: node.proof.how,
-            reason: node.proof.reason.clone(),
+            reason: node.proof.trouble().or_else(|| node.proof.reason.clone()),
+            sync: node.proof.sync.map(Unwatched),
             fallback: state == State::Fallback,
             stale: pod.is_some_and(|pod| facts.is_stale(pod)),
             state,
@@ -104,11 +121,23 @@ impl NodeLine {
         }
     }
 
+    /// How long ago the rules were written, and how often that failed.
+    fn sync_word(&self) -> String {
+        let Some(Unwatched(sync)) = &self.sync else { return "-".to_owned() };
+        let last = match (sync.state, sync.age_seconds) {
+            (SyncState::Never, _) => "never".to_owned(),
+            (_, Some(age)) => format!("{age} s ago"),
+            (_, None) => "-".to_owned(),
+        };
+        if sync.failures > 0 { format!("{last}, {} failed", sync.failures) } else { last }
+    }
+
     fn state_word(&self) -> String {
         let word = match self.state {
             State::Right => "ok",
             State::Wrong => "drifted",
             State::Fallback => "silent fallback",
+            State::NotSyncing => "not syncing",
             State::Unproved => "unverified",
             State::NoPod => "no pod",
         };
@@ -215,7 +244,7 @@ fn listed(nodes: &[NodeLine], wide: bool) -> String {
         head.extend(["MODULES", "LEFTOVERS"]);
     }
     if wide {
-        head.extend(["IMAGE", "REMARK"]);
+        head.extend(["LAST SYNC", "IMAGE", "REMARK"]);
     }
     for node in nodes {
         let dash = || "-".to_owned();
@@ -233,6 +262,7 @@ fn listed(nodes: &[NodeLine], wide: bool) -> String {
             row.extend(node.host_words());
         }
         if wide {
+            row.push(node.sync_word());
             row.push(node.image.clone().unwrap_or_else(dash));
             row.push(node.reason.clone().unwrap_or_default());
         }

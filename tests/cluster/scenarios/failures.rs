@@ -16,7 +16,8 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial("failures::new_pod_never_becomes_ready", never_ready),
         trial("failures::slow_start_is_waited_for", slow_start),
         trial("failures::no_rollback_leaves_it", no_rollback),
-        trial("failures::port_forward_refused_goes_by_the_log", port_forward_refused),
+        trial("failures::a_log_alone_is_no_proof_of_a_switch", port_forward_refused),
+        trial("failures::a_kube_proxy_that_answers_and_never_syncs", never_syncs),
         trial("failures::no_port_forward_and_a_rotated_log_is_no_proof", unprovable),
         trial("failures::node_down_is_left_and_picked_up_later", node_down),
         trial("failures::node_goes_down_during_the_roll", goes_down),
@@ -102,8 +103,34 @@ async fn no_rollback(world: &World) {
 async fn port_forward_refused(world: &World) {
     let cluster = world.nodes(2).misbehave("node-2", Misbehaviour::RefusesPortForward).start().await;
     let before = cluster.before().await;
+    cluster.remediate(&["--canary", "node-2"]).await.exits(5).mentions("only its log says that it runs ipvs");
+    before.rolled_back(&cluster).await;
+    // The node helper asks the process itself.
+    cluster.whole(&["--canary", "node-2"]).await.exits(0);
+    before.switched(&cluster).await;
+    // A report may go by it, and says so.
+    assert_eq!(cluster.status(&[]).await.exits(0).node("node-2")["proof"], "log");
+}
+
+/// It answers with the right mode, and its metrics say that it has not written a rule since it started.
+async fn never_syncs(world: &World) {
+    let cluster = world.nodes(3).misbehave("node-3", Misbehaviour::FailsToSync).start().await;
+    let before = cluster.before().await;
+    let outcome = cluster.remediate(&["--canary", "node-2"]).await.exits(5).says("/outcome", "rolled-back");
+    outcome.mentions("has not synced its rules since it started; 3 syncs failed");
+    before.rolled_back(&cluster).await;
+    let outcome = cluster.remediate(&["--canary", "node-2", "--no-rollback"]).await.exits(4);
+    drop(outcome);
+    let status = cluster.status(&[]).await.exits(3).finds("warning", "not-syncing").says("/totals/notSyncing", 1);
+    let node = status.node("node-3");
+    assert_eq!((&node["state"], &node["effectiveMode"]), (&"not-syncing".into(), &"ipvs".into()), "{node}");
+    assert_eq!((&node["sync"]["state"], &node["sync"]["failures"]), (&"never".into(), &3.into()), "{node}");
+    assert_eq!(status.node("node-2")["sync"]["state"], "synced");
+    // It is one of the nodes that are not as desired.
+    cluster.nodes.set("node-3", &[]).await;
     cluster.remediate(&[]).await.exits(0);
     before.switched(&cluster).await;
+    cluster.status(&[]).await.exits(0).says("/totals/notSyncing", 0);
 }
 
 async fn unprovable(world: &World) {

@@ -22,6 +22,8 @@ pub enum State {
     Wrong,
     /// It is configured for ipvs but fell back to iptables (kube-proxy ≤ 1.25).
     Fallback,
+    /// It runs the configured mode, but does not write its rules.
+    NotSyncing,
     /// Its mode could not be verified.
     Unproved,
     /// It has no kube-proxy pod but should have one.
@@ -47,7 +49,7 @@ pub fn state(node: &NodeFacts, facts: &ClusterFacts) -> State {
     let Some(mode) = node.proof.mode else { return State::Unproved };
     let target = facts.target().ok();
     if target == Some(mode) {
-        return State::Right;
+        return if node.proof.trouble().is_some() { State::NotSyncing } else { State::Right };
     }
     if node.proof.fallback { State::Fallback } else { State::Wrong }
 }
@@ -155,6 +157,13 @@ fn node_findings(facts: &ClusterFacts, findings: &mut Vec<Finding>) {
             "the kernel modules are missing; prepare the nodes and replace these pods with: {}",
             facts.remediate()
         ),
+    );
+    tell(
+        Level::Warning,
+        "not-syncing",
+        names(&|node| is(node, State::NotSyncing)),
+        "kube-proxy runs the configured mode but does not write its rules",
+        "run with -o wide to see the reason for each node, and check its log with: kubectl logs",
     );
     tell(
         Level::Warning,

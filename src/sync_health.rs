@@ -1,0 +1,198 @@
+//! Whether a kube-proxy writes its rules, by its metrics: a process that answers with its mode may fail at each sync. Pure.
+//!
+//! The names are of `pkg/proxy/metrics/metrics.go`. Up to 1.32 there is one sample for both families; then one for each,
+//! labelled `ip_family`, from the first time that something was queued or synced for it.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+/// When the rules were last written, in seconds since 1970; 0 or missing before the first time.
+const LAST: &str = "kubeproxy_sync_proxy_rules_last_timestamp_seconds";
+/// When writing them was last asked for.
+const QUEUED: &str = "kubeproxy_sync_proxy_rules_last_queued_timestamp_seconds";
+/// How often writing them failed, in iptables and ipvs mode, and in nftables mode (from 1.31 on). A partial restore that
+/// fails is followed by a full one, so it is not counted.
+const FAILURES: [&str; 2] = [
+    "kubeproxy_sync_proxy_rules_iptables_restore_failures_total",
+    "kubeproxy_sync_proxy_rules_nftables_sync_failures_total",
+];
+/// How long a change may wait: kube-proxy calls itself unhealthy after two of its periods of 30 s
+/// (`2*config.SyncPeriod` in `cmd/kube-proxy/app/server.go`).
+const PATIENCE: f64 = 60.0;
+
+/// Whether a kube-proxy writes its rules.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SyncState {
+    /// It has, and no change is waiting for long.
+    Synced,
+    /// It has not since it started, for at least one address family.
+    Never,
+    /// It has, but changes have been waiting for more than 60 s.
+    Behind,
+    /// Its metrics do not say.
+    Unknown,
+}
+
+/// The syncs of a kube-proxy.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SyncHealth {
+    /// Whether it writes its rules.
+    pub state: SyncState,
+    /// Seconds since it last did, for the family that waits longest.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub age_seconds: Option<u64>,
+    /// Seconds for which a change has been waiting.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pending_seconds: Option<u64>,
+    /// How often writing them failed since it started.
+    pub failures: u64,
+}
+
+impl SyncHealth {
+    /// Why it does not write its rules; `None` if it does.
+    pub fn trouble(&self) -> Option<String> {
+        let failed = match self.failures {
+            0 => String::new(),
+            times => format!("; {times} syncs failed"),
+        };
+        match self.state {
+            SyncState::Synced => None,
+            SyncState::Never => Some(format!("kube-proxy has not synced its rules since it started{failed}")),
+            SyncState::Behind => {
+                let pending = self.pending_seconds.unwrap_or_default();
+                Some(format!("kube-proxy has not written changes for {pending} s{failed}"))
+            }
+            SyncState::Unknown => Some("kube-proxy's metrics do not say whether it has synced its rules".to_owned()),
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Family {
+    last: f64,
+    queued: f64,
+}
+
+/// Reads kube-proxy's metrics in the text format of Prometheus. `now`: the time by the same clock, in seconds since 1970, if
+/// known; without it, waiting changes and ages are not known.
+pub fn sync_health(metrics: &str, now: Option<f64>) -> SyncHealth {
+    let mut families: BTreeMap<&str, Family> = BTreeMap::new();
+    let mut failures = 0.0;
+    for line in metrics.lines() {
+        if let Some((family, value)) = sample(line, LAST) {
+            families.entry(family).or_default().last = value;
+        } else if let Some((family, value)) = sample(line, QUEUED) {
+            families.entry(family).or_default().queued = value;
+        } else if let Some((_, value)) = FAILURES.iter().find_map(|name| sample(line, name)) {
+            failures += value;
+        }
+    }
+    let mut health = SyncHealth {
+        state: SyncState::Synced,
+        age_seconds: None,
+        pending_seconds: None,
+        failures: seconds(failures).unwrap_or_default(),
+    };
+    if families.is_empty() {
+        health.state = SyncState::Unknown;
+    } else if families.values().any(|family| family.last <= 0.0) {
+        health.state = SyncState::Never;
+    } else if let Some(now) = now {
+        let last = families.values().map(|family| family.last).fold(now, f64::min);
+        health.age_seconds = seconds(now - last);
+        let waiting = families.values().filter(|family| family.queued > family.last);
+        let longest = waiting.map(|family| now - family.queued).fold(0.0, f64::max);
+        if longest > PATIENCE {
+            health.state = SyncState::Behind;
+            health.pending_seconds = seconds(longest);
+        }
+    }
+    health
+}
+
+/// Whether a line of metrics is one of those that [`sync_health`] reads.
+pub fn is_about_syncs(line: &str) -> bool {
+    [LAST, QUEUED].iter().chain(&FAILURES).any(|name| line.starts_with(name))
+}
+
+/// `NAME VALUE`, or `NAME{ip_family="IPv4"} VALUE`; the part in braces and the value.
+fn sample<'m>(line: &'m str, name: &str) -> Option<(&'m str, f64)> {
+    let rest = line.strip_prefix(name).filter(|rest| rest.starts_with(['{', ' ']))?;
+    let (labels, value) = rest.rsplit_once(' ')?;
+    let value = value.parse().ok().filter(|value: &f64| value.is_finite())?;
+    Some((labels.trim(), value))
+}
+
+/// Whole seconds; `None` if negative.
+fn seconds(time: f64) -> Option<u64> {
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "checked, and seconds are few")]
+    (0.0..1e15).contains(&time).then_some(time as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn metrics(samples: &[(&str, &str, f64)]) -> String {
+        let line =
+            |(name, labels, value): &(&str, &str, f64)| format!("# TYPE {name} gauge\n{name}{labels} {value:e}\n");
+        samples.iter().map(line).collect()
+    }
+
+    #[test]
+    fn whether_it_syncs() {
+        use SyncState::{Behind, Never, Synced, Unknown};
+        let (v4, v6) = ("{ip_family=\"IPv4\"}", "{ip_family=\"IPv6\"}");
+        let now = 1_700_000_000.0;
+        let ago = |seconds: f64| now - seconds;
+        for (what, samples, expected) in [
+            ("old, synced", vec![(LAST, "", ago(3.0)), (QUEUED, "", ago(4.0))], (Synced, Some(3), None)),
+            ("old, never", vec![(LAST, "", 0.0), (QUEUED, "", ago(4.0))], (Never, None, None)),
+            ("both families", vec![(LAST, v4, ago(3.0)), (LAST, v6, ago(9.0))], (Synced, Some(9), None)),
+            // The sample of a family that has not synced is not there yet.
+            (
+                "one family",
+                vec![(LAST, v4, ago(3.0)), (QUEUED, v4, ago(4.0)), (QUEUED, v6, ago(4.0))],
+                (Never, None, None),
+            ),
+            ("just queued", vec![(LAST, v4, ago(900.0)), (QUEUED, v4, ago(59.0))], (Synced, Some(900), None)),
+            ("waiting", vec![(LAST, v4, ago(900.0)), (QUEUED, v4, ago(61.0))], (Behind, Some(900), Some(61))),
+            (
+                "idle in nftables mode",
+                vec![(LAST, v4, ago(3000.0)), (QUEUED, v4, ago(3001.0))],
+                (Synced, Some(3000), None),
+            ),
+            (
+                "another metric",
+                vec![("kubeproxy_sync_proxy_rules_last_timestamp_seconds_other", "", now)],
+                (Unknown, None, None),
+            ),
+            ("its clock is ahead", vec![(LAST, "", ago(-5.0))], (Synced, Some(0), None)),
+        ] {
+            let health = sync_health(&metrics(&samples), Some(now));
+            assert_eq!((health.state, health.age_seconds, health.pending_seconds), expected, "{what}");
+            assert_eq!(health.trouble().is_some(), expected.0 != Synced, "{what}");
+        }
+        let waiting = metrics(&[(LAST, v4, ago(900.0)), (QUEUED, v4, ago(61.0))]);
+        assert_eq!(sync_health(&waiting, None).state, Synced, "without a clock");
+        assert_eq!(sync_health("", Some(now)).state, Unknown);
+        assert_eq!(sync_health(&format!("{LAST} NaN\n"), Some(now)).state, Unknown);
+    }
+
+    #[test]
+    fn failures_are_added_up() {
+        let text = metrics(&[
+            (LAST, "", 0.0),
+            (FAILURES[0], "", 2.0),
+            (FAILURES[1], "{ip_family=\"IPv4\"}", 3.0),
+            (FAILURES[1], "{ip_family=\"IPv6\"}", 4.0),
+            ("kubeproxy_sync_proxy_rules_iptables_partial_restore_failures_total", "", 100.0),
+        ]);
+        let health = sync_health(&text, None);
+        assert_eq!((health.state, health.failures), (SyncState::Never, 9));
+        assert!(health.trouble().unwrap().ends_with("; 9 syncs failed"));
+    }
+}
