@@ -44,6 +44,14 @@ pub struct ModeTraits {
 }
 
 impl ProxyMode {
+    /// The command that prepares a node for this mode.
+    pub fn install_command(self) -> &'static str {
+        match self {
+            Self::Iptables | Self::Ipvs => "kpx-prep node install",
+            Self::Nftables => "kpx-prep node install --mode nftables",
+        }
+    }
+
     /// What distinguishes this mode.
     pub const fn traits(self) -> ModeTraits {
         match self {

@@ -2,7 +2,7 @@
 
 use super::boot;
 use super::boot::request::NodeRequest;
-use super::decide::boot_findings::{boot_findings, install};
+use super::decide::boot_findings::boot_findings;
 use super::decide::file::FileAction;
 use super::decide::module_state::{Module, State};
 use super::decide::{Decision, ask_nft, decide};
@@ -69,7 +69,7 @@ fn decide_now(facts: &HostFacts, request: &NodeRequest, loaded: bool) -> Decisio
                     if mandatory { Level::Error } else { Level::Warning },
                     "module-not-loaded",
                     format!("{}: not loaded", names.join(" ")),
-                    format!("run `{}`", install(request.mode)),
+                    format!("run `{}`", request.mode.install_command()),
                 ));
             }
         }
@@ -84,7 +84,7 @@ fn decide_now(facts: &HostFacts, request: &NodeRequest, loaded: bool) -> Decisio
             Level::Warning,
             id,
             format!("{} {what}", file.file.path),
-            format!("run `{}`", install(request.mode)),
+            format!("run `{}`", request.mode.install_command()),
         ));
     }
     decision

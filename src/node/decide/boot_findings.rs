@@ -100,20 +100,11 @@ pub fn boot_findings(facts: &HostFacts, mode: ProxyMode, boot: &Boot, modules: &
             if kernels_lack {
                 "install the modules for every installed kernel, or remove the kernels without them".to_owned()
             } else {
-                format!("run `{}` (add --force to replace files not written by kpx-prep)", install(mode))
+                format!("run `{}` (add --force to replace files not written by kpx-prep)", mode.install_command())
             },
         ));
     }
     findings
-}
-
-/// The command that prepares a node for a mode.
-pub fn install(mode: ProxyMode) -> String {
-    if mode == ProxyMode::Ipvs {
-        "kpx-prep node install".to_owned()
-    } else {
-        format!("kpx-prep node install --mode {mode}")
-    }
 }
 
 /// Systems built from a configuration may discard everything else at boot, which cannot be detected.
