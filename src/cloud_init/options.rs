@@ -136,7 +136,8 @@ pub fn check_all(
         return None;
     }
     if node.boot_mechanism.is_some() && !mode.mode.traits().is_prepared {
-        findings.problem("--boot-mechanism", "is for ipvs and nftables mode only; iptables mode loads no modules at boot");
+        findings
+            .problem("--boot-mechanism", "is for ipvs and nftables mode only; iptables mode loads no modules at boot");
         return None;
     }
     let version = options.version.clone();

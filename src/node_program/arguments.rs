@@ -158,7 +158,7 @@ impl Options {
             "clean" => {
                 [&KUBE_PROXY[..], &["from", "dry-run", "services", "wait", "drain", "keep-virtual-servers"]].concat()
             }
-            "helper" => vec!["prepare", "mode", "scheduler", "kubernetes-version", "tools"],
+            "helper" => vec!["prepare", "mode", "scheduler", "kubernetes-version"],
             other => return Err(Refusal::usage(format!("no command {other:?}; nothing was changed"))),
         };
         if let Some(other) = self.given.iter().find(|given| !EVERYWHERE.contains(given) && !takes.contains(given)) {

@@ -13,7 +13,7 @@ pub mod pods;
 pub mod programs;
 pub mod work;
 
-use std::sync::{Mutex, OnceLock};
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use kube::ResourceExt as _;
@@ -28,6 +28,7 @@ use super::api::lock::guard::Guard;
 use super::api::objects;
 use super::api::patience::patiently;
 use crate::kubernetes_version::OLDEST_MINOR;
+use crate::mode::ProxyMode;
 use crate::report::say::say;
 use groups::{Groups, NAME, NAMES, ProxyOnNode, divide};
 use lifecycle::{Objects, remove_set, sets};
@@ -60,6 +61,8 @@ pub struct Helper {
     turns: Semaphore,
     /// kube-proxy's minor version for `--kubernetes-version`, for which nodes are prepared.
     kube_proxy: OnceLock<String>,
+    /// The mode for which nodes are inspected and prepared.
+    mode: Mutex<ProxyMode>,
 }
 
 /// What runs where, for these nodes.
@@ -95,11 +98,15 @@ impl Helper {
             pods: Mutex::default(),
             turns: Semaphore::new(AT_A_TIME),
             kube_proxy: OnceLock::new(),
+            mode: Mutex::new(ProxyMode::Ipvs),
         })
     }
 
-    /// Sets kube-proxy's minor version for inspecting and preparing nodes; 0 if unknown.
-    pub fn serve(&self, minor: u32) {
+    /// Sets the mode and kube-proxy's minor version for inspecting and preparing nodes; 0 if unknown. A mode that needs no
+    /// preparation has nothing to inspect: then it is ipvs, as without.
+    pub fn serve(&self, mode: ProxyMode, minor: u32) {
+        let prepared = if mode.traits().is_prepared { mode } else { ProxyMode::Ipvs };
+        *self.mode.lock().unwrap_or_else(PoisonError::into_inner) = prepared;
         if minor >= OLDEST_MINOR {
             self.kube_proxy.get_or_init(|| format!("1.{minor}"));
         }
@@ -108,7 +115,15 @@ impl Helper {
     /// The options of `node survey`, `install` and `helper --prepare` that select the required modules.
     fn needs<'a>(&'a self, scheduler: &'a str) -> Vec<&'a str> {
         let version = self.kube_proxy.get().map(|version| ["--kubernetes-version", version.as_str()]);
-        ["--scheduler", scheduler].into_iter().chain(version.into_iter().flatten()).collect()
+        let mode = match self.mode() {
+            ProxyMode::Ipvs | ProxyMode::Iptables => ["--scheduler", scheduler],
+            ProxyMode::Nftables => ["--mode", ProxyMode::Nftables.name()],
+        };
+        mode.into_iter().chain(version.into_iter().flatten()).collect()
+    }
+
+    fn mode(&self) -> ProxyMode {
+        *self.mode.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Waits until it runs on these nodes, or cannot start.
