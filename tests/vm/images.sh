@@ -12,6 +12,14 @@ uml_image() {
     BASE=$base built uml "$(suite_version bookworm user-mode-linux) $(basename "$base")"
 }
 
+NFT_PACKAGES="libedit2 libbsd0 libjansson4 libmd0 libmnl0 libnftables1 libnftnl11 libxtables12 nftables"
+
+nft_image() {
+    # Unquoted: a list.
+    suite_lists bookworm || return 1
+    PACKAGES=$NFT_PACKAGES built nft "$(suite_version bookworm $NFT_PACKAGES)"
+}
+
 # kernel_image SUITE
 kernel_image() {
     local base package
