@@ -173,6 +173,13 @@ fn what_the_programs_say() {
         (
             "1.0.6",
             None,
+            Trial::Crashed { arguments: "--check -f -", signal: 11 },
+            vec!["warning [nft-crash]"],
+            Exit::Done,
+        ),
+        (
+            "1.0.6",
+            None,
             Trial::Refused { family: "ip", command: None, why: "x".to_owned() },
             vec!["error [nft-refused]"],
             Exit::CheckSaysNo,

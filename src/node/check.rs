@@ -26,7 +26,7 @@ pub fn check(
     probe: Option<&dyn NftProbe>,
 ) -> anyhow::Result<(NodeReport, Exit)> {
     let existing = boot::existing::observe(root)?;
-    let requests = requests(&boot::files::installed_requests(&existing))?;
+    let requests = requests(&boot::record::installed_requests(&existing))?;
     let requests: Vec<NodeRequest> = requests.into_iter().map(|request| request.remembering(&existing)).collect();
     let (mut facts, mut decision) = (HostFacts::default(), Decision::default());
     for request in &requests {

@@ -41,12 +41,8 @@ pub fn remove(
     let mut lock = NodeLock::take(root)?;
     let mut existing = boot::existing::observe(root)?;
     let (requests, kept) = requests(&existing, only);
-    existing.retain(|path, existing| {
-        let of = boot::files::purpose(path).map(|(of, _)| of);
-        let asked = only.is_none_or(|mode| of == Some(mode));
-        // That there is nothing is said of the modes in question only.
-        asked && (existing.is_there() || requests.iter().any(|request| of == Some(request.mode)))
-    });
+    let mode_of = |path: &str| boot::files::purpose(path).map(|(mode, _)| mode);
+    existing.retain(|path, _| only.is_none_or(|mode| mode_of(path) == Some(mode)));
     let ours = existing.iter().filter(|(_, existing)| existing.is_ours()).count();
     if ours > 0 || unload || !lock.unfinished().is_empty() {
         lock.held()?;
@@ -69,7 +65,10 @@ pub fn remove(
         if existing.is_ours() {
             removed.push(*path);
         }
-        files.push(line);
+        // That there is nothing is said of the modes in question only.
+        if existing.is_there() || requests.iter().any(|request| mode_of(path) == Some(request.mode)) {
+            files.push(line);
+        }
     }
     if remove_folders(root, &made, &mut decision) {
         lock.settle();
@@ -106,7 +105,7 @@ fn requests(
     existing: &BTreeMap<&'static str, Existing>,
     mode: Option<ProxyMode>,
 ) -> (Vec<NodeRequest>, Vec<NodeRequest>) {
-    let recorded = boot::files::installed_requests(existing);
+    let recorded = boot::record::installed_requests(existing);
     let (mut asked, kept): (Vec<_>, Vec<_>) =
         recorded.into_iter().partition(|request| mode.is_none_or(|mode| mode == request.mode));
     if asked.is_empty() {

@@ -6,6 +6,7 @@ pub mod existing;
 pub mod files;
 pub mod lists;
 pub mod mechanism;
+pub mod record;
 pub mod request;
 pub mod script;
 mod shell_words;

@@ -143,11 +143,13 @@ fn trial(nft: &NftFacts) -> Option<Finding> {
             );
             Some(finding(Level::Error, "nft-refused", message, hint))
         }
+        // Another one than kube-proxy's says only that kube-proxy's may crash, too.
         Trial::Crashed { arguments, signal } => Some(finding(
-            Level::Error,
+            if nft.of_kube_proxy.is_some() { Level::Error } else { Level::Warning },
             "nft-crash",
             format!(
-                "{whose} was ended by signal {signal} (nft {arguments}); kube-proxy's syncs would fail the same way"
+                "{whose} was ended by signal {signal} (nft {arguments}); kube-proxy's syncs {} fail the same way",
+                if nft.of_kube_proxy.is_some() { "would" } else { "may" }
             ),
             "another nft wrote tables that it cannot read; remove them, or use a kube-proxy image with a newer nft: https://github.com/kubernetes/kubernetes/issues/136786",
         )),

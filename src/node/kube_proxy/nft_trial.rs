@@ -5,6 +5,7 @@
 
 use super::process::toolbox::{Known, Tool, Toolbox};
 use super::process::{self};
+use crate::mode::nftables::is_old_nft;
 use crate::node::host::nft::{Nft, NftFacts, NftProbe, Trial};
 use crate::node::root::Root;
 
@@ -99,19 +100,22 @@ impl NftProbe for Programs<'_> {
             Some(own) => own.as_ref(),
             None => of_host.as_ref(),
         };
+        let hosts = version(of_host.as_ref());
+        // It may not understand what kube-proxy's does.
+        let too_old =
+            hosts.version().filter(|version| of_kube_proxy.is_none() && is_old_nft(version)).map(str::to_owned);
         let trial = match (program, not_now) {
             (None, _) => Trial::NotRun("there is no nft to make it with".to_owned()),
             (_, Some(why)) => Trial::NotRun(why),
             _ if !process::shares_network(self.root) => {
                 Trial::NotRun("this process is not in the host's network namespace".to_owned())
             }
-            (Some(program), None) => try_all(program, families),
+            (Some(program), None) => match too_old {
+                Some(version) => Trial::NotRun(format!("the host's nft {version} is too old for it")),
+                None => try_all(program, families),
+            },
         };
-        NftFacts {
-            of_host: version(of_host.as_ref()),
-            of_kube_proxy: of_kube_proxy.map(|program| version(program.as_ref())),
-            trial,
-        }
+        NftFacts { of_host: hosts, of_kube_proxy: of_kube_proxy.map(|program| version(program.as_ref())), trial }
     }
 }
 
