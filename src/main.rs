@@ -4,7 +4,7 @@ use clap::Parser;
 use kpx_prep::bounded;
 use kpx_prep::cli::{Cli, run};
 use kpx_prep::exit_code::Exit;
-use kpx_prep::report::say::say;
+use kpx_prep::report::say::say_error;
 
 /// musl's malloc is slow under many small allocations.
 #[global_allocator]
@@ -18,7 +18,7 @@ fn main() -> std::process::ExitCode {
     let exit = match run(cli) {
         Ok(exit) => exit,
         Err(error) => {
-            say(&format!("error: {error:#}"));
+            say_error(&format!("{error:#}"));
             Exit::of_error(&error)
         }
     };

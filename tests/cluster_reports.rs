@@ -14,7 +14,8 @@ use kpx_prep::cluster::kube_proxy::proof::Proof;
 use kpx_prep::cluster::observe::facts::ClusterFacts;
 use kpx_prep::cluster::observe::surroundings::Surroundings;
 use kpx_prep::cluster::plan::{Plan, plan};
-use kpx_prep::cluster::report::remediation::{NodeOutcome, NodeResult, Outcome, RemediationReport, plan_text};
+use kpx_prep::cluster::report::plan_text::plan_text;
+use kpx_prep::cluster::report::remediation::{NodeOutcome, NodeResult, Outcome, RemediationReport};
 use kpx_prep::cluster::report::status::StatusReport;
 use kpx_prep::exit_code::Exit;
 use kpx_prep::mode::ProxyMode;
@@ -94,4 +95,32 @@ fn remediation() {
     golden("rolled-back.txt", &report.summary());
     let facts = half_way();
     golden("plan-half-way.txt", &plan_text(Some(&facts), &planned(&facts)));
+}
+
+/// Above 50 nodes the text has groups; those that need attention keep a line each, and JSON has all.
+#[test]
+fn many_nodes() {
+    let mut facts = half_way();
+    facts.nodes.extend((100..400).map(|number| node(&format!("worker-{number}"), Some(ProxyMode::Iptables))));
+    for node in facts.nodes.iter_mut().filter(|node| node.name.ends_with('7')) {
+        node.ready = false;
+    }
+    let report = StatusReport::new(&facts);
+    golden("status-many.txt", &report.render(Format::Text, false).unwrap());
+    let all = facts.proxy_nodes().count();
+    let json: serde_json::Value = serde_json::from_str(&report.render(Format::Json, false).unwrap()).unwrap();
+    assert_eq!(json["nodes"].as_array().unwrap().len(), all);
+    let wide = report.render(Format::Text, true).unwrap();
+    assert_eq!(wide.lines().filter(|line| line.starts_with(" worker-")).count(), 303, "{wide}");
+
+    let plan = planned(&facts);
+    golden("plan-many.txt", &plan_text(Some(&facts), &plan));
+    let mut report = RemediationReport::new(&plan, Outcome::NodesFailed, "Done with failures: worker-100: it crashed.");
+    for (number, name) in plan.batches.iter().flatten().enumerate() {
+        let outcome = if number % 100 == 50 { NodeOutcome::Failed } else { NodeOutcome::Proved };
+        let mode = (outcome == NodeOutcome::Proved).then_some("ipvs");
+        let detail = (outcome == NodeOutcome::Failed).then(|| "kube-proxy is crashing".to_owned());
+        report.nodes.push(NodeResult { mode, detail, ..NodeResult::new(name, outcome) });
+    }
+    golden("result-many.txt", &report.summary());
 }

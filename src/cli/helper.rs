@@ -9,7 +9,7 @@ use crate::kubernetes_version::KubernetesVersion;
 use crate::mode::ProxyMode;
 use crate::node::command::{InstallCommand, ModuleOptions, NodeCommand, wait_for_the_end};
 use crate::report::print_text;
-use crate::report::say::say;
+use crate::report::say::say_error;
 
 /// Run in the node helper's container and wait for kpx-prep remediate
 #[derive(Debug, Args)]
@@ -38,7 +38,7 @@ impl HelperArgs {
             && let Err(error) = self.install()
         {
             // `remediate` detects the unprepared node and reports it; restarting the container would not help.
-            say(&format!("error: {error:#}"));
+            say_error(&format!("{error:#}"));
         }
         wait_for_the_end()
     }

@@ -22,6 +22,7 @@ mod node_modes;
 mod node_root;
 mod remediate;
 mod status;
+mod terminal;
 
 /// Prepare nodes and kubeadm clusters to run kube-proxy in IPVS mode
 #[derive(Debug, Parser)]

@@ -2,29 +2,24 @@
 
 use std::time::Duration;
 
-use clap::Args;
-use futures::future::BoxFuture;
+use clap::{Args, ValueEnum};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use super::cluster_args::{ClusterArgs, duration};
-use super::helper_setup::{HelperSetup, ask, can_confirm, question};
+use super::helper_setup::{HelperSetup, can_confirm};
+use super::terminal::Terminal;
 use crate::checks::find;
-use crate::cluster::api::connection::client::Connection;
 use crate::cluster::api::lock::Lock;
 use crate::cluster::helper;
-use crate::cluster::helper::manifest::Setup;
-use crate::cluster::observe::facts::ClusterFacts;
-use crate::cluster::plan::Plan;
 use crate::cluster::plan::request::{Goal, Request};
 use crate::cluster::remediate::ended::Ended;
-use crate::cluster::remediate::operator::Operator;
 use crate::cluster::remediate::{RunOptions, remediate};
-use crate::cluster::report::remediation::plan_text;
 use crate::exit_code::{Exit, Refusal};
 use crate::kubeadm::proxy::RawSettings;
 use crate::kubeadm::raw_options::RawOptions;
 use crate::mode::ProxyMode;
-use crate::report::say::{say, say_part};
+use crate::report::event::{Event, What, use_json};
+use crate::report::say::{say, say_event};
 use crate::report::{Format, print, print_text, serialize};
 
 /// Switch a running cluster's kube-proxy to IPVS, node by node; verifies each node and rolls back on
@@ -66,6 +61,9 @@ pub(super) struct RemediateArgs {
     /// Output format
     #[arg(short, long, value_enum, default_value_t)]
     output: Format,
+    /// Format of the progress on stderr; json: one object per event, needs --yes or --dry-run
+    #[arg(long, value_name = "FORMAT", value_enum, default_value_t)]
+    progress: ProgressFormat,
 
     /// Skip node preparation; you guarantee that every node has the kernel modules
     #[arg(long, help_heading = "Nodes")]
@@ -95,6 +93,12 @@ pub(super) struct RemediateArgs {
     /// Number of nodes to switch at a time [default: the DaemonSet's maxUnavailable]
     #[arg(long, value_name = "N|N%", value_parser = at_a_time, help_heading = "Rollout")]
     max_unavailable: Option<IntOrString>,
+    /// After a node, wait this long before the next one is switched in its place
+    #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = duration, help_heading = "Rollout")]
+    batch_pause: Duration,
+    /// Number of failed nodes to tolerate; one more rolls back, and so does a failed canary
+    #[arg(long, value_name = "N", default_value_t = 0, help_heading = "Rollout")]
+    max_failures: usize,
     /// How long to wait until a new kube-proxy is verified
     #[arg(long, value_name = "DURATION", default_value = "5m", value_parser = duration, help_heading = "Rollout")]
     timeout: Duration,
@@ -126,6 +130,14 @@ pub(super) struct RemediateArgs {
 
 impl RemediateArgs {
     pub(super) fn run(self) -> anyhow::Result<Exit> {
+        if self.progress == ProgressFormat::Json {
+            if !self.yes && (!self.dry_run || self.nodes) {
+                return Err(Refusal::usage(
+                    "--progress json: a prompt is not JSON; add --yes. Nothing was changed".to_owned(),
+                ));
+            }
+            use_json();
+        }
         if self.remove_helper {
             return self.remove_helper();
         }
@@ -148,6 +160,10 @@ impl RemediateArgs {
             let connection = self.cluster.access().connect().await?;
             Box::pin(remediate(&connection, &scope, &request, options, &mut operator)).await
         })?;
+        if self.progress == ProgressFormat::Json {
+            let (outcome, exit) = (Some(report.outcome.name()), Some(exit as i32));
+            say_event(&Event { outcome, exit, ..Event::new(What::Finished, &report.message) });
+        }
         match self.output {
             Format::Text => print_text(&report.summary())?,
             format => print(&serialize(&report, format)?)?,
@@ -201,6 +217,8 @@ impl RemediateArgs {
             clean: !self.no_clean,
             drain: self.drain,
             pause_after_canary: self.pause_after_canary,
+            batch_pause: self.batch_pause,
+            max_failures: self.max_failures,
             no_rollback: self.no_rollback,
         }
     }
@@ -229,41 +247,14 @@ impl RemediateArgs {
     }
 }
 
-struct Terminal {
-    yes: bool,
-    output: Format,
-}
-
-impl Operator for Terminal {
-    fn show(&mut self, facts: Option<&ClusterFacts>, plan: &Plan) -> anyhow::Result<()> {
-        let text = plan_text(facts, plan);
-        match self.output {
-            Format::Text => print_text(&text),
-            // stdout is for the one document, so the plan to confirm goes to stderr.
-            _ if !self.yes => {
-                say_part(&text);
-                Ok(())
-            }
-            _ => Ok(()),
-        }
-    }
-
-    fn confirm_helper<'a>(
-        &'a mut self,
-        setup: &'a Setup,
-        cluster: &'a Connection,
-        nodes: usize,
-    ) -> BoxFuture<'a, anyhow::Result<bool>> {
-        Box::pin(async move { ask(self.yes, &question(setup, cluster, nodes)).await })
-    }
-
-    fn confirm<'a>(&'a mut self, plan: &'a Plan, cluster: &'a Connection) -> BoxFuture<'a, anyhow::Result<bool>> {
-        let question = match plan.to {
-            Some(mode) => format!("Switch kube-proxy to {mode} on {}? [y/N] ", cluster.place()),
-            None => format!("Restore the original configuration on {}? [y/N] ", cluster.place()),
-        };
-        Box::pin(async move { ask(self.yes, &question).await })
-    }
+/// Format of the progress on stderr.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+enum ProgressFormat {
+    /// One line per node; a bar on a terminal.
+    #[default]
+    Text,
+    /// One JSON object per event; versioned by `apiVersion`.
+    Json,
 }
 
 /// A number of nodes or a percentage of them.

@@ -7,7 +7,7 @@ use kpx_prep::bounded;
 use kpx_prep::exit_code::Exit;
 use kpx_prep::node::command::{NodeAnswer, wait_for_the_end};
 use kpx_prep::node::driven;
-use kpx_prep::report::say::say;
+use kpx_prep::report::say::say_error;
 use kpx_prep::report::{Format, print, serialize};
 
 use arguments::{Arguments, Work};
@@ -21,7 +21,7 @@ fn main() -> std::process::ExitCode {
     let exit = match run() {
         Ok(exit) => exit,
         Err(error) => {
-            say(&format!("error: {error:#}"));
+            say_error(&format!("{error:#}"));
             Exit::of_error(&error)
         }
     };
@@ -45,7 +45,7 @@ fn run() -> anyhow::Result<Exit> {
             let prepared = prepare.map(|command| command.run(&arguments.root));
             match prepared {
                 Some(Ok((answer, _))) => tell(&answer)?,
-                Some(Err(error)) => say(&format!("error: {error:#}")),
+                Some(Err(error)) => say_error(&format!("{error:#}")),
                 None => {}
             }
             wait_for_the_end()

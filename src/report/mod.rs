@@ -1,5 +1,7 @@
 //! Output of commands: findings, formats, and printing that survives a closed pipe.
 
+#[cfg(feature = "full")]
+pub mod event;
 pub mod finding;
 pub mod foreign;
 #[cfg(feature = "full")]
@@ -33,6 +35,9 @@ pub enum Format {
     Yaml,
 }
 
+/// Up to so many nodes, text has a line for each; more are shown in groups.
+pub const LISTED: usize = 50;
+
 /// Some of the names, and the number of the others.
 pub fn few(names: &[String]) -> String {
     const SHOWN: usize = 5;
@@ -40,6 +45,15 @@ pub fn few(names: &[String]) -> String {
         return names.join(", ");
     }
     format!("{} and {} more", names[..SHOWN].join(", "), names.len() - SHOWN)
+}
+
+/// Some of the texts, one after the other, and the number of the others.
+pub fn few_long(texts: &[String]) -> String {
+    const SHOWN: usize = 20;
+    if texts.len() <= SHOWN {
+        return texts.join("; ");
+    }
+    format!("{}; and {} more", texts[..SHOWN].join("; "), texts.len() - SHOWN)
 }
 
 /// Renders a report as JSON or YAML.

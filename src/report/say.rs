@@ -1,9 +1,12 @@
-//! Progress lines on standard error. Write errors are ignored: a closed terminal or a full disk must not stop the run.
+//! Progress lines on standard error, as text or as JSON. Write errors are ignored: a closed terminal or a full disk must not
+//! stop the run.
 
 use std::io::Write as _;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+#[cfg(feature = "full")]
+use super::event::{Event, What, is_json};
 use super::foreign::visible;
 use super::{levels, stderr};
 use crate::boot_clock::BootInstant;
@@ -16,14 +19,41 @@ static LAST: AtomicU64 = AtomicU64::new(0);
 
 /// Prints one or more lines to standard error; write errors are ignored.
 pub fn say(text: &str) {
+    #[cfg(feature = "full")]
+    if is_json() {
+        return say_event(&Event::new(What::Message, text));
+    }
     say_part(&format!("{text}\n"));
+}
+
+/// Prints why the command failed.
+pub fn say_error(text: &str) {
+    #[cfg(feature = "full")]
+    if is_json() {
+        return say_event(&Event::new(What::Error, text));
+    }
+    say(&format!("error: {text}"));
+}
+
+/// Prints an event as a line of JSON.
+#[cfg(feature = "full")]
+pub fn say_event(event: &Event<'_>) {
+    write(&event.line());
 }
 
 /// Prints a part of a line to standard error, such as a prompt.
 pub fn say_part(text: &str) {
+    #[cfg(feature = "full")]
+    if is_json() {
+        return say_event(&Event::new(What::Message, text.trim_end()));
+    }
+    write(&levels(&visible(text)));
+}
+
+fn write(text: &str) {
     LAST.store(milliseconds(), Ordering::Relaxed);
     let mut stderr = stderr();
-    let _ = stderr.write_all(levels(&visible(text)).as_bytes());
+    let _ = stderr.write_all(text.as_bytes());
     let _ = stderr.flush();
 }
 
@@ -44,7 +74,12 @@ pub fn still_waiting(what: &str, left: Option<Duration>) {
         return;
     }
     let left = left.map(|left| format!(" (up to {} s)", left.as_secs())).unwrap_or_default();
-    say(&format!("still waiting for {what}{left}"));
+    let text = format!("still waiting for {what}{left}");
+    #[cfg(feature = "full")]
+    if is_json() {
+        return say_event(&Event::new(What::Waiting, &text));
+    }
+    say(&text);
 }
 
 /// Records that something was printed in another way.
@@ -52,13 +87,19 @@ pub fn news() {
     LAST.store(milliseconds(), Ordering::Relaxed);
 }
 
-/// The writer for log lines: standard error, through [`say_part`].
+/// The writer for log lines: standard error, as everything else here.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Log;
 
 impl std::io::Write for Log {
     fn write(&mut self, line: &[u8]) -> std::io::Result<usize> {
-        say_part(&String::from_utf8_lossy(line));
+        let text = String::from_utf8_lossy(line);
+        #[cfg(feature = "full")]
+        if is_json() {
+            say_event(&Event::new(What::Log, text.trim()));
+            return Ok(line.len());
+        }
+        say_part(&text);
         Ok(line.len())
     }
 

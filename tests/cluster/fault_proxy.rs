@@ -19,12 +19,13 @@ use kube::Client;
 use kube::client::Body;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
 use super::cluster_state::Cluster;
 use super::kpx_prep::Run;
+use super::refusals::{as_refused, page_of_a_proxy, refusal, status};
 use super::request::Asked;
 use super::stand_in::locked;
 
@@ -33,6 +34,8 @@ pub(crate) enum Fault {
     None,
     /// The API server is not asked; this status is the answer.
     Answer(u16),
+    /// So many connections to nodes may be open; more are refused, in one of the ways in which that is done.
+    Busy(usize),
     /// A watch begins, only to tell that it would have begun too long ago.
     ExpiredWatch,
     /// The connection ends, before or after the API server got the request.
@@ -64,6 +67,24 @@ struct Shared {
     target: Mutex<Option<Pid>>,
     /// How many objects a list may hold; else as asked.
     page: Option<u32>,
+    streams: Mutex<Streams>,
+}
+
+/// Connections to nodes: port-forwarding and exec.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Streams {
+    pub(crate) open: usize,
+    pub(crate) most: usize,
+    pub(crate) refused: usize,
+}
+
+/// A connection to a node.
+struct Counted(Arc<Shared>);
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        locked(&self.0.streams).open -= 1;
+    }
 }
 
 /// The proxy; it ends when dropped.
@@ -102,7 +123,8 @@ impl Cluster {
         );
         fs::write(&kubeconfig, text).expect("a kubeconfig");
         let (seen, target) = (Mutex::default(), Mutex::default());
-        let shared = Arc::new(Shared { client: self.client.clone(), decide: Box::new(decide), seen, target, page });
+        let (client, decide, streams) = (self.client.clone(), Box::new(decide), Mutex::default());
+        let shared = Arc::new(Shared { client, decide, seen, target, page, streams });
         let task = tokio::spawn(serve(listener, Arc::clone(&shared)));
         FaultProxy { shared, kubeconfig, task }
     }
@@ -122,6 +144,11 @@ impl FaultProxy {
     /// What has passed so far.
     pub(crate) fn seen(&self) -> Vec<Asked> {
         locked(&self.shared.seen).clone()
+    }
+
+    /// The connections to nodes so far.
+    pub(crate) fn streams(&self) -> Streams {
+        *locked(&self.shared.streams)
     }
 
     /// How often each verb was used on each resource.
@@ -158,8 +185,16 @@ async fn answer(shared: Arc<Shared>, mut request: Request<Incoming>) -> io::Resu
         seen.len()
     };
     match (shared.decide)(number, &asked) {
-        Fault::None => forward(&shared, request, upgrade).await,
         Fault::Answer(status) => Ok(refusal(status)),
+        Fault::Busy(at_most) if asked.is_stream() && shared.is_busy(at_most) => Ok(match number % 5 {
+            0 => refusal(429),
+            // Of something in front of the API server, in its own words.
+            1 => page_of_a_proxy(502),
+            2 => page_of_a_proxy(504),
+            3 => refusal(503),
+            _ => as_refused(500, "unable to upgrade connection: too many streams"),
+        }),
+        Fault::None | Fault::Busy(_) => forward(&shared, request, upgrade).await,
         Fault::ExpiredWatch => {
             let event = json!({"type": "ERROR", "object": status(410)}).to_string() + "\n";
             let response = Response::builder().header(CONTENT_TYPE, "application/json");
@@ -197,7 +232,7 @@ async fn answer(shared: Arc<Shared>, mut request: Request<Incoming>) -> io::Resu
 }
 
 /// The API server gets the request and nobody its answer. A watch or an upgrade has no end to wait for.
-async fn swallow(shared: &Shared, request: Request<Bytes>, upgrade: OnUpgrade) {
+async fn swallow(shared: &Arc<Shared>, request: Request<Bytes>, upgrade: OnUpgrade) {
     let asked = Asked::of(&request);
     if let Ok(response) = forward(shared, request, upgrade).await
         && asked.verb != "watch"
@@ -207,28 +242,8 @@ async fn swallow(shared: &Shared, request: Request<Bytes>, upgrade: OnUpgrade) {
     }
 }
 
-fn status(code: u16) -> Value {
-    let (reason, message) = match code {
-        410 => ("Expired", "The provided continue parameter is too old"),
-        429 => ("TooManyRequests", "the server has received too many requests and has asked us to try again later"),
-        409 => ("Conflict", "the object has been modified; please apply your changes to the latest version"),
-        _ => ("InternalError", "etcdserver: leader changed"),
-    };
-    json!({
-        "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
-        "message": message, "reason": reason, "code": code,
-    })
-}
-
-/// As the API server refuses.
-fn refusal(code: u16) -> Response<Body> {
-    let body = serde_json::to_vec(&status(code)).expect("JSON");
-    let response = Response::builder().status(code).header(CONTENT_TYPE, "application/json");
-    let response = if code == 429 { response.header("Retry-After", "1") } else { response };
-    response.body(Body::from(body)).expect("a response")
-}
-
-async fn forward(shared: &Shared, request: Request<Bytes>, upgrade: OnUpgrade) -> io::Result<Response<Body>> {
+async fn forward(shared: &Arc<Shared>, request: Request<Bytes>, upgrade: OnUpgrade) -> io::Result<Response<Body>> {
+    let counted = Asked::of(&request).is_stream().then(|| shared.count());
     let (mut parts, body) = request.into_parts();
     parts.headers.remove(HOST);
     parts.extensions.clear();
@@ -246,12 +261,29 @@ async fn forward(shared: &Shared, request: Request<Bytes>, upgrade: OnUpgrade) -
             if let (Ok(client), Ok(server)) = (upgrade.await, server.await) {
                 let _ = tokio::io::copy_bidirectional(&mut TokioIo::new(client), &mut TokioIo::new(server)).await;
             }
+            drop(counted);
         });
     }
     Ok(response)
 }
 
 impl Shared {
+    /// Whether another connection to a node would be too much.
+    fn is_busy(&self, at_most: usize) -> bool {
+        let mut streams = locked(&self.streams);
+        let busy = streams.open >= at_most;
+        streams.refused += usize::from(busy);
+        busy
+    }
+
+    /// Counts a connection to a node from its request to its end.
+    fn count(self: &Arc<Self>) -> Counted {
+        let mut streams = locked(&self.streams);
+        streams.open += 1;
+        streams.most = streams.most.max(streams.open);
+        Counted(Arc::clone(self))
+    }
+
     /// The program may send its first request before the test knows its process.
     async fn signal(&self, signal: Signal) {
         loop {

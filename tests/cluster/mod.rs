@@ -13,6 +13,7 @@ pub(crate) mod misbehaviour;
 pub(crate) mod pod_worker;
 pub(crate) mod port_forward;
 pub(crate) mod processes;
+pub(crate) mod refusals;
 pub(crate) mod request;
 pub(crate) mod scenario;
 pub(crate) mod scenarios;

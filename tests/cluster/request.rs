@@ -68,6 +68,11 @@ impl Asked {
         !self.dry_run && !asks && !matches!(self.verb, "get" | "list" | "watch")
     }
 
+    /// Whether it opens a connection to a node.
+    pub(crate) fn is_stream(&self) -> bool {
+        matches!(self.resource.as_str(), "pods/portforward" | "pods/exec")
+    }
+
     /// Whether this is what `text` names, as in `patch configmaps`.
     pub(crate) fn is(&self, text: &str) -> bool {
         !self.dry_run && text.split_once(' ') == Some((self.verb, &self.resource))

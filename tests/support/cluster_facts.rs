@@ -116,6 +116,8 @@ pub(crate) fn request(mode: &str) -> Request {
         clean: true,
         drain: Duration::from_secs(1),
         pause_after_canary: false,
+        batch_pause: Duration::ZERO,
+        max_failures: 0,
         no_rollback: false,
     }
 }

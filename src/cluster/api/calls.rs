@@ -29,7 +29,7 @@ const PAGES: usize = 2000;
 pub const PATIENCE: Duration = Duration::from_secs(40);
 
 /// The retry delay that a busy server requests.
-fn asked_for(error: &kube::Error) -> Duration {
+pub(super) fn asked_for(error: &kube::Error) -> Duration {
     let seconds = match error {
         kube::Error::Api(status) => status.details.as_ref().map_or(0, |details| details.retry_after_seconds),
         _ => 0,

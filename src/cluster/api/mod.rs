@@ -8,3 +8,5 @@ pub mod lock;
 pub mod objects;
 pub mod patience;
 pub mod pod_objects;
+pub mod streams;
+pub mod watched;

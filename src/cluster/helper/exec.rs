@@ -4,7 +4,7 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Pod;
-use kube::api::{Api, AttachParams};
+use kube::api::{Api, AttachParams, AttachedProcess};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
@@ -12,9 +12,10 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use super::Helper;
 use super::manifest::{CONTAINER, HOST};
 use crate::boot_clock::BootInstant;
-use crate::cluster::api::errors::{chain, plain};
+use crate::cluster::api::errors::chain;
 use crate::cluster::api::lock::Lost;
 use crate::cluster::api::patience::patiently;
+use crate::cluster::api::streams::{Refusals, Unopened, is_about_all};
 use crate::report::foreign::{foreign, shortened};
 
 /// Size limit of a node's answer.
@@ -30,6 +31,14 @@ const TRIES: usize = 2;
 /// Time for the node to notice a broken connection and to stop the command, which holds the node's lock.
 const TO_NOTICE: Duration = Duration::from_secs(3);
 
+/// Why there is no answer.
+enum Broken {
+    /// The API server could not connect to the node, for a reason that is not the node's.
+    Refused(String),
+    /// Another reason.
+    Failed(String),
+}
+
 /// The result of a command on a node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Answer {
@@ -43,7 +52,7 @@ pub struct Answer {
 
 impl Helper {
     /// Runs `kpx-prep node ARGUMENTS --root /host -o json` on a node with `input` on its standard input, and parses its JSON
-    /// output. At most [`super::AT_A_TIME`] run in parallel.
+    /// output. A bounded number run in parallel; while the API server refuses more, it waits.
     ///
     /// # Errors
     /// If there is no valid answer; with the node's own message, if any.
@@ -54,51 +63,60 @@ impl Helper {
         input: Option<&str>,
         patience: Duration,
     ) -> Result<T, String> {
-        let pod = {
-            let pods = self.pods();
-            let why = || {
-                pods.missing
-                    .get(node)
-                    .cloned()
-                    .unwrap_or_else(|| "the node helper is not running on this node".to_owned())
-            };
-            pods.ready.get(node).cloned().ok_or_else(why)?
-        };
-        let _turn = self.turns.acquire().await.map_err(|_| "the run has ended".to_owned())?;
         let heartbeat = format!("{}ms", self.heartbeat.as_millis().max(1));
-        let mut last = String::new();
-        for attempt in 1..=TRIES {
-            self.lock.ask().await.map_err(|lost| lost.to_string())?;
-            // It is extended later.
-            let lease = format!("{}ms", self.lock.left().as_millis());
-            // Loading modules needs none of kube-proxy's programs.
-            let tools = if arguments.first() == Some(&"install") { &[] } else { self.setup.tools() };
-            let mut command = self.setup.program();
-            command.extend(["--heartbeat", &heartbeat, "--lease", &lease]);
-            command.extend(arguments.iter().chain(tools).copied().chain(["--root", HOST, "-o", "json"]));
-            let what = format!("kpx-prep node {} on {node}", arguments.first().unwrap_or(&""));
-            let answered = tokio::time::timeout(patience, self.exec(&pod, &command, input));
-            let answer = patiently(&what, Some(patience), answered).await;
-            match answer {
+        let what = format!("kpx-prep node {} on {node}", arguments.first().unwrap_or(&""));
+        let mut refusals = Refusals::within(self.refusals);
+        let mut attempt = 1;
+        loop {
+            // It may have been replaced since the last attempt.
+            let pod = self.pod_on(node)?;
+            let opened = self.streams.open(&mut refusals, async || {
+                self.lock.ask().await.map_err(|lost| Unopened::Failed(lost.to_string()))?;
+                let command = self.command(&heartbeat, arguments);
+                let process = tokio::time::timeout(patience, self.exec(&pod, &command)).await;
+                Ok(process.map_err(|_| Unopened::Failed(format!("no answer within {patience:?}")))??)
+            });
+            let (process, turn) = opened.await.map_err(|not| format!("exec in pod {pod}: {}", not.into_reason()))?;
+            let answered = tokio::time::timeout(patience, self.talk(&pod, process, input));
+            let why = match patiently(&what, Some(patience), answered).await {
                 Ok(Ok(answer)) => return read(arguments, &answer),
-                Ok(Err(why)) => last = why,
+                Ok(Err(Broken::Refused(why))) => {
+                    let refused = self.streams.refused(turn, &mut refusals, &why, Duration::ZERO).await;
+                    refused.map_err(|not| format!("exec in pod {pod}: {}", not.into_reason()))?;
+                    continue;
+                }
+                Ok(Err(Broken::Failed(why))) => why,
                 Err(_) => return Err(format!("kpx-prep node {}: no answer within {patience:?}", arguments.join(" "))),
+            };
+            drop(turn);
+            if attempt >= TRIES {
+                return Err(why);
             }
-            if attempt < TRIES {
-                tracing::info!("{node}: {last}; retrying");
-                tokio::time::sleep(TO_NOTICE).await;
-            }
+            attempt += 1;
+            tracing::info!("{node}: {why}; retrying");
+            tokio::time::sleep(TO_NOTICE).await;
         }
-        Err(last)
     }
 
-    async fn exec(&self, pod: &str, command: &[&str], input: Option<&str>) -> Result<Answer, String> {
+    /// The command line of a command on a node. Its lease is as long as the lock is held now; it is extended later.
+    fn command(&self, heartbeat: &str, arguments: &[&str]) -> Vec<String> {
+        let lease = format!("{}ms", self.lock.left().as_millis());
+        // Loading modules needs none of kube-proxy's programs.
+        let tools = if arguments.first() == Some(&"install") { &[] } else { self.setup.tools() };
+        let mut command = self.setup.program();
+        command.extend(["--heartbeat", heartbeat, "--lease", &lease]);
+        command.extend(arguments.iter().chain(tools).copied().chain(["--root", HOST, "-o", "json"]));
+        command.into_iter().map(str::to_owned).collect()
+    }
+
+    async fn exec(&self, pod: &str, command: &[String]) -> kube::Result<AttachedProcess> {
         let pods = Api::<Pod>::namespaced(self.client.clone(), &self.namespace);
         let params = AttachParams::default().container(CONTAINER).stdin(true).stdout(true).stderr(true);
-        let mut process = pods
-            .exec(pod, command.iter().copied(), &params)
-            .await
-            .map_err(|error| format!("exec in pod {pod}: {}", plain(&error)))?;
+        pods.exec(pod, command, &params).await
+    }
+
+    async fn talk(&self, pod: &str, mut process: AttachedProcess, input: Option<&str>) -> Result<Answer, Broken> {
+        let failed = |why: &str| Broken::Failed(format!("exec in pod {pod}: {why}"));
         let (status, stdin) = (process.take_status(), process.stdin());
         let (stdout, stderr) = (process.stdout(), process.stderr());
         let ended = async { status.ok_or(())?.await.ok_or(()) };
@@ -109,28 +127,35 @@ impl Helper {
             answered = async { futures::try_join!(output, ended) } => answered,
             silence = self.silence(&heard) => {
                 process.abort();
-                return Err(format!("exec in pod {pod}: no heartbeat for {silence:?}"));
+                return Err(failed(&format!("no heartbeat for {silence:?}")));
             }
             lost = self.drive(stdin, input) => {
                 // Closing its standard input stops the command.
                 process.abort();
-                return Err(lost.to_string());
+                return Err(Broken::Failed(lost.to_string()));
             }
         };
         let Ok(((stdout, stderr), status)) = answered else {
             let why = process.join().await.err().map(|error| format!(": {}", chain(&error))).unwrap_or_default();
-            return Err(format!("exec in pod {pod}: the connection was lost{why}"));
+            return Err(failed(&format!("the connection was lost{why}")));
         };
-        let exit = if status.status.as_deref() == Some("Success") {
-            0
-        } else {
-            let causes = status.details.iter().flat_map(|details| details.causes.iter().flatten());
-            let code = causes
-                .filter(|cause| cause.reason.as_deref() == Some("ExitCode"))
-                .find_map(|cause| cause.message.as_ref()?.parse().ok());
-            code.ok_or_else(|| format!("exec in pod {pod}: {}", foreign(&status.message.unwrap_or_default())))?
-        };
-        Ok(Answer { exit, stdout, stderr })
+        // Only then the connection is closed, and the turn can be another's.
+        process.abort();
+        let _ = process.join().await;
+        if status.status.as_deref() == Some("Success") {
+            return Ok(Answer { exit: 0, stdout, stderr });
+        }
+        let causes = status.details.iter().flat_map(|details| details.causes.iter().flatten());
+        let code = causes
+            .filter(|cause| cause.reason.as_deref() == Some("ExitCode"))
+            .find_map(|cause| cause.message.as_ref()?.parse().ok());
+        if let Some(exit) = code {
+            return Ok(Answer { exit, stdout, stderr });
+        }
+        // From 1.30 on, the API server connects to the kubelet after it has accepted the connection.
+        let message = foreign(&status.message.unwrap_or_default());
+        let code = status.code.and_then(|code| u16::try_from(code).ok()).unwrap_or_default();
+        Err(if is_about_all(code, &message) { Broken::Refused(message) } else { failed(&message) })
     }
 
     /// Returns when the command has not sent a heartbeat for too long. The connection's own timeout does not detect

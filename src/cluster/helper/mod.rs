@@ -13,13 +13,13 @@ pub mod pods;
 pub mod programs;
 pub mod work;
 
+use std::collections::BTreeMap;
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use kube::ResourceExt as _;
 use kube::api::{Api, ListParams, Patch, PatchParams};
 use serde_json::json;
-use tokio::sync::Semaphore;
 
 use super::api::connection::client::Connection;
 use super::api::errors::plain;
@@ -27,16 +27,13 @@ use super::api::lock::Lock;
 use super::api::lock::guard::Guard;
 use super::api::objects;
 use super::api::patience::patiently;
+use super::api::streams::Streams;
 use crate::kubernetes_version::OLDEST_MINOR;
 use crate::mode::ProxyMode;
 use crate::report::say::say;
 use groups::{Groups, NAME, NAMES, ProxyOnNode, divide};
 use lifecycle::{Objects, remove_set, sets};
 use manifest::{MANAGED_BY, Setup, Source};
-use pods::HelperPods;
-
-/// Number of nodes contacted in parallel.
-pub const AT_A_TIME: usize = 64;
 
 /// On which nodes the helper must run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,8 +54,12 @@ pub struct Helper {
     groups: Groups,
     objects: Objects,
     lock: Lock,
-    pods: Mutex<HelperPods>,
-    turns: Semaphore,
+    watch: pods::Watch,
+    /// Why it does not run on nodes that were waited for.
+    missing: Mutex<BTreeMap<String, String>>,
+    streams: Streams,
+    /// How long an API server that refuses them is waited for.
+    refusals: Duration,
     /// kube-proxy's minor version for `--kubernetes-version`, for which nodes are prepared.
     kube_proxy: OnceLock<String>,
     /// The mode for which nodes are inspected and prepared.
@@ -87,7 +88,9 @@ impl Helper {
     ) -> anyhow::Result<Self> {
         let groups = groups_of(setup, nodes);
         let objects = lifecycle::ensure(connection, namespace, setup, &groups, lock).await?;
+        let uids = objects.sets.iter().map(|set| set.uid.clone()).collect();
         Ok(Self {
+            watch: pods::watch(connection, namespace, uids),
             client: connection.client.clone(),
             heartbeat: connection.heartbeat,
             namespace: namespace.to_owned(),
@@ -95,8 +98,9 @@ impl Helper {
             groups,
             objects,
             lock: lock.clone(),
-            pods: Mutex::default(),
-            turns: Semaphore::new(AT_A_TIME),
+            missing: Mutex::default(),
+            streams: connection.streams.clone(),
+            refusals: connection.refusals,
             kube_proxy: OnceLock::new(),
             mode: Mutex::new(ProxyMode::Ipvs),
         })
@@ -135,13 +139,9 @@ impl Helper {
         let (without, nodes): (Vec<_>, Vec<_>) =
             nodes.iter().cloned().partition(|node| self.groups.without.contains_key(node));
         let uids: Vec<&str> = self.objects.sets.iter().map(|set| set.uid.as_str()).collect();
-        let waited = pods::wait(&self.client, &self.namespace, &uids, &nodes);
-        let mut found = patiently(&what, Some(pods::PATIENCE), waited).await.map_err(|error| {
-            anyhow::anyhow!(
-                "waiting for DaemonSet {}/{NAME}: {}; nothing else was changed",
-                self.namespace,
-                plain(&error)
-            )
+        let waited = pods::wait(&self.watch, &self.client, &self.namespace, &uids, &nodes);
+        let mut found = patiently(&what, Some(pods::PATIENCE), waited).await.map_err(|why| {
+            anyhow::anyhow!("waiting for DaemonSet {}/{NAME}: {why}; nothing else was changed", self.namespace)
         })?;
         if let Source::Image(image) = &self.setup.source {
             let without = pods::without_image(&found.missing);
@@ -153,19 +153,35 @@ impl Helper {
                 return Err(pods::refusal(&without, image));
             }
             found.missing.values_mut().for_each(|why| *why = pods::reason(why, image));
-        } else if !found.ready.is_empty() {
+        } else if found.ready > 0 {
             config_maps::verify(&self.client, &self.namespace, &self.objects.programs).await?;
         }
         found.missing.extend(without.into_iter().map(|node| {
             let why = self.groups.without[&node].clone();
             (node, why)
         }));
-        self.pods().add(found);
+        let mut missing = self.missing();
+        for node in &nodes {
+            missing.remove(node);
+        }
+        missing.extend(found.missing);
         Ok(())
     }
 
-    fn pods(&self) -> std::sync::MutexGuard<'_, HelperPods> {
-        self.pods.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    fn missing(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, String>> {
+        self.missing.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    /// The name of its pod on a node.
+    ///
+    /// # Errors
+    /// Why it does not run there.
+    fn pod_on(&self, node: &str) -> Result<String, String> {
+        if let Some(pod) = pods::on(&self.watch, node).filter(|pod| pod.state.is_ok()) {
+            return Ok(pod.name);
+        }
+        let why = self.missing().get(node).cloned();
+        Err(why.unwrap_or_else(|| "the node helper is not running on this node".to_owned()))
     }
 
     pub(super) fn client(&self) -> &kube::Client {

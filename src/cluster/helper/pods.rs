@@ -6,15 +6,18 @@ use std::time::Duration;
 use k8s_openapi::api::core::v1::Event;
 use kube::ResourceExt as _;
 use kube::api::{Api, DeleteParams, ListParams, Preconditions};
+use kube::runtime::watcher;
 use tokio::time::Instant;
 
 use super::groups::NAME;
 use super::manifest::{Image, POD_LABEL};
 use super::programs::HOW_TO_CARRY;
 use crate::cluster::api::calls::{list, retried};
+use crate::cluster::api::connection::client::Connection;
 use crate::cluster::api::lock::Lock;
 use crate::cluster::api::lock::guard::Guard;
 use crate::cluster::api::objects::{self, Pod};
+use crate::cluster::api::watched::{OnNode, Watched};
 use crate::exit_code::Refusal;
 use crate::report::few;
 use crate::report::foreign::foreign;
@@ -25,8 +28,10 @@ pub const PATIENCE: Duration = Duration::from_secs(120);
 const RETRIES: Duration = Duration::from_secs(20);
 /// How many of the newest Events are read.
 const EVENTS: u32 = 20;
-/// Interval for listing the pods.
-const POLL_INTERVAL: Duration = Duration::from_millis(500);
+/// Interval for looking at the time, where nothing changes.
+const LOOK_INTERVAL: Duration = Duration::from_millis(500);
+/// How long changes are gathered.
+const GATHERED: Duration = Duration::from_millis(50);
 /// Reasons that the kubelet does not retry.
 const PERMANENT_REASONS: [&str; 2] = ["ErrImageNeverPull", "InvalidImageName"];
 /// How long the controller may take to create a pod before its reason is asked for.
@@ -46,68 +51,92 @@ const RETRIED_REASONS: [&str; 6] = [
 /// The nodes on which the helper runs.
 #[derive(Debug, Default)]
 pub struct HelperPods {
-    /// Its pods, by node.
-    pub ready: BTreeMap<String, String>,
+    /// Number of nodes on which it runs.
+    pub ready: usize,
     /// Why it does not run on other nodes.
     pub missing: BTreeMap<String, String>,
 }
 
-impl HelperPods {
-    /// Updates the state of some nodes.
-    pub fn add(&mut self, found: Self) {
-        let nodes = || found.ready.keys().chain(found.missing.keys());
-        nodes().for_each(|node| drop((self.ready.remove(node), self.missing.remove(node))));
-        self.ready.extend(found.ready);
-        self.missing.extend(found.missing);
-    }
+/// What is known of one of the helper's pods.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HelperPod {
+    /// Its name.
+    pub name: String,
+    /// Whether its container runs; else the reason why it is waiting.
+    pub state: Result<(), String>,
+    deleting: bool,
 }
 
-/// Waits for the pods of these `DaemonSet`s on these nodes.
+/// The helper's pods, kept up to date: one list, then changes.
+pub type Watch = Watched<HelperPod>;
+
+/// Watches the pods of these `DaemonSet`s.
+pub fn watch(connection: &Connection, namespace: &str, uids: Vec<String>) -> Watch {
+    let api = Api::namespaced_with(connection.client.clone(), namespace, &objects::pods());
+    let labels = format!("{}={}", POD_LABEL.0, POD_LABEL.1);
+    let config = watcher::Config::default().labels(&labels).timeout(connection.watch_seconds);
+    let convert = move |pod: &Pod| {
+        let ours = pod.owner_references().iter().any(|owner| uids.contains(&owner.uid));
+        let value =
+            HelperPod { name: pod.name_any(), state: state(pod), deleting: pod.metadata.deletion_timestamp.is_some() };
+        Some(OnNode { node: pod.spec.node_name.clone().filter(|_| ours)?, value })
+    };
+    Watched::start(vec![(api, config, convert)])
+}
+
+/// The pod on a node; one that runs, if there are several.
+pub fn on(watch: &Watch, node: &str) -> Option<HelperPod> {
+    watch.on(node).into_iter().filter(|pod| !pod.deleting).min_by_key(|pod| pod.state.is_err())
+}
+
+/// Waits for the pods on these nodes.
 ///
 /// # Errors
-/// The error of the API request.
-pub async fn wait(client: &kube::Client, namespace: &str, uids: &[&str], nodes: &[String]) -> kube::Result<HelperPods> {
-    let api = Api::namespaced_with(client.clone(), namespace, &objects::pods());
-    let params = ListParams::default().labels(&format!("{}={}", POD_LABEL.0, POD_LABEL.1));
+/// The error of the API server, if that is why nothing is known.
+pub async fn wait(
+    watch: &Watch,
+    client: &kube::Client,
+    namespace: &str,
+    uids: &[&str],
+    nodes: &[String],
+) -> Result<HelperPods, String> {
     let from = Instant::now();
+    let mut asked = from;
     loop {
         let mut there = HelperPods::default();
-        let mut pending = Vec::new();
-        let pods = list(&api, &params, |pod: Pod| {
-            let ours = pod.owner_references().iter().any(|owner| uids.contains(&owner.uid.as_str()));
-            (ours && pod.metadata.deletion_timestamp.is_none()).then_some(pod)
-        });
-        let pods: Vec<Pod> = pods.await?.into_iter().flatten().collect();
+        let mut pending = 0;
         for node in nodes {
-            let pod = pods.iter().find(|pod| pod.spec.node_name.as_ref() == Some(node));
-            match pod.map_or_else(|| Err(NO_POD.to_owned()), state) {
-                Ok(name) => {
-                    there.ready.insert(node.clone(), name);
-                }
-                Err(reason) => {
-                    let word = reason.split(':').next().unwrap_or_default();
-                    let settled = PERMANENT_REASONS.contains(&word)
-                        || RETRIED_REASONS.contains(&word) && from.elapsed() >= RETRIES;
-                    if !settled {
-                        pending.push(node.clone());
-                    }
-                    there.missing.insert(node.clone(), reason);
+            let Err(reason) = on(watch, node).map_or_else(|| Err(NO_POD.to_owned()), |pod| pod.state) else {
+                there.ready += 1;
+                continue;
+            };
+            let word = reason.split(':').next().unwrap_or_default();
+            let settled =
+                PERMANENT_REASONS.contains(&word) || RETRIED_REASONS.contains(&word) && from.elapsed() >= RETRIES;
+            pending += usize::from(!settled);
+            there.missing.insert(node.clone(), reason);
+        }
+        if there.missing.values().any(|why| why == NO_POD) && asked.elapsed() >= CREATED_WITHIN {
+            asked = Instant::now();
+            if let Some(why) = refused_pods(client, namespace, uids).await {
+                for reason in there.missing.values_mut().filter(|reason| *reason == NO_POD) {
+                    *reason = format!("{NO_POD}: {why}");
+                    pending -= 1;
                 }
             }
         }
-        if there.missing.values().any(|why| why == NO_POD)
-            && from.elapsed() >= CREATED_WITHIN
-            && let Some(why) = refused_pods(client, namespace, uids).await
-        {
-            for (node, reason) in there.missing.iter_mut().filter(|(_, reason)| *reason == NO_POD) {
-                *reason = format!("{NO_POD}: {why}");
-                pending.retain(|waits| waits != node);
-            }
+        let trouble = watch.trouble();
+        let over = from.elapsed() >= PATIENCE;
+        match trouble {
+            Some(trouble) if trouble.permanent || pending > 0 && over => return Err(trouble.why),
+            _ if pending == 0 || over => return Ok(there),
+            _ => {}
         }
-        if pending.is_empty() || from.elapsed() >= PATIENCE {
-            return Ok(there);
+        // Many pods change at the same time.
+        tokio::select! {
+            () = watch.changed() => tokio::time::sleep(GATHERED).await,
+            () = tokio::time::sleep(LOOK_INTERVAL) => {}
         }
-        tokio::time::sleep(POLL_INTERVAL).await;
     }
 }
 
@@ -146,11 +175,11 @@ pub async fn try_again(client: &kube::Client, namespace: &str, uid: &str, lock: 
     }
 }
 
-/// The pod's name once its container runs, else the reason why it is waiting.
-fn state(pod: &Pod) -> Result<String, String> {
+/// Whether the pod's container runs, else the reason why it is waiting.
+fn state(pod: &Pod) -> Result<(), String> {
     let status = pod.status.clone().unwrap_or_default();
     if status.conditions.iter().any(|condition| condition.r#type == "Ready" && condition.status == "True") {
-        return Ok(pod.name_any());
+        return Ok(());
     }
     let waiting = status.container_statuses.iter().find_map(|container| container.state.waiting.as_ref());
     let reason = waiting.filter(|waiting| !waiting.reason.is_empty()).map(|waiting| {

@@ -8,7 +8,8 @@ use std::time::Duration;
 use futures::StreamExt as _;
 use serde::Serialize;
 
-use super::{AT_A_TIME, Coverage, Helper};
+use super::{Coverage, Helper};
+use crate::cluster::api::streams::AT_A_TIME;
 use crate::cluster::kube_proxy::pod::PodFacts;
 use crate::cluster::kube_proxy::services::Services;
 use crate::mode::ProxyMode;

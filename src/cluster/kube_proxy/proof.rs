@@ -8,18 +8,18 @@ use http_body_util::{BodyExt as _, Empty, Limited};
 use hyper::body::Bytes;
 use hyper_util::rt::TokioIo;
 use k8s_openapi::api::core::v1::Pod;
-use kube::api::{Api, LogParams};
+use kube::api::{Api, LogParams, Portforwarder};
 use serde::Serialize;
 
 use super::log_lines::{LoggedMode, logged_mode};
 use super::pod::PodFacts;
+use crate::cluster::api::connection::client::Connection;
 use crate::cluster::api::errors::{is_transient, plain};
 use crate::cluster::api::patience::patiently;
+use crate::cluster::api::streams::{AT_A_TIME, NotOpened, Refusals, Streams, Unopened};
 use crate::mode::ProxyMode;
 use crate::report::foreign::{foreign, shortened};
 
-/// Number of parallel verifications.
-pub const AT_A_TIME: usize = 64;
 /// Timeout of a port-forward; the answer is one word from the kubelet's machine.
 const PATIENCE: Duration = Duration::from_secs(8);
 /// How much of a log is read: the mode is in its first lines.
@@ -46,6 +46,8 @@ pub struct Proof {
     pub reason: Option<String>,
     /// By its log, it fell back from ipvs to iptables.
     pub fallback: bool,
+    /// The API server refused to connect to it, so that nothing is known about it.
+    pub refused: bool,
 }
 
 impl Proof {
@@ -64,30 +66,47 @@ impl Proof {
 pub struct Prover {
     pods: Api<Pod>,
     port: u16,
+    streams: Streams,
+    /// How long refusals of the API server are waited out.
+    patience: Duration,
 }
 
 impl Prover {
-    /// For the pods of one namespace, and kube-proxy's metrics port.
-    pub fn new(client: kube::Client, namespace: &str, port: u16) -> Self {
-        Self { pods: Api::namespaced(client, namespace), port }
+    /// For the pods of one namespace, and kube-proxy's metrics port. `patience`: how long it is waited for an API server that
+    /// refuses connections to nodes.
+    pub fn new(connection: &Connection, namespace: &str, port: u16, patience: Duration) -> Self {
+        let pods = Api::namespaced(connection.client.clone(), namespace);
+        Self { pods, port, streams: connection.streams.clone(), patience }
     }
 
     /// Verifies the effective mode of the kube-proxy in a pod; by its log if the process does not answer.
     pub async fn prove(&self, pod: &PodFacts) -> Proof {
-        let reason = match self.ask(&pod.name).await {
-            Ok(mode) => return Proof::by(mode, How::ProxyMode),
-            Err(reason) => reason,
-        };
-        let proof = self.read_log(pod).await;
-        match proof {
-            Ok(proof) => Proof { reason: Some(reason), ..proof },
-            Err(log_reason) => Proof::missing(format!("{reason}; {log_reason}")),
+        let proof = self.prove_by_process(&pod.name).await;
+        let Some(reason) = proof.reason else { return proof };
+        match self.read_log(pod).await {
+            Ok(by_log) => Proof { reason: Some(reason), ..by_log },
+            Err(log_reason) => Proof { reason: Some(format!("{reason}; {log_reason}")), ..proof },
         }
     }
 
-    /// Verifies many, [`AT_A_TIME`] in parallel; in the given order.
-    pub async fn prove_all(&self, pods: &[&PodFacts]) -> Vec<Proof> {
-        let all = futures::stream::iter(pods.iter().map(|pod| self.prove(pod))).buffered(AT_A_TIME).collect();
+    /// The same without its log.
+    pub async fn prove_by_process(&self, pod: &str) -> Proof {
+        match self.ask(pod).await {
+            Ok(mode) => Proof::by(mode, How::ProxyMode),
+            Err(NotOpened::Refused(why)) => Proof { refused: true, ..Proof::missing(why) },
+            Err(NotOpened::Failed(why)) => Proof::missing(why),
+        }
+    }
+
+    /// Verifies many, [`AT_A_TIME`] in parallel; in the given order. The second part: whether the node is ready; of others no
+    /// more is expected than one try.
+    pub async fn prove_all(&self, pods: &[(&PodFacts, bool)]) -> Vec<Proof> {
+        let once = Self { patience: Duration::ZERO, ..self.clone() };
+        let prove = |(pod, ready): &(&PodFacts, bool)| {
+            let (prover, pod) = (if *ready { self.clone() } else { once.clone() }, (*pod).clone());
+            async move { prover.prove(&pod).await }
+        };
+        let all = futures::stream::iter(pods.iter().map(prove)).buffered(AT_A_TIME).collect();
         patiently(&format!("the modes of {} kube-proxies", pods.len()), None, all).await
     }
 
@@ -101,16 +120,26 @@ impl Prover {
     ///
     /// # Errors
     /// If there was no answer, or the answer is not a mode.
-    pub async fn ask(&self, pod: &str) -> Result<ProxyMode, String> {
-        let answer = tokio::time::timeout(PATIENCE, self.get(pod));
-        let answer = answer.await.map_err(|_| format!("port-forward: no answer within {} s", PATIENCE.as_secs()))??;
-        answer.trim().parse().map_err(|_| format!("GET /proxyMode answered {:?}", shortened(&answer, 60)))
+    pub async fn ask(&self, pod: &str) -> Result<ProxyMode, NotOpened> {
+        let silent = || format!("port-forward: no answer within {} s", PATIENCE.as_secs());
+        let mut refusals = Refusals::within(self.patience);
+        let opened = self.streams.open(&mut refusals, async || {
+            let forward = tokio::time::timeout(PATIENCE, self.pods.portforward(pod, &[self.port])).await;
+            Ok(forward.map_err(|_| Unopened::Failed(silent()))??)
+        });
+        let (forward, _turn) = opened.await.map_err(|not| match not {
+            NotOpened::Failed(why) if why == silent() => NotOpened::Failed(why),
+            NotOpened::Failed(why) => NotOpened::Failed(format!("port-forward to {}: {why}", self.port)),
+            NotOpened::Refused(why) => NotOpened::Refused(format!("port-forward to {}: {why}", self.port)),
+        })?;
+        let answer = tokio::time::timeout(PATIENCE, self.get(forward)).await;
+        let answer = answer.unwrap_or_else(|_| Err(silent())).map_err(NotOpened::Failed)?;
+        let unknown = |_| NotOpened::Failed(format!("GET /proxyMode answered {:?}", shortened(&answer, 60)));
+        answer.trim().parse().map_err(unknown)
     }
 
-    async fn get(&self, pod: &str) -> Result<String, String> {
-        let failed =
-            |what: &str, error: &dyn std::fmt::Display| format!("port-forward to {}: {what}{error}", self.port);
-        let mut forward = self.pods.portforward(pod, &[self.port]).await.map_err(|error| failed("", &plain(&error)))?;
+    async fn get(&self, mut forward: Portforwarder) -> Result<String, String> {
+        let failed = |error: &dyn std::fmt::Display| format!("port-forward to {}: {error}", self.port);
         let stream = forward.take_stream(self.port).ok_or("port-forward: no stream")?;
         let refused = forward.take_error(self.port);
         let exchange = async {
@@ -143,10 +172,12 @@ impl Prover {
             Err(error) => {
                 // A message of the kubelet, if any, is better than "connection closed".
                 let message = tokio::time::timeout(Duration::from_millis(50), refused).await.ok().flatten();
-                Err(failed("", &foreign(&message.unwrap_or_else(|| error.to_string()))))
+                Err(failed(&foreign(&message.unwrap_or_else(|| error.to_string()))))
             }
         };
+        // Only then the connection is closed, and the turn can be another's.
         forward.abort();
+        let _ = forward.join().await;
         result
     }
 

@@ -96,7 +96,7 @@ pub async fn observe(connection: &Connection, scope: &Scope) -> anyhow::Result<C
         }
         let pods = list_pods(client, &kube_proxy).await?;
         place_pods(&mut facts.nodes, pods);
-        prove_nodes(client, &mut facts).await;
+        prove_nodes(connection, &mut facts).await;
     }
     Ok(facts)
 }
@@ -221,10 +221,10 @@ pub fn place_pods(nodes: &mut [NodeFacts], mut pods: Vec<PodFacts>) {
     }
 }
 
-async fn prove_nodes(client: &kube::Client, facts: &mut ClusterFacts) {
+async fn prove_nodes(connection: &Connection, facts: &mut ClusterFacts) {
     let Some(kube_proxy) = &facts.kube_proxy else { return };
     let port = facts.metrics_port();
-    let prover = Prover::new(client.clone(), &kube_proxy.namespace, port);
+    let prover = Prover::new(connection, &kube_proxy.namespace, port, connection.refusals / 10);
     let mut asked = Vec::new();
     for (index, node) in facts.nodes.iter_mut().enumerate() {
         match &node.pod {
@@ -234,7 +234,8 @@ async fn prove_nodes(client: &kube::Client, facts: &mut ClusterFacts) {
             Some(pod) => node.proof = Proof::missing(format!("the pod is {}", pod.phase)),
         }
     }
-    let pods: Vec<_> = asked.iter().filter_map(|&at| facts.nodes[at].pod.as_ref()).collect();
+    let nodes = asked.iter().map(|&at| &facts.nodes[at]);
+    let pods: Vec<_> = nodes.filter_map(|node| Some((node.pod.as_ref()?, node.ready))).collect();
     let proofs = prover.prove_all(&pods).await;
     for (index, proof) in asked.into_iter().zip(proofs) {
         facts.nodes[index].proof = proof;

@@ -58,6 +58,10 @@ pub struct Request {
     pub drain: Duration,
     /// Stop after the canary.
     pub pause_after_canary: bool,
+    /// How long to wait after each node, in its place, before the next.
+    pub batch_pause: Duration,
+    /// Number of failed nodes with which the rollout continues; not the canary.
+    pub max_failures: usize,
     /// Do not roll back on failure.
     pub no_rollback: bool,
 }

@@ -1,12 +1,12 @@
 //! The final report and event of a run that ends without a rollback.
 
 use super::events::Events;
-use super::roll::RollEnd;
+use super::roll_end::RollEnd;
 use super::run::Run;
 use crate::cluster::report::remediation::{NodeOutcome, NodeResult, Outcome, RemediationReport};
 use crate::exit_code::Exit;
 use crate::mode::ProxyMode;
-use crate::report::few;
+use crate::report::{few, few_long};
 
 impl Run<'_> {
     /// Reports an end without a rollback.
@@ -14,6 +14,12 @@ impl Run<'_> {
         let mode = self.plan.to.map_or("", ProxyMode::name);
         let count = |outcome| report.nodes.iter().filter(|node| node.outcome == outcome).count();
         let proved = count(NodeOutcome::Proved) + count(NodeOutcome::Already);
+        let failed: Vec<String> = report
+            .nodes
+            .iter()
+            .filter(|node| node.outcome == NodeOutcome::Failed)
+            .map(|node| format!("{}: {}", node.name, node.detail.as_deref().unwrap_or_default()))
+            .collect();
         let again = "run the same command again to continue, or kpx-prep remediate --rollback to roll back";
         let unfit = self.plan.target.as_ref().and_then(|target| target.unfit.as_ref());
         let (outcome, message, exit) = match end {
@@ -23,6 +29,15 @@ impl Run<'_> {
                 );
                 events.normal("RemediationDone", message.clone()).await;
                 (Outcome::Done, message, Exit::Done)
+            }
+            RollEnd::Done | RollEnd::Failed(_) if !failed.is_empty() => {
+                let message = format!(
+                    "Done with failures: kube-proxy runs {mode} on {proved} node(s), verified on each. {} node(s) failed: {}. Fix them and run the same command again, or roll back with `kpx-prep remediate --rollback`.",
+                    failed.len(),
+                    few_long(&failed)
+                );
+                events.warning("RemediationDone", message.clone()).await;
+                (Outcome::NodesFailed, message, Exit::Failed)
             }
             RollEnd::Done | RollEnd::Failed(_) => {
                 let down = count(NodeOutcome::NotReady);

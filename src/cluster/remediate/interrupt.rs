@@ -62,7 +62,7 @@ impl Interrupt {
                     say("stopped immediately; run again to see the state and continue");
                     std::process::exit(Exit::Interrupted as i32);
                 }
-                say("stopping after the current batch; press Ctrl-C again to stop immediately");
+                say("stopping after the nodes in progress; press Ctrl-C again to stop immediately");
                 sender.send_replace(true);
             }
         });

@@ -4,9 +4,11 @@
 use futures::StreamExt as _;
 
 use super::interrupt::Interrupt;
+use crate::cluster::api::streams::AT_A_TIME;
+use crate::cluster::helper::Helper;
 use crate::cluster::helper::work::{Cleaned, Cleaner};
-use crate::cluster::helper::{AT_A_TIME, Helper};
 use crate::cluster::report::remediation::{NodeResult, RemediationReport};
+use crate::report::event::{Event, What};
 use crate::report::progress::Progress;
 use crate::report::{Level, few};
 
@@ -25,11 +27,12 @@ pub async fn prepare(helper: &Helper, nodes: &[String], scheduler: &str, progres
     if nodes.is_empty() {
         return prepared;
     }
-    progress.event(&format!("preparing {} node(s): {}", nodes.len(), few(nodes)));
+    let text = format!("preparing {} node(s): {}", nodes.len(), few(nodes));
+    progress.tell(&Event { total: Some(nodes.len()), ..Event::new(What::Preparing, &text) });
     for (node, answer) in helper.install(nodes, scheduler).await {
         match answer {
             Ok(done) if done.outcome.is_prepared() => {
-                progress.event(&format!("{node}: {}", done.summary));
+                progress.node(What::Prepared, &node, &done.summary);
                 prepared.now.push(node);
             }
             Ok(done) => {
@@ -48,7 +51,7 @@ pub async fn clean(cleaner: &Cleaner<'_>, nodes: &[String], report: &mut Remedia
     let work = nodes.iter().map(|node| async move { (node, cleaner.clean(node, None).await) });
     let all: Vec<_> = futures::stream::iter(work).buffer_unordered(AT_A_TIME).collect().await;
     for (node, done) in all {
-        progress.event(&format!("{node}: {}", done.words()));
+        progress.node(What::Cleaned, node, &done.words());
         if let Some(result) = report.nodes.iter_mut().find(|result| result.name == *node) {
             result.cleaned = Some(done);
         }
@@ -67,11 +70,12 @@ pub async fn drain(cleaner: &Cleaner<'_>, results: &mut [NodeResult], interrupt:
     if waiting.is_empty() {
         return;
     }
-    progress.event(&format!(
+    let text = format!(
         "{} node(s): draining IPVS connections for up to {:?} before removing virtual servers",
         waiting.len(),
         cleaner.drain
-    ));
+    );
+    progress.tell(&Event { total: Some(waiting.len()), ..Event::new(What::Draining, &text) });
     let work = waiting.into_iter().map(|(at, node, before)| async move {
         let after = cleaner.drain(&node, before).await;
         (at, node, after)
@@ -84,7 +88,7 @@ pub async fn drain(cleaner: &Cleaner<'_>, results: &mut [NodeResult], interrupt:
             next = all.next() => match next {
                 None => return,
                 Some((at, node, done)) => {
-                    progress.event(&format!("{node}: {}", done.words()));
+                    progress.node(What::Drained, &node, &done.words());
                     results[at].cleaned = Some(done);
                 }
             },

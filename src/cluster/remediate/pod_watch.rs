@@ -1,104 +1,45 @@
-//! Watches kube-proxy's pods; the watch survives broken connections and expired resourceVersions.
+//! kube-proxy's pods, kept up to date by a watch.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
-
-use futures::TryStreamExt as _;
-use kube::ResourceExt as _;
 use kube::api::Api;
-use kube::runtime::WatchStreamExt as _;
-use kube::runtime::watcher::{self, Event, watcher};
-use tokio::sync::watch;
-use tokio::task::JoinHandle;
+use kube::runtime::watcher;
 
 use crate::cluster::api::connection::client::Connection;
 use crate::cluster::api::objects::{self, Pod};
+use crate::cluster::api::watched::{OnNode, Watched};
 use crate::cluster::kube_proxy::daemon_set::KubeProxy;
 use crate::cluster::kube_proxy::pod::PodFacts;
 use crate::cluster::observe::pod_facts;
 
-type Pods = BTreeMap<String, PodFacts>;
-
 /// The current pods. The watches end when it is dropped.
-pub struct PodWatch {
-    pods: watch::Receiver<Pods>,
-    tasks: Vec<JoinHandle<()>>,
-}
-
-impl Drop for PodWatch {
-    fn drop(&mut self) {
-        self.tasks.iter().for_each(JoinHandle::abort);
-    }
-}
+pub struct PodWatch(Watched<PodFacts>);
 
 impl PodWatch {
     /// Starts to watch.
     pub fn start(connection: &Connection, kube_proxy: &KubeProxy) -> Self {
-        let (sender, pods) = watch::channel(Pods::new());
-        let sender = Arc::new(sender);
-        let watch_set = |set: &KubeProxy| {
+        let source = |set: &KubeProxy| {
             let api = Api::namespaced_with(connection.client.clone(), &set.namespace, &objects::pods());
             let config = watcher::Config::default().labels(&set.selector).timeout(connection.watch_seconds);
-            let (set, sender) = (set.clone(), Arc::clone(&sender));
-            tokio::spawn(async move {
-                let mut stream = std::pin::pin!(watcher::<Pod>(api, config).default_backoff());
-                let mut listed = Pods::new();
-                loop {
-                    match stream.try_next().await {
-                        Ok(Some(event)) => apply(event, &set, &sender, &mut listed),
-                        Ok(None) => return,
-                        // The stream itself waits and restarts; after an expired version it lists again.
-                        Err(error) => tracing::debug!("watching the pods: {error}"),
-                    }
-                }
-            })
+            let set = set.clone();
+            let convert = move |pod: &Pod| {
+                let facts = pod_facts(pod, &set)?;
+                Some(OnNode { node: facts.node.clone(), value: facts })
+            };
+            (api, config, convert)
         };
-        Self { pods, tasks: kube_proxy.sets().map(watch_set).collect() }
+        Self(Watched::start(kube_proxy.sets().map(source).collect()))
     }
 
     /// kube-proxy's pod on a node, other than the one with this uid, and not being deleted.
     pub fn successor(&self, node: &str, old: Option<&str>) -> Option<PodFacts> {
-        let pods = self.pods.borrow();
-        let new = |pod: &&PodFacts| pod.node == node && !pod.deleting && old != Some(&pod.uid);
-        pods.values().filter(new).max_by_key(|pod| pod.created).cloned()
+        successor(&mut self.0.on(node).iter(), old).cloned()
     }
 
-    /// Waits until something changes.
-    pub async fn changed(&self) {
-        let mut pods = self.pods.clone();
-        pods.mark_unchanged();
-        // After the end of the watch there are no changes; the caller has its own timeout.
-        if pods.changed().await.is_err() {
-            std::future::pending::<()>().await;
-        }
+    /// Waits until that pod is not `known` any more.
+    pub async fn succeeded(&self, node: &str, old: Option<&str>, known: Option<&PodFacts>) {
+        self.0.until(node, |pods| successor(pods, old) != known).await;
     }
 }
 
-fn apply(event: Event<Pod>, set: &KubeProxy, sender: &watch::Sender<Pods>, listed: &mut Pods) {
-    let key = |pod: &Pod| pod.uid().unwrap_or_default();
-    match event {
-        Event::Init => listed.clear(),
-        Event::InitApply(pod) => {
-            if let Some(facts) = pod_facts(&pod, set) {
-                listed.insert(key(&pod), facts);
-            }
-        }
-        Event::InitDone => {
-            let listed = std::mem::take(listed);
-            sender.send_modify(|pods| {
-                pods.retain(|_, pod| pod.set != set.uid);
-                pods.extend(listed);
-            });
-        }
-        Event::Apply(pod) => {
-            if let Some(facts) = pod_facts(&pod, set) {
-                sender.send_modify(|pods| {
-                    pods.insert(key(&pod), facts);
-                });
-            }
-        }
-        Event::Delete(pod) => sender.send_modify(|pods| {
-            pods.remove(&key(&pod));
-        }),
-    }
+fn successor<'p>(pods: &mut dyn Iterator<Item = &'p PodFacts>, old: Option<&str>) -> Option<&'p PodFacts> {
+    pods.filter(|pod| !pod.deleting && old != Some(&pod.uid)).max_by_key(|pod| pod.created)
 }

@@ -1,6 +1,6 @@
 //! Rollback: restores the original text byte for byte, then switches the pods back, verifying each.
 
-use futures::future::join_all;
+use futures::StreamExt as _;
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::api::Api;
 
@@ -16,6 +16,8 @@ use crate::cluster::kube_proxy::pod::PodFacts;
 use crate::cluster::observe::list_pods;
 use crate::cluster::report::remediation::{NodeOutcome, NodeResult};
 use crate::mode::ProxyMode;
+use crate::report::event::{Event, What};
+use crate::report::few_long;
 
 /// The inputs of a rollback.
 pub struct Rollback<'a> {
@@ -28,7 +30,7 @@ pub struct Rollback<'a> {
     /// The original text.
     pub original: &'a str,
     /// Number of nodes at a time.
-    pub batch_size: usize,
+    pub at_a_time: usize,
     /// The parts that act and report.
     pub tools: Tools<'a>,
 }
@@ -40,51 +42,54 @@ impl Rollback<'_> {
     /// What could not be restored, and the current state.
     pub async fn run(&self, nodes: &[(String, ProxyMode)], results: &mut [NodeResult]) -> anyhow::Result<()> {
         self.restore().await?;
-        self.tools.progress.event("the original configuration was restored");
+        self.tools.progress.tell(&Event::new(What::RollingBack, "the original configuration was restored"));
         let pods = list_pods(&self.connection.client, self.kube_proxy).await?;
         let present = |node: &str| -> Option<&PodFacts> {
             pods.iter().filter(|pod| pod.node == node && !pod.deleting).max_by_key(|pod| pod.created)
         };
         let mut failures = Vec::new();
-        for batch in nodes.chunks(self.batch_size) {
-            let names: Vec<_> = batch.iter().map(|(node, _)| node.as_str()).collect();
-            self.tools.progress.event(&format!("{}: rolling back", names.join(", ")));
-            let ends = batch.iter().map(|(node, mode)| async {
-                let end = self.tools.switcher.switch(node, present(node), *mode).await;
-                let cleaned = match (&end, self.tools.cleaner) {
-                    (Ok(SwitchEnd::Proved(pod, _)), Some(cleaner)) => Some(cleaner.clean(node, Some(pod)).await),
-                    _ => None,
-                };
-                (end, cleaned)
-            });
-            for ((node, mode), (end, cleaned)) in batch.iter().zip(join_all(ends).await) {
-                let (outcome, detail) = match end {
-                    Ok(SwitchEnd::Proved(..)) => (NodeOutcome::RolledBack, None),
-                    Ok(SwitchEnd::Gone) => (NodeOutcome::Gone, None),
-                    Ok(SwitchEnd::NotReady) => (NodeOutcome::NotReady, None),
-                    Ok(SwitchEnd::Failed(why) | SwitchEnd::TimedOut(why)) => (NodeOutcome::Failed, Some(why)),
-                    Err(error) => (NodeOutcome::Failed, Some(format!("{error:#}"))),
-                };
-                if let (NodeOutcome::Failed, Some(why)) = (outcome, &detail) {
-                    failures.push(format!("{node}: {why}"));
-                }
-                self.tools.progress.event(&match outcome {
-                    NodeOutcome::RolledBack => format!("{node}: {mode} verified again"),
-                    _ => format!("{node}: {}", detail.as_deref().unwrap_or("no pod to roll back")),
-                });
-                if let Some(result) = results.iter_mut().find(|result| result.name == *node) {
-                    // The original failure is kept: that is what the operator must fix.
-                    result.detail = detail.or(result.detail.take());
-                    result.mode = (outcome == NodeOutcome::RolledBack).then(|| mode.name());
-                    result.outcome = outcome;
-                    result.cleaned = cleaned.or(result.cleaned.take());
-                }
+        self.tools.progress.more(nodes.len());
+        self.tools.progress.at_an_even_pace();
+        let work = nodes.iter().map(|(node, mode)| async move {
+            self.tools.progress.detail(What::Replacing, node, "rolling back");
+            let end = self.tools.switcher.switch(node, present(node), *mode).await;
+            let cleaned = match (&end, self.tools.cleaner) {
+                (Ok(SwitchEnd::Proved(pod, _)), Some(cleaner)) => Some(cleaner.clean(node, Some(pod)).await),
+                _ => None,
+            };
+            (node, *mode, end, cleaned)
+        });
+        let mut all = std::pin::pin!(futures::stream::iter(work).buffer_unordered(self.at_a_time));
+        while let Some((node, mode, end, cleaned)) = all.next().await {
+            let (outcome, detail) = match end {
+                Ok(SwitchEnd::Proved(..)) => (NodeOutcome::RolledBack, None),
+                Ok(SwitchEnd::Gone) => (NodeOutcome::Gone, None),
+                Ok(SwitchEnd::NotReady) => (NodeOutcome::NotReady, None),
+                Ok(SwitchEnd::Failed(why) | SwitchEnd::TimedOut(why)) => (NodeOutcome::Failed, Some(why)),
+                Err(error) => (NodeOutcome::Failed, Some(format!("{error:#}"))),
+            };
+            if let (NodeOutcome::Failed, Some(why)) = (outcome, &detail) {
+                failures.push(format!("{node}: {why}"));
+            }
+            let (what, text) = match outcome {
+                NodeOutcome::RolledBack => (What::RolledBack, format!("{mode} verified again")),
+                NodeOutcome::Failed => (What::Failed, format!("FAILED: {}", detail.as_deref().unwrap_or_default())),
+                _ => (What::Skipped, "no pod to roll back".to_owned()),
+            };
+            let verified = (outcome == NodeOutcome::RolledBack).then(|| mode.name());
+            self.tools.progress.node_done(what, node, verified, &text);
+            if let Some(result) = results.iter_mut().find(|result| result.name == *node) {
+                // The original failure is kept: that is what the operator must fix.
+                result.detail = detail.or(result.detail.take());
+                result.mode = verified;
+                result.outcome = outcome;
+                result.cleaned = cleaned.or(result.cleaned.take());
             }
         }
         anyhow::ensure!(
             failures.is_empty(),
             "the original configuration was restored, but the old mode is not verified on every node: {}",
-            failures.join("; ")
+            few_long(&failures)
         );
         Ok(())
     }

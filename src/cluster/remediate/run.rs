@@ -10,7 +10,8 @@ use super::ended::Ended;
 use super::events::Events;
 use super::interrupt::Interrupt;
 use super::on_nodes;
-use super::roll::{Roll, RollEnd};
+use super::roll::Roll;
+use super::roll_end::RollEnd;
 use super::switch::Switcher;
 use super::tools::{Pace, Tools, WrittenConfig};
 use crate::cluster::api::connection::client::Connection;
@@ -27,6 +28,8 @@ use crate::cluster::plan::Plan;
 use crate::cluster::plan::request::{Request, Target};
 use crate::cluster::report::remediation::{NodeOutcome, NodeResult, Outcome, RemediationReport};
 use crate::exit_code::Exit;
+use crate::report::event::{Event, What};
+use crate::report::few_long;
 use crate::report::progress::Progress;
 use crate::report::say::say;
 
@@ -87,11 +90,13 @@ impl<'a> Run<'a> {
         let (target, nodes) = (self.target()?, self.nodes_to_switch());
         let events = Events::new(self.connection.client.clone(), self.kube_proxy()?, self.lock);
         let started = format!("switching kube-proxy to {} on {} node(s)", target.mode, nodes.len());
-        events.normal("RemediationStarted", started).await;
+        events.normal("RemediationStarted", started.clone()).await;
         let cleaner = self.cleaner(target);
         let port = target.metrics_port();
         let switcher = Switcher::new(self.connection, self.kube_proxy()?, port, self.request.timeout, self.lock);
         let progress = Progress::new(nodes.len());
+        let (mode, total) = (Some(target.mode.name()), Some(nodes.len()));
+        progress.detail_of_run(&Event { mode, total, ..Event::new(What::Started, &started) });
         let tools = Tools {
             switcher: &switcher,
             cleaner: cleaner.as_ref(),
@@ -114,7 +119,7 @@ impl<'a> Run<'a> {
         Ended::new(self.plan, Outcome::Interrupted, message, Exit::Interrupted)
     }
 
-    /// The canary first, then batch by batch.
+    /// The canary first, then the others in their order.
     fn nodes_to_switch(&self) -> Vec<String> {
         self.plan.canary.iter().chain(self.plan.batches.iter().flatten()).cloned().collect()
     }
@@ -137,9 +142,11 @@ impl<'a> Run<'a> {
             pods,
             total: nodes.len(),
             pace: Pace {
-                batch_size: self.plan.batch_size,
+                at_a_time: self.plan.batch_size,
                 settle: self.request.settle,
                 pause_after_canary: self.request.pause_after_canary,
+                pause: self.request.batch_pause,
+                max_failures: self.request.max_failures,
             },
             excluded: &self.request.exclude_nodes,
             interrupt,
@@ -233,8 +240,9 @@ impl<'a> Run<'a> {
             count => format!(" {count} other node(s) were prepared, which is harmless."),
         };
         let message = format!(
-            "Failed to prepare nodes: {}. The configuration and all kube-proxies were not changed.{others} Fix the nodes and run again.",
-            prepared.failed.join("; ")
+            "Failed to prepare {} node(s): {}. The configuration and all kube-proxies were not changed.{others} Fix the nodes and run again.",
+            prepared.failed.len(),
+            few_long(&prepared.failed)
         );
         Ok(Some(Ended::new(self.plan, Outcome::Left, message, Exit::Failed)))
     }

@@ -21,7 +21,7 @@ use crate::cluster::observe::node_facts;
 use crate::mode::ProxyMode;
 use crate::report::foreign::foreign;
 
-/// Retry interval for a kube-proxy that does not answer yet: short while it starts, then longer.
+/// Delays before a kube-proxy that does not answer yet is asked again: the first one, doubled up to the longest.
 const ASK_AGAIN: [Duration; 2] = [Duration::from_millis(50), Duration::from_millis(500)];
 /// Interval for checking a slow node.
 const LOOK_AT_NODE_EVERY: Duration = Duration::from_secs(5);
@@ -65,7 +65,7 @@ impl Switcher {
             pods: Api::namespaced_with(client.clone(), &kube_proxy.namespace, &objects::pods()),
             logs: Api::namespaced(client.clone(), &kube_proxy.namespace),
             nodes: Api::all_with(client.clone(), &objects::nodes()),
-            prover: Prover::new(client.clone(), &kube_proxy.namespace, port),
+            prover: Prover::new(connection, &kube_proxy.namespace, port, connection.refusals),
             watch: PodWatch::start(connection, kube_proxy),
             timeout,
             lock: lock.clone(),
@@ -87,12 +87,9 @@ impl Switcher {
         patiently(&what, Some(self.timeout), self.wait(node, old.map(|pod| pod.uid.as_str()), mode)).await
     }
 
-    /// Queries the mode of the kube-proxy in a pod.
-    ///
-    /// # Errors
-    /// If it does not answer with a mode.
-    pub async fn ask(&self, pod: &str) -> Result<ProxyMode, String> {
-        self.prover.ask(pod).await
+    /// Queries the mode of the kube-proxy in a pod; `None` if it does not answer with one.
+    pub async fn ask(&self, pod: &str) -> Option<ProxyMode> {
+        self.prover.prove_by_process(pod).await.mode
     }
 
     /// Deletes a pod, but not a later one of the same name.
@@ -122,9 +119,11 @@ impl Switcher {
         let deadline = Instant::now() + self.timeout;
         let mut looked = Instant::now();
         let mut asked: Option<Instant> = None;
+        let mut again = ASK_AGAIN[0];
         let mut last = "no new pod was created".to_owned();
         loop {
-            if let Some(pod) = self.watch.successor(node, old) {
+            let found = self.watch.successor(node, old);
+            if let Some(pod) = found.clone() {
                 if let Some(trouble) = self.trouble(&pod).await {
                     return Ok(SwitchEnd::Failed(trouble));
                 }
@@ -137,6 +136,13 @@ impl Switcher {
                         if let Some(end) = judge(&pod, &proof, mode) {
                             return Ok(end);
                         }
+                        // Not the node's fault, so it has not failed, and there is nothing to roll back for.
+                        anyhow::ensure!(
+                            !proof.refused,
+                            "verifying pod {} on node {node}: {}",
+                            pod.name,
+                            proof.reason.unwrap_or_default()
+                        );
                         format!("pod {}: {}", pod.name, proof.reason.unwrap_or_default())
                     }
                 };
@@ -154,10 +160,11 @@ impl Switcher {
                 }
                 looked = Instant::now();
             }
-            let starting = asked.is_some_and(|asked| asked.elapsed() < LOG_AFTER);
+            let pause = if asked.is_some() { again } else { ASK_AGAIN[1] };
+            again = if asked.is_some() { (again * 2).min(ASK_AGAIN[1]) } else { again };
             tokio::select! {
-                () = tokio::time::sleep(if starting { ASK_AGAIN[0] } else { ASK_AGAIN[1] }) => {}
-                () = self.watch.changed() => {}
+                () = tokio::time::sleep(pause) => {}
+                () = self.watch.succeeded(node, old, found.as_ref()) => {}
             }
         }
     }
@@ -166,10 +173,7 @@ impl Switcher {
         if by_log_too {
             return self.prover.prove(pod).await;
         }
-        match self.prover.ask(&pod.name).await {
-            Ok(mode) => Proof { mode: Some(mode), how: Some(How::ProxyMode), ..Proof::default() },
-            Err(reason) => Proof::missing(reason),
-        }
+        self.prover.prove_by_process(&pod.name).await
     }
 
     /// Whether a pod will not recover, with kube-proxy's last log line.
@@ -210,9 +214,10 @@ impl Switcher {
     async fn keeps(&self, proved: &PodFacts, mode: ProxyMode, settle: Duration) -> anyhow::Result<SwitchEnd> {
         let deadline = Instant::now() + settle;
         while Instant::now() < deadline {
+            let now = self.watch.successor(&proved.node, None);
             tokio::select! {
                 () = tokio::time::sleep_until(deadline) => {}
-                () = self.watch.changed() => {}
+                () = self.watch.succeeded(&proved.node, None, now.as_ref()) => {}
             }
             if let Some(end) = self.changed(proved).await {
                 return Ok(end);

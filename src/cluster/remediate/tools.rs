@@ -25,11 +25,15 @@ pub struct WrittenConfig<'a> {
 #[derive(Clone, Copy, Debug)]
 pub struct Pace {
     /// Number of nodes at a time, after the canary.
-    pub batch_size: usize,
+    pub at_a_time: usize,
     /// How long to watch the canary.
     pub settle: Duration,
     /// Whether to stop after the canary.
     pub pause_after_canary: bool,
+    /// How long each place of the window stays empty after a node.
+    pub pause: Duration,
+    /// Number of failed nodes with which the rollout continues; not the canary.
+    pub max_failures: usize,
 }
 
 /// The parts that act on nodes and report.

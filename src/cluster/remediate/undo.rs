@@ -1,6 +1,6 @@
 //! A failed switch: whether and how a run rolls back, and its final message.
 
-use super::roll::Failure;
+use super::roll_end::Failure;
 use super::rollback::Rollback;
 use super::run::Run;
 use super::tools::{Tools, WrittenConfig};
@@ -9,6 +9,7 @@ use crate::cluster::report::remediation::{NodeOutcome, Outcome, RemediationRepor
 use crate::exit_code::Exit;
 use crate::mode::ProxyMode;
 use crate::proxy_config::{read, target};
+use crate::report::event::{Event, What};
 
 impl Run<'_> {
     /// A node could not be verified: rolls back to the original, if there is one.
@@ -29,7 +30,7 @@ impl Run<'_> {
             events.warning("RemediationFailed", report.message.clone()).await;
             return if timed_out || self.request.no_rollback { Exit::TimedOut } else { Exit::Failed };
         };
-        progress.event(&format!("{why}: rolling back"));
+        progress.tell(&Event::new(What::RollingBack, &format!("{why}: rolling back")));
         // The original is always restored; pods are replaced only if kube-proxy can start with it.
         let old_mode = read(&original).and_then(|parsed| target(&parsed.mode, self.facts.minor()));
         let nodes = old_mode.as_ref().map(|mode| self.to_roll_back(report, *mode)).unwrap_or_default();
@@ -40,7 +41,7 @@ impl Run<'_> {
                     kube_proxy,
                     config: WrittenConfig { name: &config.name, key: &config.key, text: &target.text, at: None },
                     original: &original,
-                    batch_size: self.plan.batch_size,
+                    at_a_time: self.plan.batch_size,
                     tools,
                 };
                 rollback.run(&nodes, &mut report.nodes).await

@@ -1,22 +1,22 @@
-//! The output of `remediate`: the plan before anything is changed, and the result.
+//! The result of `remediate`.
+
+use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use crate::cluster::api::connection::client::place;
 use crate::cluster::helper::work::Cleaned;
-use crate::cluster::observe::facts::ClusterFacts;
 use crate::cluster::plan::{NOT_READY, Plan};
-use crate::mode::ProxyMode;
-use crate::report::{API_VERSION, Finding, few};
+use crate::report::{API_VERSION, Finding, LISTED, few};
 
 /// The outcome of a run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// All nodes that could be switched are switched and verified.
     Done,
     /// All nodes are switched and verified, but leftovers of another mode remain on some.
     LeftoversRemain,
+    /// Some nodes failed, no more than are tolerated; all others are switched and verified.
+    NodesFailed,
     /// Already up to date.
     NothingToDo,
     /// A dry run.
@@ -33,6 +33,31 @@ pub enum Outcome {
     Interrupted,
     /// Failed, and the rollback failed as well.
     Failed,
+}
+
+impl Outcome {
+    /// Its name in the report.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Done => "done",
+            Self::LeftoversRemain => "leftovers-remain",
+            Self::NodesFailed => "nodes-failed",
+            Self::NothingToDo => "nothing-to-do",
+            Self::DryRun => "dry-run",
+            Self::Blocked => "blocked",
+            Self::Paused => "paused",
+            Self::RolledBack => "rolled-back",
+            Self::Left => "left",
+            Self::Interrupted => "interrupted",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+impl Serialize for Outcome {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.name())
+    }
 }
 
 /// The outcome of a node.
@@ -116,13 +141,7 @@ impl RemediationReport {
 
     /// The result as text; the plan was printed before.
     pub fn summary(&self) -> String {
-        let mut text = String::new();
-        for node in &self.nodes {
-            let mode = node.mode.map(|mode| format!(" {mode}")).unwrap_or_default();
-            let detail = node.detail.as_ref().map(|detail| format!(": {detail}")).unwrap_or_default();
-            let cleaned = node.cleaned.as_ref().map(|cleaned| format!("; {}", cleaned.words())).unwrap_or_default();
-            text.push_str(&format!("  {}  {}{mode}{detail}{cleaned}\n", node.name, node.outcome.word()));
-        }
+        let mut text = nodes_text(&self.nodes);
         if let Some(backup) = &self.backup {
             text.push_str(&format!("The previous configuration is saved in ConfigMap {backup}.\n"));
         }
@@ -130,6 +149,31 @@ impl RemediationReport {
         text.push('\n');
         text
     }
+}
+
+/// The nodes as text: one line each, or groups where there are many. Those that need attention have a line of their own.
+fn nodes_text(nodes: &[NodeResult]) -> String {
+    if nodes.len() <= LISTED {
+        return nodes.iter().map(NodeResult::line).collect();
+    }
+    let (alone, grouped): (Vec<_>, Vec<_>) = nodes.iter().partition(|node| node.needs_attention());
+    let mut groups: BTreeMap<(&str, &str), Vec<&NodeResult>> = BTreeMap::new();
+    for node in grouped {
+        groups.entry((node.outcome.word(), node.mode.unwrap_or_default())).or_default().push(node);
+    }
+    let mut text = String::new();
+    for ((outcome, mode), nodes) in groups {
+        let names: Vec<_> = nodes.iter().map(|node| node.name.clone()).collect();
+        let removed: usize = nodes.iter().filter_map(|node| Some(node.cleaned.as_ref()?.removed)).sum();
+        let removed = if removed > 0 { format!("; {removed} leftovers removed") } else { String::new() };
+        let mode = if mode.is_empty() { String::new() } else { format!(" {mode}") };
+        text.push_str(&format!("  {} node(s)  {outcome}{mode}: {}{removed}\n", nodes.len(), few(&names)));
+    }
+    text.extend(alone.iter().take(LISTED).map(|node| node.line()));
+    if alone.len() > LISTED {
+        text.push_str(&format!("  {} more nodes need attention; -o json lists them\n", alone.len() - LISTED));
+    }
+    text
 }
 
 impl NodeOutcome {
@@ -151,93 +195,17 @@ impl NodeResult {
     pub fn new(name: &str, outcome: NodeOutcome) -> Self {
         Self { name: name.to_owned(), outcome, mode: None, detail: None, cleaned: None }
     }
-}
 
-/// The plan as text.
-pub fn plan_text(facts: Option<&ClusterFacts>, plan: &Plan) -> String {
-    let mut text = String::new();
-    let from = plan.from.map_or("an unreadable configuration", ProxyMode::name);
-    let to = plan.to.map_or("the original", ProxyMode::name);
-    if let Some((facts, kube_proxy, config)) =
-        facts.and_then(|facts| Some((facts, facts.kube_proxy.as_ref()?, facts.config.as_ref()?)))
-    {
-        text.push_str(&format!("Cluster {}\n", place(&facts.server, facts.context.as_deref())));
-        text.push_str(&format!(
-            "kube-proxy {}: DaemonSet {}/{}, ConfigMap {}, key {}\n",
-            facts.proxy_version().unwrap_or_default(),
-            kube_proxy.namespace,
-            kube_proxy.names().join(", "),
-            config.name,
-            config.key
-        ));
+    fn line(&self) -> String {
+        let mode = self.mode.map(|mode| format!(" {mode}")).unwrap_or_default();
+        let detail = self.detail.as_ref().map(|detail| format!(": {detail}")).unwrap_or_default();
+        let cleaned = self.cleaned.as_ref().map(|cleaned| format!("; {}", cleaned.words())).unwrap_or_default();
+        format!("  {}  {}{mode}{detail}{cleaned}\n", self.name, self.outcome.word())
     }
-    for check in &plan.checks {
-        text.push_str(&check.text());
-    }
-    if plan.target.is_none() {
-        return text;
-    }
-    if plan.is_empty() {
-        text.push_str(&format!("Configured mode {to}; {} node(s) run it.\n", plan.already_right.len()));
-        return text + &left(plan);
-    }
-    text.push_str(&if plan.edits {
-        format!("\nPlan: from {from} to {to}\n")
-    } else {
-        format!("\nPlan: {to} is already configured, but not every node runs it\n")
-    });
-    let mut steps = Vec::new();
-    if plan.to.is_some_and(|mode| mode.traits().is_prepared) {
-        let looked = facts.is_some_and(|facts| facts.proxy_nodes().any(|node| node.host.is_some()));
-        steps.push(if !plan.to_prepare.is_empty() {
-            format!(
-                "prepare {} node(s) (load modules now and at boot): {}",
-                plan.to_prepare.len(),
-                few(&plan.to_prepare)
-            )
-        } else if looked {
-            "all nodes are already prepared".to_owned()
-        } else {
-            "prepare unprepared nodes (load modules now and at boot)".to_owned()
-        });
-    }
-    if plan.edits {
-        let diff: String = plan.diff.lines().map(|line| format!("\n       {line}")).collect();
-        steps.push(format!("save the current ConfigMap as a backup, then make only this change:{diff}"));
-    }
-    if let Some(canary) = &plan.canary {
-        steps.push(format!(
-            "canary {canary}: replace its kube-proxy pod, verify the effective mode, wait, and verify again"
-        ));
-    }
-    let rest: usize = plan.batches.iter().map(Vec::len).sum();
-    if rest > 0 {
-        let names: Vec<_> = plan.batches.iter().flatten().cloned().collect();
-        steps.push(format!("the other {rest} node(s), {} at a time, verifying each: {}", plan.batch_size, few(&names)));
-    }
-    if plan.cleans && (rest > 0 || plan.canary.is_some()) {
-        steps.push(
-            "on each node, once the new mode has programmed all Services: remove the old mode's rules".to_owned(),
-        );
-    }
-    if !plan.to_clean.is_empty() {
-        steps.push(format!("clean nodes that are already up to date: {}", few(&plan.to_clean)));
-    }
-    if plan.cleans && plan.from.is_some_and(|mode| mode.traits().holds_connections) && plan.to != plan.from {
-        steps.push("drain existing IPVS connections, then remove the virtual servers and kube-ipvs0".to_owned());
-    }
-    if rest > 0 || plan.canary.is_some() {
-        steps.push("if verification fails: restore the original ConfigMap and verify the old mode".to_owned());
-    }
-    for (index, step) in steps.iter().enumerate() {
-        text.push_str(&format!("  {}. {step}\n", index + 1));
-    }
-    if !plan.already_right.is_empty() {
-        text.push_str(&format!("  already up to date: {}\n", few(&plan.already_right)));
-    }
-    text + &left(plan)
-}
 
-fn left(plan: &Plan) -> String {
-    plan.left_alone.iter().map(|left| format!("  skipped: {} ({})\n", left.node, left.reason)).collect()
+    /// Whether it failed, or something remains on it.
+    fn needs_attention(&self) -> bool {
+        let unclean = self.cleaned.as_ref().is_some_and(|cleaned| !cleaned.is_clean());
+        unclean || self.outcome == NodeOutcome::Failed
+    }
 }

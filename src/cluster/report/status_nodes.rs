@@ -1,5 +1,7 @@
 //! The nodes in the output of `status`.
 
+use std::collections::BTreeMap;
+
 use comfy_table::{Table, presets};
 use serde::Serialize;
 
@@ -8,6 +10,7 @@ use crate::cluster::observe::facts::{ClusterFacts, NodeFacts};
 use crate::cluster::plan::drift::{State, state};
 use crate::mode::ProxyMode;
 use crate::node_protocol::{Leftover, PreparationOutcome, Survey};
+use crate::report::{LISTED, few};
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -89,6 +92,18 @@ impl NodeLine {
         [modules.to_owned(), leftovers]
     }
 
+    fn mode_word(&self) -> String {
+        self.effective_mode.map_or_else(|| "-".to_owned(), |mode| mode.to_string())
+    }
+
+    fn proof_word(&self) -> &'static str {
+        match self.proof {
+            Some(How::ProxyMode) => "/proxyMode",
+            Some(How::Log) => "log",
+            None => "unverified",
+        }
+    }
+
     fn state_word(&self) -> String {
         let word = match self.state {
             State::Right => "ok",
@@ -115,10 +130,85 @@ impl HostLine {
     }
 }
 
-/// The nodes as a table; `wide` adds images and reasons.
-pub(super) fn table(nodes: &[NodeLine], wide: bool) -> String {
-    let mut table = Table::new();
+/// What the columns of a node say, but for its name and its pod's.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Cells {
+    /// Those that need attention are shown first.
+    fine: bool,
+    role: &'static str,
+    ready: bool,
+    pod_ready: bool,
+    mode: String,
+    proof: &'static str,
+    state: String,
+    modules: String,
+    clean: bool,
+}
+
+impl Cells {
+    fn new(node: &NodeLine) -> Self {
+        let [modules, leftovers] = node.host_words();
+        Self {
+            fine: node.state == State::Right && node.ready && !node.stale,
+            role: node.role,
+            ready: node.ready,
+            pod_ready: node.pod_ready,
+            mode: node.mode_word(),
+            proof: node.proof_word(),
+            state: node.state_word(),
+            modules,
+            clean: matches!(leftovers.as_str(), "0" | "-"),
+        }
+    }
+}
+
+fn finished(mut table: Table, head: Vec<&str>) -> String {
     table.load_style(presets::NOTHING);
+    table.set_header(head);
+    table.to_string().lines().map(|line| line.trim_end().to_owned() + "\n").collect()
+}
+
+/// The nodes as a table: a row for each, or, above [`LISTED`], one for all that have the same in every column. `wide` lists
+/// each, with images and reasons.
+pub(super) fn table(nodes: &[NodeLine], wide: bool) -> String {
+    if nodes.len() > LISTED && !wide { grouped(nodes) } else { listed(nodes, wide) }
+}
+
+fn grouped(nodes: &[NodeLine]) -> String {
+    let mut groups: BTreeMap<Cells, Vec<&NodeLine>> = BTreeMap::new();
+    for node in nodes {
+        groups.entry(Cells::new(node)).or_default().push(node);
+    }
+    let hosts = nodes.iter().any(|node| node.host.is_some());
+    let mut table = Table::new();
+    for (cells, nodes) in &groups {
+        let names: Vec<_> = nodes.iter().map(|node| node.name.clone()).collect();
+        let mut row = vec![
+            nodes.len().to_string() + if cells.ready { "" } else { " (not ready)" },
+            cells.role.to_owned(),
+            if cells.pod_ready { "yes" } else { "no" }.to_owned(),
+            nodes.iter().map(|node| u64::from(node.restarts)).sum::<u64>().to_string(),
+            cells.mode.clone(),
+            cells.proof.to_owned(),
+            cells.state.clone(),
+        ];
+        if hosts {
+            row.push(cells.modules.clone());
+            row.push(if cells.clean { nodes[0].host_words()[1].clone() } else { "some".to_owned() });
+        }
+        row.push(few(&names));
+        table.add_row(row);
+    }
+    let mut head = vec!["NODES", "ROLE", "READY", "RESTARTS", "MODE", "VERIFIED BY", "STATE"];
+    if hosts {
+        head.extend(["MODULES", "LEFTOVERS"]);
+    }
+    head.push("NAMES");
+    finished(table, head) + "-o wide lists every node, -o json with all details.\n"
+}
+
+fn listed(nodes: &[NodeLine], wide: bool) -> String {
+    let mut table = Table::new();
     let mut head = vec!["NODE", "ROLE", "POD", "READY", "RESTARTS", "MODE", "VERIFIED BY", "STATE"];
     let hosts = nodes.iter().any(|node| node.host.is_some());
     if hosts {
@@ -127,7 +217,6 @@ pub(super) fn table(nodes: &[NodeLine], wide: bool) -> String {
     if wide {
         head.extend(["IMAGE", "REMARK"]);
     }
-    table.set_header(head);
     for node in nodes {
         let dash = || "-".to_owned();
         let mut row = vec![
@@ -136,12 +225,8 @@ pub(super) fn table(nodes: &[NodeLine], wide: bool) -> String {
             node.pod.clone().unwrap_or_else(dash),
             if node.pod_ready { "yes" } else { "no" }.to_owned(),
             node.restarts.to_string(),
-            node.effective_mode.map_or_else(dash, |mode| mode.to_string()),
-            match node.proof {
-                Some(How::ProxyMode) => "/proxyMode".to_owned(),
-                Some(How::Log) => "log".to_owned(),
-                None => "unverified".to_owned(),
-            },
+            node.mode_word(),
+            node.proof_word().to_owned(),
             node.state_word(),
         ];
         if hosts {
@@ -153,5 +238,5 @@ pub(super) fn table(nodes: &[NodeLine], wide: bool) -> String {
         }
         table.add_row(row);
     }
-    table.to_string().lines().map(|line| line.trim_end().to_owned() + "\n").collect()
+    finished(table, head)
 }

@@ -2,6 +2,7 @@
 
 mod back;
 mod blocked;
+mod busy;
 mod configs;
 mod failures;
 mod figures;
@@ -22,6 +23,7 @@ mod status;
 mod surprises;
 mod sweep;
 mod transcript;
+mod window;
 
 use libtest_mimic::Trial;
 
@@ -37,6 +39,7 @@ pub(crate) fn all() -> Vec<Trial> {
         helper_life::trials(),
         programs::trials(),
         blocked::trials(),
+        busy::trials(),
         configs::trials(),
         meanwhile::trials(),
         readers::trials(),
@@ -49,6 +52,7 @@ pub(crate) fn all() -> Vec<Trial> {
         freeze::trials(),
         figures::trials(),
         transcript::trials(),
+        window::trials(),
     ];
     subjects.into_iter().flatten().collect()
 }

@@ -13,6 +13,7 @@ use super::token_file::TokenFile;
 use crate::cluster::api::calls::retried;
 use crate::cluster::api::errors::{is_transient, is_unreachable, plain};
 use crate::cluster::api::patience::patiently;
+use crate::cluster::api::streams::Streams;
 use crate::exit_code::Refusal;
 use crate::report::foreign::foreign;
 
@@ -31,6 +32,10 @@ pub struct Connection {
     pub watch_seconds: u32,
     /// Heartbeat interval of commands on nodes, so that a long one is not considered dead.
     pub heartbeat: Duration,
+    /// The streams to nodes, a bounded number at a time.
+    pub streams: Streams,
+    /// How long an API server that refuses streams is waited for: 20 request timeouts, at most ten minutes.
+    pub refusals: Duration,
 }
 
 impl Connection {
@@ -81,11 +86,21 @@ impl Access {
         // Load balancers also close idle connections: after 20 s in kubeadm's example
         // (https://github.com/kubernetes/kubeadm/blob/main/docs/ha-considerations.md).
         let heartbeat = (silence / 4).min(Duration::from_secs(7));
+        let refusals = (silence * 20).min(Duration::from_secs(600));
         let version = patiently(&format!("an answer from {server}"), time, first_answer(&client)).await;
         let version = version.map_err(|error| {
             anyhow::anyhow!("getting the version of {server}: {}; nothing was changed", plain(&error))
         })?;
-        Ok(Connection { client, server, context, version, watch_seconds, heartbeat })
+        Ok(Connection {
+            client,
+            server,
+            context,
+            version,
+            watch_seconds,
+            heartbeat,
+            streams: Streams::default(),
+            refusals,
+        })
     }
 }
 
