@@ -308,4 +308,9 @@ fn status_reports_unprepared_nodes_and_leftovers() {
     let found = of_status(&facts);
     let ids: Vec<_> = found.iter().map(|finding| (&*finding.id, finding.level)).collect();
     assert_eq!(ids, [("node-modules", Level::Warning), ("leftovers", Level::Warning)]);
+    let mut facts = looked_at("nftables", ProxyMode::Nftables);
+    host(&mut facts).modules.outcome = PreparationOutcome::WouldPrepare;
+    assert_eq!(of_status(&facts), [], "its modules are loaded on demand");
+    not_prepared(host(&mut facts));
+    assert_eq!(of_status(&facts).iter().map(|finding| &*finding.id).collect::<Vec<_>>(), ["node-modules"]);
 }

@@ -57,8 +57,10 @@ pub fn of_status(facts: &ClusterFacts) -> Vec<Finding> {
     unreachable(&asked, false, &mut findings);
     if let Some(mode) = facts.target().ok().filter(|mode| mode.traits().is_prepared) {
         unprepared(&asked, mode, true, &mut findings);
-        let not_yet = surveys(asked.iter().copied())
-            .filter(|(_, survey)| survey.modules.outcome == PreparationOutcome::WouldPrepare);
+        // A mode whose modules are loaded on demand runs on a node that is not prepared, too.
+        let not_yet = surveys(asked.iter().copied()).filter(|(_, survey)| {
+            mode.traits().needs_modules && survey.modules.outcome == PreparationOutcome::WouldPrepare
+        });
         let names: Vec<_> = not_yet.map(|(name, _)| name.to_owned()).collect();
         if !names.is_empty() {
             let message = format!("{}: not prepared for {mode} now or at the next boot", few(&names));
