@@ -96,9 +96,30 @@ const CASES: &[Case] = &[
     (
         "node-helper",
         "nftables",
-        Level::Warning,
+        Level::Error,
         |facts, _, _| facts.nodes[1].host = Some(Err("no pod".to_owned())),
         "worker-1",
+    ),
+    (
+        "node-helper",
+        "nftables",
+        Level::Warning,
+        |facts, _, request| {
+            request.nodes_are_prepared = true;
+            facts.nodes[1].host = Some(Err("no pod".to_owned()));
+        },
+        "worker-1",
+    ),
+    ("node-modules", "nftables", Level::Error, |facts, _, _| not_prepared(host(facts)), "proxy-mode-nftables"),
+    (
+        "nft-mismatch",
+        "nftables",
+        Level::Warning,
+        |facts, _, _| {
+            let note = finding(Level::Warning, "nft-mismatch", "kube-proxy's nft 1.0.6 may crash", "");
+            host(facts).modules.findings.push(note);
+        },
+        "136786",
     ),
     (
         "foreign-virtual-servers",
@@ -182,7 +203,7 @@ const CASES: &[Case] = &[
         },
         "kube-ipvs0",
     ),
-    ("nft-version", "nftables", Level::Warning, |facts, _, _| host(facts).nft = Some("0.9.8".to_owned()), "worker-2"),
+    ("nft-version", "nftables", Level::Warning, |facts, _, _| host(facts).nft = Some("1.0.0".to_owned()), "worker-2"),
     (
         "exclude-nodes",
         "ipvs",
@@ -270,7 +291,10 @@ fn only_nodes_that_are_not_prepared_are_prepared() {
     assert!(plan(&facts, &Surroundings::default(), &wanted).to_prepare.is_empty());
     host(&mut facts).modules.outcome = PreparationOutcome::WouldPrepare;
     assert_eq!(plan(&facts, &Surroundings::default(), &wanted).to_prepare, ["worker-2"]);
-    for other in [request("ipvs"), Request { nodes_are_prepared: false, ..request("nftables") }] {
+    let nftables = Request { nodes_are_prepared: false, ..request("nftables") };
+    assert_eq!(plan(&facts, &Surroundings::default(), &nftables).to_prepare, ["worker-2"]);
+    let iptables = Request { nodes_are_prepared: false, ..request("iptables") };
+    for other in [request("ipvs"), request("nftables"), iptables] {
         assert!(plan(&facts, &Surroundings::default(), &other).to_prepare.is_empty());
     }
 }
@@ -284,4 +308,9 @@ fn status_reports_unprepared_nodes_and_leftovers() {
     let found = of_status(&facts);
     let ids: Vec<_> = found.iter().map(|finding| (&*finding.id, finding.level)).collect();
     assert_eq!(ids, [("node-modules", Level::Warning), ("leftovers", Level::Warning)]);
+    let mut facts = looked_at("nftables", ProxyMode::Nftables);
+    host(&mut facts).modules.outcome = PreparationOutcome::WouldPrepare;
+    assert_eq!(of_status(&facts), [], "its modules are loaded on demand");
+    not_prepared(host(&mut facts));
+    assert_eq!(of_status(&facts).iter().map(|finding| &*finding.id).collect::<Vec<_>>(), ["node-modules"]);
 }

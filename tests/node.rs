@@ -22,10 +22,12 @@ mod host;
 #[path = "support/tree.rs"]
 mod tree;
 
-const TEMPLATES: [&str; 3] = [
+const TEMPLATES: [&str; 5] = [
     include_str!("../src/node/boot/templates/ipvs.modules"),
     include_str!("../src/node/boot/templates/modules-load.conf"),
     include_str!("../src/node/boot/templates/networkmanager.conf"),
+    include_str!("../src/node/boot/templates/nftables-modules-load.conf"),
+    include_str!("../src/node/boot/templates/nftables.modules"),
 ];
 
 #[test]

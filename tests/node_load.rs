@@ -70,6 +70,11 @@ impl Modprobe for FakeModprobe<'_> {
     }
 }
 
+/// What was installed before, or the default.
+fn as_before(before: &[NodeRequest]) -> Vec<NodeRequest> {
+    if before.is_empty() { vec![NodeRequest::default()] } else { before.to_vec() }
+}
+
 fn miniature() -> (tempfile::TempDir, Root) {
     let folder = tempfile::tempdir().unwrap();
     fs::create_dir(folder.path().join("etc")).unwrap();
@@ -82,14 +87,14 @@ fn miniature() -> (tempfile::TempDir, Root) {
 fn one_call_loads_all_and_a_second_run_makes_none() {
     let (folder, root) = miniature();
     let modprobe = FakeModprobe::new(folder.path());
-    let (report, exit) = install(&root, &NodeRequest::default(), INSTALL, &modprobe).unwrap();
+    let (report, exit) = install(&root, &NodeRequest::default(), INSTALL, &modprobe, None).unwrap();
     assert_eq!((exit, report.outcome), (Exit::Done, Outcome::Prepared));
     assert!(report.modules.iter().all(|module| module.state == State::Loaded), "{report:?}");
     assert_eq!(modprobe.calls.borrow().len(), 1);
     assert_eq!(modprobe.calls.borrow()[0].split(' ').count(), 1 + 17);
 
     let before = tree::snapshot(folder.path());
-    let (report, exit) = install(&root, &NodeRequest::default(), INSTALL, &modprobe).unwrap();
+    let (report, exit) = install(&root, &NodeRequest::default(), INSTALL, &modprobe, None).unwrap();
     assert_eq!((exit, report.outcome), (Exit::Done, Outcome::AlreadyPrepared));
     assert_eq!(modprobe.calls.borrow().len(), 1, "nothing was to be loaded");
     assert_eq!(tree::difference(&before, &tree::snapshot(folder.path()), |_| false), "tree unchanged\n");
@@ -100,7 +105,7 @@ fn a_mandatory_module_that_does_not_load_undoes_the_files() {
     let (folder, root) = miniature();
     let before = tree::snapshot(folder.path());
     let modprobe = FakeModprobe { refuses: &["ip_vs", "ip_vs_lc"], ..FakeModprobe::new(folder.path()) };
-    let (report, exit) = install(&root, &NodeRequest::default(), INSTALL, &modprobe).unwrap();
+    let (report, exit) = install(&root, &NodeRequest::default(), INSTALL, &modprobe, None).unwrap();
     assert_eq!((exit, report.outcome), (Exit::Failed, Outcome::Failed));
     let said: Vec<&str> = report.findings.iter().map(|finding| finding.message.as_str()).collect();
     assert!(said[0].starts_with("ip_vs ") && said[0].contains("Operation not permitted"), "{said:?}");
@@ -112,11 +117,11 @@ fn a_mandatory_module_that_does_not_load_undoes_the_files() {
 fn an_optional_module_that_does_not_load_is_a_warning() {
     let (folder, root) = miniature();
     let modprobe = FakeModprobe { refuses: &["ip_vs_lc"], ..FakeModprobe::new(folder.path()) };
-    let (report, exit) = install(&root, &NodeRequest::default(), INSTALL, &modprobe).unwrap();
+    let (report, exit) = install(&root, &NodeRequest::default(), INSTALL, &modprobe, None).unwrap();
     assert_eq!((exit, report.outcome), (Exit::Done, Outcome::Prepared));
     assert_eq!(report.findings.len(), 1);
     assert_eq!(report.findings[0].id, "load-failed");
-    let (_, exit) = check(&root, Option::unwrap_or_default, true).unwrap();
+    let (_, exit) = check(&root, |before| Ok(as_before(before)), true, None).unwrap();
     assert_eq!(exit, Exit::Done);
 }
 
@@ -125,7 +130,7 @@ fn without_modprobe_nothing_is_left_behind() {
     let (folder, root) = miniature();
     let before = tree::snapshot(folder.path());
     let modprobe = FakeModprobe { missing: true, ..FakeModprobe::new(folder.path()) };
-    let error = install(&root, &NodeRequest::default(), INSTALL, &modprobe).unwrap_err();
+    let error = install(&root, &NodeRequest::default(), INSTALL, &modprobe, None).unwrap_err();
     assert!(format!("{error:#}").contains("all changes were undone; no module was loaded"), "{error:#}");
     assert_eq!(tree::difference(&before, &tree::snapshot(folder.path()), |_| false), "tree unchanged\n");
 }
@@ -134,22 +139,22 @@ fn without_modprobe_nothing_is_left_behind() {
 fn files_and_modules_that_vanished_are_restored() {
     let (folder, root) = miniature();
     let modprobe = FakeModprobe::new(folder.path());
-    install(&root, &NodeRequest::default(), INSTALL, &modprobe).unwrap();
+    install(&root, &NodeRequest::default(), INSTALL, &modprobe, None).unwrap();
     modprobe.unload(&["ip_vs_rr"]).unwrap();
-    let (report, exit) = check(&root, Option::unwrap_or_default, true).unwrap();
+    let (report, exit) = check(&root, |before| Ok(as_before(before)), true, None).unwrap();
     assert_eq!(exit, Exit::CheckSaysNo);
     assert_eq!(report.findings[0].id, "module-not-loaded");
-    install(&root, &NodeRequest::default(), INSTALL, &modprobe).unwrap();
+    install(&root, &NodeRequest::default(), INSTALL, &modprobe, None).unwrap();
     assert_eq!(modprobe.calls.borrow().last().unwrap(), "load ip_vs_rr");
-    assert_eq!(check(&root, Option::unwrap_or_default, true).unwrap().1, Exit::Done);
+    assert_eq!(check(&root, |before| Ok(as_before(before)), true, None).unwrap().1, Exit::Done);
 }
 
 #[test]
 fn unload_leaves_what_is_in_use() {
     let (folder, root) = miniature();
     let modprobe = FakeModprobe { in_use: &["ip_vs", "ip_vs_rr"], ..FakeModprobe::new(folder.path()) };
-    install(&root, &NodeRequest::default(), INSTALL, &modprobe).unwrap();
-    let (report, exit) = remove(&root, true, &modprobe).unwrap();
+    install(&root, &NodeRequest::default(), INSTALL, &modprobe, None).unwrap();
+    let (report, exit) = remove(&root, None, true, &modprobe).unwrap();
     assert_eq!((exit, report.outcome), (Exit::Done, Outcome::Removed));
     let left: Vec<String> = fs::read_to_string(folder.path().join("proc/modules"))
         .unwrap()
@@ -165,8 +170,8 @@ fn two_runs_at_once_are_refused() {
     let (folder, root) = miniature();
     let lock = NodeLock::take(&root).unwrap();
     let modprobe = FakeModprobe::new(folder.path());
-    let error = install(&root, &NodeRequest::default(), INSTALL, &modprobe).unwrap_err();
+    let error = install(&root, &NodeRequest::default(), INSTALL, &modprobe, None).unwrap_err();
     assert_eq!(Exit::of_error(&error), Exit::CheckSaysNo);
     drop(lock);
-    assert!(install(&root, &NodeRequest::default(), INSTALL, &modprobe).is_ok());
+    assert!(install(&root, &NodeRequest::default(), INSTALL, &modprobe, None).is_ok());
 }

@@ -37,10 +37,12 @@ fn answer(program: &[&str], arguments: &[&str], root: &Path) -> (Value, Option<i
 
 fn same_answers(program: &[&str], is_root: bool) {
     let kpx_prep = [env!("CARGO_BIN_EXE_kpx-prep"), "node"];
-    let commands: [&[&str]; 4] = [
+    let commands: [&[&str]; 6] = [
         &["check"],
         &["check", "--modules", "required", "--scheduler", "wlc", "--kubernetes-version", "1.26"],
         &["install", "--dry-run"],
+        &["install", "--dry-run", "--mode", "nftables"],
+        &["check", "--mode", "nftables", "--load"],
         &["survey", "--metrics-port", "9", "--service-count", "3", "--ask", "127.0.0.1:9"],
     ];
     let mut compared = 0;
@@ -50,7 +52,7 @@ fn same_answers(program: &[&str], is_root: bool) {
         fs::create_dir_all(root.join("etc")).unwrap();
         host::build(&root, &fs::read_to_string(case.join("host")).unwrap());
         // Only root may survey.
-        for command in &commands[..if is_root { 4 } else { 3 }] {
+        for command in &commands[..if is_root { 6 } else { 5 }] {
             let expected = answer(&kpx_prep, command, &root);
             assert_eq!(answer(program, command, &root), expected, "{}: {command:?}", case.display());
             compared += 1;
@@ -89,6 +91,9 @@ fn wrong_usage() {
         (&["check", "--frob"], "--frob"),
         (&["survey", "--heartbeat", "1s"], "require each other"),
         (&["check", "--boot-mechanism", "magic"], "no boot mechanism"),
+        (&["check", "--mode", "ipv4"], "not a proxy mode"),
+        (&["install", "--mode", "iptables"], "nothing to prepare"),
+        (&["leftovers", "--mode", "nftables"], "leftovers has no option --mode"),
         (&["check", "--kubernetes-version", "x"], "x"),
     ] {
         let output = Command::new(env!("CARGO_BIN_EXE_kpx-prep-node")).args(arguments).output().unwrap();

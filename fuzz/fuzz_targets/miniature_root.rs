@@ -3,13 +3,16 @@
 
 use std::fs;
 
+use kpx_prep::mode::ProxyMode;
 use kpx_prep::node::install::{InstallOptions, install};
+use kpx_prep::node::kube_proxy::nft_trial::Programs;
+use kpx_prep::node::kube_proxy::process::toolbox::Known;
 use kpx_prep::node::modules::modprobe::HostModprobe;
 use kpx_prep::node::boot::request::NodeRequest;
 use kpx_prep::node::root::Root;
 use libfuzzer_sys::fuzz_target;
 
-const FILES: [&str; 10] = [
+const FILES: [&str; 11] = [
     "proc/modules",
     "proc/cmdline",
     "proc/sys/kernel/osrelease",
@@ -17,6 +20,7 @@ const FILES: [&str; 10] = [
     "etc/modprobe.d/a.conf",
     "etc/modules-load.d/a.conf",
     "etc/modules-load.d/kpx-prep-ipvs.conf",
+    "etc/modules-load.d/kpx-prep-nftables.conf",
     "etc/sysconfig/modules/ipvs.modules",
     "lib/modules/6.1.0/modules.dep",
     "lib/modules/6.1.0/modules.builtin",
@@ -35,9 +39,13 @@ fuzz_target!(|input: Vec<(u8, Vec<u8>)>| {
         fs::write(place, content).expect("written");
     }
     let Ok(root) = Root::new(folder.path()) else { return };
-    let request = NodeRequest::parse("all", "rr").expect("a request");
-    let options = InstallOptions { load: false, dry_run: true, force: false };
-    if let Ok((report, _)) = install(&root, &request, options, &HostModprobe(&root)) {
-        let _ = kpx_prep::report::serialize(&report, kpx_prep::report::Format::Json);
+    let known = Known::default();
+    for mode in [ProxyMode::Ipvs, ProxyMode::Nftables] {
+        let request = NodeRequest::parse(mode, "all", None).expect("a request");
+        let options = InstallOptions { load: false, dry_run: true, force: false };
+        let programs = Programs { root: &root, known: &known };
+        if let Ok((report, _)) = install(&root, &request, options, &HostModprobe(&root), Some(&programs)) {
+            let _ = kpx_prep::report::serialize(&report, kpx_prep::report::Format::Json);
+        }
     }
 });

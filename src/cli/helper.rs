@@ -6,7 +6,7 @@ use clap::Args;
 
 use crate::exit_code::Exit;
 use crate::kubernetes_version::KubernetesVersion;
-use crate::mode::DEFAULT_SCHEDULER;
+use crate::mode::ProxyMode;
 use crate::node::command::{InstallCommand, ModuleOptions, NodeCommand, wait_for_the_end};
 use crate::report::print_text;
 use crate::report::say::say_error;
@@ -18,9 +18,12 @@ pub(super) struct HelperArgs {
     /// Prepare the node first, for nodes that join later (remediate --keep-helper)
     #[arg(long)]
     prepare: bool,
-    /// IPVS scheduler that kube-proxy uses
-    #[arg(long, value_name = "NAME", default_value = DEFAULT_SCHEDULER, requires = "prepare")]
-    scheduler: String,
+    /// Mode that kube-proxy runs: ipvs or nftables
+    #[arg(long, value_name = "MODE", default_value = "ipvs", requires = "prepare")]
+    mode: ProxyMode,
+    /// IPVS scheduler that kube-proxy uses [default: rr]
+    #[arg(long, value_name = "NAME", requires = "prepare")]
+    scheduler: Option<String>,
     /// Version of kube-proxy; up to 1.26 it needs more modules
     #[arg(long, value_name = "VERSION", requires = "prepare")]
     kubernetes_version: Option<KubernetesVersion>,
@@ -42,8 +45,8 @@ impl HelperArgs {
 
     fn install(&self) -> anyhow::Result<()> {
         let minor = self.kubernetes_version.as_ref().map(KubernetesVersion::minor);
-        let scheduler = Some(self.scheduler.clone());
-        let modules = ModuleOptions { scheduler, minor, load: Some(true), ..ModuleOptions::default() };
+        let (mode, scheduler) = (Some(self.mode), self.scheduler.clone());
+        let modules = ModuleOptions { mode, scheduler, minor, load: Some(true), ..ModuleOptions::default() };
         let command = NodeCommand::Install(InstallCommand { modules, ..InstallCommand::default() });
         print_text(&command.run(&self.root)?.0.text())
     }

@@ -1,5 +1,6 @@
 //! `kpx-prep node install | check | remove`: the kernel modules of one Linux host. The other commands are in `node_modes`.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
@@ -11,12 +12,12 @@ use super::node_modes::{CleanArgs, LeftoversArgs, SurveyArgs};
 use super::node_root::Where;
 use crate::exit_code::Exit;
 use crate::kubernetes_version::KubernetesVersion;
-use crate::mode::DEFAULT_SCHEDULER;
+use crate::mode::ProxyMode;
 use crate::node::boot::mechanism::Mechanism;
 use crate::node::command::{InstallCommand, ModuleOptions, NodeCommand as Command};
 use crate::node::driven;
 
-/// Prepare this node for kube-proxy in IPVS mode: kernel modules now and at boot
+/// Prepare this node for kube-proxy in IPVS or nftables mode: kernel modules now and at boot
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  kpx-prep node install && kpx-prep node check -o json")]
 pub(super) struct NodeArgs {
@@ -92,14 +93,26 @@ struct Fit {
     /// or as given before]
     #[arg(long, value_name = "NAME")]
     boot_mechanism: Option<Mechanism>,
+    /// Use the nft of the file tree below DIR [default: that of kube-proxy's container]
+    #[arg(long, value_name = "DIR", hide = true)]
+    tools: Option<PathBuf>,
 }
 
 impl Fit {
-    fn options(&self, modules: Option<String>, scheduler: Option<String>, loading: &Loading) -> ModuleOptions {
+    fn options(
+        self,
+        mode: Option<ProxyMode>,
+        modules: Option<String>,
+        scheduler: Option<String>,
+        loading: &Loading,
+    ) -> ModuleOptions {
         let minor = self.kubernetes_version.as_ref().map(KubernetesVersion::minor);
-        ModuleOptions { modules, scheduler, minor, mechanism: self.boot_mechanism, load: loading.wanted() }
+        let load = loading.wanted();
+        ModuleOptions { mode, modules, scheduler, minor, mechanism: self.boot_mechanism, load, tools: self.tools }
     }
 }
+
+const MODE_HELP: &str = "Mode that kube-proxy will run: ipvs or nftables; prepare a node for both by two runs";
 
 const MODULES_HELP: &str =
     "Modules to prepare: `all` in the kernel's ipvs directory, those `required` by kube-proxy, or names";
@@ -109,13 +122,16 @@ const MODULES_HELP: &str =
 #[command(after_help = "Examples:
   kpx-prep node install
   kpx-prep node install --modules required --scheduler wlc --dry-run
+  kpx-prep node install --mode nftables
   kpx-prep node install --root /mnt/image    # while building an OS image")]
 struct InstallArgs {
+    #[arg(long, value_name = "MODE", default_value = "ipvs", help = MODE_HELP)]
+    mode: ProxyMode,
     #[arg(long, value_name = "all|required|NAME,...", default_value = "all", help = MODULES_HELP)]
     modules: String,
-    /// IPVS scheduler that kube-proxy will use
-    #[arg(long, value_name = "NAME", default_value = DEFAULT_SCHEDULER)]
-    scheduler: String,
+    /// IPVS scheduler that kube-proxy will use [default: rr]
+    #[arg(long, value_name = "NAME")]
+    scheduler: Option<String>,
     #[command(flatten)]
     fit: Fit,
     #[command(flatten)]
@@ -132,7 +148,7 @@ struct InstallArgs {
 
 impl InstallArgs {
     fn run(self) -> anyhow::Result<Exit> {
-        let modules = self.fit.options(Some(self.modules), Some(self.scheduler), &self.loading);
+        let modules = self.fit.options(Some(self.mode), Some(self.modules), self.scheduler, &self.loading);
         self.place.run(Command::Install(InstallCommand { modules, dry_run: self.dry_run, force: self.force }))
     }
 }
@@ -141,6 +157,9 @@ impl InstallArgs {
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  kpx-prep node check -o json")]
 struct CheckArgs {
+    /// Mode that kube-proxy will run: ipvs or nftables [default: every mode for which the node was prepared, or ipvs]
+    #[arg(long, value_name = "MODE")]
+    mode: Option<ProxyMode>,
     #[arg(long, value_name = "all|required|NAME,...", help = MODULES_HELP)]
     modules: Option<String>,
     /// IPVS scheduler that kube-proxy will use
@@ -156,7 +175,7 @@ struct CheckArgs {
 
 impl CheckArgs {
     fn run(self) -> anyhow::Result<Exit> {
-        self.place.run(Command::Check(self.fit.options(self.modules, self.scheduler, &self.loading)))
+        self.place.run(Command::Check(self.fit.options(self.mode, self.modules, self.scheduler, &self.loading)))
     }
 }
 
@@ -164,6 +183,9 @@ impl CheckArgs {
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  kpx-prep node remove --unload")]
 struct RemoveArgs {
+    /// Undo only `node install` for this mode: ipvs or nftables [default: for all modes]
+    #[arg(long, value_name = "MODE")]
+    mode: Option<ProxyMode>,
     /// Also unload modules that are not in use
     #[arg(long)]
     unload: bool,
@@ -173,6 +195,6 @@ struct RemoveArgs {
 
 impl RemoveArgs {
     fn run(self) -> anyhow::Result<Exit> {
-        self.place.run(Command::Remove { unload: self.unload })
+        self.place.run(Command::Remove { mode: self.mode, unload: self.unload })
     }
 }

@@ -10,7 +10,7 @@ use super::cluster_args::duration;
 use super::node_root::Where;
 use crate::exit_code::Exit;
 use crate::kubernetes_version::KubernetesVersion;
-use crate::mode::{DEFAULT_SCHEDULER, ProxyMode};
+use crate::mode::ProxyMode;
 use crate::node::command::{CleanCommand, KubeProxyOptions, NodeCommand, SurveyCommand};
 
 #[derive(Debug, Args)]
@@ -40,9 +40,12 @@ impl KubeProxy {
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  kpx-prep node survey -o json")]
 pub(super) struct SurveyArgs {
-    /// IPVS scheduler that kube-proxy will use
-    #[arg(long, value_name = "NAME", default_value = DEFAULT_SCHEDULER)]
-    scheduler: String,
+    /// Mode that kube-proxy will run: ipvs or nftables
+    #[arg(long, value_name = "MODE", default_value = "ipvs")]
+    mode: ProxyMode,
+    /// IPVS scheduler that kube-proxy will use [default: rr]
+    #[arg(long, value_name = "NAME")]
+    scheduler: Option<String>,
     /// Kubernetes version of the cluster; kube-proxy up to 1.26 needs more modules
     #[arg(long, value_name = "VERSION")]
     kubernetes_version: Option<KubernetesVersion>,
@@ -58,7 +61,8 @@ pub(super) struct SurveyArgs {
 impl SurveyArgs {
     pub(super) fn run(self) -> anyhow::Result<Exit> {
         self.place.run(NodeCommand::Survey(SurveyCommand {
-            scheduler: Some(self.scheduler),
+            mode: Some(self.mode),
+            scheduler: self.scheduler,
             minor: self.kubernetes_version.as_ref().map(KubernetesVersion::minor),
             ask: self.ask,
             kube_proxy: self.kube_proxy.options(),

@@ -171,10 +171,10 @@ impl RemediateArgs {
         Ok(exit)
     }
 
-    /// Whether something may have to run on the nodes: clean-up, or preparation for ipvs; a rollback decides that later.
+    /// Whether something may have to run on the nodes: clean-up, or preparation; a rollback decides that later.
     fn needs_helper(&self) -> bool {
         let mode = self.mode.as_deref().map_or(Ok(ProxyMode::Ipvs), str::parse);
-        let prepares = mode.is_ok_and(|mode: ProxyMode| mode.traits().needs_modules) && !self.assume_nodes_prepared;
+        let prepares = mode.is_ok_and(|mode: ProxyMode| mode.traits().is_prepared) && !self.assume_nodes_prepared;
         prepares || !self.no_clean
     }
 

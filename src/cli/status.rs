@@ -18,7 +18,7 @@ use crate::cluster::observe::{Scope, observe};
 use crate::cluster::remediate::interrupt::{Interrupt, Signals};
 use crate::cluster::report::status::StatusReport;
 use crate::exit_code::{Exit, Refusal};
-use crate::mode::DEFAULT_SCHEDULER;
+use crate::mode::{DEFAULT_SCHEDULER, ProxyMode};
 use crate::proxy_config::ProxyConfig;
 use crate::report::say::say;
 use crate::report::{Format, print, print_rendered};
@@ -86,6 +86,7 @@ impl StatusArgs {
     async fn look_at_nodes(&self, connection: &Connection, facts: &mut ClusterFacts) -> anyhow::Result<()> {
         let (Some(kube_proxy), Some(config)) = (facts.kube_proxy.clone(), facts.config.clone()) else { return Ok(()) };
         let scheduler = config.parsed.as_ref().map_or(DEFAULT_SCHEDULER, ProxyConfig::scheduler).to_owned();
+        let mode = facts.target().unwrap_or(ProxyMode::Ipvs);
         let setup = self.helper.setup()?;
         let interrupt = Interrupt::listen().context("listening for signals; nothing was changed")?;
         let nodes = facts.proxy_nodes().filter(|node| node.ready).count();
@@ -107,7 +108,7 @@ impl StatusArgs {
             Err(error) => Err(error),
             Ok(helper) => {
                 let looked = tokio::select! {
-                    looked = look_at_hosts(&helper, facts, Coverage::AnyNode, &scheduler, &[]) => looked,
+                    looked = look_at_hosts(&helper, facts, Coverage::AnyNode, (mode, &scheduler), &[]) => looked,
                     () = interrupt.asked() => Err(Refusal::interrupted("interrupted; the node helper was removed")),
                 };
                 helper.end().await;

@@ -74,7 +74,7 @@ pub struct NodeOptions {
     pub version: KubernetesVersion,
     /// The mechanism that loads modules at boot, if the operator named one.
     pub boot_mechanism: Option<Mechanism>,
-    /// The cluster's proxy mode. In ipvs mode the node is prepared.
+    /// The cluster's proxy mode, for which the node is prepared.
     pub mode: ProxyMode,
     /// The IPVS scheduler, whose module the node needs.
     pub scheduler: Option<String>,
@@ -135,8 +135,9 @@ pub fn check_all(
     if !findings.problems.is_empty() {
         return None;
     }
-    if node.boot_mechanism.is_some() && !mode.mode.traits().needs_modules {
-        findings.problem("--boot-mechanism", "is for ipvs mode only; other modes load no modules at boot");
+    if node.boot_mechanism.is_some() && !mode.mode.traits().is_prepared {
+        findings
+            .problem("--boot-mechanism", "is for ipvs and nftables mode only; iptables mode loads no modules at boot");
         return None;
     }
     let version = options.version.clone();
@@ -147,7 +148,7 @@ pub fn check_all(
         warn_of_secrets(&options, findings);
         Config::InUserData(Box::new(options))
     };
-    let needs_binary = mode.mode.traits().needs_modules || on_node.any();
+    let needs_binary = mode.mode.traits().is_prepared || on_node.any();
     if !needs_binary {
         findings.note(
             "node-preparation",

@@ -3,6 +3,7 @@
 use clap::ValueEnum as _;
 
 use super::options::{Binary, Config, DEFAULT_BINARY, NodeOptions, Role};
+use crate::mode::ProxyMode;
 
 /// Where the kubeadm config is on the node.
 pub(super) const CONFIG: &str = "/etc/kpx-prep/kubeadm.yaml";
@@ -28,11 +29,14 @@ pub(super) fn script(options: &NodeOptions) -> String {
 }
 
 fn prepare(options: &NodeOptions) -> String {
-    if !options.mode.traits().needs_modules {
+    if !options.mode.traits().is_prepared {
         return String::new();
     }
     let mechanism = options.boot_mechanism.and_then(|mechanism| mechanism.to_possible_value());
+    // ipvs is the default, and a kpx-prep that is on the node may be older than --mode.
+    let mode = (options.mode != ProxyMode::Ipvs).then(|| options.mode.to_string());
     let given = [
+        ("--mode", mode),
         ("--kubernetes-version", Some(options.version.to_string())),
         ("--scheduler", options.scheduler.clone()),
         ("--boot-mechanism", mechanism.map(|value| value.get_name().to_owned())),

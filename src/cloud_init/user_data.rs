@@ -17,7 +17,11 @@ pub fn render(options: &NodeOptions) -> Result<String, String> {
         Role::ControlPlaneJoin => "an additional control-plane node",
         Role::Worker => "a worker",
     };
-    let prepared = if options.mode.traits().needs_modules { "prepares it for kube-proxy's ipvs mode, " } else { "" };
+    let prepared = if options.mode.traits().is_prepared {
+        format!("prepares it for kube-proxy's {} mode, ", options.mode)
+    } else {
+        String::new()
+    };
     let mut text = format!(
         "#cloud-config\n\
          # Makes this machine {role} of a Kubernetes cluster: {prepared}then runs kubeadm.\n\

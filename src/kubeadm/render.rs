@@ -66,7 +66,11 @@ fn init(options: &KubeadmOptions, cluster: &Cluster, api: &str) -> String {
          # Use: kubeadm init --config FILE{}\n{}",
         options.version,
         cluster.mode.mode,
-        if cluster.mode.mode.traits().needs_modules { ", on nodes prepared with kpx-prep node install." } else { "" },
+        if cluster.mode.mode.traits().is_prepared {
+            format!(", on nodes prepared with {}.", cluster.mode.mode.install_command())
+        } else {
+            String::new()
+        },
         body.map().to_block()
     )
 }

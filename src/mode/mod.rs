@@ -4,6 +4,7 @@
 //! What distinguishes the modes is in [`traits`]: a fourth mode does not compile until that is complete. Code elsewhere asks
 //! for a trait, or has a `match` with an arm for each mode, so that it does not compile either.
 
+pub mod nftables;
 mod policy;
 mod proxy_mode;
 pub mod traits;

@@ -30,6 +30,9 @@ pub struct ModeTraits {
     /// Whether it needs kernel modules that kube-proxy does not load on demand: without them kube-proxy exits from 1.26 on,
     /// and silently runs iptables before.
     pub needs_modules: bool,
+    /// Whether `node install` prepares nodes for it: its modules, now and at boot. In iptables mode there is nothing to
+    /// prepare: the iptables programs load the modules that a rule needs.
+    pub is_prepared: bool,
     /// What it does with other programs' virtual servers.
     pub foreign_ipvs: ForeignIpvs,
     /// What carries Services.
@@ -41,11 +44,20 @@ pub struct ModeTraits {
 }
 
 impl ProxyMode {
+    /// The command that prepares a node for this mode.
+    pub fn install_command(self) -> &'static str {
+        match self {
+            Self::Iptables | Self::Ipvs => "kpx-prep node install",
+            Self::Nftables => "kpx-prep node install --mode nftables",
+        }
+    }
+
     /// What distinguishes this mode.
     pub const fn traits(self) -> ModeTraits {
         match self {
             Self::Iptables => ModeTraits {
                 needs_modules: false,
+                is_prepared: false,
                 foreign_ipvs: ForeignIpvs::Kept,
                 carrier: Carrier::IptablesChains,
                 holds_connections: false,
@@ -53,13 +65,16 @@ impl ProxyMode {
             },
             Self::Ipvs => ModeTraits {
                 needs_modules: true,
+                is_prepared: true,
                 foreign_ipvs: ForeignIpvs::DeletedUnlessExcluded,
                 carrier: Carrier::VirtualServers,
                 holds_connections: true,
                 has_ipvs_settings: true,
             },
             Self::Nftables => ModeTraits {
+                // The kernel loads its modules on demand, where modprobe may: kube-proxy starts without them, and fails to sync.
                 needs_modules: false,
+                is_prepared: true,
                 foreign_ipvs: ForeignIpvs::AllDeleted,
                 carrier: Carrier::NftablesTables,
                 holds_connections: false,

@@ -14,6 +14,7 @@ use super::check::check;
 use super::driven;
 use super::install::{InstallOptions, install};
 use super::kube_proxy::clean::{CleanOptions, clean};
+use super::kube_proxy::nft_trial::Programs;
 use super::kube_proxy::process::toolbox::Known;
 use super::kube_proxy::report::{LeftoversReport, leftovers};
 use super::kube_proxy::survey::survey;
@@ -23,7 +24,7 @@ use super::report::NodeReport;
 use super::root::Root;
 use crate::bounded::read_named_text;
 use crate::exit_code::{Exit, Refusal};
-use crate::mode::{DEFAULT_SCHEDULER, ProxyMode};
+use crate::mode::{ProxyMode, policy};
 use crate::node_protocol::{CleanReport, ServicePort, Survey};
 
 /// A node command with its options; the meaning of each is in the help of kpx-prep.
@@ -35,6 +36,8 @@ pub enum NodeCommand {
     Check(CheckCommand),
     /// `node remove`
     Remove {
+        /// `--mode`
+        mode: Option<ProxyMode>,
         /// `--unload`
         unload: bool,
     },
@@ -49,6 +52,8 @@ pub enum NodeCommand {
 /// Which modules are needed and how they are loaded.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ModuleOptions {
+    /// `--mode`
+    pub mode: Option<ProxyMode>,
     /// `--modules`
     pub modules: Option<String>,
     /// `--scheduler`
@@ -59,6 +64,8 @@ pub struct ModuleOptions {
     pub mechanism: Option<Mechanism>,
     /// `--load` or `--no-load`; by default modules are loaded on the host itself only.
     pub load: Option<bool>,
+    /// `--tools`: the file tree with kube-proxy's `nft`, instead of that of kube-proxy's process.
+    pub tools: Option<PathBuf>,
 }
 
 /// The options of `node install`.
@@ -104,6 +111,8 @@ impl KubeProxyOptions {
 /// The options of `node survey`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SurveyCommand {
+    /// `--mode`
+    pub mode: Option<ProxyMode>,
     /// `--scheduler`
     pub scheduler: Option<String>,
     /// The minor version of `--kubernetes-version`.
@@ -178,13 +187,38 @@ fn need_root() -> anyhow::Result<()> {
 }
 
 impl ModuleOptions {
-    /// The request of these options; without `--modules` and `--scheduler` what was requested before, if that is known.
-    fn request(&self, before: Option<&NodeRequest>) -> anyhow::Result<NodeRequest> {
+    /// The request of these options.
+    fn request(&self) -> anyhow::Result<NodeRequest> {
+        self.request_for(self.mode.unwrap_or(ProxyMode::Ipvs), None)
+    }
+
+    /// The request of these options for a mode; without `--modules` and `--scheduler` what was requested before.
+    fn request_for(&self, mode: ProxyMode, before: Option<&NodeRequest>) -> anyhow::Result<NodeRequest> {
         let (modules, scheduler) = (self.modules.as_deref(), self.scheduler.as_deref());
-        let new = NodeRequest::parse(modules.unwrap_or("all"), scheduler.unwrap_or(DEFAULT_SCHEDULER))
-            .map_err(Refusal::usage)?;
+        let new = NodeRequest::parse(mode, modules.unwrap_or("all"), scheduler);
+        let new = new.map_err(Refusal::usage)?;
+        if let (ProxyMode::Nftables, Some(minor)) = (mode, self.minor) {
+            policy(mode, minor).map_err(|refused| Refusal::usage(format!("{refused}; nothing was changed")))?;
+        }
         let new = before.filter(|_| modules.is_none() && scheduler.is_none()).cloned().unwrap_or(new);
         Ok(new.with(self.minor, self.mechanism, before))
+    }
+
+    /// The requests of `node check`: for the mode that is named, or else for each mode for which the node was prepared.
+    fn requests(&self, before: &[NodeRequest]) -> anyhow::Result<Vec<NodeRequest>> {
+        let known = |mode: ProxyMode| before.iter().find(|request| request.mode == mode);
+        let mut modes: Vec<ProxyMode> = before.iter().map(|request| request.mode).collect();
+        // A scheduler is one of ipvs.
+        let given = self.mode.or_else(|| self.scheduler.is_some().then_some(ProxyMode::Ipvs));
+        if given.is_some() || modes.is_empty() {
+            modes = vec![given.unwrap_or(ProxyMode::Ipvs)];
+        }
+        modes.into_iter().map(|mode| self.request_for(mode, known(mode))).collect()
+    }
+
+    /// What is known about kube-proxy, to find its `nft`.
+    fn known(&self) -> anyhow::Result<Known> {
+        KubeProxyOptions { tools: self.tools.clone(), ..KubeProxyOptions::default() }.known()
     }
 
     fn loads(&self, root: &Root) -> bool {
@@ -201,27 +235,29 @@ impl NodeCommand {
         let of_node = |(report, exit)| (NodeAnswer::Node(report), exit);
         match self {
             Self::Install(command) => {
-                let request = command.modules.request(None)?;
-                let root = tree_at("--root", root)?;
+                let request = command.modules.request()?;
+                let (root, known) = (tree_at("--root", root)?, command.modules.known()?);
                 let load = command.modules.loads(&root);
                 let options = InstallOptions { load, dry_run: command.dry_run, force: command.force };
-                install(&root, &request, options, &HostModprobe(&root)).map(of_node)
+                let probe = Programs { root: &root, known: &known };
+                install(&root, &request, options, &HostModprobe(&root), Some(&probe)).map(of_node)
             }
             Self::Check(options) => {
-                options.request(None)?;
-                let root = tree_at("--root", root)?;
+                options.requests(&[])?;
+                let (root, known) = (tree_at("--root", root)?, options.known()?);
                 let load = options.loads(&root);
-                let request = |before: Option<NodeRequest>| options.request(before.as_ref()).unwrap_or_default();
-                check(&root, request, load).map(of_node)
+                let requests = |before: &[NodeRequest]| options.requests(before);
+                check(&root, requests, load, Some(&Programs { root: &root, known: &known })).map(of_node)
             }
-            Self::Remove { unload } => {
+            Self::Remove { mode, unload } => {
+                // Refuses a mode for which nothing is installed.
+                ModuleOptions { mode, ..ModuleOptions::default() }.request()?;
                 let root = tree_at("--root", root)?;
-                remove(&root, unload, &HostModprobe(&root)).map(of_node)
+                remove(&root, mode, unload, &HostModprobe(&root)).map(of_node)
             }
             Self::Survey(command) => {
-                let options =
-                    ModuleOptions { scheduler: command.scheduler, minor: command.minor, ..Default::default() };
-                let request = options.request(None)?;
+                let SurveyCommand { mode, scheduler, minor, .. } = command;
+                let request = ModuleOptions { mode, scheduler, minor, ..Default::default() }.request()?;
                 need_root()?;
                 let (root, known) = (tree_at("--root", root)?, command.kube_proxy.known()?);
                 let survey = survey(&root, &request, command.kube_proxy.metrics_port, &command.ask, &known)?;

@@ -6,12 +6,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::boot::files::Existing;
 use super::boot::request::NodeRequest;
 use super::boot::{self, Boot};
+use super::host::nft::NftFacts;
 use super::host::{self, Host};
 use super::modules::kernel::{self, Kernel};
 use super::modules::kernel_config::KernelConfig;
 use super::modules::modprobe_config::{self, ModprobeConfig};
 use super::mounts::Mounts;
 use super::root::Root;
+use crate::mode::ProxyMode;
 
 /// The observed state of a node.
 #[derive(Clone, Debug, Default)]
@@ -28,6 +30,8 @@ pub struct HostFacts {
     pub existing: BTreeMap<&'static str, Existing>,
     /// Folders that a killed run had created, or was about to create or remove.
     pub unfinished_folders: BTreeSet<String>,
+    /// What the `nft` programs say, if they were asked.
+    pub nft: Option<NftFacts>,
 }
 
 impl HostFacts {
@@ -63,12 +67,15 @@ impl HostFacts {
     }
 
     /// Whether depmod's large index is not needed: there is only the running kernel, all requested modules are loaded, and
-    /// kpx-prep's list names all of them.
+    /// kpx-prep's list names all of them. Only the modules of ipvs are found without it.
     fn is_plain(&self, request: &NodeRequest) -> bool {
+        if request.mode != ProxyMode::Ipvs {
+            return false;
+        }
         let Some(kernel) = self.kernel() else { return false };
         let Some(Existing::File { content, .. }) = self.existing.get(boot::files::LIST) else { return false };
         let listed = self.boot.loaded_by(boot::files::LIST, content);
-        let wanted = request.modules(Some(kernel), &self.host.loaded);
+        let wanted = request.modules(Some(kernel), &self.host);
         self.kernels.len() == 1 && wanted.keys().all(|name| self.host.loaded.contains(name) && listed.contains(name))
     }
 
@@ -77,7 +84,7 @@ impl HostFacts {
     /// # Errors
     /// If a required file exists and cannot be read.
     pub fn observe_all(root: &Root, request: &NodeRequest) -> anyhow::Result<Self> {
-        Self::observe(root, boot::files::observe(root)?, request)
+        Self::observe(root, boot::existing::observe(root)?, request)
     }
 
     /// The kernel to check: the running one; in an image that is not running, the newest.

@@ -1,6 +1,6 @@
 //! `node remove`: removes exactly what `node install` wrote.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::Path;
 
@@ -21,20 +21,28 @@ use super::{boot, host};
 use crate::exit_code::Exit;
 use crate::file_kind::is_regular;
 use crate::folder::unless_absent;
+use crate::mode::ProxyMode;
 use crate::report::{Level, finding};
 
 /// Rounds of unloading: schedulers first, then the modules that they used.
 const ROUNDS: usize = 5;
 
 /// Removes the files with kpx-prep's mark and the folders created for them, restores files that `--force` had replaced, and
-/// unloads unused modules if requested.
+/// unloads unused modules if requested. `only`: what was installed for this mode.
 ///
 /// # Errors
 /// If a file cannot be removed; the message lists what was removed already. Running it again continues.
-pub fn remove(root: &Root, unload: bool, modprobe: &dyn Modprobe) -> anyhow::Result<(NodeReport, Exit)> {
+pub fn remove(
+    root: &Root,
+    only: Option<ProxyMode>,
+    unload: bool,
+    modprobe: &dyn Modprobe,
+) -> anyhow::Result<(NodeReport, Exit)> {
     let mut lock = NodeLock::take(root)?;
-    let existing = boot::files::observe(root)?;
-    let request = boot::files::installed_request(&existing).unwrap_or_default();
+    let mut existing = boot::existing::observe(root)?;
+    let (requests, kept) = requests(&existing, only);
+    let mode_of = |path: &str| boot::files::purpose(path).map(|(mode, _)| mode);
+    existing.retain(|path, _| only.is_none_or(|mode| mode_of(path) == Some(mode)));
     let ours = existing.iter().filter(|(_, existing)| existing.is_ours()).count();
     if ours > 0 || unload || !lock.unfinished().is_empty() {
         lock.held()?;
@@ -57,7 +65,10 @@ pub fn remove(root: &Root, unload: bool, modprobe: &dyn Modprobe) -> anyhow::Res
         if existing.is_ours() {
             removed.push(*path);
         }
-        files.push(line);
+        // That there is nothing is said of the modes in question only.
+        if existing.is_there() || requests.iter().any(|request| mode_of(path) == Some(request.mode)) {
+            files.push(line);
+        }
     }
     if remove_folders(root, &made, &mut decision) {
         lock.settle();
@@ -67,16 +78,40 @@ pub fn remove(root: &Root, unload: bool, modprobe: &dyn Modprobe) -> anyhow::Res
     }
     let mut outcome = if removed.is_empty() { Outcome::NothingToRemove } else { Outcome::Removed };
     if unload {
-        let gone = unload_unused(root, &request, modprobe, &mut decision)?;
+        let gone = unload_unused(root, (&requests, &kept), modprobe, &mut decision)?;
         if gone > 0 {
             outcome = Outcome::Removed;
         }
     }
-    let facts = HostFacts::observe(root, boot::files::observe(root)?, &request)?;
-    let context = ModuleContext::of(&facts);
-    let wanted = request.modules(facts.kernel(), &facts.host.loaded);
-    decision.modules = wanted.iter().map(|(name, mandatory)| context.module(name, *mandatory)).collect();
-    Ok((NodeReport::new(root, &facts, outcome, decision, files), Exit::Done))
+    let mut facts = HostFacts::default();
+    for request in &requests {
+        facts = HostFacts::observe(root, boot::existing::observe(root)?, request)?;
+        let context = ModuleContext::of(&facts, request.mode);
+        let wanted = request.modules(facts.kernel(), &facts.host);
+        let modules = wanted.iter().map(|(name, mandatory)| context.module(name, *mandatory)).collect();
+        decision.join(Decision { modules, ..Decision::default() });
+    }
+    let modes: Vec<ProxyMode> = requests.iter().map(|request| request.mode).collect();
+    let mut report = NodeReport::new(root, &facts, &modes, outcome, decision, files);
+    if let (Some(mode), Outcome::Removed) = (only, outcome) {
+        report.summary = format!("removed the files that kpx-prep wrote for {mode}");
+    }
+    Ok((report, Exit::Done))
+}
+
+/// What is recorded in the installed files: for the modes in question, and for the other ones. For a mode of which nothing is
+/// recorded, the default.
+fn requests(
+    existing: &BTreeMap<&'static str, Existing>,
+    mode: Option<ProxyMode>,
+) -> (Vec<NodeRequest>, Vec<NodeRequest>) {
+    let recorded = boot::record::installed_requests(existing);
+    let (mut asked, kept): (Vec<_>, Vec<_>) =
+        recorded.into_iter().partition(|request| mode.is_none_or(|mode| mode == request.mode));
+    if asked.is_empty() {
+        asked.push(NodeRequest { mode: mode.unwrap_or(ProxyMode::Ipvs), ..NodeRequest::default() });
+    }
+    (asked, kept)
 }
 
 fn failed_at(place: &Path, removed: &[&str]) -> String {
@@ -155,16 +190,24 @@ fn newest_copy(root: &Root, path: &str) -> Option<String> {
     copies.filter(|(_, entry)| is_file(entry)).max().map(|(_, entry)| entry)
 }
 
-/// Unloads requested modules that are not in use, in rounds; returns their number. Modules in use are reported.
+/// Unloads requested modules that are not in use, in rounds; returns their number. Modules in use are reported. Those of
+/// the modes for which the node stays prepared are kept.
 fn unload_unused(
     root: &Root,
-    request: &NodeRequest,
+    (requests, kept): (&[NodeRequest], &[NodeRequest]),
     modprobe: &dyn Modprobe,
     decision: &mut Decision,
 ) -> anyhow::Result<usize> {
-    let facts = HostFacts::observe(root, boot::files::observe(root)?, request)?;
-    let mut ours: Vec<String> = request.modules(facts.kernel(), &facts.host.loaded).into_keys().collect();
-    ours.retain(|name| facts.host.loaded.contains(name));
+    let loaded = |requests: &[NodeRequest]| -> anyhow::Result<BTreeSet<String>> {
+        let mut names = BTreeSet::new();
+        for request in requests {
+            let facts = HostFacts::observe(root, boot::existing::observe(root)?, request)?;
+            let wanted = request.modules(facts.kernel(), &facts.host).into_keys();
+            names.extend(wanted.filter(|name| facts.host.loaded.contains(name)));
+        }
+        Ok(names)
+    };
+    let mut ours: Vec<String> = loaded(requests)?.difference(&loaded(kept)?).cloned().collect();
     let before = ours.len();
     let mut said = String::new();
     for _ in 0..ROUNDS {
@@ -192,7 +235,11 @@ fn unload_unused(
             format!("{}: still loaded because in use. {}", ours.join(" "), said.lines().next().unwrap_or_default())
                 .trim_end()
                 .to_owned(),
-            "kube-proxy in IPVS mode uses them; switch it to another mode first",
+            if requests.iter().all(|request| request.mode == ProxyMode::Ipvs) {
+                "kube-proxy in IPVS mode uses them; switch it to another mode first"
+            } else {
+                "kube-proxy or another program of this host uses them; switch kube-proxy to another mode first"
+            },
         ));
     }
     Ok(before - ours.len())

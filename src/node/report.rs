@@ -9,6 +9,7 @@ use super::decide::module_findings::KUBERNETES_VERSION;
 use super::decide::module_state::{Module, State};
 use super::facts::HostFacts;
 use super::root::Root;
+use crate::mode::ProxyMode;
 pub use crate::node_protocol::PreparationOutcome as Outcome;
 use crate::report::{API_VERSION, Finding, Level};
 
@@ -37,6 +38,8 @@ pub struct NodeReport {
     pub outcome: Outcome,
     /// The summary, in one line.
     pub summary: String,
+    /// The modes for which the node was prepared or checked.
+    pub modes: Vec<ProxyMode>,
     root: String,
     distro: String,
     kernel: Option<String>,
@@ -57,7 +60,14 @@ pub struct NodeReport {
 
 impl NodeReport {
     /// A report on a node, its findings sorted by severity.
-    pub fn new(root: &Root, facts: &HostFacts, outcome: Outcome, decision: Decision, files: Vec<FileLine>) -> Self {
+    pub fn new(
+        root: &Root,
+        facts: &HostFacts,
+        modes: &[ProxyMode],
+        outcome: Outcome,
+        decision: Decision,
+        files: Vec<FileLine>,
+    ) -> Self {
         let mut findings = decision.findings;
         findings.sort_by_key(|finding| std::cmp::Reverse(finding.level));
         let mut report = Self {
@@ -65,6 +75,7 @@ impl NodeReport {
             kind: "NodeReport",
             outcome,
             summary: String::new(),
+            modes: modes.to_vec(),
             root: root.path().display().to_string(),
             distro: format!("{} {}", facts.host.distro, facts.host.distro_version).trim_end().to_owned(),
             kernel: facts.host.release.clone().or_else(|| facts.kernel().map(|kernel| kernel.release.clone())),
@@ -101,12 +112,16 @@ impl NodeReport {
         } else {
             ""
         };
+        // ipvs alone is what these commands did first, and what they do without --mode.
+        let modes: Vec<&str> = self.modes.iter().map(|mode| mode.name()).collect();
+        let modes =
+            if self.modes == [ProxyMode::Ipvs] { String::new() } else { format!(" for {}", modes.join(" and ")) };
         match self.outcome {
-            Outcome::Prepared => format!("prepared{only}; {modules}"),
-            Outcome::AlreadyPrepared => format!("already prepared{only}; {modules}"),
+            Outcome::Prepared => format!("prepared{modes}{only}; {modules}"),
+            Outcome::AlreadyPrepared => format!("already prepared{modes}{only}; {modules}"),
             Outcome::WouldPrepare => format!("dry run, nothing was changed; {modules}"),
             Outcome::NotPrepared => format!(
-                "not prepared: {errors} error{}; nothing was changed; {modules}",
+                "not prepared{modes}: {errors} error{}; nothing was changed; {modules}",
                 if errors == 1 { "" } else { "s" }
             ),
             Outcome::Failed if self.findings.iter().any(|finding| finding.id == NOT_UNDONE) => {

@@ -50,7 +50,8 @@ struct Options {
 
 const EVERYWHERE: [&str; 4] = ["root", "output", "heartbeat", "lease"];
 const KUBE_PROXY: [&str; 4] = ["metrics-port", "pod", "service-count", "tools"];
-const MODULES: [&str; 6] = ["modules", "scheduler", "kubernetes-version", "boot-mechanism", "load", "no-load"];
+const MODULES: [&str; 8] =
+    ["mode", "modules", "scheduler", "kubernetes-version", "boot-mechanism", "load", "no-load", "tools"];
 
 impl Arguments {
     pub(crate) fn read(mut parser: lexopt::Parser) -> anyhow::Result<Self> {
@@ -103,6 +104,7 @@ impl Options {
     fn take(&mut self, option: &str, parser: &mut lexopt::Parser) -> Result<(), lexopt::Error> {
         let clean = &mut self.clean;
         match option {
+            "mode" => self.modules.mode = Some(parsed(parser)?),
             "modules" => self.modules.modules = Some(text(parser.value()?)?),
             "scheduler" => self.modules.scheduler = Some(text(parser.value()?)?),
             "kubernetes-version" => self.modules.minor = Some(parsed::<KubernetesVersion>(parser)?.minor()),
@@ -116,7 +118,10 @@ impl Options {
             "metrics-port" => self.kube_proxy.metrics_port = parsed(parser)?,
             "pod" => self.kube_proxy.pods.push(text(parser.value()?)?),
             "service-count" => self.kube_proxy.services = parsed(parser)?,
-            "tools" => self.kube_proxy.tools = Some(parser.value()?.into()),
+            "tools" => {
+                let tools = PathBuf::from(parser.value()?);
+                (self.kube_proxy.tools, self.modules.tools) = (Some(tools.clone()), Some(tools));
+            }
             "ask" => self.survey.ask.push(parsed(parser)?),
             "from" => clean.from = Some(parsed(parser)?),
             "services" => clean.services = Some(parser.value()?.into()),
@@ -147,13 +152,13 @@ impl Options {
         let takes: Vec<&str> = match name {
             "install" => [&MODULES[..], &["force", "dry-run"]].concat(),
             "check" => MODULES.to_vec(),
-            "remove" => vec!["unload"],
-            "survey" => [&KUBE_PROXY[..], &["scheduler", "kubernetes-version", "ask"]].concat(),
+            "remove" => vec!["mode", "unload"],
+            "survey" => [&KUBE_PROXY[..], &["mode", "scheduler", "kubernetes-version", "ask"]].concat(),
             "leftovers" => KUBE_PROXY.to_vec(),
             "clean" => {
                 [&KUBE_PROXY[..], &["from", "dry-run", "services", "wait", "drain", "keep-virtual-servers"]].concat()
             }
-            "helper" => vec!["prepare", "scheduler", "kubernetes-version"],
+            "helper" => vec!["prepare", "mode", "scheduler", "kubernetes-version"],
             other => return Err(Refusal::usage(format!("no command {other:?}; nothing was changed"))),
         };
         if let Some(other) = self.given.iter().find(|given| !EVERYWHERE.contains(given) && !takes.contains(given)) {
@@ -163,10 +168,10 @@ impl Options {
         Ok(Work::Command(match name {
             "install" => NodeCommand::Install(InstallCommand { modules, dry_run, force }),
             "check" => NodeCommand::Check(modules),
-            "remove" => NodeCommand::Remove { unload },
+            "remove" => NodeCommand::Remove { mode: modules.mode, unload },
             "survey" => {
-                let ModuleOptions { scheduler, minor, .. } = modules;
-                NodeCommand::Survey(SurveyCommand { scheduler, minor, kube_proxy, ..survey })
+                let ModuleOptions { mode, scheduler, minor, .. } = modules;
+                NodeCommand::Survey(SurveyCommand { mode, scheduler, minor, kube_proxy, ..survey })
             }
             "leftovers" => NodeCommand::Leftovers(kube_proxy),
             "clean" => NodeCommand::Clean(CleanCommand { dry_run, kube_proxy, ..clean }),

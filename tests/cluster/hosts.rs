@@ -14,6 +14,8 @@ use super::stand_in::locked;
 struct Host {
     /// Whether the modules are loaded.
     prepared: bool,
+    /// The mode for which it was prepared last.
+    prepared_for: Option<String>,
     /// Modes that ran since the last cleaning.
     ran: BTreeSet<String>,
     /// ipvs was cleaned but for its virtual servers.
@@ -62,6 +64,11 @@ impl Hosts {
         locked(&self.hosts).get(node).is_some_and(|host| host.prepared)
     }
 
+    /// The mode for which a node was prepared last.
+    pub(crate) fn prepared_for(&self, node: &str) -> Option<String> {
+        locked(&self.hosts).get(node).and_then(|host| host.prepared_for.clone())
+    }
+
     /// The most commands that ran at once.
     pub(crate) fn most_at_once(&self) -> usize {
         locked(&self.running).1
@@ -104,10 +111,14 @@ impl Hosts {
         assert!(options.ends_with(&["--root", "/host", "-o", "json"]), "{words:?}");
         // Where the container has kube-proxy's own programs, these are used.
         let own_tools = options.windows(2).any(|pair| pair == ["--tools", "/"]);
-        assert_eq!(own_tools, in_proxys_image && name != "install", "{words:?}");
+        let for_nftables = options.windows(2).any(|pair| pair == ["--mode", "nftables"]);
+        assert_eq!(own_tools, in_proxys_image && (name != "install" || for_nftables), "{words:?}");
         let mut hosts = locked(&self.hosts);
         let host = hosts.entry(node.to_owned()).or_default();
         host.commands.push(name.to_owned());
+        if name == "install" {
+            host.prepared_for = Some(if for_nftables { "nftables" } else { "ipvs" }.to_owned());
+        }
         // What a node must have depends on kube-proxy's version.
         let version = options.windows(2).find(|pair| pair[0] == "--kubernetes-version").map(|pair| pair[1]);
         assert_eq!(version.is_some_and(|version| version.starts_with("1.")), name != "clean", "{words:?}");

@@ -130,7 +130,8 @@ fn remounted() {
             }
             let before = tree::snapshot(path);
             let root = Root::new(path).unwrap();
-            let text = match install(&root, &NodeRequest::default(), OPTIONS, &Remounting { place: path, error }) {
+            let text = match install(&root, &NodeRequest::default(), OPTIONS, &Remounting { place: path, error }, None)
+            {
                 Err(error) => format!("{error:#}"),
                 Ok((report, exit)) => {
                     assert_eq!(exit, Exit::Failed);
@@ -143,7 +144,7 @@ fn remounted() {
             tells_the_truth(&before, path, &text);
             // Once it can be written again, all of it goes.
             read_only(path, false);
-            remove(&root, false, &Remounting { place: path, error }).unwrap();
+            remove(&root, None, false, &Remounting { place: path, error }).unwrap();
             let mut left = differences(&before, &tree::snapshot(path));
             if replaced {
                 // Of these the content of before is lost with `remove`, as it is ours.
@@ -191,7 +192,7 @@ fn read_only_once_loaded(place: &Path) {
     older(place);
     let root = Root::new(place).unwrap();
     let options = InstallOptions { load: true, dry_run: false, force: false };
-    let (report, _) = install(&root, &NodeRequest::default(), options, &LoadingOnly(place)).unwrap();
+    let (report, _) = install(&root, &NodeRequest::default(), options, &LoadingOnly(place), None).unwrap();
     assert!(report.findings.iter().any(|finding| finding.id == "leftover"), "{:?}", report.findings);
     drop(root);
     nix::mount::umount(&place.join("run")).unwrap();
@@ -215,10 +216,10 @@ fn folder_in_use(place: &Path) {
     let root = Root::new(&path).unwrap();
     let nothing = Remounting { place, error: false };
     let options = InstallOptions { load: false, dry_run: false, force: false };
-    install(&root, &NodeRequest::default(), options, &nothing).unwrap();
+    install(&root, &NodeRequest::default(), options, &nothing, None).unwrap();
     let made = path.join("etc/sysconfig/modules");
     mount(Some(&made), &made, None::<&str>, MsFlags::MS_BIND, None::<&str>).unwrap();
-    let (report, _) = remove(&root, false, &nothing).unwrap();
+    let (report, _) = remove(&root, None, false, &nothing).unwrap();
     assert!(report.findings.iter().any(|finding| finding.id == "folder-left"), "{:?}", report.findings);
     nix::mount::umount(&made).unwrap();
 }

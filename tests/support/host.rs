@@ -5,7 +5,8 @@
 //! os ID VERSION [LIKE...]          /etc/os-release
 //! running RELEASE                  /proc/sys/kernel/osrelease
 //! loaded [MODULE...]               /proc/modules
-//! kernel RELEASE SUFFIX FOLDER MODULE...   modules with files and modules.dep; @16 and @17 are whole ipvs folders
+//! kernel RELEASE SUFFIX FOLDER MODULE...   modules with files and modules.dep; @16 and @17 are whole ipvs folders, @nft
+//!                                  what kube-proxy uses of nftables, with conntrack
 //! builtin RELEASE FOLDER MODULE...         lines of modules.builtin
 //! systemd                          a systemd with systemd-modules-load.service
 //! unit NAME [TARGET]               another systemd unit, wanted by TARGET
@@ -37,6 +38,23 @@ const IPVS: [&str; 16] = [
     "ip_vs_sh",
     "ip_vs_wlc",
     "ip_vs_wrr",
+];
+
+/// What kube-proxy uses of nftables.
+const NFT: [&str; 13] = [
+    "nf_conntrack",
+    "nf_tables",
+    "nft_chain_nat",
+    "nft_ct",
+    "nft_fib",
+    "nft_fib_ipv4",
+    "nft_fib_ipv6",
+    "nft_masq",
+    "nft_nat",
+    "nft_numgen",
+    "nft_reject",
+    "nft_reject_ipv4",
+    "nft_reject_ipv6",
 ];
 
 /// Makes the tree that `host` describes below `root`.
@@ -131,6 +149,7 @@ fn expand(modules: &[&str]) -> Vec<String> {
         match *module {
             "@16" => names.extend(IPVS.map(str::to_owned)),
             "@17" => names.extend(IPVS.iter().chain(&["ip_vs_twos"]).map(|name| (*name).to_owned())),
+            "@nft" => names.extend(NFT.map(str::to_owned)),
             name => names.push(name.to_owned()),
         }
     }
@@ -139,7 +158,8 @@ fn expand(modules: &[&str]) -> Vec<String> {
 
 fn path_of(module: &str, suffix: &str) -> String {
     let folder = match module {
-        "nf_conntrack_ipv4" => "kernel/net/ipv4/netfilter",
+        "nf_conntrack_ipv4" | "nft_fib_ipv4" | "nft_reject_ipv4" | "ip_tables" => "kernel/net/ipv4/netfilter",
+        "nft_fib_ipv6" | "nft_reject_ipv6" => "kernel/net/ipv6/netfilter",
         name if name.starts_with("ip_vs") => "kernel/net/netfilter/ipvs",
         _ => "kernel/net/netfilter",
     };
@@ -155,6 +175,10 @@ fn kernel(folder: &Path, suffix: &str, modules: &[String]) {
         let needs: &[&str] = match module.as_str() {
             "ip_vs" => &["nf_conntrack"],
             name if name.starts_with("ip_vs_") => &["ip_vs", "nf_conntrack"],
+            "nft_fib_ipv4" | "nft_fib_ipv6" => &["nft_fib", "nf_tables"],
+            "nft_reject_ipv4" | "nft_reject_ipv6" => &["nft_reject", "nf_tables"],
+            "nft_ct" | "nft_chain_nat" | "nft_nat" | "nft_masq" => &["nf_tables", "nf_conntrack"],
+            name if name.starts_with("nft_") => &["nf_tables"],
             _ => &[],
         };
         let needs: String = needs

@@ -12,6 +12,17 @@ uml_image() {
     BASE=$base built uml "$(suite_version bookworm user-mode-linux) $(basename "$base")"
 }
 
+NFT_PACKAGES="libedit2 libbsd0 libjansson4 libmd0 libmnl0 libnftables1 libnftnl11 libxtables12 nftables"
+
+# nft_image SUITE [PACKAGE…]: those, and what else it needs to run there.
+nft_image() {
+    local suite=$1
+    shift
+    # Unquoted: a list.
+    suite_lists "$suite" || return 1
+    SUITE=$suite PACKAGES="$NFT_PACKAGES $*" built nft "$(suite_version "$suite" $NFT_PACKAGES "$@")"
+}
+
 # kernel_image SUITE
 kernel_image() {
     local base package

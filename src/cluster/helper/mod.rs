@@ -14,7 +14,7 @@ pub mod programs;
 pub mod work;
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, OnceLock};
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use kube::ResourceExt as _;
@@ -29,6 +29,7 @@ use super::api::objects;
 use super::api::patience::patiently;
 use super::api::streams::Streams;
 use crate::kubernetes_version::OLDEST_MINOR;
+use crate::mode::ProxyMode;
 use crate::report::foreign::foreign;
 use crate::report::say::say;
 use groups::{Groups, NAME, NAMES, ProxyOnNode, divide};
@@ -62,6 +63,8 @@ pub struct Helper {
     refusals: Duration,
     /// kube-proxy's minor version for `--kubernetes-version`, for which nodes are prepared.
     kube_proxy: OnceLock<String>,
+    /// The mode for which nodes are inspected and prepared.
+    mode: Mutex<ProxyMode>,
 }
 
 /// What runs where, for these nodes.
@@ -100,11 +103,15 @@ impl Helper {
             streams: connection.streams.clone(),
             refusals: connection.refusals,
             kube_proxy: OnceLock::new(),
+            mode: Mutex::new(ProxyMode::Ipvs),
         })
     }
 
-    /// Sets kube-proxy's minor version for inspecting and preparing nodes; 0 if unknown.
-    pub fn serve(&self, minor: u32) {
+    /// Sets the mode and kube-proxy's minor version for inspecting and preparing nodes; 0 if unknown. A mode that needs no
+    /// preparation has nothing to inspect: then it is ipvs, as without.
+    pub fn serve(&self, mode: ProxyMode, minor: u32) {
+        let prepared = if mode.traits().is_prepared { mode } else { ProxyMode::Ipvs };
+        *self.mode.lock().unwrap_or_else(PoisonError::into_inner) = prepared;
         if minor >= OLDEST_MINOR {
             self.kube_proxy.get_or_init(|| format!("1.{minor}"));
         }
@@ -113,7 +120,15 @@ impl Helper {
     /// The options of `node survey`, `install` and `helper --prepare` that select the required modules.
     fn needs<'a>(&'a self, scheduler: &'a str) -> Vec<&'a str> {
         let version = self.kube_proxy.get().map(|version| ["--kubernetes-version", version.as_str()]);
-        ["--scheduler", scheduler].into_iter().chain(version.into_iter().flatten()).collect()
+        let mode = match self.mode() {
+            ProxyMode::Ipvs | ProxyMode::Iptables => ["--scheduler", scheduler],
+            ProxyMode::Nftables => ["--mode", ProxyMode::Nftables.name()],
+        };
+        mode.into_iter().chain(version.into_iter().flatten()).collect()
+    }
+
+    fn mode(&self) -> ProxyMode {
+        *self.mode.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Waits until it runs on these nodes, or cannot start.

@@ -183,7 +183,11 @@ impl Helper {
 
     /// Prepares these nodes in parallel.
     pub async fn install(&self, nodes: &[String], scheduler: &str) -> Answers<Preparation> {
-        let arguments = [vec!["install", "--load"], self.needs(scheduler)].concat();
+        let mut arguments = [vec!["install", "--load"], self.needs(scheduler)].concat();
+        if self.mode() == ProxyMode::Nftables {
+            // For the trial transaction; loading modules needs none of kube-proxy's programs.
+            arguments.extend(self.setup.tools());
+        }
         self.on_all(nodes, |node| async {
             let installed: Preparation = self.ask(node, &arguments, None, INSTALL_TIMEOUT).await?;
             Ok(Preparation { outcome: installed.outcome, summary: installed.summary, findings: installed.findings })

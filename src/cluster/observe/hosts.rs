@@ -9,9 +9,10 @@ use crate::cluster::api::calls;
 use crate::cluster::api::objects::{self, Service};
 use crate::cluster::helper::work::Surveyed;
 use crate::cluster::helper::{Coverage, Helper};
+use crate::mode::ProxyMode;
 
-/// Surveys every ready kube-proxy node with the helper. `scheduler` is that of the planned configuration, whose module
-/// is checked too.
+/// Surveys every ready kube-proxy node with the helper, for this mode. `scheduler` is that of the planned configuration,
+/// whose module is checked too.
 ///
 /// # Errors
 /// If the helper's image is missing on a required node, or the API server fails.
@@ -19,7 +20,7 @@ pub async fn look_at_hosts(
     helper: &Helper,
     facts: &mut ClusterFacts,
     coverage: Coverage,
-    scheduler: &str,
+    (mode, scheduler): (ProxyMode, &str),
     questions: &[SocketAddr],
 ) -> anyhow::Result<()> {
     let port = facts.metrics_port();
@@ -27,7 +28,7 @@ pub async fn look_at_hosts(
     let nodes: Vec<String> = ready().map(|node| node.name.clone()).collect();
     let pods = ready().filter_map(|node| Some((node.name.clone(), node.pod.as_ref()?.cgroup.clone()))).collect();
     let services = count_services(helper.client()).await;
-    helper.serve(facts.minor());
+    helper.serve(mode, facts.minor());
     helper.wait(&nodes, coverage).await?;
     let about = Surveyed { scheduler, port, questions, pods, services };
     let mut answers = helper.survey(&nodes, &about).await;

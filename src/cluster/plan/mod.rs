@@ -35,7 +35,7 @@ pub struct Plan {
     pub to: Option<ProxyMode>,
     /// The change of the `ConfigMap`; empty if it is already up to date.
     pub diff: String,
-    /// Nodes to prepare for ipvs first; also empty if the nodes were not inspected.
+    /// Nodes to prepare for the mode first; also empty if the nodes were not inspected.
     pub to_prepare: Vec<String>,
     /// The node to switch first.
     pub canary: Option<String>,
@@ -141,7 +141,7 @@ pub fn plan(facts: &ClusterFacts, surroundings: &Surroundings, request: &Request
         plan.diff = diff::diff(&config.key, &config.text, &target.text);
     }
     order(facts, request, &target, &mut plan);
-    if target.mode.traits().needs_modules && target.unfit.is_none() && !request.nodes_are_prepared && !plan.is_empty() {
+    if target.mode.traits().is_prepared && target.unfit.is_none() && !request.nodes_are_prepared && !plan.is_empty() {
         let wanting = |node: &&NodeFacts| {
             let prepared = node.survey().is_none_or(|host| host.modules.outcome.is_prepared());
             node.ready && !prepared && !request.exclude_nodes.contains(&node.name)

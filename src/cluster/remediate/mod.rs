@@ -116,12 +116,12 @@ fn without_lock(result: anyhow::Result<Ended>, lost: &Lost) -> Ended {
     Ended { report, exit: Exit::TimedOut }
 }
 
-/// Keeps the helper running; if all nodes run ipvs now, it prepares nodes that join later.
+/// Keeps the helper running; if all nodes run a mode that needs preparation, it prepares nodes that join later.
 async fn keep(helper: &Helper, result: &anyhow::Result<Ended>) {
     let done = result.as_ref().ok().filter(|ended| ended.exit == Exit::Done);
     let target = done.and_then(|ended| ended.report.plan.target.as_ref());
-    let ipvs = target.filter(|target| target.mode.traits().needs_modules);
-    if let Err(error) = helper.keep(ipvs.map(Target::scheduler)).await {
+    let prepared = target.filter(|target| target.mode.traits().is_prepared);
+    if let Err(error) = helper.keep(prepared.map(Target::scheduler)).await {
         say(&format!("warning: {error:#}"));
     }
 }
@@ -222,7 +222,7 @@ impl Job<'_> {
         {
             return Box::pin(self.prepare(operator)).await;
         }
-        let prepares = plan.mode().is_some_and(|mode| mode.traits().needs_modules) && !self.request.nodes_are_prepared;
+        let prepares = plan.mode().is_some_and(|mode| mode.traits().is_prepared) && !self.request.nodes_are_prepared;
         let looks = !plan.is_blocked()
             && (!self.options.dry_run || self.request.look_at_nodes)
             && (self.request.clean && plan.mode().is_some() || prepares);
@@ -248,7 +248,7 @@ impl Job<'_> {
             };
             let questions = surroundings.services.questions();
             tokio::select! {
-                looked = look_at_hosts(helper, &mut facts, Coverage::EveryNode, target.scheduler(), &questions) => looked?,
+                looked = look_at_hosts(helper, &mut facts, Coverage::EveryNode, (target.mode, target.scheduler()), &questions) => looked?,
                 () = interrupt.asked() => return Ok(None),
             }
             plan = make_plan(&facts, &surroundings, self.request);

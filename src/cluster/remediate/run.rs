@@ -256,7 +256,7 @@ impl<'a> Run<'a> {
             services: &self.surroundings.services,
             answered: self.facts.nodes.iter().filter_map(answering).collect(),
             wait: self.request.timeout,
-            prepares: (self.plan.mode().is_some_and(|mode| mode.traits().needs_modules)
+            prepares: (self.plan.mode().is_some_and(|mode| mode.traits().is_prepared)
                 && !self.request.nodes_are_prepared)
                 .then(|| target.scheduler().to_owned()),
             removes: self.request.clean,

@@ -42,7 +42,7 @@ pub fn plan_text(facts: Option<&ClusterFacts>, plan: &Plan) -> String {
         format!("\nPlan: {to} is already configured, but not every node runs it\n")
     });
     let mut steps = Vec::new();
-    if plan.to.is_some_and(|mode| mode.traits().needs_modules) {
+    if plan.to.is_some_and(|mode| mode.traits().is_prepared) {
         let looked = facts.is_some_and(|facts| facts.proxy_nodes().any(|node| node.host.is_some()));
         steps.push(if !plan.to_prepare.is_empty() {
             format!(

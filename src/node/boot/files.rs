@@ -1,18 +1,12 @@
 //! The files that kpx-prep installs on a node: their content, and what exists at their paths now.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io;
-
-use anyhow::Context as _;
 
 use super::mechanism::Mechanism;
 use super::request::{NodeRequest, Selection};
-use crate::file_kind::{is_link, is_regular, mode_of};
-use crate::folder::is_absent;
-use crate::kubernetes_version::KubernetesVersion;
+use crate::mode::ProxyMode;
 use crate::node::modules::kernel::Kernel;
 use crate::node::modules::name::{canonical, is_module_name};
-use crate::node::root::Root;
 
 /// The script with the name from the classic procedure; run at boot if RHEL's loadmodules is enabled.
 pub const SCRIPT: &str = "/etc/sysconfig/modules/ipvs.modules";
@@ -20,11 +14,38 @@ pub const SCRIPT: &str = "/etc/sysconfig/modules/ipvs.modules";
 pub const LIST: &str = "/etc/modules-load.d/kpx-prep-ipvs.conf";
 /// The NetworkManager drop-in that leaves `kube-ipvs0` unmanaged.
 pub const NETWORK_MANAGER: &str = "/etc/NetworkManager/conf.d/90-kpx-prep-kube-ipvs0.conf";
+/// The list for nftables mode, beside that for ipvs: a node may be prepared for both.
+pub const NFTABLES_LIST: &str = "/etc/modules-load.d/kpx-prep-nftables.conf";
+/// The script for nftables mode, only where no list is read.
+pub const NFTABLES_SCRIPT: &str = "/etc/sysconfig/modules/kpx-prep-nftables.modules";
 /// Every path that kpx-prep may write on a node.
-pub const PATHS: [&str; 3] = [LIST, SCRIPT, NETWORK_MANAGER];
+pub const PATHS: [&str; 5] = [LIST, SCRIPT, NETWORK_MANAGER, NFTABLES_LIST, NFTABLES_SCRIPT];
+
+/// What is installed at a path for a mode.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A list of modules.
+    List,
+    /// A script that loads modules.
+    Script,
+    /// Something else.
+    Other,
+}
+
+/// The mode for which kpx-prep installs a file at `path`, and what that file is; `None` for any other path.
+pub fn purpose(path: &str) -> Option<(ProxyMode, Kind)> {
+    match path {
+        LIST => Some((ProxyMode::Ipvs, Kind::List)),
+        SCRIPT => Some((ProxyMode::Ipvs, Kind::Script)),
+        NETWORK_MANAGER => Some((ProxyMode::Ipvs, Kind::Other)),
+        NFTABLES_LIST => Some((ProxyMode::Nftables, Kind::List)),
+        NFTABLES_SCRIPT => Some((ProxyMode::Nftables, Kind::Script)),
+        _ => None,
+    }
+}
 
 const MARK: &str = "# Written by kpx-prep";
-const ASKED_FOR: &str = "# Asked for: --modules ";
+pub(super) const ASKED_FOR: &str = "# Asked for: --modules ";
 const FOLDERS: &str = "# Folders made for it: ";
 
 /// A file to install.
@@ -62,6 +83,19 @@ impl Existing {
     pub fn is_ours(&self) -> bool {
         matches!(self, Self::File { content, .. } if is_ours(content))
     }
+
+    /// Whether anything exists at the path.
+    pub fn is_there(&self) -> bool {
+        !matches!(self, Self::Absent { .. })
+    }
+
+    /// The parent folders of this file at `path` that install created, if kpx-prep wrote it.
+    pub fn folders_made(&self, path: &str) -> Vec<String> {
+        match self {
+            Self::File { content, .. } if is_ours(content) => folders_made(path, content),
+            Self::Absent { .. } | Self::File { .. } | Self::InTheWay(_) => Vec::new(),
+        }
+    }
 }
 
 impl BootFile {
@@ -70,8 +104,7 @@ impl BootFile {
     pub fn note_folders(&mut self, existing: &Existing, unfinished: &BTreeSet<String>) {
         let before = match existing {
             Existing::Absent { missing } => missing.clone(),
-            Existing::File { content, .. } if is_ours(content) => folders_made(self.path, content),
-            Existing::File { .. } | Existing::InTheWay(_) => Vec::new(),
+            Existing::File { .. } | Existing::InTheWay(_) => existing.folders_made(self.path),
         };
         let mut made = folders_of(self.path);
         made.retain(|folder| before.contains(folder) || unfinished.contains(folder));
@@ -107,18 +140,50 @@ pub fn is_ours(content: &str) -> bool {
 /// The files to install for these modules, without the record of created folders.
 ///
 /// `kernels` are all installed kernels: the list for systemd-modules-load names only modules that each of them has.
+/// `only_scripts`: the host runs scripts and reads no lists.
 pub fn wanted(
     request: &NodeRequest,
     modules: &BTreeMap<String, bool>,
     kernels: &BTreeMap<String, Kernel>,
     network_manager: bool,
+    only_scripts: bool,
 ) -> Vec<BootFile> {
-    let mut list = with_request(include_str!("templates/modules-load.conf"), request);
-    for name in modules.keys().filter(|name| kernels.values().all(|kernel| kernel.finds(name))) {
-        list.push_str(name);
-        list.push('\n');
+    let everywhere = || modules.keys().filter(|name| kernels.values().all(|kernel| kernel.finds(name)));
+    let list = |template: &str| {
+        let mut list = with_request(template, request);
+        for name in everywhere() {
+            list.push_str(name);
+            list.push('\n');
+        }
+        list
+    };
+    match request.mode {
+        ProxyMode::Ipvs => {
+            let list = list(include_str!("templates/modules-load.conf"));
+            for_ipvs(request, modules, list, network_manager)
+        }
+        ProxyMode::Nftables => {
+            let list = list(include_str!("templates/nftables-modules-load.conf"));
+            let mut files = vec![BootFile { path: NFTABLES_LIST, mode: 0o644, content: list }];
+            if only_scripts {
+                let names = everywhere().cloned().collect::<Vec<_>>().join(" ");
+                let script = with_request(include_str!("templates/nftables.modules"), request);
+                let content = script.replace("@MODULES@", &names);
+                files.push(BootFile { path: NFTABLES_SCRIPT, mode: 0o755, content });
+            }
+            files
+        }
+        ProxyMode::Iptables => Vec::new(),
     }
-    let mandatory = request.mandatory().join(" ");
+}
+
+fn for_ipvs(
+    request: &NodeRequest,
+    modules: &BTreeMap<String, bool>,
+    list: String,
+    network_manager: bool,
+) -> Vec<BootFile> {
+    let mandatory = request.ipvs_mandatory().join(" ");
     // The script finds the name of the conntrack module when it runs.
     let names = modules.keys().filter(|name| !name.starts_with("nf_conntrack"));
     let all_names = match request.selection {
@@ -140,7 +205,10 @@ pub fn wanted(
 }
 
 fn with_request(template: &str, request: &NodeRequest) -> String {
-    let mut asked = format!("{} --scheduler {}", request.modules_argument(), request.scheduler);
+    let mut asked = match request.mode {
+        ProxyMode::Ipvs => format!("{} --scheduler {}", request.modules_argument(), request.scheduler),
+        ProxyMode::Nftables | ProxyMode::Iptables => format!("{} --mode {}", request.modules_argument(), request.mode),
+    };
     if let Some(minor) = request.minor {
         asked.push_str(&format!(" --kubernetes-version 1.{minor}"));
     }
@@ -173,26 +241,6 @@ pub fn does_the_same(there: &str, wanted: &str) -> bool {
         && there.ends_with('\n') == wanted.ends_with('\n')
 }
 
-/// The request recorded in the installed list or script; `None` if there is no such file of kpx-prep.
-pub fn installed_request(existing: &BTreeMap<&'static str, Existing>) -> Option<NodeRequest> {
-    [LIST, SCRIPT].iter().find_map(|path| match existing.get(path)? {
-        Existing::File { content, .. } if is_ours(content) => {
-            let asked = content.lines().find_map(|line| line.strip_prefix(ASKED_FOR))?;
-            let mut words = asked.split_whitespace();
-            let modules = words.next()?;
-            let options: Vec<&str> = words.collect();
-            let option = |name: &str| {
-                options.chunks(2).find_map(|pair| (pair[0] == name).then(|| pair.get(1).copied()).flatten())
-            };
-            let minor = option("--kubernetes-version").and_then(|version| version.parse::<KubernetesVersion>().ok());
-            let mechanism = option("--boot-mechanism").and_then(Mechanism::named);
-            let request = NodeRequest::parse(modules, option("--scheduler")?).ok()?;
-            Some(request.with(minor.map(|version| version.minor()), mechanism, None))
-        }
-        _ => None,
-    })
-}
-
 /// The modules that kpx-prep's own script guarantees; `None` if the text is not that script or was edited: then it is
 /// evaluated like any other script.
 pub fn mandatory_of_script(content: &str) -> Option<BTreeSet<String>> {
@@ -218,65 +266,6 @@ pub fn mandatory_of_script(content: &str) -> Option<BTreeSet<String>> {
     let conntrack = ["nf_conntrack", "nf_conntrack_ipv4"];
     let names = mandatory.split_whitespace().chain(conntrack).map(canonical);
     lines.next().is_none().then(|| names.collect())
-}
-
-/// Examines every path that kpx-prep may write.
-///
-/// # Errors
-/// If a path cannot be examined, for example without permission.
-pub fn observe(root: &Root) -> anyhow::Result<BTreeMap<&'static str, Existing>> {
-    let look = |path| {
-        let existing = examine(root, path).with_context(|| format!("examining {}", root.display(path).display()))?;
-        Ok((path, existing))
-    };
-    PATHS.into_iter().map(look).collect()
-}
-
-fn examine(root: &Root, path: &str) -> io::Result<Existing> {
-    let (folder, name) = path.rsplit_once('/').unwrap_or(("", path));
-    let held = match root.folder(folder) {
-        Ok(held) => held,
-        Err(error) if is_absent(&error) => return folder_in_the_way(root, path),
-        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => return Err(error),
-        Err(error) => return Ok(Existing::InTheWay(format!("{folder}: {error}"))),
-    };
-    let Some(stat) = held.stat(name)? else { return Ok(Existing::Absent { missing: Vec::new() }) };
-    if is_link(&stat) {
-        return Ok(Existing::InTheWay(format!("{path} is a symbolic link to {}", held.read_link(name)?)));
-    }
-    if !is_regular(&stat) {
-        return Ok(Existing::InTheWay(format!("{path} is not a regular file")));
-    }
-    match held.read(name) {
-        Ok(Some((content, stat))) => {
-            let content = String::from_utf8_lossy(&content).into_owned();
-            Ok(Existing::File { content, mode: mode_of(&stat) })
-        }
-        Ok(None) => Ok(Existing::Absent { missing: Vec::new() }),
-        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Err(error),
-        Err(error) => Ok(Existing::InTheWay(format!("{path}: {error}"))),
-    }
-}
-
-/// Why a missing file could not be created. Folders may be links set up by an administrator; they are followed only
-/// within the root, and must lead to a folder.
-fn folder_in_the_way(root: &Root, path: &str) -> io::Result<Existing> {
-    let mut missing = folders_of(path);
-    while let Some(above) = missing.first() {
-        if !root.is_dir(above) {
-            match root.lstat(above)? {
-                Some(stat) if is_link(&stat) => {
-                    return Ok(Existing::InTheWay(format!(
-                        "{above} is a symbolic link that does not lead to a folder"
-                    )));
-                }
-                Some(_) => return Ok(Existing::InTheWay(format!("{above} is not a folder"))),
-                None => break,
-            }
-        }
-        missing.remove(0);
-    }
-    Ok(Existing::Absent { missing })
 }
 
 #[cfg(test)]

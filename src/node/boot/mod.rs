@@ -2,9 +2,11 @@
 
 pub mod classic_script;
 mod detect;
+pub mod existing;
 pub mod files;
 pub mod lists;
 pub mod mechanism;
+pub mod record;
 pub mod request;
 pub mod script;
 mod shell_words;
@@ -19,7 +21,7 @@ use super::root::Root;
 use super::root::conf_files::{ConfFiles, has_extension};
 use crate::file_kind::{is_regular, mode_of};
 use detect::detect;
-use files::{LIST, SCRIPT};
+use files::{Kind, PATHS, SCRIPT, purpose};
 use lists::{Grammar, names_in_conf_d, names_in_list};
 use mechanism::Mechanism;
 use script::names_in_script;
@@ -87,9 +89,9 @@ impl Boot {
         if matches!(self.lasting.get(path), Some(Lasting::No(_) | Lasting::Unknown(_))) {
             return BTreeSet::new();
         }
-        match path {
-            LIST => self.names_in_list(content),
-            SCRIPT if self.runs_scripts() => names_in_script(content),
+        match purpose(path) {
+            Some((_, Kind::List)) => self.names_in_list(content),
+            Some((_, Kind::Script)) if self.runs_scripts() => names_in_script(content),
             _ => BTreeSet::new(),
         }
     }
@@ -160,7 +162,7 @@ pub fn observe(root: &Root, host: &Host, mounts: &Mounts, vouched: Option<Mechan
     } else {
         (boot.mechanisms, boot.why_none) = detect(root, host);
     }
-    for path in [LIST, SCRIPT] {
+    for path in PATHS.into_iter().filter(|path| !matches!(purpose(path), Some((_, Kind::Other)))) {
         match mounts.lasting(root, path) {
             Lasting::Yes => {}
             other => _ = boot.lasting.insert(path, other),

@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::mechanism::Mechanism;
-use crate::mode::DEFAULT_SCHEDULER;
+use crate::mode::{DEFAULT_SCHEDULER, ProxyMode, nftables};
+use crate::node::host::Host;
 use crate::node::modules::kernel::Kernel;
 use crate::node::modules::name::canonical;
 
@@ -21,13 +22,17 @@ pub const BASIC_SCHEDULERS: [&str; 3] = ["ip_vs_rr", "ip_vs_wrr", "ip_vs_sh"];
 /// The last minor version that requires all of them.
 pub const LAST_WITH_LIST: u32 = 26;
 
+/// The modules of which one must exist for kube-proxy's iptables and ipvs modes: that of the legacy iptables, and the one
+/// with which iptables-nft runs the extensions of iptables in nftables.
+pub const IPTABLES_MODULES: [&str; 2] = ["ip_tables", "nft_compat"];
+
 /// The requested modules.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Selection {
-    /// Everything in the running kernel's ipvs folder, and conntrack.
+    /// Everything that kube-proxy may use in the mode: for ipvs all of the running kernel's ipvs folder, and conntrack.
     All,
-    /// The modules that kube-proxy requires: `ip_vs`, the chosen scheduler and conntrack; up to 1.26, and if its version is
-    /// unknown, also rr, wrr and sh.
+    /// The modules that kube-proxy requires. For ipvs: `ip_vs`, the chosen scheduler and conntrack; up to 1.26, and if its
+    /// version is unknown, also rr, wrr and sh.
     Required,
     /// These and the mandatory ones.
     Named(BTreeSet<String>),
@@ -36,9 +41,11 @@ pub enum Selection {
 /// The request for a node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NodeRequest {
+    /// The mode that kube-proxy will run.
+    pub mode: ProxyMode,
     /// Which modules.
     pub selection: Selection,
-    /// The IPVS scheduler that kube-proxy will use, such as `rr`.
+    /// The IPVS scheduler that kube-proxy will use, such as `rr`. Without effect in other modes.
     pub scheduler: String,
     /// The minor version of kube-proxy, if known.
     pub minor: Option<u32>,
@@ -48,16 +55,35 @@ pub struct NodeRequest {
 
 impl Default for NodeRequest {
     fn default() -> Self {
-        Self { selection: Selection::All, scheduler: DEFAULT_SCHEDULER.to_owned(), minor: None, mechanism: None }
+        Self {
+            mode: ProxyMode::Ipvs,
+            selection: Selection::All,
+            scheduler: DEFAULT_SCHEDULER.to_owned(),
+            minor: None,
+            mechanism: None,
+        }
     }
 }
 
 impl NodeRequest {
-    /// Parses `--modules` and `--scheduler`.
+    /// Parses `--mode`, `--modules` and `--scheduler`.
     ///
     /// # Errors
-    /// If a name is not valid for a module or scheduler; the message contains the name and the reason.
-    pub fn parse(modules: &str, scheduler: &str) -> Result<Self, String> {
+    /// If a name is not valid for a module or scheduler, or the mode has none; the message contains the name and the reason.
+    pub fn parse(mode: ProxyMode, modules: &str, scheduler: Option<&str>) -> Result<Self, String> {
+        match mode {
+            ProxyMode::Nftables if scheduler.is_some() => {
+                return Err("--scheduler is for ipvs mode only; nothing was changed".to_owned());
+            }
+            ProxyMode::Ipvs | ProxyMode::Nftables => {}
+            ProxyMode::Iptables => {
+                return Err(
+                    "--mode iptables: nothing to prepare, the iptables programs load the modules that a rule needs; nothing was changed"
+                        .to_owned(),
+                );
+            }
+        }
+        let scheduler = scheduler.unwrap_or(DEFAULT_SCHEDULER);
         let plausible =
             |name: &str| !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-');
         if !plausible(scheduler) {
@@ -77,7 +103,7 @@ impl NodeRequest {
                 Selection::Named(names.into_iter().map(canonical).collect())
             }
         };
-        Ok(Self { selection, scheduler: canonical(scheduler), minor: None, mechanism: None })
+        Ok(Self { mode, selection, scheduler: canonical(scheduler), minor: None, mechanism: None })
     }
 
     /// Sets the version and the boot mechanism; values that are not given are taken from `before`.
@@ -102,8 +128,8 @@ impl NodeRequest {
         }
     }
 
-    /// The modules that kube-proxy requires on every kernel, without conntrack, whose name depends on the kernel.
-    pub fn mandatory(&self) -> Vec<String> {
+    /// The modules that kube-proxy requires on every kernel in ipvs mode, without conntrack, whose name depends on the kernel.
+    pub fn ipvs_mandatory(&self) -> Vec<String> {
         let mut mandatory = vec!["ip_vs".to_owned(), format!("ip_vs_{}", self.scheduler)];
         if self.minor.is_some_and(|minor| minor <= LAST_WITH_LIST) {
             let others = BASIC_SCHEDULERS.iter().filter(|name| !mandatory.iter().any(|own| own == *name));
@@ -114,9 +140,19 @@ impl NodeRequest {
 
     /// Every module name to search for outside the ipvs folder.
     pub fn names(&self) -> BTreeSet<String> {
-        let mut names = BTreeSet::from(["ip_vs".to_owned(), format!("ip_vs_{}", self.scheduler)]);
-        if !self.needs_no_list() {
-            names.extend(BASIC_SCHEDULERS.map(str::to_owned));
+        let mut names = BTreeSet::new();
+        match self.mode {
+            ProxyMode::Ipvs => {
+                names.extend(["ip_vs".to_owned(), format!("ip_vs_{}", self.scheduler)]);
+                if !self.needs_no_list() {
+                    names.extend(BASIC_SCHEDULERS.map(str::to_owned));
+                }
+            }
+            ProxyMode::Nftables => {
+                let all = nftables::MODULES.iter().chain(&nftables::IPV6_MODULES).chain(&IPTABLES_MODULES);
+                names.extend(all.map(|name| (*name).to_owned()));
+            }
+            ProxyMode::Iptables => {}
         }
         if let Selection::Named(more) = &self.selection {
             names.extend(more.iter().cloned());
@@ -124,8 +160,28 @@ impl NodeRequest {
         names
     }
 
-    /// The modules for `kernel`, each with whether it is mandatory.
-    pub fn modules(&self, kernel: Option<&Kernel>, loaded: &BTreeSet<String>) -> BTreeMap<String, bool> {
+    /// The modules for `kernel` of `host`, each with whether it is mandatory.
+    pub fn modules(&self, kernel: Option<&Kernel>, host: &Host) -> BTreeMap<String, bool> {
+        match self.mode {
+            ProxyMode::Ipvs => self.ipvs_modules(kernel, &host.loaded),
+            ProxyMode::Nftables => self.nftables_modules(host),
+            ProxyMode::Iptables => BTreeMap::new(),
+        }
+    }
+
+    fn nftables_modules(&self, host: &Host) -> BTreeMap<String, bool> {
+        let mut wanted = BTreeMap::new();
+        if let Selection::Named(names) = &self.selection {
+            wanted.extend(names.iter().map(|name| (name.clone(), false)));
+        }
+        wanted.extend(nftables::MODULES.map(|name| (name.to_owned(), true)));
+        if !host.without_ipv6 {
+            wanted.extend(nftables::IPV6_MODULES.map(|name| (name.to_owned(), true)));
+        }
+        wanted
+    }
+
+    fn ipvs_modules(&self, kernel: Option<&Kernel>, loaded: &BTreeSet<String>) -> BTreeMap<String, bool> {
         let mut wanted = BTreeMap::new();
         match &self.selection {
             Selection::All => {
@@ -134,7 +190,7 @@ impl NodeRequest {
             Selection::Required => {}
             Selection::Named(names) => wanted.extend(names.iter().cloned().map(|m| (m, false))),
         }
-        let mut mandatory = self.mandatory();
+        let mut mandatory = self.ipvs_mandatory();
         if self.minor.is_none() {
             // It may be a version that requires them.
             wanted.extend(BASIC_SCHEDULERS.map(|m| (m.to_owned(), false)));

@@ -4,8 +4,9 @@ use std::collections::BTreeSet;
 
 use super::file::FileDecision;
 use super::module_state::{Module, State};
+use crate::mode::ProxyMode;
 use crate::node::boot::Boot;
-use crate::node::boot::files::{LIST, SCRIPT};
+use crate::node::boot::files::{Kind, LIST, PATHS, purpose};
 use crate::node::boot::mechanism::Mechanism;
 use crate::node::facts::HostFacts;
 use crate::node::host::immutable::{UNKNOWN_WAY, own_way};
@@ -15,7 +16,7 @@ use crate::node::mounts::Lasting;
 use crate::report::{Finding, Level, finding};
 
 /// Whether the mandatory modules are loaded at the next boot, of the running kernel or of another installed one.
-pub fn boot_findings(facts: &HostFacts, boot: &Boot, modules: &[Module]) -> Vec<Finding> {
+pub fn boot_findings(facts: &HostFacts, mode: ProxyMode, boot: &Boot, modules: &[Module]) -> Vec<Finding> {
     let mut findings = Vec::new();
     let needs_loading = |m: &&Module| m.mandatory && m.state != State::BuiltIn;
     if boot.vouched {
@@ -51,10 +52,11 @@ pub fn boot_findings(facts: &HostFacts, boot: &Boot, modules: &[Module]) -> Vec<
             Level::Warning,
             "kernel-lacks-modules",
             format!(
-                "installed kernel {} lacks mandatory modules; booted with it, this node cannot run IPVS",
-                other.release
+                "installed kernel {} lacks mandatory modules; booted with it, this node cannot run {}",
+                other.release,
+                if mode == ProxyMode::Ipvs { "IPVS" } else { mode.name() }
             ),
-            format!("{}, or remove that kernel", packages::hint(&facts.host, &other.release)),
+            format!("{}, or remove that kernel", packages::hint(&facts.host, mode, &other.release)),
         ));
     }
     if boot.is_elsewhere() {
@@ -69,13 +71,16 @@ pub fn boot_findings(facts: &HostFacts, boot: &Boot, modules: &[Module]) -> Vec<
         .collect();
     if !uncovered.is_empty() {
         let names = uncovered.into_iter().collect::<Vec<_>>().join(" ");
-        let ours = [(LIST, boot.reads_lists()), (SCRIPT, boot.runs_scripts())];
-        let lost =
-            ours.into_iter().filter(|(_, honoured)| *honoured).find_map(|(path, _)| match boot.lasting.get(path) {
-                Some(Lasting::No(why)) => Some((path, "does", why)),
-                Some(Lasting::Unknown(why)) => Some((path, "may", why)),
-                _ => None,
-            });
+        let honoured = |path: &&str| match purpose(path) {
+            Some((of, Kind::List)) => of == mode && boot.reads_lists(),
+            Some((of, Kind::Script)) => of == mode && boot.runs_scripts(),
+            Some((_, Kind::Other)) | None => false,
+        };
+        let lost = PATHS.into_iter().filter(honoured).find_map(|path| match boot.lasting.get(path) {
+            Some(Lasting::No(why)) => Some((path, "does", why)),
+            Some(Lasting::Unknown(why)) => Some((path, "may", why)),
+            _ => None,
+        });
         let gone = || boot.gone.first().map(|(path, why)| (path.as_str(), "may", why));
         if let Some((path, may, why)) = lost.or_else(gone) {
             let way = own_way(&facts.host).unwrap_or_else(|| UNKNOWN_WAY.to_owned());
@@ -95,7 +100,7 @@ pub fn boot_findings(facts: &HostFacts, boot: &Boot, modules: &[Module]) -> Vec<
             if kernels_lack {
                 "install the modules for every installed kernel, or remove the kernels without them".to_owned()
             } else {
-                "run `kpx-prep node install` (add --force to replace files not written by kpx-prep)".to_owned()
+                format!("run `{}` (add --force to replace files not written by kpx-prep)", mode.install_command())
             },
         ));
     }

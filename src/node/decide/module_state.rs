@@ -2,9 +2,11 @@
 
 use serde::Serialize;
 
+use crate::mode::{ProxyMode, nftables};
 use crate::node::boot::Boot;
 use crate::node::boot::request::NOT_SCHEDULERS;
 use crate::node::facts::HostFacts;
+use crate::node::host::nft::Trial;
 use crate::node::host::{Host, packages};
 use crate::node::modules::kernel::Kernel;
 use crate::node::modules::kernel_config::Setting;
@@ -37,7 +39,7 @@ pub enum State {
 pub struct Module {
     /// Its name, with `_`.
     pub name: String,
-    /// kube-proxy cannot run in IPVS mode without it.
+    /// kube-proxy cannot run in the requested mode without it.
     pub mandatory: bool,
     /// Its state.
     pub state: State,
@@ -54,6 +56,10 @@ pub struct Module {
 
 /// What the state of a module depends on.
 pub struct ModuleContext<'a> {
+    /// The mode that needs the modules.
+    pub mode: ProxyMode,
+    /// The kernel has what kube-proxy's nftables mode uses: it accepted the trial transaction.
+    pub trial_passed: bool,
     /// The host.
     pub host: &'a Host,
     /// The running kernel, if it is installed.
@@ -68,8 +74,10 @@ pub struct ModuleContext<'a> {
 
 impl<'a> ModuleContext<'a> {
     /// What it depends on, from the observed state.
-    pub fn of(facts: &'a HostFacts) -> Self {
+    pub fn of(facts: &'a HostFacts, mode: ProxyMode) -> Self {
         Self {
+            mode,
+            trial_passed: facts.nft.as_ref().is_some_and(|nft| matches!(nft.trial, Trial::Passed(_))),
             host: &facts.host,
             kernel: facts.kernel(),
             other_kernel: facts.other_kernel().map(|kernel| kernel.release.as_str()),
@@ -96,6 +104,10 @@ impl<'a> ModuleContext<'a> {
                 return why(State::Blocked, reason);
             }
             if let Some((state, reason)) = self.missing(name) {
+                // The modules of this mode are those of the transaction.
+                if state == State::Unknown && self.mode == ProxyMode::Nftables && self.trial_passed {
+                    return module(State::BuiltIn);
+                }
                 return why(state, reason);
             }
         }
@@ -135,7 +147,7 @@ impl<'a> ModuleContext<'a> {
                 Some(scheduler) if !KNOWN_SCHEDULERS.contains(&scheduler) && !NOT_SCHEDULERS.contains(&scheduler) => {
                     format!("unknown scheduler; choose from {}", KNOWN_SCHEDULERS.join(" "))
                 }
-                _ => packages::hint(self.host, &kernel.release),
+                _ => packages::hint(self.host, self.mode, &kernel.release),
             };
             return Some((State::Missing, ("not-found", detail, hint)));
         }
@@ -158,7 +170,7 @@ impl<'a> ModuleContext<'a> {
         let configured = self.kernel.and_then(|kernel| kernel.config.as_ref());
         // If ip_vs were built in, /proc/net/ip_vs would exist; without ip_vs there are no schedulers either.
         let has_ip_vs = self.kernel.is_some_and(|kernel| kernel.builtin.contains("ip_vs"));
-        if configured.is_none() && (has_ip_vs || !self.host.sees_network || name.starts_with("nf_conntrack")) {
+        if configured.is_none() && (has_ip_vs || !self.host.sees_network || !name.starts_with("ip_vs")) {
             return (State::Unknown, self.cannot_be_told(release, "it has no modules folder"));
         }
         let detail = match configured {
@@ -227,7 +239,7 @@ type Why = (&'static str, String, String);
 fn not_configured(name: &str, kernel: &Kernel) -> Option<Why> {
     let config = kernel.config.as_ref().filter(|config| config.module(name) == Some(Setting::Off))?;
     let whole = name.starts_with("ip_vs") && config.option("IP_VS") == Setting::Off;
-    let option = if whole { "IP_VS".to_owned() } else { name.to_ascii_uppercase() };
+    let option = if whole { "IP_VS".to_owned() } else { nftables::kernel_option(name) };
     let known = name.strip_prefix("ip_vs_").is_none_or(|scheduler| KNOWN_SCHEDULERS.contains(&scheduler));
     known.then(|| {
         let detail =

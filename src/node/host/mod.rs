@@ -1,6 +1,7 @@
 //! Properties of the host: distribution, running kernel, its restrictions, and whether it is a container.
 
 pub mod immutable;
+pub mod nft;
 pub mod packages;
 
 use std::collections::BTreeSet;
@@ -56,6 +57,8 @@ pub struct Host {
     pub live_built_in: BTreeSet<String>,
     /// Whether the kernel's network files are visible, so that a built-in module would be found.
     pub sees_network: bool,
+    /// Whether the running kernel certainly serves no IPv6: its network files are visible, and those of IPv6 are not.
+    pub without_ipv6: bool,
     /// `ARMBIAN` of /etc/armbian-release, or another mark of the kernel's vendor where os-release does not name it.
     pub board: Option<&'static str>,
     /// The installed package tools.
@@ -93,6 +96,7 @@ pub fn observe(root: &Root) -> anyhow::Result<Host> {
         selinux: text_of(root, "/sys/fs/selinux/enforce").ok().flatten().as_deref() == Some("1"),
         network_manager: ["/usr/sbin/NetworkManager", "/usr/bin/NetworkManager"].iter().any(|p| root.exists(p)),
         sees_network: root.is_dir("/proc/net") || root.is_dir("/proc/sys/net/ipv4"),
+        without_ipv6: root.is_dir("/proc/sys/net/ipv4") && !root.is_dir("/proc/sys/net/ipv6"),
         board: BOARDS.iter().find(|(path, _)| root.exists(path)).map(|(_, board)| *board),
         package_tools: PACKAGE_TOOLS.iter().copied().filter(|tool| root.exists(&format!("/usr/bin/{tool}"))).collect(),
         ..Host::default()

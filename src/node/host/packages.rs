@@ -3,30 +3,40 @@
 //! Package names are from the distribution's documentation or from reports of its users; each arm has its source. If the
 //! name cannot be derived from the kernel's release, the hint is the distribution's command to search for the file.
 
+mod search;
+
 use super::Host;
+use crate::mode::ProxyMode;
+use search::{IPVS, NFTABLES, OSTREE, Wanted, is_suse, search};
 
-/// The tool of image-based systems, where no other tool can install packages.
-const OSTREE: &str = "rpm-ostree";
+/// The hint for installing the modules of the kernel `release` for a mode.
+pub fn hint(host: &Host, mode: ProxyMode, release: &str) -> String {
+    match mode {
+        ProxyMode::Ipvs => package(host, IPVS, release),
+        ProxyMode::Nftables | ProxyMode::Iptables => package(host, NFTABLES, release),
+    }
+}
 
-/// The hint for installing the IPVS modules of the kernel `release`.
-pub fn hint(host: &Host, release: &str) -> String {
+fn package(host: &Host, wanted: Wanted, release: &str) -> String {
     let major = host.major();
-    if let Some(hint) = of_board(host, release) {
+    if let Some(hint) = of_board(host, wanted, release) {
         return hint;
     }
+    // Distributions that split their kernels keep nftables in the package that every host has, whose name differs.
+    let ipvs = wanted.file == IPVS.file;
     match host.distro.as_str() {
-        "ubuntu" => ubuntu(host, release),
-        "ol" if release.contains("uek") => oracle_uek(major, release),
+        "ubuntu" => ubuntu(host, wanted, release),
+        "ol" if ipvs && release.contains("uek") => oracle_uek(major, release),
         // https://docs.aws.amazon.com/linux/al2/ug/kernel.html: all modules are in `kernel`.
         "amzn" if major == 2 => format!("yum reinstall kernel-{release}"),
-        "amzn" => amazon_linux_2023(host, release),
+        "amzn" if ipvs => amazon_linux_2023(host, release),
         // https://github.com/vmware/photon/issues/735, 939 (esx), 543: `linux` has the modules, some `linux-esx` do not.
-        "photon" => match release.rsplit_once('-').map(|(_, flavour)| flavour) {
+        "photon" if ipvs => match release.rsplit_once('-').map(|(_, flavour)| flavour) {
             Some("esx") => {
                 "tdnf update linux-esx, then reboot into it; if it has no IPVS modules either: tdnf install linux"
                     .to_owned()
             }
-            _ => search(host, release),
+            _ => search(host, wanted, release),
         },
         // https://www.flatcar.org/docs/latest/setup/releases/update-strategies/
         "flatcar" => "Flatcar ships its modules with the system: update it (update_engine_client -update), then reboot"
@@ -35,9 +45,10 @@ pub fn hint(host: &Host, release: &str) -> String {
         "bottlerocket" | "talos" | "cos" | "rhcos" | "scos" => {
             "this system ships its modules with its image; use a newer image or another variant".to_owned()
         }
-        "nixos" => {
-            "choose a kernel built with IPVS in boot.kernelPackages, then run nixos-rebuild boot and reboot".to_owned()
-        }
+        "nixos" => format!(
+            "choose a kernel built with {} in boot.kernelPackages, then run nixos-rebuild boot and reboot",
+            wanted.name
+        ),
         // https://pkgs.alpinelinux.org/contents?file=ip_vs.ko*: linux-lts and linux-virt.
         "alpine" => match release.rsplit_once('-').map(|(_, flavour)| flavour) {
             Some("virt") => "apk add linux-lts, then reboot into it (or apk fix linux-virt)".to_owned(),
@@ -49,84 +60,35 @@ pub fn hint(host: &Host, release: &str) -> String {
         "arch" => arch(release),
         // https://wiki.gentoo.org/wiki/Project:Distribution_Kernel
         "gentoo" => format!(
-            "build kernel {release} with CONFIG_IP_VS and its schedulers (savedconfig or /etc/kernel/config.d), or emerge sys-kernel/gentoo-kernel-bin, then reboot into it"
+            "build kernel {release} with {}{} (savedconfig or /etc/kernel/config.d), or emerge sys-kernel/gentoo-kernel-bin, then reboot into it",
+            wanted.option,
+            if ipvs { " and its schedulers" } else { " and what kube-proxy uses of it" }
         ),
         // https://docs.voidlinux.org/config/kernel.html: `linuxX.Y`, such as linux6.6
         "void" => match series(release) {
             Some(series) => format!("xbps-install -f linux{series}, then reboot into it"),
-            None => search(host, release),
+            None => search(host, wanted, release),
         },
-        _ if is_suse(host) => suse(host, release),
+        _ if ipvs && is_suse(host) => suse(host, release),
         // These have different kernel packages: Alibaba Cloud Linux and Anolis, openEuler and its derivatives, Kylin, TencentOS,
         // OpenCloudOS.
         "alinux" | "anolis" | "openEuler" | "openeuler" | "kylin" | "hce" | "euleros" | "uos" | "tencentos"
-        | "opencloudos" => search(host, release),
-        _ if host.is_like("rhel") || host.is_like("fedora") => red_hat(host, release),
-        _ if host.is_like("ubuntu") => ubuntu(host, release),
+        | "opencloudos" => search(host, wanted, release),
+        _ if ipvs && (host.is_like("rhel") || host.is_like("fedora")) => red_hat(host, release),
+        _ if host.is_like("ubuntu") => ubuntu(host, wanted, release),
         _ if host.is_like("arch") => arch(release),
-        _ if host.is_like("debian") => debian(host, release),
-        _ => search(host, release),
+        _ if host.is_like("debian") => debian(host, wanted, release),
+        _ => search(host, wanted, release),
     }
 }
 
-/// The distribution's command to search for the package with the file, with the installed tool.
-fn search(host: &Host, release: &str) -> String {
-    let by_family = || {
-        // https://github.com/microsoft/azurelinux (mariner is its name up to 2.0)
-        if matches!(host.distro.as_str(), "photon" | "azurelinux" | "mariner") {
-            "tdnf"
-        } else if is_suse(host) {
-            "zypper"
-        } else if host.is_like("debian") || host.is_like("ubuntu") {
-            "apt-get"
-        } else if host.is_like("alpine") {
-            "apk"
-        } else if host.is_like("arch") {
-            "pacman"
-        } else if host.is_like("rhel") || host.is_like("fedora") || host.is_like("centos") || host.is_like("openEuler")
-        {
-            "dnf"
-        } else {
-            match host.distro.as_str() {
-                "void" => "xbps-install",
-                "gentoo" => "emerge",
-                "openEuler" | "openeuler" | "hce" | "euleros" | "alinux" | "anolis" | "tencentos" | "opencloudos" => {
-                    "dnf"
-                }
-                _ => "",
-            }
-        }
-    };
-    // rpm-ostree cannot search for files.
-    let tool = host.package_tools.iter().copied().find(|tool| *tool != OSTREE);
-    let command = match tool.unwrap_or_else(by_family) {
-        // Path patterns: dnf(8) provides, tdnf(8), yum(8) provides, zypper(8) search --file-list, apt-file(1), pacman(8) -F,
-        // xbps-query(1) --ownedby.
-        tool @ ("dnf" | "tdnf" | "yum") => format!("{tool} provides '*/{release}/*/ip_vs.ko*'"),
-        "zypper" => format!("zypper search --file-list '*/{release}/*/ip_vs.ko*'"),
-        "apt-get" => {
-            format!("apt-get install apt-file && apt-file update && apt-file search {release} | grep ip_vs.ko")
-        }
-        "apk" => "https://pkgs.alpinelinux.org/contents?file=ip_vs.ko*".to_owned(),
-        "pacman" => "pacman -Fy && pacman -F ip_vs.ko.zst".to_owned(),
-        "xbps-install" => "xbps-query -Ro '*/ip_vs.ko*'".to_owned(),
-        _ => {
-            return format!(
-                "install the package with the netfilter/ipvs modules of kernel {release} on this distribution; if there is none, boot a kernel that has them"
-            );
-        }
-    };
-    format!(
-        "search for the package with the module: {command}; if there is none, boot a kernel of this distribution that has it"
-    )
-}
-
 /// Kernels of boards, whose packages cannot be derived from os-release.
-fn of_board(host: &Host, release: &str) -> Option<String> {
+fn of_board(host: &Host, wanted: Wanted, release: &str) -> Option<String> {
     // https://github.com/k3s-io/k3s/issues/491: a `-tegra` kernel has only what NVIDIA built, and no package adds modules.
     if host.board == Some("jetson") || release.ends_with("-tegra") {
         return Some(format!(
-            "kernel {release} is NVIDIA's (Jetson Linux): apt-get install --reinstall nvidia-l4t-kernel; if it has no IPVS, build it with CONFIG_IP_VS from the Jetson Linux sources"
+            "kernel {release} is NVIDIA's (Jetson Linux): apt-get install --reinstall nvidia-l4t-kernel; if it has no {}, build it with {} from the Jetson Linux sources",
+            wanted.name, wanted.option
         ));
     }
     // https://docs.armbian.com/User-Guide_Armbian-Software/: linux-image-BRANCH-FAMILY, the suffix of the release.
@@ -138,7 +100,7 @@ fn of_board(host: &Host, release: &str) -> Option<String> {
             Some(at) if at + 1 < parts.len() => {
                 format!("apt-get install --reinstall linux-image-{}, then reboot into it", parts[at..].join("-"))
             }
-            _ => search(host, release),
+            _ => search(host, wanted, release),
         });
     }
     // https://www.raspberrypi.com/documentation/computers/linux_kernel.html: `+rpt-rpi-FLAVOUR` since bookworm, before that
@@ -156,7 +118,7 @@ fn of_board(host: &Host, release: &str) -> Option<String> {
     None
 }
 
-fn ubuntu(host: &Host, release: &str) -> String {
+fn ubuntu(host: &Host, wanted: Wanted, release: &str) -> String {
     let flavour = release.rsplit('-').next().unwrap_or_default();
     // Releases look like 5.15.0-100-generic; these are not Ubuntu's: 6.8.12-x64v3-xanmod1, 6.8.0-12.1-liquorix-amd64,
     // 6.9.1-060901-generic of its mainline archive, 6.9.3-76060903-generic of Pop!_OS.
@@ -164,7 +126,11 @@ fn ubuntu(host: &Host, release: &str) -> String {
     let is_build = (1..=4).contains(&build.len()) && build.bytes().all(|byte| byte.is_ascii_digit());
     let is_own = is_build && release.split('-').count() >= 3 && flavour.starts_with(|c: char| c.is_ascii_lowercase());
     if !is_own {
-        return search(host, release);
+        return search(host, wanted, release);
+    }
+    // https://packages.ubuntu.com: nftables is in linux-modules of every release.
+    if wanted.file == NFTABLES.file {
+        return format!("apt-get install --reinstall linux-modules-{release}");
     }
     if flavour == "kvm" {
         // https://github.com/onedr0p/cluster-template/pull/612
@@ -189,7 +155,7 @@ fn ubuntu(host: &Host, release: &str) -> String {
     format!("apt-get install linux-modules-extra-{release}")
 }
 
-fn debian(host: &Host, release: &str) -> String {
+fn debian(host: &Host, wanted: Wanted, release: &str) -> String {
     // https://packages.debian.org/search?keywords=linux-image: the package name contains the release and ends in the flavour.
     let flavours =
         ["amd64", "arm64", "armmp", "686", "686-pae", "armhf", "riscv64", "powerpc64le", "s390x", "marvell", "loong64"];
@@ -199,7 +165,7 @@ fn debian(host: &Host, release: &str) -> String {
         let name = if release.ends_with("-pve") { "proxmox-kernel" } else { "linux-image" };
         return format!("apt-get install --reinstall {name}-{release}");
     }
-    search(host, release)
+    search(host, wanted, release)
 }
 
 fn arch(release: &str) -> String {
@@ -213,7 +179,7 @@ fn arch(release: &str) -> String {
 fn suse(host: &Host, release: &str) -> String {
     let flavour = release.rsplit('-').next().unwrap_or_default();
     if !flavour.starts_with(|c: char| c.is_ascii_alphabetic()) {
-        return search(host, release);
+        return search(host, IPVS, release);
     }
     // https://documentation.suse.com/sles/15-SP6/html/SLES-all/cha-tuning-kernel.html: a -base build has few modules.
     format!(
@@ -241,7 +207,7 @@ fn amazon_linux_2023(host: &Host, release: &str) -> String {
     let line = match series(release).as_deref() {
         Some("6.1") => "kernel".to_owned(),
         Some(series) => format!("kernel{series}"),
-        None => return search(host, release),
+        None => return search(host, IPVS, release),
     };
     format!(
         "dnf install {line}-modules-extra-{release}; if it is still missing: dnf provides '*/{release}/*/ip_vs.ko*'"
@@ -251,7 +217,7 @@ fn amazon_linux_2023(host: &Host, release: &str) -> String {
 fn red_hat(host: &Host, release: &str) -> String {
     // A distribution kernel has .el9_4, .el8 or .fc40 in its release; others, such as ELRepo's (kernel-ml) or a cloud's, do not.
     if !(release.contains(".el") || release.contains(".fc")) || release.contains(".elrepo") {
-        return search(host, release);
+        return search(host, IPVS, release);
     }
     // https://docs.fedoraproject.org/en-US/fedora-coreos/os-extensions/
     if host.package_tools.contains(&OSTREE) {
@@ -266,12 +232,6 @@ fn red_hat(host: &Host, release: &str) -> String {
         // https://github.com/kubernetes/kops/issues/17915; ip_vs: https://github.com/dyrnq/install-docker/issues/24
         _ => format!("dnf install kernel-modules-{release} kernel-modules-extra-{release}"),
     }
-}
-
-fn is_suse(host: &Host) -> bool {
-    host.is_like("suse")
-        || host.distro.starts_with("opensuse")
-        || matches!(host.distro.as_str(), "sles" | "sl-micro" | "sle-micro")
 }
 
 /// `6.12` of `6.12.40-64.114.amzn2023.x86_64`.

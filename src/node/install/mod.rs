@@ -12,8 +12,10 @@ use super::boot::files::NETWORK_MANAGER;
 use super::boot::request::NodeRequest;
 use super::decide::file::{FileAction, FileDecision};
 use super::decide::module_state::{ModuleContext, State};
-use super::decide::{Decision, decide};
+use super::decide::nftables_findings::of_programs;
+use super::decide::{Decision, ask_nft, decide};
 use super::facts::HostFacts;
+use super::host::nft::NftProbe;
 use super::lock::NodeLock;
 use super::modules::modprobe::Modprobe;
 use super::report::{FileLine, NOT_UNDONE, NodeReport, Outcome, file_line};
@@ -35,7 +37,7 @@ pub struct InstallOptions {
     pub force: bool,
 }
 
-/// Prepares a node.
+/// Prepares a node. `probe`: the `nft` programs to ask in nftables mode, if modules are loaded.
 ///
 /// # Errors
 /// If the node cannot be inspected, a file cannot be written, or modprobe cannot be run; files written before are restored.
@@ -45,14 +47,16 @@ pub fn install(
     request: &NodeRequest,
     options: InstallOptions,
     modprobe: &dyn Modprobe,
+    probe: Option<&dyn NftProbe>,
 ) -> anyhow::Result<(NodeReport, Exit)> {
     let mut lock = if options.dry_run { None } else { Some(NodeLock::take(root)?) };
-    let existing = boot::files::observe(root)?;
+    let existing = boot::existing::observe(root)?;
     // Version and boot mechanism are kept as recorded before.
-    let request =
-        &request.clone().with(request.minor, request.mechanism, boot::files::installed_request(&existing).as_ref());
+    let request = &request.clone().remembering(&existing);
     let mut facts = HostFacts::observe(root, existing, request)?;
     facts.unfinished_folders = lock.as_ref().map(|lock| lock.unfinished().clone()).unwrap_or_default();
+    let probe = probe.filter(|_| options.load);
+    ask_nft(&mut facts, request, probe);
     let mut decision = decide(&facts, request, options.force);
     let lines = |decision: &Decision, done: bool| -> Vec<FileLine> {
         decision.files.iter().map(|f| file_line(f.file.path, f.action, done)).collect()
@@ -63,7 +67,7 @@ pub fn install(
         let in_the_way = decision.files.iter().any(|file| file.action == FileAction::InTheWay);
         let exit = if in_the_way { Exit::Failed } else { Exit::CheckSaysNo };
         let files = lines(&decision, false);
-        return Ok((NodeReport::new(root, &facts, Outcome::NotPrepared, decision, files), exit));
+        return Ok((NodeReport::new(root, &facts, &[request.mode], Outcome::NotPrepared, decision, files), exit));
     }
     let writes = decision.files.iter().any(|file| file.action.writes());
     let loads = options.load && !decision.to_load().is_empty();
@@ -73,7 +77,7 @@ pub fn install(
         }
         let outcome = if writes || loads { Outcome::WouldPrepare } else { Outcome::AlreadyPrepared };
         let files = if options.dry_run { would_be(&decision) } else { lines(&decision, true) };
-        return Ok((NodeReport::new(root, &facts, outcome, decision, files), Exit::Done));
+        return Ok((NodeReport::new(root, &facts, &[request.mode], outcome, decision, files), Exit::Done));
     };
 
     lock.held()?;
@@ -103,14 +107,18 @@ pub fn install(
                 return Err(error.context(format!("after loading the modules, which stay loaded; {undone}")));
             }
         };
-        let not_loaded = after_loading(&facts, &mut decision, &said);
-        if not_loaded {
+        let not_loaded = after_loading(&facts, request, &mut decision, &said);
+        let refused = !not_loaded && after_asking(&mut facts, request, &mut decision, probe);
+        if not_loaded || refused {
             let undone = undo(&mut transaction, lock);
             let files = lines(&decision, false);
             decision.findings.extend(undone.failures.into_iter().map(|message| {
                 finding(Level::Error, NOT_UNDONE, message, "run `kpx-prep node remove` once the cause is fixed")
             }));
-            return Ok((NodeReport::new(root, &facts, Outcome::Failed, decision, files), Exit::Failed));
+            return Ok((
+                NodeReport::new(root, &facts, &[request.mode], Outcome::Failed, decision, files),
+                Exit::Failed,
+            ));
         }
     }
     decision.findings.extend(transaction.commit().into_iter().map(|message| {
@@ -121,7 +129,7 @@ pub fn install(
     if wrote(NETWORK_MANAGER) {
         decision.findings.extend(network_manager::reload(root));
     }
-    Ok((NodeReport::new(root, &facts, Outcome::Prepared, decision, files), Exit::Done))
+    Ok((NodeReport::new(root, &facts, &[request.mode], Outcome::Prepared, decision, files), Exit::Done))
 }
 
 fn write_files(
@@ -154,8 +162,8 @@ fn would_be(decision: &Decision) -> Vec<FileLine> {
 }
 
 /// Verifies in `/proc/modules` what modprobe loaded. Returns whether a mandatory module is missing.
-fn after_loading(facts: &HostFacts, decision: &mut Decision, said: &str) -> bool {
-    let context = ModuleContext::of(facts);
+fn after_loading(facts: &HostFacts, request: &NodeRequest, decision: &mut Decision, said: &str) -> bool {
+    let context = ModuleContext::of(facts, request.mode);
     let mut failed = false;
     for module in decision.modules.iter_mut().filter(|module| module.state == State::Loadable) {
         let name = module.name.clone();
@@ -174,6 +182,22 @@ fn after_loading(facts: &HostFacts, decision: &mut Decision, said: &str) -> bool
         ));
     }
     failed
+}
+
+/// Tries the kernel's nftables with the modules that were loaded. Returns whether kube-proxy would fail.
+fn after_asking(
+    facts: &mut HostFacts,
+    request: &NodeRequest,
+    decision: &mut Decision,
+    probe: Option<&dyn NftProbe>,
+) -> bool {
+    let Some(before) = facts.nft.take() else { return false };
+    // What was not known before the modules were loaded.
+    let stale = of_programs(&before);
+    decision.findings.retain(|finding| !stale.contains(finding));
+    ask_nft(facts, request, probe);
+    decision.findings.extend(facts.nft.iter().flat_map(of_programs));
+    decision.is_blocked()
 }
 
 /// Suffix of the backup of a foreign file. It must not be one of scripts and lists, or the backup would be run or read too.

@@ -5,6 +5,7 @@
 
 pub mod clean;
 pub mod cni;
+pub mod nft_trial;
 pub mod process;
 pub mod ready;
 pub mod report;

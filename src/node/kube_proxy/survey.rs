@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 
 use super::clean::drain::live;
 use super::cni;
+use super::nft_trial::Programs;
 use super::process::candidate::strangers;
 use super::process::toolbox::{Known, Toolbox};
 use super::process::{self, answers};
@@ -40,7 +41,7 @@ pub fn survey(
     known: &Known,
 ) -> anyhow::Result<Survey> {
     let options = InstallOptions { load: true, dry_run: true, force: false };
-    let (prepared, _) = install(root, request, options, &HostModprobe(root))?;
+    let (prepared, _) = install(root, request, options, &HostModprobe(root), Some(&Programs { root, known }))?;
     let host = crate::node::host::observe(root)?;
     let toolbox = Toolbox::new(root, known);
     let observed = Observed::new(root, &toolbox)?;

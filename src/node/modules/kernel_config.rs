@@ -7,6 +7,7 @@ use flate2::read::MultiGzDecoder;
 
 use super::name::canonical;
 use crate::bounded;
+use crate::mode::nftables;
 use crate::node::root::Root;
 
 /// The configuration of the running kernel (`CONFIG_IKCONFIG_PROC`).
@@ -25,7 +26,7 @@ pub enum Setting {
     Off,
 }
 
-/// The options of a kernel's configuration for IPVS and connection tracking.
+/// The options of a kernel's configuration for IPVS, nftables and connection tracking.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct KernelConfig {
     /// The path it was read from.
@@ -71,7 +72,7 @@ impl KernelConfig {
                     _ => continue,
                 },
             };
-            if name.starts_with("IP_VS") || name.starts_with("NF_CONNTRACK") {
+            if ["IP_VS", "NF_CONNTRACK", "NF_TABLES", "NFT_"].iter().any(|start| name.starts_with(start)) {
                 options.insert(name.to_owned(), setting);
             }
         }
@@ -83,19 +84,23 @@ impl KernelConfig {
         self.options.get(name).copied().unwrap_or(Setting::Off)
     }
 
-    /// The value for a module, such as `ip_vs_rr`; `None` for modules other than IPVS and connection tracking.
+    /// The value for a module, such as `ip_vs_rr`; `None` for modules other than those of IPVS, nftables and connection
+    /// tracking.
     pub fn module(&self, name: &str) -> Option<Setting> {
         let ours = name == "ip_vs" || name.starts_with("ip_vs_") || name.starts_with("nf_conntrack");
-        ours.then(|| self.option(&name.to_ascii_uppercase()))
+        let of_nftables = name == "nf_tables" || name.starts_with("nft_");
+        (ours || of_nftables).then(|| self.option(&nftables::kernel_option(name)))
     }
 
-    /// The built-in modules of IPVS and connection tracking.
+    /// The built-in modules of IPVS, nftables and connection tracking.
     pub fn built_in(&self) -> impl Iterator<Item = String> {
-        /// Options of `ip_vs` itself, which are not modules (net/netfilter/ipvs/Kconfig).
-        const NO_MODULES: [&str; 4] = ["IP_VS_IPV6", "IP_VS_DEBUG", "IP_VS_NFCT", "IP_VS_PROTO"];
+        /// Options of `ip_vs` and `nf_tables` themselves, which are not modules (net/netfilter/ipvs/Kconfig, net/netfilter/Kconfig).
+        const NO_MODULES: [&str; 5] = ["IP_VS_IPV6", "IP_VS_DEBUG", "IP_VS_NFCT", "IP_VS_PROTO", "NF_TABLES_"];
         let is_module = |name: &&String| !NO_MODULES.iter().any(|other| name.starts_with(other));
         let options = self.options.iter().filter(|(_, setting)| **setting == Setting::BuiltIn);
-        options.map(|(name, _)| name).filter(is_module).map(|name| canonical(&name.to_ascii_lowercase()))
+        let names = options.map(|(name, _)| name).filter(is_module).map(|name| canonical(&name.to_ascii_lowercase()));
+        // Two modules belong to one option.
+        names.flat_map(|name| if name == "nft_nat" { vec![name, "nft_chain_nat".to_owned()] } else { vec![name] })
     }
 }
 
@@ -134,6 +139,22 @@ mod tests {
         for fragment in ["", "CONFIG_NET=y\n", "CONFIG_IP_VS_RR=y\n", "CONFIG_IP_VS=maybe\n"] {
             assert_eq!(KernelConfig::parse("x", fragment), None, "{fragment}");
         }
+    }
+
+    #[test]
+    fn options_of_nftables() {
+        let text = "# CONFIG_IP_VS is not set\nCONFIG_NF_TABLES=y\nCONFIG_NF_TABLES_IPV4=y\nCONFIG_NFT_NAT=y\nCONFIG_NFT_FIB_IPV4=m\n# CONFIG_NFT_FIB_IPV6 is not set\n";
+        let config = KernelConfig::parse("x", text).unwrap();
+        for (module, setting) in [
+            ("nf_tables", Setting::BuiltIn),
+            ("nft_chain_nat", Setting::BuiltIn),
+            ("nft_fib_ipv4", Setting::Module),
+            ("nft_fib_ipv6", Setting::Off),
+            ("nft_masq", Setting::Off),
+        ] {
+            assert_eq!(config.module(module), Some(setting), "{module}");
+        }
+        assert_eq!(config.built_in().collect::<Vec<_>>(), ["nft_nat", "nft_chain_nat", "nf_tables"]);
     }
 
     #[test]

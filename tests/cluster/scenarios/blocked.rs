@@ -26,7 +26,7 @@ async fn refused(cluster: &Cluster, id: &str) {
     assert!(cluster.backups().await.is_empty());
 }
 
-fn container(set: &mut Value) -> &mut Value {
+pub(crate) fn container(set: &mut Value) -> &mut Value {
     &mut set["spec"]["template"]["spec"]["containers"][0]
 }
 

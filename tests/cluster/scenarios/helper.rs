@@ -7,11 +7,17 @@ use serde_json::json;
 
 use crate::cluster::cluster_state::Cluster;
 use crate::cluster::misbehaviour::Misbehaviour;
+use crate::cluster::scenarios::blocked::container;
 use crate::cluster::world::{World, trial};
+
+/// A kube-proxy that has nftables mode.
+const OF_NFTABLES: &str = "registry.k8s.io/kube-proxy:v1.33.0";
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
         trial("helper::there_and_back", there_and_back),
+        trial("helper::nodes_are_prepared_for_nftables", nftables),
+        trial("helper::a_node_that_cannot_run_nftables_blocks", nftables_impossible),
         trial("helper::a_node_that_cannot_be_prepared_blocks", cannot_be_prepared),
         trial("helper::modules_that_do_not_load_stop_before_the_config", install_fails),
         trial("helper::without_its_image_nothing_is_changed", no_image),
@@ -63,6 +69,28 @@ async fn there_and_back(world: &World) {
     }
     assert_eq!(cluster.leftovers(), 0, "{outcome}");
     assert!(!cluster.helper_is_there().await);
+}
+
+/// With its own list of modules, and kube-proxy's own `nft`.
+async fn nftables(world: &World) {
+    let cluster = world.nodes(2).daemon_set(|set| container(set)["image"] = json!(OF_NFTABLES)).start().await;
+    let outcome = cluster.whole(&["--mode", "nftables"]).await.exits(0).says("/outcome", "done");
+    for node in ["node-1", "node-2"] {
+        assert_eq!(cluster.nodes.hosts.prepared_for(node).as_deref(), Some("nftables"), "{outcome}");
+        assert!(
+            cluster.nodes.hosts.commands(node).starts_with(&["survey".to_owned(), "install".to_owned()]),
+            "{outcome}"
+        );
+    }
+}
+
+async fn nftables_impossible(world: &World) {
+    let scenario = world.nodes(2).daemon_set(|set| container(set)["image"] = json!(OF_NFTABLES));
+    let cluster = scenario.misbehave("node-2", Misbehaviour::CannotBePrepared).start().await;
+    let before = cluster.before().await;
+    let outcome = cluster.whole(&["--mode", "nftables"]).await.exits(3).says("/outcome", "blocked");
+    outcome.finds("error", "node-modules").mentions("node-2");
+    before.untouched(&cluster).await;
 }
 
 async fn cannot_be_prepared(world: &World) {

@@ -3,6 +3,7 @@
 use super::question::{Question, surveys};
 use crate::cluster::observe::facts::NodeFacts;
 use crate::mode::ProxyMode;
+use crate::mode::nftables::is_old_nft;
 use crate::node_protocol::Survey;
 use crate::report::{Finding, Level, few, finding};
 
@@ -10,8 +11,6 @@ use crate::report::{Finding, Level, few, finding};
 const NODE_PORTS: (u16, u16) = (30000, 32767);
 /// The kernel version in which the `conn_reuse_mode` bug is fixed (k/k#93297); from there on kube-proxy does not set it.
 const CONN_REUSE_FIXED_IN: (u32, u32) = (5, 9);
-/// The first `nft` version that does not damage kube-proxy's tables (KEP-3866).
-const NFT_SAFE_FROM: (u32, u32) = (1, 0);
 
 pub(super) fn check(question: Question, nodes: &[&NodeFacts], findings: &mut Vec<Finding>) {
     let Question { surroundings, request, target, .. } = question;
@@ -90,10 +89,16 @@ pub(super) fn check(question: Question, nodes: &[&NodeFacts], findings: &mut Vec
                 "remove externalSetMarkChain from the files in /etc/cni/net.d first; https://www.cni.dev/plugins/current/meta/portmap/",
             );
             warn(
+                "nft-mismatch",
+                which(&|survey| survey.modules.findings.iter().any(|note| note.id == "nft-mismatch")),
+                "the host's nft and that of kube-proxy's image may crash on sets that the other wrote",
+                "compare their versions with the matrix in https://github.com/kubernetes/kubernetes/issues/136786",
+            );
+            warn(
                 "nft-version",
-                which(&|survey| survey.nft.as_deref().and_then(version).is_some_and(|nft| nft < NFT_SAFE_FROM)),
-                "nft on the host is older than 1.0 and can damage kube-proxy's rules when it is used",
-                "install nftables 1.0 or newer; https://github.com/kubernetes/enhancements/blob/master/keps/sig-network/3866-nftables-proxy/README.md",
+                which(&|survey| survey.nft.as_deref().is_some_and(is_old_nft)),
+                "nft on the host is older than 1.0.1 and can damage kube-proxy's rules when it is used",
+                "install nftables 1.0.1 or newer; https://github.com/kubernetes/enhancements/blob/master/keps/sig-network/3866-nftables-proxy/README.md",
             );
         }
         ProxyMode::Iptables => {}

@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use super::question::{Question, surveys};
 use crate::cidr::Cidr;
 use crate::cluster::observe::facts::{ClusterFacts, NodeFacts};
+use crate::mode::ProxyMode;
 use crate::mode::traits::ForeignIpvs;
 use crate::node::decide::module_findings::WITHOUT_IPV6;
 use crate::node_protocol::{PreparationOutcome, Survey};
@@ -16,12 +17,19 @@ pub(super) fn check(question: Question, findings: &mut Vec<Finding>) {
     excluded(question, findings);
     let included = |node: &&NodeFacts| !request.exclude_nodes.contains(&node.name);
     let asked: Vec<_> = facts.proxy_nodes().filter(|node| node.ready && node.host.is_some()).filter(included).collect();
-    let needs_modules = target.mode.traits().needs_modules;
+    let prepares = target.mode.traits().is_prepared && !request.nodes_are_prepared;
     if asked.is_empty() {
-        if needs_modules && !request.is_restore() && !request.nodes_are_prepared {
-            let message = "the nodes were not inspected; without the kernel modules for ipvs kube-proxy exits \
-                     (1.26 and newer) or silently falls back to iptables";
-            let hint = "inspect them with --dry-run --nodes; a run without --dry-run also does so before any change; https://github.com/kubernetes/kubernetes/blob/master/pkg/proxy/ipvs/README.md";
+        if prepares && !request.is_restore() {
+            let message = if target.mode.traits().needs_modules {
+                "the nodes were not inspected; without the kernel modules for ipvs kube-proxy exits \
+                     (1.26 and newer) or silently falls back to iptables"
+            } else {
+                "the nodes were not inspected; on one that cannot run nftables, kube-proxy serves no Services"
+            };
+            let hint = format!(
+                "inspect them with --dry-run --nodes; a run without --dry-run also does so before any change; {}",
+                about(target.mode)
+            );
             findings.push(finding(Level::Warning, "nodes-prepared", message, hint));
         }
         return;
@@ -31,10 +39,12 @@ pub(super) fn check(question: Question, findings: &mut Vec<Finding>) {
     if !switches {
         return;
     }
-    unreachable(&asked, needs_modules && !request.is_restore() && !request.nodes_are_prepared, findings);
-    if needs_modules && !request.nodes_are_prepared {
-        unprepared(&asked, request.is_restore(), findings);
-        without_ipv6(question, &asked, findings);
+    unreachable(&asked, prepares && !request.is_restore(), findings);
+    if prepares {
+        unprepared(&asked, target.mode, request.is_restore(), findings);
+        if target.mode == ProxyMode::Ipvs {
+            without_ipv6(question, &asked, findings);
+        }
     }
     foreign_servers(question, &asked, findings);
     super::host_network::check(question, &asked, findings);
@@ -45,16 +55,20 @@ pub fn of_status(facts: &ClusterFacts) -> Vec<Finding> {
     let asked: Vec<_> = facts.proxy_nodes().filter(|node| node.host.is_some()).collect();
     let mut findings = Vec::new();
     unreachable(&asked, false, &mut findings);
-    if facts.target().is_ok_and(|mode| mode.traits().needs_modules) {
-        unprepared(&asked, true, &mut findings);
-        let not_yet = surveys(asked.iter().copied())
-            .filter(|(_, survey)| survey.modules.outcome == PreparationOutcome::WouldPrepare);
+    if let Some(mode) = facts.target().ok().filter(|mode| mode.traits().is_prepared) {
+        unprepared(&asked, mode, true, &mut findings);
+        // A mode whose modules are loaded on demand runs on a node that is not prepared, too.
+        let not_yet = surveys(asked.iter().copied()).filter(|(_, survey)| {
+            mode.traits().needs_modules && survey.modules.outcome == PreparationOutcome::WouldPrepare
+        });
         let names: Vec<_> = not_yet.map(|(name, _)| name.to_owned()).collect();
         if !names.is_empty() {
-            let message = format!("{}: not prepared for ipvs now or at the next boot", few(&names));
+            let message = format!("{}: not prepared for {mode} now or at the next boot", few(&names));
             let hint = format!(
-                "prepare them with: {}, or on one host with: kpx-prep node install; https://github.com/kubernetes/kubernetes/blob/master/pkg/proxy/ipvs/README.md#prerequisite",
-                facts.remediate()
+                "prepare them with: {}, or on one host with: {}; {}",
+                facts.remediate(),
+                mode.install_command(),
+                about(mode)
             );
             findings.push(finding(Level::Warning, "node-modules", message, &hint));
         }
@@ -156,8 +170,18 @@ fn unreachable(nodes: &[&NodeFacts], needed: bool, findings: &mut Vec<Finding>) 
     }
 }
 
+/// What a mode needs on a node.
+fn about(mode: ProxyMode) -> &'static str {
+    match mode {
+        ProxyMode::Ipvs | ProxyMode::Iptables => {
+            "https://github.com/kubernetes/kubernetes/blob/master/pkg/proxy/ipvs/README.md#prerequisite"
+        }
+        ProxyMode::Nftables => "https://kubernetes.io/docs/reference/networking/virtual-ips/#proxy-mode-nftables",
+    }
+}
+
 /// Nodes that cannot be prepared, by reason.
-fn unprepared(nodes: &[&NodeFacts], restores: bool, findings: &mut Vec<Finding>) {
+fn unprepared(nodes: &[&NodeFacts], mode: ProxyMode, restores: bool, findings: &mut Vec<Finding>) {
     let mut by_reason: BTreeMap<(String, String), Vec<String>> = BTreeMap::new();
     for (name, survey) in
         surveys(nodes.iter().copied()).filter(|(_, survey)| survey.modules.outcome == PreparationOutcome::NotPrepared)
@@ -166,8 +190,8 @@ fn unprepared(nodes: &[&NodeFacts], restores: bool, findings: &mut Vec<Finding>)
         let (messages, hints): (Vec<_>, BTreeSet<_>) =
             errors.map(|note| (note.message.as_str(), note.hint.as_deref().unwrap_or_default())).unzip();
         let message = if messages.is_empty() { survey.modules.summary.clone() } else { messages.join("; ") };
-        let link = "https://github.com/kubernetes/kubernetes/blob/master/pkg/proxy/ipvs/README.md#prerequisite";
-        let hints = hints.into_iter().filter(|hint| !hint.is_empty()).chain([link]).collect::<Vec<_>>().join("; ");
+        let hints =
+            hints.into_iter().filter(|hint| !hint.is_empty()).chain([about(mode)]).collect::<Vec<_>>().join("; ");
         by_reason.entry((message, hints)).or_default().push(name.to_owned());
     }
     let level = if restores { Level::Warning } else { Level::Error };

@@ -85,7 +85,7 @@ fn every_supported_distribution_names_a_package() {
             distro_version: version.to_owned(),
             ..Host::default()
         };
-        let hint = hint(&host, release);
+        let hint = hint(&host, ProxyMode::Ipvs, release);
         assert!(hint.contains(package), "{distro} {version}: {hint}");
     }
 }
@@ -108,7 +108,40 @@ fn hints_by_installed_tool_and_board() {
         (host("ubuntu", "apt-get", Some("jetson")), "5.15.148-rt-tegra", "nvidia-l4t-kernel"),
         (host("raspbian", "apt-get", Some("raspberry-pi")), "5.10.103-v7l+", "raspberrypi-kernel"),
     ] {
-        let hint = hint(&host, release);
+        let hint = hint(&host, ProxyMode::Ipvs, release);
         assert!(hint.contains(part), "{release}: {hint}");
+    }
+}
+
+/// Another package than that of IPVS, or the search for a file of nftables.
+#[test]
+fn hints_for_nftables() {
+    for (distro, like, version, release, part) in [
+        ("debian", "", "12", "6.1.0-18-amd64", "linux-image-6.1.0-18-amd64"),
+        ("ubuntu", "debian", "22.04", "5.15.0-100-generic", "--reinstall linux-modules-5.15.0-100-generic"),
+        ("ubuntu", "debian", "24.04", "6.8.0-12.1-liquorix-amd64", "grep nft_fib.ko"),
+        (
+            "rocky",
+            "rhel centos fedora",
+            "9.4",
+            "5.14.0-427.el9.x86_64",
+            "dnf provides '*/5.14.0-427.el9.x86_64/*/nft_fib.ko*'",
+        ),
+        ("amzn", "fedora", "2023", "6.12.40-64.114.amzn2023.x86_64", "nft_fib.ko*'"),
+        ("sles", "suse", "15.5", "5.14.21-150500.55.49-default", "zypper search --file-list"),
+        ("ol", "fedora", "9.3", "5.15.0-200.el9uek.x86_64", "nft_fib.ko*'"),
+        ("photon", "", "5.0", "6.1.10-11.ph5-esx", "tdnf provides"),
+        ("gentoo", "", "2.15", "6.6.30-gentoo-dist", "CONFIG_NF_TABLES"),
+        ("nixos", "", "24.05", "6.6.30", "built with nftables"),
+        ("unheard-of", "", "", "6.6.6", "netfilter modules of kernel 6.6.6"),
+    ] {
+        let host = Host {
+            distro: distro.to_owned(),
+            distro_like: like.split_whitespace().map(str::to_owned).collect(),
+            distro_version: version.to_owned(),
+            ..Host::default()
+        };
+        let hint = hint(&host, ProxyMode::Nftables, release);
+        assert!(hint.contains(part) && !hint.contains("ip_vs") && !hint.contains("IPVS"), "{distro}: {hint}");
     }
 }

@@ -5,6 +5,7 @@
 //! 0 with only `CAP_NET_ADMIN` can still signal root's processes and write root's files.
 
 use std::io;
+use std::os::unix::process::ExitStatusExt as _;
 use std::process::Command;
 
 use super::candidate::{Candidate, Verdict, judge};
@@ -34,6 +35,8 @@ const LINKS: usize = 8;
 /// The places to search for programs, by priority.
 pub struct Toolbox {
     places: Vec<Root>,
+    /// Whether the first place is kube-proxy's own.
+    kube_proxys: bool,
     limits: Limits,
     note: Option<Finding>,
 }
@@ -55,6 +58,8 @@ pub struct ToolOutput {
     pub stderr: String,
     /// Whether it exited successfully.
     pub success: bool,
+    /// The signal that ended it.
+    pub signal: Option<i32>,
 }
 
 impl Toolbox {
@@ -62,7 +67,8 @@ impl Toolbox {
     pub fn new(root: &Root, known: &Known) -> Self {
         let limits = Limits::for_services(known.services);
         if let Some(tools) = &known.tools {
-            return Self { places: [tools, root].into_iter().filter_map(trusted).collect(), limits, note: None };
+            let places = [tools, root].into_iter().filter_map(trusted).collect();
+            return Self { places, kube_proxys: tools.may_run_programs(), limits, note: None };
         }
         let (candidates, place) = process::observe(root);
         let (container, note) = match judge(candidates, &place, &known.pods) {
@@ -81,12 +87,13 @@ impl Toolbox {
             Some(root) => (Some(root), note),
             None => (None, Some(foreign_tree(root))),
         };
-        Self { places: container.into_iter().chain(hosts).collect(), limits, note }
+        let kube_proxys = container.is_some();
+        Self { places: container.into_iter().chain(hosts).collect(), kube_proxys, limits, note }
     }
 
     /// Only the host's programs.
     pub fn of_host(root: &Root) -> Self {
-        Self { places: trusted(root).into_iter().collect(), limits: LITTLE, note: None }
+        Self { places: trusted(root).into_iter().collect(), kube_proxys: false, limits: LITTLE, note: None }
     }
 
     /// Why only the host's programs are used, if they are.
@@ -97,6 +104,16 @@ impl Toolbox {
     /// Finds the first program of this name.
     pub fn find(&self, name: &str) -> Option<Tool> {
         self.places.iter().find_map(|root| self.find_in(root, name))
+    }
+
+    /// Whether it has programs of kube-proxy's container or image, not only those of the host.
+    pub fn has_kube_proxys(&self) -> bool {
+        self.kube_proxys
+    }
+
+    /// Finds the program of this name in kube-proxy's container or image.
+    pub fn find_kube_proxys(&self, name: &str) -> Option<Tool> {
+        self.places.first().filter(|_| self.kube_proxys).and_then(|root| self.find_in(root, name))
     }
 
     /// Both programs, from each place that has both.
@@ -178,7 +195,8 @@ impl Tool {
             stdout.push_str(line);
             stdout.push('\n');
         })?;
-        Ok(ToolOutput { stdout, stderr: ended.stderr, success: ended.status.success() })
+        let (success, signal) = (ended.status.success(), ended.status.signal());
+        Ok(ToolOutput { stdout, stderr: ended.stderr, success, signal })
     }
 
     /// Runs it and passes on its output line by line.
