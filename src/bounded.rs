@@ -65,7 +65,13 @@ pub fn read(mut file: File, most: u64) -> io::Result<Vec<u8>> {
         }
         match file.read(&mut content[length..]) {
             Ok(0) => break,
-            Ok(count) => length += count,
+            Ok(count) => {
+                length += count;
+                // There was room for one byte more. Files of procfs have no size, and may end a read anywhere.
+                if size > 0 && length as u64 == size {
+                    break;
+                }
+            }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(error),
         }

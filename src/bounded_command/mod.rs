@@ -15,6 +15,10 @@ use self::pipes::{Ear, Pipes};
 use crate::boot_clock::BootInstant;
 use limits::Limits;
 
+/// Between two looks at whether a program has ended that has closed its output.
+const SHORTEST_PAUSE: Duration = Duration::from_micros(50);
+const LONGEST_PAUSE: Duration = Duration::from_millis(10);
+
 /// The result of a program that exited within its limits.
 #[derive(Clone, Debug)]
 pub struct Ended {
@@ -108,7 +112,8 @@ fn supervise(
         pipes.exchange(limits, &mut ear)?;
     }
     pipes.last_line(&mut ear);
-    // It may have closed its output and still be running.
+    // It may have closed its output and still be running: most often it is just ending.
+    let mut pause = SHORTEST_PAUSE;
     loop {
         if let Some(status) = running.child.try_wait()? {
             if ends_group {
@@ -120,7 +125,8 @@ fn supervise(
         if from.elapsed() >= limits.time {
             return Err(over_time(limits));
         }
-        std::thread::sleep(Duration::from_millis(1));
+        std::thread::sleep(pause);
+        pause = LONGEST_PAUSE.min(pause * 2);
     }
 }
 

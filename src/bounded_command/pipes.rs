@@ -14,6 +14,8 @@ use super::limits::Limits;
 const LONGEST_LINE: usize = 1 << 20;
 /// How much of standard error is kept for messages.
 const STDERR: usize = 64 << 10;
+/// How much is read at a time: most programs say little, and a large buffer costs more than reading twice.
+const AT_A_TIME: usize = 16 << 10;
 
 /// Where the output goes.
 pub(super) struct Ear<'a> {
@@ -32,6 +34,8 @@ pub(super) struct Pipes<'a> {
     line: Vec<u8>,
     said: Vec<u8>,
     left: u64,
+    /// What is read at a time.
+    some: Vec<u8>,
 }
 
 impl<'a> Pipes<'a> {
@@ -47,6 +51,7 @@ impl<'a> Pipes<'a> {
             line: Vec::new(),
             said: Vec::new(),
             left: bytes,
+            some: vec![0; AT_A_TIME],
         };
         pipes.set_nonblocking()?;
         Ok(pipes)
@@ -99,7 +104,7 @@ impl<'a> Pipes<'a> {
                 self.stdin = None;
             }
         }
-        let mut some = vec![0; 1 << 16];
+        let mut some = std::mem::take(&mut self.some);
         while let Some(read) = some_of(&mut self.stdout, &mut some)? {
             self.count(read, limits)?;
             self.lines(&some[..read], ear)?;
@@ -110,6 +115,7 @@ impl<'a> Pipes<'a> {
             let room = STDERR.saturating_sub(self.said.len());
             self.said.extend_from_slice(&some[..read.min(room)]);
         }
+        self.some = some;
         Ok(())
     }
 

@@ -4,6 +4,7 @@ use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::boot::files::Existing;
+use super::boot::lists::{Grammar, names_in_list};
 use super::boot::request::NodeRequest;
 use super::boot::{self, Boot};
 use super::host::nft::NftFacts;
@@ -74,7 +75,12 @@ impl HostFacts {
         }
         let Some(kernel) = self.kernel() else { return false };
         let Some(Existing::File { content, .. }) = self.existing.get(boot::files::LIST) else { return false };
-        let listed = self.boot.loaded_by(boot::files::LIST, content);
+        // Where something else loads the modules at boot, no reader of the list is known, and nothing else is concluded from it.
+        let listed = if self.boot.is_elsewhere() {
+            names_in_list(content, Grammar::Systemd)
+        } else {
+            self.boot.loaded_by(boot::files::LIST, content)
+        };
         let wanted = request.modules(Some(kernel), &self.host);
         self.kernels.len() == 1 && wanted.keys().all(|name| self.host.loaded.contains(name) && listed.contains(name))
     }
@@ -155,6 +161,46 @@ fn by_version(a: &str, b: &str) -> Ordering {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::node::boot::mechanism::Mechanism;
+    use crate::node::modules::kernel::Index;
+
+    #[test]
+    fn depmods_index_is_read_only_where_it_matters() {
+        let folder = tempfile::tempdir().unwrap();
+        let modules = "usr/lib/modules/6.1/kernel/net/netfilter/ipvs";
+        for (path, content) in [
+            ("proc/sys/kernel/osrelease", "6.1\n"),
+            ("proc/modules", "ip_vs 1 0 - Live 0x0\nip_vs_rr 1 0 - Live 0x0\nnf_conntrack 1 0 - Live 0x0\n"),
+            ("usr/lib/modules/6.1/modules.builtin", ""),
+            ("usr/lib/modules/6.1/modules.dep", "kernel/net/netfilter/ipvs/ip_vs.ko:\n"),
+            (&format!("{modules}/ip_vs.ko"), ""),
+            (&format!("{modules}/ip_vs_rr.ko"), ""),
+            ("usr/lib/modules/6.1/kernel/net/netfilter/nf_conntrack.ko", ""),
+            ("usr/lib/systemd/system/systemd-modules-load.service", "x"),
+            (&boot::files::LIST[1..], "ip_vs\nip_vs_rr\nnf_conntrack\n"),
+        ] {
+            let path = folder.path().join(path);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, content).unwrap();
+        }
+        let root = Root::new(folder.path()).unwrap();
+        let index = |mechanism| {
+            let request = NodeRequest::default().with(Some(30), mechanism, None);
+            let facts = HostFacts::observe_all(&root, &request).unwrap();
+            facts.kernels["6.1"].index.clone()
+        };
+        let prepared = [None, Some(Mechanism::Other), Some(Mechanism::Openrc)];
+        assert!(prepared.iter().all(|mechanism| matches!(index(*mechanism), Index::Unread)));
+        // The script does not name conntrack's module, which follows from the index.
+        assert!(matches!(index(Some(Mechanism::SysconfigModules)), Index::Read(_)));
+        for (path, content) in [(&boot::files::LIST[1..], "ip_vs\n"), ("proc/modules", "ip_vs 1 0 - Live 0x0\n")] {
+            let path = folder.path().join(path);
+            let before = std::fs::read(&path).unwrap();
+            std::fs::write(&path, content).unwrap();
+            assert!(prepared.iter().all(|mechanism| matches!(index(*mechanism), Index::Read(_))), "{content}");
+            std::fs::write(&path, before).unwrap();
+        }
+    }
 
     #[test]
     fn newest_by_number() {

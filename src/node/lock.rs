@@ -128,12 +128,12 @@ impl Held {
     fn take(root: &Root, path: &str, name: &'static str) -> Result<(Self, BTreeSet<String>), Refused> {
         let folder = root.folder(path)?;
         for _ in 0..TRIES {
-            let file = match folder.create(name, 0o600) {
+            let (file, is_new) = match folder.create(name, 0o600) {
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => match folder.file_to_change(name)? {
-                    Some(file) => file,
+                    Some(file) => (file, false),
                     None => continue,
                 },
-                created => created?,
+                created => (created?, true),
             };
             let meta = file.metadata()?;
             if meta.uid() != nix::unistd::geteuid().as_raw() || meta.mode() & 0o077 != 0 || meta.nlink() > 1 {
@@ -148,7 +148,7 @@ impl Held {
             if folder.stat(name)?.is_none_or(|there| (there.st_dev, there.st_ino) != (meta.dev(), meta.ino())) {
                 continue;
             }
-            let text = bounded::read(file.try_clone()?, LARGEST)?;
+            let text = if is_new { Vec::new() } else { bounded::read(file.try_clone()?, LARGEST)? };
             let unfinished: BTreeSet<_> = String::from_utf8_lossy(&text).lines().map(str::to_owned).collect();
             if !unfinished.iter().all(|line| boot::files::is_folder_on_the_way(line)) {
                 return Err(not_ours().into());

@@ -168,7 +168,8 @@ pub fn observe(root: &Root, host: &Host, mounts: &Mounts, vouched: Option<Mechan
             other => _ = boot.lasting.insert(path, other),
         }
     }
-    boot.no_scripts = mounts.forbids_execution(root, SCRIPT);
+    // Only then it matters.
+    boot.no_scripts = boot.runs_scripts() && mounts.forbids_execution(root, SCRIPT);
     let place = (root, mounts);
     if boot.reads_lists() {
         let files = lists(root, &boot.mechanisms, host);

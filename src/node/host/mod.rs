@@ -86,9 +86,11 @@ pub fn observe(root: &Root) -> anyhow::Result<Host> {
         .into_iter()
         .find_map(|path| root.read(path).ok().flatten())
         .and_then(|text| text.parse::<OsRelease>().ok());
+    let table = module_table(root)?;
     let mut host = Host {
         distro: "linux".to_owned(),
-        loaded: loaded_modules(root)?,
+        loaded: loaded_in(root, table.as_deref()),
+        live_built_in: live_built_in(root, table.as_deref().unwrap_or_default()),
         release: text_of(root, "/proc/sys/kernel/osrelease")?,
         modules_disabled: text_of(root, "/proc/sys/kernel/modules_disabled").ok().flatten().as_deref() == Some("1"),
         lockdown: root.read("/sys/kernel/security/lockdown").ok().flatten().and_then(|text| lockdown_level(&text)),
@@ -101,7 +103,6 @@ pub fn observe(root: &Root) -> anyhow::Result<Host> {
         package_tools: PACKAGE_TOOLS.iter().copied().filter(|tool| root.exists(&format!("/usr/bin/{tool}"))).collect(),
         ..Host::default()
     };
-    host.live_built_in = live_built_in(root);
     if let Some(os) = os {
         os.id().clone_into(&mut host.distro);
         host.distro_like = os.id_like().map(|like| like.map(str::to_owned).collect()).unwrap_or_default();
@@ -115,25 +116,29 @@ pub fn observe(root: &Root) -> anyhow::Result<Host> {
 /// # Errors
 /// If the file exists and cannot be read.
 pub fn loaded_modules(root: &Root) -> anyhow::Result<BTreeSet<String>> {
-    let text =
-        root.read("/proc/modules").with_context(|| format!("reading {}", root.display("/proc/modules").display()))?;
-    if let Some(text) = text {
-        return Ok(text.lines().filter_map(live_module).collect());
+    Ok(loaded_in(root, module_table(root)?.as_deref()))
+}
+
+/// The text of `/proc/modules`; `None` if it does not exist.
+fn module_table(root: &Root) -> anyhow::Result<Option<String>> {
+    root.read("/proc/modules").with_context(|| format!("reading {}", root.display("/proc/modules").display()))
+}
+
+fn loaded_in(root: &Root, table: Option<&str>) -> BTreeSet<String> {
+    if let Some(table) = table {
+        return table.lines().filter_map(live_module).collect();
     }
     // Some containers do not have that file; every loaded module has a folder here with its state.
     let is_live = |name: &String| {
         let state = root.read(&format!("/sys/module/{name}/initstate")).ok().flatten();
         state.is_some_and(|state| state.trim() == "live")
     };
-    Ok(root.list("/sys/module").into_iter().filter(is_live).map(|name| canonical(&name)).collect())
+    root.list("/sys/module").into_iter().filter(is_live).map(|name| canonical(&name)).collect()
 }
 
 /// Active modules that are built into the kernel. A loadable module that is loaded, or being loaded, is in
 /// `/proc/modules` and has an `initstate` (kernel/module/sysfs.c); a built-in one has neither.
-fn live_built_in(root: &Root) -> BTreeSet<String> {
-    // If /proc/modules is not readable, a missing entry means nothing.
-    let Ok(table) = root.read("/proc/modules") else { return BTreeSet::new() };
-    let table = table.unwrap_or_default();
+fn live_built_in(root: &Root, table: &str) -> BTreeSet<String> {
     let listed: BTreeSet<String> =
         table.lines().filter_map(|line| line.split_whitespace().next().map(canonical)).collect();
     let mut live: BTreeSet<String> = root.list("/sys/module").into_iter().map(|name| canonical(&name)).collect();
@@ -152,8 +157,7 @@ fn live_built_in(root: &Root) -> BTreeSet<String> {
 /// # Errors
 /// If the file exists and cannot be read.
 pub fn unused_modules(root: &Root) -> anyhow::Result<BTreeSet<String>> {
-    let text =
-        root.read("/proc/modules").with_context(|| format!("reading {}", root.display("/proc/modules").display()))?;
+    let text = module_table(root)?;
     let unused = |line: &&str| line.split_whitespace().nth(2) == Some("0");
     Ok(text.unwrap_or_default().lines().filter(unused).filter_map(live_module).collect())
 }

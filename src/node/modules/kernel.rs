@@ -132,7 +132,9 @@ impl Kernel {
         for line in text.lines() {
             let Some((file, needed)) = line.split_once(':') else { continue };
             let Some(name) = relevant_module(file, asked) else { continue };
-            if !self.files.contains_key(&name) {
+            // Of the other conntrack modules only the dependencies matter.
+            let is_wanted = name.starts_with("ip_vs") || asked.contains(&name) || is_conntrack(&name);
+            if is_wanted && !self.files.contains_key(&name) {
                 // depmod writes absolute paths or paths relative to the kernel's folder.
                 let path = if file.starts_with('/') { file.to_owned() } else { format!("{}/{file}", self.folder) };
                 if root.is_file(&path) {
@@ -236,6 +238,10 @@ fn relevant_module(file: &str, asked: &BTreeSet<String>) -> Option<String> {
     }
     let matters = |name: &String| hinted || asked.contains(name);
     module_of_file(name).filter(matters)
+}
+
+fn is_conntrack(name: &str) -> bool {
+    CONNTRACK_PLACES.iter().any(|(conntrack, _)| *conntrack == name)
 }
 
 fn files_below(root: &Root, folder: &str) -> Vec<(String, String)> {

@@ -1,6 +1,7 @@
 //! The kernel configuration, if readable: for kernels whose modules folder is missing or incomplete.
 
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::io::Read as _;
 
 use flate2::read::MultiGzDecoder;
@@ -45,19 +46,18 @@ impl KernelConfig {
             return None;
         }
         if running
-            && let Some(text) = unpacked(root, OF_RUNNING)
+            && let Ok(file) = root.open_file(OF_RUNNING)
+            && let Some(text) = unpacked(file)
             && let Some(config) = Self::parse(OF_RUNNING, &text)
         {
             return Some(config);
         }
-        let places = [
-            format!("/boot/config-{release}"),
-            format!("/usr/lib/modules/{release}/config"),
-            format!("/lib/modules/{release}/config"),
+        let own = root.lib_folders().iter().map(|lib| format!("{lib}/modules/{release}/config"));
+        let mut places = std::iter::once(format!("/boot/config-{release}"))
+            .chain(own)
             // From the headers for building modules for this kernel.
-            format!("/lib/modules/{release}/build/.config"),
-        ];
-        places.into_iter().find_map(|place| Self::parse(&place, &root.read(&place).ok().flatten()?))
+            .chain([format!("/lib/modules/{release}/build/.config")]);
+        places.find_map(|place| Self::parse(&place, &root.read(&place).ok().flatten()?))
     }
 
     fn parse(place: &str, text: &str) -> Option<Self> {
@@ -104,8 +104,10 @@ impl KernelConfig {
     }
 }
 
-fn unpacked(root: &Root, path: &str) -> Option<String> {
-    let packed = root.open_file(path).and_then(|file| bounded::read(file, bounded::MOST)).ok()?;
+// Apart: its frame is a dozen pages of stack, which most hosts need not pay for.
+#[inline(never)]
+fn unpacked(file: File) -> Option<String> {
+    let packed = bounded::read(file, bounded::MOST).ok()?;
     let mut text = Vec::new();
     let read = MultiGzDecoder::new(packed.as_slice()).take(MOST + 1).read_to_end(&mut text);
     (read.is_ok() && text.len() as u64 <= MOST).then(|| String::from_utf8_lossy(&text).into_owned())

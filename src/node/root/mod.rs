@@ -15,7 +15,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, open, openat, readlinkat};
+use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, openat, readlinkat};
 use nix::sys::stat::{FileStat, Mode, fstat, fstatat, stat};
 use nix::sys::statfs::{PROC_SUPER_MAGIC, fstatfs};
 
@@ -37,8 +37,8 @@ impl Root {
     /// # Errors
     /// If `path` is not an accessible folder.
     pub fn new(path: &Path) -> io::Result<Self> {
-        let folder = open(path, OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())?;
-        let mut real = fs::canonicalize(path)?;
+        let folder = openat(AT_FDCWD, path, OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())?;
+        let mut real = if path == Path::new("/") { path.to_owned() } else { fs::canonicalize(path)? };
         let (host, there) = (stat("/")?, fstat(&folder)?);
         let is_slash = real == Path::new("/");
         let is_host = is_slash && (host.st_dev, host.st_ino) == (there.st_dev, there.st_ino);
@@ -100,8 +100,9 @@ impl Root {
 
     fn open(&self, path: &str, flags: OFlag) -> io::Result<OwnedFd> {
         if self.is_host {
-            // Links cannot leave `/`, so the kernel may follow them, including those of /proc.
-            return Ok(open(path, flags | OFlag::O_CLOEXEC, Mode::empty())?);
+            // Links cannot leave `/`, so the kernel may follow them, including those of /proc. Not open(2): with O_CLOEXEC
+            // musl's makes one more system call each time, for kernels older than that flag.
+            return Ok(openat(AT_FDCWD, path, flags | OFlag::O_CLOEXEC, Mode::empty())?);
         }
         resolve::open(self.folder.as_fd(), path, flags)
     }
