@@ -10,6 +10,7 @@ use super::toolbox::Known;
 use crate::boot_clock::BootInstant;
 use crate::node::kube_proxy::process;
 use crate::node::root::Root;
+use crate::sync_health::{is_about_syncs, sync_health};
 
 /// Short, because it listens on this host.
 const CONNECT: Duration = Duration::from_secs(1);
@@ -21,7 +22,6 @@ const LOOKS: u32 = 20;
 const LOOK_AGAIN: Duration = Duration::from_millis(5);
 /// Size limit; the metrics of a kube-proxy have some hundred KiB.
 const LONGEST: u64 = 16 << 20;
-const SYNCED: &str = "kubeproxy_sync_proxy_rules_last_timestamp_seconds";
 
 /// The mode that kube-proxy reports; `None` if no kube-proxy answers on `port`, or another process does.
 pub fn mode_of(root: &Root, known: &Known, port: u16) -> Option<String> {
@@ -65,19 +65,23 @@ fn asked(mut ask: impl FnMut() -> io::Result<Option<String>>) -> Option<String> 
     ask().ok().flatten()
 }
 
-/// Whether kube-proxy has synced its rules at least once since it started, for every address family that it serves.
-pub fn has_synced(port: u16) -> bool {
-    get(port, "/metrics").ok().flatten().is_some_and(|metrics| synced(&metrics))
-}
+/// When kube-proxy last wrote its rules, by its own clock, as its metrics say; the rules are read again only if this has
+/// changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LastSync(String);
 
-fn synced(metrics: &str) -> bool {
-    let sample = |line: &str| {
-        let rest = line.strip_prefix(SYNCED)?;
-        // Newer versions report it per family: NAME{ip_family="IPv4"} VALUE
-        rest.starts_with(['{', ' ']).then(|| rest.rsplit(' ').next()?.parse::<f64>().ok())?
+/// When it last synced. Without an answer, it counts as not synced.
+///
+/// # Errors
+/// Why it has not synced its rules since it started, for every address family that it serves.
+pub fn last_sync(port: u16) -> Result<LastSync, String> {
+    let Some(metrics) = get(port, "/metrics").ok().flatten() else {
+        return Err("kube-proxy's metrics could not be read, so it is not known whether it has synced".to_owned());
     };
-    let samples: Vec<f64> = metrics.lines().filter_map(sample).collect();
-    !samples.is_empty() && samples.iter().all(|time| *time > 0.0)
+    match sync_health(&metrics, None).trouble() {
+        Some(trouble) => Err(trouble),
+        None => Ok(LastSync(metrics.lines().filter(|line| is_about_syncs(line)).collect::<Vec<_>>().join("\n"))),
+    }
 }
 
 /// Whether there are listeners on this port in `/proc/net/tcp` or `tcp6`, and all of them are root's.
@@ -223,20 +227,5 @@ mod tests {
         });
         let stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
         assert!(body(stream, "/metrics").unwrap().unwrap().len() < 17 << 20);
-    }
-
-    #[test]
-    fn when_it_has_synced() {
-        let name = SYNCED;
-        for (metrics, expected) in [
-            (format!("# TYPE {name} gauge\n{name} 1.7e+09\n"), true),
-            (format!("{name} 0\n"), false),
-            (format!("{name}{{ip_family=\"IPv4\"}} 1.7e+09\n{name}{{ip_family=\"IPv6\"}} 1.7e+09\n"), true),
-            (format!("{name}{{ip_family=\"IPv4\"}} 1.7e+09\n{name}{{ip_family=\"IPv6\"}} 0\n"), false),
-            (format!("{name}_other 1\n"), false),
-            (String::new(), false),
-        ] {
-            assert_eq!(synced(&metrics), expected, "{metrics}");
-        }
     }
 }

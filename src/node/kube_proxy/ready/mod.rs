@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use super::process::answers::has_synced;
+use super::process::answers::{LastSync, last_sync};
 use super::process::toolbox::{Known, Toolbox};
 use super::rules::iptables_save::Save;
 use super::rules::observe::Observed;
@@ -21,6 +21,8 @@ use crate::report::say::still_waiting;
 use carries::{Target, carried, elements, missing};
 
 const PAUSE: Duration = Duration::from_millis(500);
+/// The rules are read again after this time although kube-proxy has not synced since: reading them may have failed.
+const READ_AGAIN: Duration = Duration::from_secs(5);
 /// Number of addresses tested in parallel.
 const AT_A_TIME: usize = 32;
 /// Number of Services named in a message.
@@ -38,10 +40,23 @@ pub fn wait_synced(
     known: &Known,
     deadline: Instant,
 ) -> anyhow::Result<Result<(Toolbox, Observed), String>> {
+    // Reading the rules of thousands of Services takes long: once after each sync, and otherwise seldom.
+    let mut seen: Option<LastSync> = None;
+    let mut again = Instant::now();
+    let mut last = Err("kube-proxy has not been asked".to_owned());
     loop {
-        let result = synced(root, running, port, services, known)?;
-        if result.is_ok() || Instant::now() >= deadline {
-            return Ok(result);
+        match last_sync(port) {
+            Err(why) => last = Err(why),
+            Ok(sync) if seen.as_ref() == Some(&sync) && Instant::now() < again => {}
+            Ok(sync) => {
+                let from = Instant::now();
+                last = carries_all(root, running, services, known)?;
+                seen = Some(sync);
+                again = Instant::now() + READ_AGAIN.max(from.elapsed() * 5);
+            }
+        }
+        if last.is_ok() || Instant::now() >= deadline {
+            return Ok(last);
         }
         let left = deadline.saturating_duration_since(Instant::now());
         still_waiting(&format!("kube-proxy to write its {running} rules"), Some(left));
@@ -49,16 +64,12 @@ pub fn wait_synced(
     }
 }
 
-fn synced(
+fn carries_all(
     root: &Root,
     running: ProxyMode,
-    port: u16,
     services: &[ServicePort],
     known: &Known,
 ) -> anyhow::Result<Result<(Toolbox, Observed), String>> {
-    if !has_synced(port) {
-        return Ok(Err("kube-proxy has not synced its rules since it started".to_owned()));
-    }
     // Its container may have been replaced since.
     let toolbox = Toolbox::new(root, known);
     let observed = Observed::new(root, &toolbox)?;
