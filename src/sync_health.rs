@@ -104,7 +104,9 @@ pub fn sync_health(metrics: &str, now: Option<f64>) -> SyncHealth {
         let last = families.values().map(|family| family.last).fold(now, f64::min);
         health.age_seconds = seconds(now - last);
         let waiting = families.values().filter(|family| family.queued > family.last);
-        let longest = waiting.map(|family| now - family.queued).fold(0.0, f64::max);
+        // Each change renews `queued`. Where changes never end, only failures tell that none is written.
+        let since = |family: &Family| if failures > 0.0 { family.last } else { family.queued };
+        let longest = waiting.map(|family| now - since(family)).fold(0.0, f64::max);
         if longest > PATIENCE {
             health.state = SyncState::Behind;
             health.pending_seconds = seconds(longest);
@@ -116,6 +118,11 @@ pub fn sync_health(metrics: &str, now: Option<f64>) -> SyncHealth {
 /// Whether a line of metrics is one of those that [`sync_health`] reads.
 pub fn is_about_syncs(line: &str) -> bool {
     [LAST, QUEUED].iter().chain(&FAILURES).any(|name| line.starts_with(name))
+}
+
+/// Whether a line of metrics says when the rules were last written.
+pub fn is_last_sync(line: &str) -> bool {
+    sample(line, LAST).is_some()
 }
 
 /// `NAME VALUE`, or `NAME{ip_family="IPv4"} VALUE`; the part in braces and the value.
@@ -180,6 +187,17 @@ mod tests {
         assert_eq!(sync_health(&waiting, None).state, Synced, "without a clock");
         assert_eq!(sync_health("", Some(now)).state, Unknown);
         assert_eq!(sync_health(&format!("{LAST} NaN\n"), Some(now)).state, Unknown);
+    }
+
+    #[test]
+    fn changes_that_never_end_do_not_hide_that_none_is_written() {
+        let metrics =
+            |failures: f64, last: f64| metrics(&[(LAST, "", last), (QUEUED, "", 999.0), (FAILURES[1], "", failures)]);
+        assert_eq!(sync_health(&metrics(5.0, 900.0), Some(1000.0)).state, SyncState::Behind);
+        assert_eq!(sync_health(&metrics(0.0, 900.0), Some(1000.0)).state, SyncState::Synced);
+        // Failures of the past.
+        assert_eq!(sync_health(&metrics(5.0, 999.5), Some(1000.0)).state, SyncState::Synced);
+        assert_eq!(sync_health(&metrics(5.0, 950.0), Some(1000.0)).state, SyncState::Synced);
     }
 
     #[test]

@@ -18,8 +18,8 @@ use crate::exit_code::{Exit, Refusal};
 use crate::kubeadm::proxy::RawSettings;
 use crate::kubeadm::raw_options::RawOptions;
 use crate::mode::ProxyMode;
-use crate::report::event::{Event, What, use_json};
-use crate::report::say::{say, say_event};
+use crate::report::event::{Event, What};
+use crate::report::say::{say, say_event, use_json};
 use crate::report::{Format, print, print_text, serialize};
 
 /// Switch a running cluster's kube-proxy to IPVS, node by node; verifies each node and rolls back on

@@ -11,7 +11,7 @@ use super::helper_setup::{HelperSetup, ask, can_confirm, question};
 use crate::cluster::api::connection::client::Connection;
 use crate::cluster::api::lock::Lock;
 use crate::cluster::api::lock::other_run::OtherRun;
-use crate::cluster::helper::{Coverage, Helper, programs_left};
+use crate::cluster::helper::{Coverage, Helper};
 use crate::cluster::observe::facts::ClusterFacts;
 use crate::cluster::observe::hosts::look_at_hosts;
 use crate::cluster::observe::{Scope, observe};
@@ -152,17 +152,13 @@ impl StatusArgs {
     }
 }
 
-/// The cluster, whether a run is in progress, and what one has left.
+/// The cluster, and whether a run is in progress.
 async fn observe_all(connection: &Connection, scope: &Scope) -> anyhow::Result<ClusterFacts> {
     let mut facts = observe(connection, scope).await?;
-    if let Some(kube_proxy) = facts.kube_proxy.clone() {
+    if let Some(kube_proxy) = &facts.kube_proxy {
         match OtherRun::observe(&connection.client, &kube_proxy.namespace).await {
             Ok(run) => facts.other_run = run,
             // Not being allowed to read the lock must not prevent showing kube-proxy's state.
-            Err(error) => say(&format!("warning: {error:#}")),
-        }
-        match programs_left(&connection.client, &kube_proxy.namespace).await {
-            Ok(left) => facts.helper_programs = left,
             Err(error) => say(&format!("warning: {error:#}")),
         }
     }

@@ -10,8 +10,8 @@ use super::foreign::visible_json;
 /// Whether progress is written as JSON.
 static JSON: AtomicBool = AtomicBool::new(false);
 
-/// From now on, every line on standard error is one JSON object.
-pub fn use_json() {
+/// From now on, [`is_json`].
+pub(super) fn use_json() {
     JSON.store(true, Ordering::Relaxed);
 }
 

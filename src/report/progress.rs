@@ -112,6 +112,15 @@ impl Progress {
         self.tell(&Event { node: Some(node), mode, done, total, seconds_left, ..Event::new(what, &message) });
     }
 
+    /// From now on there are only so many nodes left, at an even pace.
+    pub fn only(&self, nodes: usize) {
+        let mut count = self.count();
+        (count.total, count.since, count.before) = (count.done + nodes, BootInstant::now(), count.done);
+        if let Some(bar) = &self.bar {
+            bar.set_length(count.total as u64);
+        }
+    }
+
     /// Ends the progress display.
     pub fn finish(&self) {
         if let Some(bar) = &self.bar {

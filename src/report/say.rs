@@ -35,6 +35,23 @@ pub fn say_error(text: &str) {
     say(&format!("error: {text}"));
 }
 
+/// Prints that the run ends at once.
+#[cfg(feature = "full")]
+pub fn say_interrupted(text: &str) {
+    if is_json() {
+        let exit = Some(crate::exit_code::Exit::Interrupted as i32);
+        return say_event(&Event { exit, ..Event::new(What::Error, text) });
+    }
+    say(text);
+}
+
+/// From now on, every line on standard error is one JSON object, that of a panic included.
+#[cfg(feature = "full")]
+pub fn use_json() {
+    super::event::use_json();
+    std::panic::set_hook(Box::new(|panic| say_error(&format!("internal error: {panic}"))));
+}
+
 /// Prints an event as a line of JSON.
 #[cfg(feature = "full")]
 pub fn say_event(event: &Event<'_>) {

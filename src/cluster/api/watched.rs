@@ -53,6 +53,8 @@ impl Trouble {
 struct State<T> {
     objects: Objects<T>,
     trouble: Option<Trouble>,
+    /// Number of sources that were listed completely.
+    listed: usize,
 }
 
 /// The objects. The watches end when it is dropped.
@@ -75,13 +77,13 @@ impl<T: Clone + Send + Sync + 'static> Watched<T> {
         K: Resource + Clone + DeserializeOwned + Debug + Send + 'static,
         F: Fn(&K) -> Option<OnNode<T>> + Send + Sync + 'static,
     {
-        let (sender, state) = watch::channel(State { objects: Objects::new(), trouble: None });
+        let (sender, state) = watch::channel(State { objects: Objects::new(), trouble: None, listed: 0 });
         let sender = Arc::new(sender);
         let follow = |(source, (api, config, convert)): (usize, (Api<K>, watcher::Config, F))| {
             let sender = Arc::clone(&sender);
             tokio::spawn(async move {
                 let mut stream = std::pin::pin!(watcher(api, config).default_backoff());
-                let mut listed = Objects::new();
+                let (mut listed, mut complete) = (Objects::new(), false);
                 let entry = |object: &K| {
                     let OnNode { node, value } = convert(object)?;
                     Some(((node, object.uid().unwrap_or_default()), (source, value)))
@@ -96,16 +98,23 @@ impl<T: Clone + Send + Sync + 'static> Watched<T> {
                                 state.objects.retain(|_, (of, _)| *of != source);
                                 state.objects.extend(listed);
                                 state.trouble = None;
+                                state.listed += usize::from(!std::mem::replace(&mut complete, true));
                             });
                         }
                         Ok(Some(Event::Apply(object))) => {
                             if let Some((key, value)) = entry(&object) {
-                                sender.send_modify(|state| drop(state.objects.insert(key, value)));
+                                sender.send_modify(|state| {
+                                    state.objects.insert(key, value);
+                                    state.trouble = None;
+                                });
                             }
                         }
                         Ok(Some(Event::Delete(object))) => {
                             if let Some((key, _)) = entry(&object) {
-                                sender.send_modify(|state| drop(state.objects.remove(&key)));
+                                sender.send_modify(|state| {
+                                    state.objects.remove(&key);
+                                    state.trouble = None;
+                                });
                             }
                         }
                         Ok(None) => return,
@@ -128,7 +137,12 @@ impl<T: Clone + Send + Sync + 'static> Watched<T> {
         on(&self.state.borrow().objects, node).cloned().collect()
     }
 
-    /// The error since the last complete list, if any.
+    /// Whether all sources were listed once.
+    pub fn is_complete(&self) -> bool {
+        self.state.borrow().listed >= self.tasks.len()
+    }
+
+    /// The error since the last news, if any.
     pub fn trouble(&self) -> Option<Trouble> {
         self.state.borrow().trouble.clone()
     }

@@ -9,7 +9,7 @@ use kube::ResourceExt as _;
 use kube::api::{Api, DeleteParams, ListParams, PostParams, Preconditions};
 
 use super::groups::NAME;
-use super::manifest::{NODE_PROGRAM, POD_LABEL};
+use super::manifest::{MANAGED_BY, NODE_PROGRAM, POD_LABEL};
 use super::programs::{NodeProgram, hash};
 use crate::cluster::api::calls::{get, retried};
 use crate::cluster::api::errors::plain;
@@ -42,7 +42,9 @@ pub(super) fn manifest(program: &NodeProgram, owner: Option<&OwnerReference>) ->
     ConfigMap {
         metadata: ObjectMeta {
             name: Some(name_of(program)),
-            labels: Some([PROGRAM_LABEL, POD_LABEL].map(|(name, value)| (name.to_owned(), value.to_owned())).into()),
+            labels: Some(
+                [PROGRAM_LABEL, POD_LABEL, MANAGED_BY].map(|(name, value)| (name.to_owned(), value.to_owned())).into(),
+            ),
             owner_references: Some(owner.into_iter().cloned().collect()),
             ..ObjectMeta::default()
         },
@@ -92,6 +94,11 @@ pub(super) async fn ensure(
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
     anyhow::bail!("{place} keeps changing; nothing was changed. Run again later")
+}
+
+/// Whether it holds a program of the helper, by its labels and its name.
+pub(super) fn is_program(config_map: &ConfigMap) -> bool {
+    is_ours(config_map) && config_map.name_any().starts_with(&format!("{NAME}-"))
 }
 
 fn is_ours(config_map: &ConfigMap) -> bool {

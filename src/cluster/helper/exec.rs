@@ -93,6 +93,7 @@ impl Helper {
                 return Err(why);
             }
             attempt += 1;
+            refusals = Refusals::within(self.refusals);
             tracing::info!("{node}: {why}; retrying");
             tokio::time::sleep(TO_NOTICE).await;
         }

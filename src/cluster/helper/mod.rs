@@ -17,6 +17,7 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
+use k8s_openapi::api::core::v1::ConfigMap;
 use kube::ResourceExt as _;
 use kube::api::{Api, ListParams, Patch, PatchParams};
 use serde_json::json;
@@ -237,14 +238,10 @@ impl Helper {
     }
 }
 
-/// The `ConfigMap`s with a program of the helper in a namespace, as namespace/name.
-///
-/// # Errors
-/// Errors of the API server.
-pub async fn programs_left(client: &kube::Client, namespace: &str) -> anyhow::Result<Vec<String>> {
-    let found = config_maps::left(&config_maps::api(client, namespace)).await;
-    let found = found.map_err(|error| anyhow::anyhow!("listing ConfigMaps in {namespace}: {}", plain(&error)))?;
-    Ok(found.into_iter().map(|(namespace, made)| foreign(&format!("{namespace}/{}", made.name))).collect())
+/// The `ConfigMap`s with a program of the helper among these, as namespace/name.
+pub fn programs_among(all: &[ConfigMap]) -> Vec<String> {
+    let name = |map: &ConfigMap| foreign(&format!("{}/{}", map.namespace().unwrap_or_default(), map.name_any()));
+    all.iter().filter(|map| config_maps::is_program(map)).map(name).collect()
 }
 
 /// The namespaces with objects of the helper.

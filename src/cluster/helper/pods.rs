@@ -117,7 +117,8 @@ pub async fn wait(
             pending += usize::from(!settled);
             there.missing.insert(node.clone(), reason);
         }
-        if there.missing.values().any(|why| why == NO_POD) && asked.elapsed() >= CREATED_WITHIN {
+        let complete = watch.is_complete();
+        if complete && there.missing.values().any(|why| why == NO_POD) && asked.elapsed() >= CREATED_WITHIN {
             asked = Instant::now();
             if let Some(why) = refused_pods(client, namespace, uids).await {
                 for reason in there.missing.values_mut().filter(|reason| *reason == NO_POD) {
@@ -132,7 +133,8 @@ pub async fn wait(
         }
         let over = news.elapsed() >= PATIENCE;
         match trouble {
-            Some(trouble) if trouble.permanent || pending > 0 && over => return Err(trouble.why),
+            // Once the pods were listed, what is known of them is the better reason.
+            Some(trouble) if trouble.permanent || over && !complete => return Err(trouble.why),
             _ if pending == 0 || over => return Ok(there),
             _ => {}
         }

@@ -87,20 +87,29 @@ fn stored(resource_version: &str) -> (usize, &str) {
     (digits.len(), digits)
 }
 
+/// All `ConfigMap`s of kpx-prep: the backups, and the programs of the node helper.
+///
+/// # Errors
+/// The error of the API request.
+pub async fn list_all(api: &Api<ConfigMap>) -> kube::Result<Vec<ConfigMap>> {
+    let params = ListParams::default().labels(&format!("{}={}", MANAGED_BY.0, MANAGED_BY.1));
+    Ok(retried(|| api.list(&params)).await?.items)
+}
+
 /// All backups of a `ConfigMap`, newest first, by the API server's order.
 ///
 /// # Errors
 /// The error of the API request.
-pub async fn list(api: &Api<ConfigMap>, of: &str, key: &str) -> kube::Result<Vec<Backup>> {
-    let params = ListParams::default().labels(&format!("{}={}", MANAGED_BY.0, MANAGED_BY.1));
-    let all = retried(|| api.list(&params)).await?;
-    Ok(newest_first(&all.items, of, key))
+async fn list(api: &Api<ConfigMap>, of: &str, key: &str) -> kube::Result<Vec<Backup>> {
+    Ok(newest_first(&list_all(api).await?, of, key))
 }
 
+/// The backups of a `ConfigMap` among these, newest first.
+///
 /// Sorted by the resourceVersion that the `ConfigMap` had when it was replaced, because the backup's own changes when a label
 /// or annotation is added to it. A backup without this record comes after those with one. So does a backup whose record is
 /// newer than its own resourceVersion: it is from another cluster.
-fn newest_first(all: &[ConfigMap], of: &str, key: &str) -> Vec<Backup> {
+pub fn newest_first(all: &[ConfigMap], of: &str, key: &str) -> Vec<Backup> {
     let saved = |config_map: &ConfigMap, backup: &Backup| {
         let version = config_map.annotations().get(SAVED_VERSION)?;
         let digits = !version.is_empty() && version.bytes().all(|byte| byte.is_ascii_digit());

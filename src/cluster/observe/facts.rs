@@ -38,7 +38,7 @@ pub struct ClusterFacts {
     pub backups: Vec<Backup>,
     /// The run that holds the lock; `None` if the Lease was not read.
     pub other_run: Option<OtherRun>,
-    /// `ConfigMap`s with a program of the node helper, as namespace/name; only read for a report.
+    /// `ConfigMap`s with a program of the node helper, as namespace/name.
     pub helper_programs: Vec<String>,
     /// All `DaemonSet`s, to find other software on the nodes.
     pub daemon_sets: Vec<OtherSet>,

@@ -16,6 +16,7 @@ use super::api::connection::client::Connection;
 use super::api::errors::{code, plain};
 use super::api::listed::CONFIG_HASH;
 use super::api::objects::{self, DaemonSet, Node};
+use super::helper;
 use super::kube_proxy::backup;
 use super::kube_proxy::config_map::{self, ConfigFacts};
 use super::kube_proxy::daemon_set::{ConfigSource, KubeProxy, find};
@@ -47,6 +48,13 @@ pub struct Scope {
 /// # Errors
 /// If a list or object could not be read. A missing object is not an error but a fact.
 pub async fn observe(connection: &Connection, scope: &Scope) -> anyhow::Result<ClusterFacts> {
+    read(connection, scope).await.map_err(|error| match error.downcast_ref::<Refusal>() {
+        None => anyhow::anyhow!("{error:#}; nothing was changed"),
+        Some(_) => error,
+    })
+}
+
+async fn read(connection: &Connection, scope: &Scope) -> anyhow::Result<ClusterFacts> {
     let client = &connection.client;
     let sets = list_daemon_sets(client).await?;
     let found = find(&sets, scope.namespace.as_deref(), scope.daemon_set.as_deref()).map_err(Refusal::usage)?;
@@ -88,12 +96,14 @@ pub async fn observe(connection: &Connection, scope: &Scope) -> anyhow::Result<C
         facts.config = read_config(client, &kube_proxy).await?;
         if let Some(config) = &facts.config {
             let maps = Api::namespaced(client.clone(), &kube_proxy.namespace);
-            facts.backups = match backup::list(&maps, &config.name, &config.key).await {
-                Ok(backups) => backups,
+            let ours = match backup::list_all(&maps).await {
+                Ok(ours) => ours,
                 // Observing does not require the right to list backups.
                 Err(error) if code(&error) == Some(403) => Vec::new(),
                 Err(error) => return Err(failed("listing the backups", &error)),
             };
+            facts.backups = backup::newest_first(&ours, &config.name, &config.key);
+            facts.helper_programs = helper::programs_among(&ours);
         }
         let pods = list_pods(client, &kube_proxy).await?;
         place_pods(&mut facts.nodes, pods);
@@ -103,7 +113,7 @@ pub async fn observe(connection: &Connection, scope: &Scope) -> anyhow::Result<C
 }
 
 fn failed(what: &str, error: &kube::Error) -> anyhow::Error {
-    anyhow::anyhow!("{what}: {}; nothing was changed", plain(error))
+    anyhow::anyhow!("{what}: {}", plain(error))
 }
 
 async fn list_daemon_sets(client: &kube::Client) -> anyhow::Result<Vec<DaemonSet>> {

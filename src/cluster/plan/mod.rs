@@ -13,6 +13,7 @@ use super::observe::facts::{ClusterFacts, NodeFacts};
 use super::observe::surroundings::Surroundings;
 use crate::mode::ProxyMode;
 use crate::report::{Finding, Level, finding};
+use crate::sync_health::SyncState;
 use checks::question::Question;
 use checks::{run, soften};
 use drift::findings;
@@ -205,7 +206,9 @@ fn order(facts: &ClusterFacts, request: &Request, target: &Target, plan: &mut Pl
 /// Whether a node's kube-proxy is up to date: the mode is verified, and the pod is newer than the configuration.
 fn is_right(facts: &ClusterFacts, node: &NodeFacts, request: &Request, target: &Target, edits: bool) -> bool {
     let Some(pod) = &node.pod else { return false };
-    if node.proof.mode != Some(target.mode) || node.proof.trouble().is_some() || pod.deleting {
+    // Replacing a pod is no remedy for changes that wait.
+    let never_synced = node.proof.sync.is_some_and(|sync| sync.state == SyncState::Never);
+    if node.proof.mode != Some(target.mode) || never_synced || pod.deleting {
         return false;
     }
     let stale = facts.is_stale(pod);

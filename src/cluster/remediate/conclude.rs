@@ -20,6 +20,10 @@ impl Run<'_> {
             .filter(|node| node.outcome == NodeOutcome::Failed)
             .map(|node| format!("{}: {}", node.name, node.detail.as_deref().unwrap_or_default()))
             .collect();
+        let named = match failed.len() {
+            0 => String::new(),
+            count => format!(" {count} node(s) failed: {}.", few_long(&failed)),
+        };
         let again = "run the same command again to continue, or kpx-prep remediate --rollback to roll back";
         let unfit = self.plan.target.as_ref().and_then(|target| target.unfit.as_ref());
         let (outcome, message, exit) = match end {
@@ -62,17 +66,18 @@ impl Run<'_> {
                 }
             }
             RollEnd::Paused => {
-                let message = format!("Paused after the canary: {proved} node(s) run {mode}; {again}.");
+                let message = format!("Paused after the canary: {proved} node(s) run {mode}; {again}.{named}");
                 events.normal("RemediationPaused", message.clone()).await;
                 (Outcome::Paused, message, Exit::Done)
             }
             RollEnd::Interrupted => {
-                let message = format!("Interrupted: {mode} is configured, {proved} node(s) run it; {again}.");
+                let message = format!("Interrupted: {mode} is configured, {proved} node(s) run it; {again}.{named}");
                 events.warning("RemediationInterrupted", message.clone()).await;
                 (Outcome::Interrupted, message, Exit::Interrupted)
             }
             RollEnd::Stopped(why) => {
-                let message = format!("Stopped: {why}. This run configured {mode}, {proved} node(s) run it; {again}.");
+                let message =
+                    format!("Stopped: {why}. This run configured {mode}, {proved} node(s) run it; {again}.{named}");
                 events.warning("RemediationFailed", message.clone()).await;
                 (Outcome::Left, message, Exit::TimedOut)
             }

@@ -5,7 +5,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
 use crate::exit_code::Exit;
-use crate::report::say::say;
+use crate::report::say::{say, say_interrupted};
 
 /// The signals that stop a run. A signal that is ignored at the start stays ignored: nohup ignores SIGHUP, a shell ignores
 /// SIGINT of background jobs.
@@ -59,7 +59,7 @@ impl Interrupt {
                     continue;
                 }
                 if *sender.borrow() {
-                    say("stopped immediately; run again to see the state and continue");
+                    say_interrupted("stopped immediately; run again to see the state and continue");
                     std::process::exit(Exit::Interrupted as i32);
                 }
                 say("stopping after the nodes in progress; press Ctrl-C again to stop immediately");

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use futures::future::join_all;
 
@@ -60,6 +61,14 @@ enum Todo {
     Joined(String, Option<Box<PodFacts>>),
 }
 
+impl Todo {
+    fn node(&self) -> &str {
+        match self {
+            Self::Planned(node) | Self::Joined(node, _) => node,
+        }
+    }
+}
+
 /// What the nodes in progress share.
 struct Window<'r> {
     queue: VecDeque<Todo>,
@@ -73,47 +82,48 @@ struct Window<'r> {
 impl Roll<'_> {
     /// Switches these nodes in this order, the first one alone. The outcome of each is added to `results`.
     pub async fn run(&self, nodes: Vec<String>, results: &mut Vec<NodeResult>) -> RollEnd {
-        let mut queue: VecDeque<String> = nodes.into();
-        match self.canary(&mut queue, results).await {
-            Ok(verified) if verified && self.pace.pause_after_canary && !queue.is_empty() => return RollEnd::Paused,
-            Ok(_) => {}
-            Err(end) => return end,
-        }
-        if let Some(end) = self.window(queue.into_iter().map(Todo::Planned).collect(), results).await {
-            return end;
-        }
-        for _ in 0..SWEEPS {
-            let joined = match self.joined(results).await {
-                Ok(joined) if joined.is_empty() => break,
-                Ok(joined) => joined,
-                Err(error) => return RollEnd::Stopped(format!("{error:#}")),
-            };
-            self.tools.progress.more(joined.len());
-            let joined = joined.into_iter().map(|(node, pod)| Todo::Joined(node, pod.map(Box::new))).collect();
-            if let Some(end) = self.window(joined, results).await {
+        let mut queue: VecDeque<Todo> = nodes.into_iter().map(Todo::Planned).collect();
+        let mut verified = false;
+        for sweep in 0..=SWEEPS {
+            if sweep > 0 {
+                queue = match self.joined(results).await {
+                    Ok(joined) if joined.is_empty() => break,
+                    Ok(joined) => joined.into_iter().map(|(node, pod)| Todo::Joined(node, pod.map(Box::new))).collect(),
+                    Err(error) => return RollEnd::Stopped(format!("{error:#}")),
+                };
+                self.tools.progress.more(queue.len());
+            }
+            if !verified {
+                match self.canary(&mut queue, results).await {
+                    Ok(canary) => verified = canary,
+                    Err(end) => return end,
+                }
+            }
+            if verified && self.pace.pause_after_canary && !queue.is_empty() {
+                return RollEnd::Paused;
+            }
+            if let Some(end) = self.window(queue, results).await {
                 return end;
             }
+            queue = VecDeque::new();
         }
         RollEnd::Done
     }
 
     /// Switches one node alone and watches it; the next one if that is not ready. Returns whether one was verified.
     /// A canary that fails is never tolerated.
-    async fn canary(&self, queue: &mut VecDeque<String>, results: &mut Vec<NodeResult>) -> Result<bool, RollEnd> {
-        while let Some(node) = queue.pop_front() {
+    async fn canary(&self, queue: &mut VecDeque<Todo>, results: &mut Vec<NodeResult>) -> Result<bool, RollEnd> {
+        while let Some(todo) = queue.pop_front() {
             if let Some(end) = self.stop().await {
                 return Err(end);
             }
             let progress = self.tools.progress;
-            progress.node(What::Replacing, &node, "replacing kube-proxy (canary)");
-            let mut end = self.tools.switcher.switch(&node, self.pods.get(&node), self.mode).await;
+            progress.node(What::Replacing, todo.node(), "replacing kube-proxy (canary)");
+            let (node, mut end) = self.replace(todo).await;
             if let Ok(SwitchEnd::Proved(pod, how)) = &end {
                 let settle = self.pace.settle;
                 progress.node(What::Watching, &node, &format!("{} verified; watching it for {settle:?}", self.mode));
-                let later = self.tools.switcher.settles(pod, self.mode, settle).await;
-                end = later.map(|later| {
-                    if matches!(later, SwitchEnd::Proved(..)) { SwitchEnd::Proved(pod.clone(), *how) } else { later }
-                });
+                end = self.tools.switcher.settles((pod, *how), self.mode, settle).await;
             }
             let ended = self.clean(node.clone(), end).await;
             let verified = ended.is_verified();
@@ -154,12 +164,22 @@ impl Roll<'_> {
             if open().end.is_some() {
                 return;
             }
-            let ended = self.switch(next).await;
+            if matches!(next, Todo::Planned(_)) {
+                self.tools.progress.detail(What::Replacing, next.node(), "replacing kube-proxy");
+            }
+            let (node, end) = self.replace(next).await;
+            let ended = self.clean(node, end).await;
             let (verified, node) = (ended.is_verified(), ended.node.clone());
             let (announced, over) = {
                 let mut window = open();
                 if let Err(end) = self.record(ended, self.pace.max_failures, window.results) {
-                    window.end.get_or_insert(end);
+                    // A failure is rolled back, also where the others were interrupted meanwhile.
+                    let outranks = matches!((&window.end, &end), (Some(RollEnd::Interrupted), RollEnd::Failed(_)));
+                    if outranks {
+                        window.end = Some(end);
+                    } else {
+                        window.end.get_or_insert(end);
+                    }
                 }
                 if verified {
                     window.unannounced.push(node);
@@ -178,29 +198,31 @@ impl Roll<'_> {
         }
     }
 
-    async fn switch(&self, todo: Todo) -> NodeEnd {
+    /// Replaces kube-proxy's pod on a node, if it must be, and verifies the new one.
+    async fn replace(&self, todo: Todo) -> (String, anyhow::Result<SwitchEnd>) {
         let (node, joined) = match todo {
             Todo::Planned(node) => (node, None),
             Todo::Joined(node, pod) => (node, Some(pod)),
         };
-        let progress = self.tools.progress;
-        let end = match joined {
-            None => {
-                progress.detail(What::Replacing, &node, "replacing kube-proxy");
-                self.tools.switcher.switch(&node, self.pods.get(&node), self.mode).await
-            }
-            Some(pod) => {
-                progress.node(What::Joined, &node, "joined during the rollout");
-                if let Some(cleaner) = self.tools.cleaner
-                    && let Err(why) = cleaner.welcome(&node).await
-                {
-                    progress.node(What::Message, &node, &format!("not prepared: {why}"));
-                }
-                let old = self.outdated(pod.map(|pod| *pod)).await;
-                self.tools.switcher.switch(&node, old.as_ref(), self.mode).await
-            }
+        let switcher = self.tools.switcher;
+        let Some(pod) = joined else {
+            // It may have been replaced since the plan was made, by one with either configuration.
+            let present = switcher.present(&node).or_else(|| self.pods.get(&node).cloned());
+            let old = self.outdated(present).await;
+            let end = switcher.switch(&node, old.as_ref(), self.mode).await;
+            return (node, end);
         };
-        self.clean(node, end).await
+        self.tools.progress.node(What::Joined, &node, "joined during the rollout");
+        let old = self.outdated(pod.map(|pod| *pod)).await;
+        if let Some(cleaner) = self.tools.cleaner
+            && let Err(why) = cleaner.welcome(&node).await
+            && old.is_some()
+        {
+            let why = format!("not prepared, so its kube-proxy was not replaced: {why}");
+            return (node, Ok(SwitchEnd::Failed(why)));
+        }
+        let end = switcher.switch(&node, old.as_ref(), self.mode).await;
+        (node, end)
     }
 
     /// After the verification: waits for the new proxier's sync, checks that Services still answer, and removes the old
@@ -223,11 +245,13 @@ impl Roll<'_> {
         let end = match done.outcome {
             CleanOutcome::NotServing => Ok(SwitchEnd::Failed(why)),
             CleanOutcome::NotSynced => Ok(SwitchEnd::TimedOut(why)),
-            // Its log only says how it was started. Before the clean-up, the process itself was asked on the node.
-            _ if *how == How::Log && done.running != Some(self.mode) => {
+            _ if done.running == Some(self.mode) => end,
+            // Its log only says how it was started.
+            _ if *how == How::Log => {
                 Ok(SwitchEnd::TimedOut(format!("only its log says that it runs {}; {why}", self.mode)))
             }
-            _ => end,
+            // On the node, kube-proxy did not answer, or was not asked: it may have ended since it was verified.
+            _ => self.tools.switcher.settles((pod, *how), self.mode, Duration::ZERO).await,
         };
         NodeEnd { node, end, cleaned: Some(done) }
     }

@@ -1,5 +1,7 @@
 //! Rollback: restores the original text byte for byte, then switches the pods back, verifying each.
 
+use std::collections::BTreeMap;
+
 use futures::StreamExt as _;
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::api::Api;
@@ -29,6 +31,10 @@ pub struct Rollback<'a> {
     pub config: WrittenConfig<'a>,
     /// The original text.
     pub original: &'a str,
+    /// The pods at the time of planning, by node.
+    pub planned: &'a BTreeMap<String, PodFacts>,
+    /// The mode of the original.
+    pub mode: Option<ProxyMode>,
     /// Number of nodes at a time.
     pub at_a_time: usize,
     /// The parts that act and report.
@@ -40,16 +46,24 @@ impl Rollback<'_> {
     ///
     /// # Errors
     /// What could not be restored, and the current state.
-    pub async fn run(&self, nodes: &[(String, ProxyMode)], results: &mut [NodeResult]) -> anyhow::Result<()> {
+    pub async fn run(&self, nodes: &[(String, ProxyMode)], results: &mut Vec<NodeResult>) -> anyhow::Result<()> {
         self.restore().await?;
         self.tools.progress.tell(&Event::new(What::RollingBack, "the original configuration was restored"));
-        let pods = list_pods(&self.connection.client, self.kube_proxy).await?;
+        let pods = list_pods(&self.connection.client, self.kube_proxy).await.map_err(|error| {
+            anyhow::anyhow!("the original configuration was restored, but no kube-proxy was replaced: {error:#}")
+        })?;
+        let mut nodes = nodes.to_vec();
+        for node in self.by_themselves(&pods, &nodes) {
+            if !results.iter().any(|result| result.name == node.0) {
+                results.push(NodeResult::new(&node.0, NodeOutcome::NotReached));
+            }
+            nodes.push(node);
+        }
         let present = |node: &str| -> Option<&PodFacts> {
             pods.iter().filter(|pod| pod.node == node && !pod.deleting).max_by_key(|pod| pod.created)
         };
         let mut failures = Vec::new();
-        self.tools.progress.more(nodes.len());
-        self.tools.progress.at_an_even_pace();
+        self.tools.progress.only(nodes.len());
         let work = nodes.iter().map(|(node, mode)| async move {
             self.tools.progress.detail(What::Replacing, node, "rolling back");
             let end = self.tools.switcher.switch(node, present(node), *mode).await;
@@ -64,7 +78,14 @@ impl Rollback<'_> {
             let (outcome, detail) = match end {
                 Ok(SwitchEnd::Proved(..)) => (NodeOutcome::RolledBack, None),
                 Ok(SwitchEnd::Gone) => (NodeOutcome::Gone, None),
-                Ok(SwitchEnd::NotReady) => (NodeOutcome::NotReady, None),
+                Ok(SwitchEnd::NotReady) => {
+                    // Of the nodes that this run has switched, each must run the old mode again.
+                    let was = results.iter().find(|result| result.name == *node).map(|result| result.outcome);
+                    if matches!(was, Some(NodeOutcome::Proved | NodeOutcome::Failed | NodeOutcome::Already)) {
+                        failures.push(format!("{node}: NotReady, so its kube-proxy was not replaced"));
+                    }
+                    (NodeOutcome::NotReady, None)
+                }
                 Ok(SwitchEnd::Failed(why) | SwitchEnd::TimedOut(why)) => (NodeOutcome::Failed, Some(why)),
                 Err(error) => (NodeOutcome::Failed, Some(format!("{error:#}"))),
             };
@@ -80,7 +101,8 @@ impl Rollback<'_> {
             self.tools.progress.node_done(what, node, verified, &text);
             if let Some(result) = results.iter_mut().find(|result| result.name == *node) {
                 // The original failure is kept: that is what the operator must fix.
-                result.detail = detail.or(result.detail.take());
+                let before = result.detail.take().filter(|_| result.outcome == NodeOutcome::Failed);
+                result.detail = detail.or(before);
                 result.mode = verified;
                 result.outcome = outcome;
                 result.cleaned = cleaned.or(result.cleaned.take());
@@ -92,6 +114,21 @@ impl Rollback<'_> {
             few_long(&failures)
         );
         Ok(())
+    }
+
+    /// The nodes whose kube-proxy was started since the plan was made, but not by this run: they may have read the new
+    /// configuration, such as one that joined.
+    fn by_themselves(&self, pods: &[PodFacts], known: &[(String, ProxyMode)]) -> Vec<(String, ProxyMode)> {
+        let Some(mode) = self.mode else { return Vec::new() };
+        let started = |pod: &&PodFacts| {
+            let before = self.planned.get(&pod.node);
+            let same = before.is_some_and(|before| before.uid == pod.uid && before.restarts == pod.restarts);
+            !pod.deleting && !same && !known.iter().any(|(node, _)| *node == pod.node)
+        };
+        let mut nodes: Vec<_> = pods.iter().filter(started).map(|pod| (pod.node.clone(), mode)).collect();
+        nodes.sort_by(|a, b| a.0.cmp(&b.0));
+        nodes.dedup_by(|a, b| a.0 == b.0);
+        nodes
     }
 
     async fn restore(&self) -> anyhow::Result<()> {

@@ -22,6 +22,7 @@ use crate::cluster::helper::work::Cleaner;
 use crate::cluster::kube_proxy::backup;
 use crate::cluster::kube_proxy::config_map::{ConfigFacts, WriteError, touch, write};
 use crate::cluster::kube_proxy::daemon_set::KubeProxy;
+use crate::cluster::kube_proxy::pod::PodFacts;
 use crate::cluster::observe::facts::{ClusterFacts, NodeFacts};
 use crate::cluster::observe::surroundings::Surroundings;
 use crate::cluster::plan::Plan;
@@ -119,6 +120,11 @@ impl<'a> Run<'a> {
         Ended::new(self.plan, Outcome::Interrupted, message, Exit::Interrupted)
     }
 
+    /// kube-proxy's pods at the time of planning, by node.
+    pub(super) fn planned_pods(&self) -> BTreeMap<String, PodFacts> {
+        self.facts.nodes.iter().filter_map(|node| Some((node.name.clone(), node.pod.clone()?))).collect()
+    }
+
     /// The canary first, then the others in their order.
     fn nodes_to_switch(&self) -> Vec<String> {
         self.plan.canary.iter().chain(self.plan.batches.iter().flatten()).cloned().collect()
@@ -133,13 +139,12 @@ impl<'a> Run<'a> {
         interrupt: &Interrupt,
     ) -> anyhow::Result<(RemediationReport, RollEnd)> {
         let (config, target) = (self.config()?, self.target()?);
-        let pods = self.facts.nodes.iter().filter_map(|node| Some((node.name.clone(), node.pod.clone()?))).collect();
         let roll = Roll {
             connection: self.connection,
             kube_proxy: self.kube_proxy()?,
             config: WrittenConfig { name: &config.name, key: &config.key, text: &target.text, at: written.changed },
             mode: target.mode,
-            pods,
+            pods: self.planned_pods(),
             total: nodes.len(),
             pace: Pace {
                 at_a_time: self.plan.batch_size,

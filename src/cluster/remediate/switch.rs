@@ -87,7 +87,20 @@ impl Switcher {
             self.delete(old).await?;
         }
         let what = format!("kube-proxy on {node} to run {mode}");
-        patiently(&what, Some(self.timeout), self.wait(node, old.map(|pod| pod.uid.as_str()), mode)).await
+        let waited = self.wait(node, old.map(|pod| pod.uid.as_str()), mode);
+        let end = patiently(&what, Some(self.timeout), waited).await?;
+        Ok(match (end, old) {
+            // It was ready before, and the new mode may be the reason that it is not any more.
+            (SwitchEnd::NotReady, Some(old)) => {
+                SwitchEnd::Failed(format!("the node became NotReady after kube-proxy pod {} was replaced", old.name))
+            }
+            (end, _) => end,
+        })
+    }
+
+    /// kube-proxy's present pod on a node, if the watch knows one.
+    pub fn present(&self, node: &str) -> Option<PodFacts> {
+        self.watch.successor(node, None)
     }
 
     /// Queries the mode of the kube-proxy in a pod; `None` if it does not answer with one.
@@ -209,16 +222,21 @@ impl Switcher {
         Some(foreign(line))
     }
 
-    /// Whether a verified pod still runs `mode` after the settle time.
+    /// Whether a verified pod still runs `mode` after the settle time, verified in the same way.
     ///
     /// # Errors
     /// If the node cannot be read.
-    pub async fn settles(&self, proved: &PodFacts, mode: ProxyMode, settle: Duration) -> anyhow::Result<SwitchEnd> {
-        let what = format!("the canary {} to keep its mode", proved.node);
-        patiently(&what, Some(settle), self.keeps(proved, mode, settle)).await
+    pub async fn settles(
+        &self,
+        (proved, how): (&PodFacts, How),
+        mode: ProxyMode,
+        settle: Duration,
+    ) -> anyhow::Result<SwitchEnd> {
+        let what = format!("{} to keep its mode", proved.node);
+        patiently(&what, Some(settle), self.keeps(proved, how, mode, settle)).await
     }
 
-    async fn keeps(&self, proved: &PodFacts, mode: ProxyMode, settle: Duration) -> anyhow::Result<SwitchEnd> {
+    async fn keeps(&self, proved: &PodFacts, how: How, mode: ProxyMode, settle: Duration) -> anyhow::Result<SwitchEnd> {
         let deadline = Instant::now() + settle;
         while Instant::now() < deadline {
             let now = self.watch.successor(&proved.node, None);
@@ -230,10 +248,20 @@ impl Switcher {
                 return Ok(end);
             }
         }
-        let proof = self.prover.prove(proved).await;
+        let proof = match how {
+            How::ProxyMode => self.prover.prove_by_process(&proved.name).await,
+            How::Log => self.prover.prove(proved).await,
+        };
         if let Some(end) = self.changed(proved).await {
             return Ok(end);
         }
+        anyhow::ensure!(
+            !proof.refused,
+            "verifying pod {} on node {}: {}",
+            proved.name,
+            proved.node,
+            proof.reason.unwrap_or_default()
+        );
         Ok(judge(proved, &proof, mode).unwrap_or_else(|| {
             let why = match proof.trouble() {
                 Some(trouble) => trouble,

@@ -34,6 +34,7 @@ impl Run<'_> {
         // The original is always restored; pods are replaced only if kube-proxy can start with it.
         let old_mode = read(&original).and_then(|parsed| target(&parsed.mode, self.facts.minor()));
         let nodes = old_mode.as_ref().map(|mode| self.to_roll_back(report, *mode)).unwrap_or_default();
+        let planned = self.planned_pods();
         let back = match (self.config(), self.kube_proxy(), self.target()) {
             (Ok(config), Ok(kube_proxy), Ok(target)) => {
                 let rollback = Rollback {
@@ -41,6 +42,8 @@ impl Run<'_> {
                     kube_proxy,
                     config: WrittenConfig { name: &config.name, key: &config.key, text: &target.text, at: None },
                     original: &original,
+                    planned: &planned,
+                    mode: old_mode.as_ref().ok().copied(),
                     at_a_time: self.plan.batch_size,
                     tools,
                 };

@@ -205,7 +205,9 @@ impl NodeResult {
 
     /// Whether it failed, or something remains on it.
     fn needs_attention(&self) -> bool {
+        // What failed before it was rolled back is what the operator must fix.
+        let failed = self.outcome == NodeOutcome::RolledBack && self.detail.is_some();
         let unclean = self.cleaned.as_ref().is_some_and(|cleaned| !cleaned.is_clean());
-        unclean || self.outcome == NodeOutcome::Failed
+        unclean || failed || self.outcome == NodeOutcome::Failed
     }
 }

@@ -171,7 +171,7 @@ struct Cells {
     proof: &'static str,
     state: String,
     modules: String,
-    clean: bool,
+    leftovers: String,
 }
 
 impl Cells {
@@ -186,7 +186,7 @@ impl Cells {
             proof: node.proof_word(),
             state: node.state_word(),
             modules,
-            clean: matches!(leftovers.as_str(), "0" | "-"),
+            leftovers: if matches!(leftovers.as_str(), "0" | "-" | "unknown") { leftovers } else { "some".to_owned() },
         }
     }
 }
@@ -223,7 +223,7 @@ fn grouped(nodes: &[NodeLine]) -> String {
         ];
         if hosts {
             row.push(cells.modules.clone());
-            row.push(if cells.clean { nodes[0].host_words()[1].clone() } else { "some".to_owned() });
+            row.push(cells.leftovers.clone());
         }
         row.push(few(&names));
         table.add_row(row);

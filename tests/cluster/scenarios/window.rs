@@ -3,10 +3,14 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
+use k8s_openapi::api::core::v1::Pod;
+use kube::ResourceExt as _;
+use kube::api::{Api, DeleteParams, ListParams};
 use libtest_mimic::Trial;
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
+use crate::cluster::fault_proxy::Fault;
 use crate::cluster::kpx_prep::{Outcome, start};
 use crate::cluster::misbehaviour::Misbehaviour;
 use crate::cluster::world::{World, trial};
@@ -20,6 +24,9 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial("window::a_failed_canary_is_never_tolerated", canary),
         trial("window::an_interrupt_lets_the_nodes_in_progress_end", interrupt),
         trial("window::progress_as_json", json),
+        trial("window::a_node_that_goes_down_after_its_pod_was_replaced_has_failed", down_in_progress),
+        trial("window::a_node_that_joined_is_rolled_back_too", joined_and_rolled_back),
+        trial("window::a_pod_that_was_replaced_since_the_plan_is_replaced_again", replaced_meanwhile),
     ]
 }
 
@@ -166,4 +173,66 @@ async fn json(world: &World) {
     assert!(nodes_of(&events(&failed), "verified").is_empty());
     assert_eq!(events(&failed).last().expect("an event")["event"], "error", "{failed}");
     start(kubeconfig, "remediate", &["--progress", "json"]).end().await.exits(2).mentions("--yes");
+}
+
+/// The new mode may be the reason, so it is no node to skip.
+async fn down_in_progress(world: &World) {
+    let slow = Misbehaviour::SlowStart(Duration::from_secs(30));
+    let cluster = world.nodes(4).misbehave("node-3", slow).start().await;
+    let before = cluster.before().await;
+    let run = cluster.remediation(&["--canary", "node-2"]);
+    cluster
+        .wait_for("node-3 is in progress", |modes| {
+            modes.get("node-2").is_some_and(|mode| mode == "ipvs") && !modes.contains_key("node-3")
+        })
+        .await;
+    cluster.nodes.set("node-3", &[Misbehaviour::Down]).await;
+    // It cannot be rolled back either, and nobody says so.
+    let outcome = run.end().await.exits(1).says("/outcome", "failed").mentions("became NotReady");
+    let outcome = outcome.mentions("node-3: NotReady, so its kube-proxy was not replaced");
+    assert_eq!(outcome.node("node-2")["outcome"], "rolled-back", "{outcome}");
+    assert_eq!(outcome.node("node-4")["outcome"], "not-reached", "{outcome}");
+    assert_eq!(cluster.data().await, before.data);
+}
+
+/// Its kube-proxy has read the new configuration, although this run has not touched it.
+async fn joined_and_rolled_back(world: &World) {
+    let cluster = world.nodes(3).misbehave("node-3", Misbehaviour::CrashesInIpvs).start().await;
+    let before = cluster.before().await;
+    let run = cluster.remediation(&["--canary", "node-2", "--settle-time", "3s"]);
+    let canary =
+        |modes: &std::collections::BTreeMap<String, String>| modes.get("node-2").is_some_and(|mode| mode == "ipvs");
+    cluster.wait_for("the canary switched", canary).await;
+    cluster.nodes.add("node-9", &[], &[]).await;
+    cluster.wait_for("node-9 runs", |modes| modes.contains_key("node-9")).await;
+    assert_eq!(cluster.nodes.modes()["node-9"], "ipvs");
+    let outcome = run.end().await.exits(5).says("/outcome", "rolled-back");
+    assert_eq!(outcome.node("node-9")["outcome"], "rolled-back", "{outcome}");
+    assert_eq!(cluster.modes(), "node-1 iptables\nnode-2 iptables\nnode-3 iptables\nnode-9 iptables\n");
+    assert_eq!(cluster.data().await, before.data);
+}
+
+/// By something else, before the configuration was written.
+async fn replaced_meanwhile(world: &World) {
+    let cluster = world.nodes(3).start().await;
+    let before = cluster.before().await;
+    let pods = Api::<Pod>::namespaced(cluster.client.clone(), &cluster.namespace);
+    let all = pods.list(&ListParams::default().labels("k8s-app=kube-proxy")).await.expect("a list");
+    let on_it = |pod: &Pod| pod.spec.as_ref().is_some_and(|spec| spec.node_name.as_deref() == Some("node-3"));
+    let victim = all.items.into_iter().find(on_it).expect("a pod").name_any();
+    let proxy = cluster
+        .proxy(move |_, asked| {
+            if !asked.is("create configmaps") {
+                return Fault::None;
+            }
+            let (pods, victim) = (pods.clone(), victim.clone());
+            Fault::Meanwhile(Box::pin(async move {
+                pods.delete(&victim, &DeleteParams::default().grace_period(0)).await.expect("deleted");
+                // Until its successor has read the old configuration.
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            }))
+        })
+        .await;
+    proxy.cluster(&cluster).remediate(&["--canary", "node-2"]).await.exits(0);
+    before.switched(&cluster).await;
 }

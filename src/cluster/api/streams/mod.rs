@@ -21,6 +21,8 @@ use window::Window;
 /// Delay before a refused stream is opened again; doubled each time, up to the longest.
 const FIRST_DELAY: Duration = Duration::from_millis(250);
 const LONGEST_DELAY: Duration = Duration::from_secs(8);
+/// After so many refusals, with enough others opened meanwhile, they count as its node's own.
+const ITS_OWN: usize = 5;
 
 /// Why a stream could not be opened.
 #[derive(Debug)]
@@ -52,11 +54,19 @@ struct Shared {
 pub struct Turn {
     streams: Streams,
     begun: usize,
+    /// Whether a stream was opened and not refused afterwards.
+    opened: bool,
 }
 
 impl Drop for Turn {
     fn drop(&mut self) {
-        self.streams.window().open -= 1;
+        {
+            let mut window = self.streams.window();
+            window.open -= 1;
+            if self.opened {
+                window.succeeded();
+            }
+        }
         self.streams.0.freed.notify_one();
     }
 }
@@ -76,7 +86,7 @@ impl Streams {
                     if window.open < window.limit {
                         self.0.freed.notify_one();
                     }
-                    return Turn { streams: self.clone(), begun: window.halved };
+                    return Turn { streams: self.clone(), begun: window.halved, opened: false };
                 }
             }
             self.0.freed.notified().await;
@@ -94,10 +104,10 @@ impl Streams {
         open: impl AsyncFn() -> Result<T, Unopened>,
     ) -> Result<(T, Turn), NotOpened> {
         loop {
-            let turn = self.turn().await;
+            let mut turn = self.turn().await;
             let error = match open().await {
                 Ok(stream) => {
-                    self.window().succeeded();
+                    turn.opened = true;
                     return Ok((stream, turn));
                 }
                 Err(Unopened::Failed(why)) => return Err(NotOpened::Failed(why)),
@@ -115,14 +125,28 @@ impl Streams {
     /// It was refused for too long.
     pub async fn refused(
         &self,
-        turn: Turn,
+        mut turn: Turn,
         refusals: &mut Refusals,
         why: &str,
         asked: Duration,
     ) -> Result<(), NotOpened> {
-        // Of a node that is down, 502 to 504 are no news about the others.
-        if !refusals.patience.is_zero() {
-            self.window().refused(turn.begun);
+        turn.opened = false;
+        {
+            let mut window = self.window();
+            let first = *refusals.opened.get_or_insert(window.total);
+            let others = refusals.times > 0 && window.refusals > refusals.seen;
+            // Of a node that is down, 502 to 504 are no news about the others; nor is a stream that alone is refused again.
+            if !refusals.patience.is_zero() && (refusals.times == 0 || others) {
+                window.refused(turn.begun);
+            }
+            window.refusals += 1;
+            refusals.times += 1;
+            refusals.seen = window.refusals;
+            refusals.alone &= !others;
+            // So many others were opened meanwhile, and none was refused, that this must be its node's.
+            if refusals.alone && refusals.times > ITS_OWN && window.total >= first + AT_A_TIME {
+                return Err(NotOpened::Failed(why.to_owned()));
+            }
         }
         drop(turn);
         if refusals.since.get_or_insert_with(BootInstant::now).elapsed() >= refusals.patience {
@@ -144,13 +168,20 @@ pub struct Refusals {
     patience: Duration,
     since: Option<BootInstant>,
     delay: Duration,
+    times: usize,
+    /// Number of refusals in all, of any stream, at its last one.
+    seen: usize,
+    /// Whether no other stream was refused since its first one.
+    alone: bool,
+    /// Number of streams that had been opened in all at the first refusal.
+    opened: Option<usize>,
 }
 
 impl Refusals {
     /// None yet; they are waited out for this long from the first one on. Zero: the first one is the end, and no reason to
     /// open fewer streams.
     pub fn within(patience: Duration) -> Self {
-        Self { patience, since: None, delay: FIRST_DELAY }
+        Self { patience, since: None, delay: FIRST_DELAY, times: 0, seen: 0, alone: true, opened: None }
     }
 }
 
@@ -211,6 +242,23 @@ mod tests {
         assert!((1..300).contains(&refusals), "{refusals} refusals");
         assert!(most.into_inner() <= AT_A_TIME);
         assert_eq!(streams.window().open, 0);
+        // One node's own trouble: the others go on, as many at a time as before.
+        let limit = streams.window().limit;
+        let one = async || {
+            let mut refusals = Refusals::within(Duration::from_secs(60));
+            streams.open(&mut refusals, async || Err::<(), _>(api(503, "this node").into())).await.map(|_| ())
+        };
+        let others = async {
+            for _ in 0..400 {
+                let mut refusals = Refusals::within(Duration::from_secs(60));
+                let opened = streams.open(&mut refusals, async || Ok(())).await;
+                tokio::time::sleep(Duration::from_millis(20)).await;
+                drop(opened);
+            }
+        };
+        let (failed, ()) = futures::join!(one(), others);
+        assert_eq!(failed, Err(NotOpened::Failed("this node".to_owned())));
+        assert!(streams.window().limit >= limit / 2, "{:?}", streams.window());
         let mut at_once = Refusals::within(Duration::ZERO);
         let failed = streams.open(&mut at_once, async || Err::<(), _>(api(503, "busy").into())).await;
         assert!(matches!(failed.map(|_| ()), Err(NotOpened::Refused(why)) if why.ends_with(": busy")));

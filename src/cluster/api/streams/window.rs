@@ -12,11 +12,15 @@ pub(super) struct Window {
     opened: usize,
     /// Number of times that the limit was halved.
     pub(super) halved: usize,
+    /// Refusals in all.
+    pub(super) refusals: usize,
+    /// Streams opened in all.
+    pub(super) total: usize,
 }
 
 impl Default for Window {
     fn default() -> Self {
-        Self { limit: AT_A_TIME, open: 0, opened: 0, halved: 0 }
+        Self { limit: AT_A_TIME, open: 0, opened: 0, halved: 0, refusals: 0, total: 0 }
     }
 }
 
@@ -24,6 +28,7 @@ impl Window {
     /// A stream was opened: after as many as the limit, one more is allowed.
     pub(super) fn succeeded(&mut self) {
         self.opened += 1;
+        self.total += 1;
         if self.opened >= self.limit && self.limit < AT_A_TIME {
             self.limit += 1;
             self.opened = 0;

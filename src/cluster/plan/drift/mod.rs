@@ -11,6 +11,7 @@ use crate::cluster::observe::facts::{ClusterFacts, NodeFacts};
 use crate::cluster::observe::flavour::replacement;
 use crate::mode::ProxyMode;
 use crate::report::{Finding, Level, few, finding};
+use crate::sync_health::{SyncHealth, SyncState};
 
 /// How a node's kube-proxy compares with the configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
@@ -49,7 +50,12 @@ pub fn state(node: &NodeFacts, facts: &ClusterFacts) -> State {
     let Some(mode) = node.proof.mode else { return State::Unproved };
     let target = facts.target().ok();
     if target == Some(mode) {
-        return if node.proof.trouble().is_some() { State::NotSyncing } else { State::Right };
+        let unknown = |sync: SyncHealth| sync.state == SyncState::Unknown;
+        return match node.proof.trouble() {
+            None => State::Right,
+            Some(_) if node.proof.sync.is_none_or(unknown) => State::Unproved,
+            Some(_) => State::NotSyncing,
+        };
     }
     if node.proof.fallback { State::Fallback } else { State::Wrong }
 }
@@ -169,7 +175,7 @@ fn node_findings(facts: &ClusterFacts, findings: &mut Vec<Finding>) {
         Level::Warning,
         "unproved",
         names(&|node| is(node, State::Unproved)),
-        "the effective mode could not be verified",
+        "the effective mode, or whether kube-proxy writes its rules, could not be verified",
         "run with -o wide to see the reason for each node",
     );
     tell(

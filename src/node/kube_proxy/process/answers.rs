@@ -10,7 +10,7 @@ use super::toolbox::Known;
 use crate::boot_clock::BootInstant;
 use crate::node::kube_proxy::process;
 use crate::node::root::Root;
-use crate::sync_health::{is_about_syncs, sync_health};
+use crate::sync_health::{is_last_sync, sync_health};
 
 /// Short, because it listens on this host.
 const CONNECT: Duration = Duration::from_secs(1);
@@ -80,7 +80,7 @@ pub fn last_sync(port: u16) -> Result<LastSync, String> {
     };
     match sync_health(&metrics, None).trouble() {
         Some(trouble) => Err(trouble),
-        None => Ok(LastSync(metrics.lines().filter(|line| is_about_syncs(line)).collect::<Vec<_>>().join("\n"))),
+        None => Ok(LastSync(metrics.lines().filter(|line| is_last_sync(line)).collect::<Vec<_>>().join("\n"))),
     }
 }
 
