@@ -15,7 +15,7 @@ pub(super) fn use_json() {
     JSON.store(true, Ordering::Relaxed);
 }
 
-/// Whether [`use_json`] was called.
+/// Whether progress is written as JSON.
 pub fn is_json() -> bool {
     JSON.load(Ordering::Relaxed)
 }

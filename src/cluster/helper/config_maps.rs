@@ -119,10 +119,30 @@ pub(super) async fn verify(client: &kube::Client, namespace: &str, programs: &[(
             .await
             .map_err(|error| anyhow::anyhow!("verifying {place}: {}; nothing else was changed", plain(&error)))?;
         let same = there.is_some_and(|there| there.uid().as_ref() == Some(&config_map.uid) && holds(&there, sha256));
-        anyhow::ensure!(
-            same,
-            "{place} was replaced while the node helper was started; its program was not run. Find out who may write ConfigMaps in this namespace, then run again"
-        );
+        anyhow::ensure!(same, replaced(&place));
+    }
+    Ok(())
+}
+
+fn replaced(place: &str) -> String {
+    format!(
+        "{place} was replaced while the node helper was started; its program was not run. Find out who may write ConfigMaps in this namespace, then run again"
+    )
+}
+
+/// Whether they are still the ones of this run, without reading their content: pods would wait in vain for one that is gone.
+pub(super) async fn are_there(
+    client: &kube::Client,
+    namespace: &str,
+    programs: &[(Made, String)],
+) -> anyhow::Result<()> {
+    for (config_map, _) in programs {
+        let place = format!("ConfigMap {namespace}/{}", config_map.name);
+        let config_maps = api(client, namespace);
+        let there = retried(|| config_maps.get_metadata_opt(&config_map.name)).await.map_err(|error| {
+            anyhow::anyhow!("reading {place}: {}; nothing but the node helper was changed", plain(&error))
+        })?;
+        anyhow::ensure!(there.is_some_and(|there| there.uid().as_ref() == Some(&config_map.uid)), replaced(&place));
     }
     Ok(())
 }

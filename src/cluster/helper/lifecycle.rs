@@ -99,6 +99,7 @@ pub(super) async fn ensure(
         }
     }
     config_maps::remove_others(&connection.client, namespace, &made.programs, lock).await?;
+    config_maps::are_there(&connection.client, namespace, &made.programs).await?;
     Ok(made)
 }
 
