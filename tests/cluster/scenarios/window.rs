@@ -48,10 +48,10 @@ fn nodes_of<'e>(events: &'e [Value], kind: &str) -> Vec<&'e str> {
 }
 
 async fn slow_node(world: &World) {
-    let slow = Misbehaviour::SlowStart(Duration::from_secs(3));
+    let slow = Misbehaviour::SlowStart(Duration::from_secs(12));
     let cluster = world.nodes(8).misbehave("node-3", slow).start().await;
     let before = cluster.before().await;
-    let arguments = ["--canary", "node-2", "--max-unavailable", "2", "--timeout", "20s", "--progress", "json"];
+    let arguments = ["--canary", "node-2", "--max-unavailable", "2", "--timeout", "60s", "--progress", "json"];
     let outcome = cluster.remediate(&arguments).await.exits(0);
     before.switched(&cluster).await;
     let events = events(&outcome);
@@ -133,10 +133,10 @@ async fn canary(world: &World) {
 }
 
 async fn interrupt(world: &World) {
-    let slow = Misbehaviour::SlowStart(Duration::from_secs(2));
+    let slow = Misbehaviour::SlowStart(Duration::from_secs(4));
     let cluster = world.nodes(6).misbehave("node-3", slow).misbehave("node-4", slow).start().await;
     let before = cluster.before().await;
-    let run = cluster.remediation(&["--canary", "node-2", "--max-unavailable", "2", "--timeout", "20s"]);
+    let run = cluster.remediation(&["--canary", "node-2", "--max-unavailable", "2", "--timeout", "60s"]);
     // Both are in progress, and neither is verified.
     cluster.wait_for("two nodes in progress", |modes| modes.len() == 4).await;
     run.signal(Signal::SIGINT);
@@ -199,7 +199,7 @@ async fn down_in_progress(world: &World) {
 async fn joined_and_rolled_back(world: &World) {
     let cluster = world.nodes(3).misbehave("node-3", Misbehaviour::CrashesInIpvs).start().await;
     let before = cluster.before().await;
-    let run = cluster.remediation(&["--canary", "node-2", "--settle-time", "3s"]);
+    let run = cluster.remediation(&["--canary", "node-2", "--settle-time", "8s"]);
     let canary =
         |modes: &std::collections::BTreeMap<String, String>| modes.get("node-2").is_some_and(|mode| mode == "ipvs");
     cluster.wait_for("the canary switched", canary).await;
