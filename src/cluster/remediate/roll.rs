@@ -1,5 +1,5 @@
 //! The rollout: the canary alone, then a window of nodes in progress, the next begun when one is verified; then nodes that
-//! joined meanwhile.
+//! joined during the rollout.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -160,7 +160,7 @@ impl Roll<'_> {
             if let Some(end) = self.stop().await {
                 open().end.get_or_insert(end);
             }
-            // Another node may have failed meanwhile.
+            // Another node may have failed during that check.
             if open().end.is_some() {
                 return;
             }
@@ -173,7 +173,7 @@ impl Roll<'_> {
             let (announced, over) = {
                 let mut window = open();
                 if let Err(end) = self.record(ended, self.pace.max_failures, window.results) {
-                    // A failure is rolled back, also where the others were interrupted meanwhile.
+                    // A failure is rolled back even if the run was interrupted before it.
                     let outranks = matches!((&window.end, &end), (Some(RollEnd::Interrupted), RollEnd::Failed(_)));
                     if outranks {
                         window.end = Some(end);

@@ -23,6 +23,9 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial("window::one_failure_too_many_rolls_back", too_many),
         trial("window::a_failed_canary_is_never_tolerated", canary),
         trial("window::an_interrupt_lets_the_nodes_in_progress_end", interrupt),
+        trial("window::a_failure_after_an_interrupt_is_rolled_back", interrupted_and_failed),
+        trial("window::a_node_that_joins_and_cannot_be_prepared_keeps_its_pod", not_prepared),
+        trial("window::a_kube_proxy_that_ends_before_the_clean_up_is_no_success", ends_early),
         trial("window::progress_as_json", json),
         trial("window::a_node_that_goes_down_after_its_pod_was_replaced_has_failed", down_in_progress),
         trial("window::a_node_that_joined_is_rolled_back_too", joined_and_rolled_back),
@@ -235,4 +238,45 @@ async fn replaced_meanwhile(world: &World) {
         .await;
     proxy.cluster(&cluster).remediate(&["--canary", "node-2"]).await.exits(0);
     before.switched(&cluster).await;
+}
+
+/// The first node to end notices the interrupt; another one fails after that.
+async fn interrupted_and_failed(world: &World) {
+    let slow = |seconds| Misbehaviour::SlowStart(Duration::from_secs(seconds));
+    let nodes = world.nodes(6).misbehave("node-3", slow(6)).misbehave("node-3", Misbehaviour::CrashesInIpvs);
+    let cluster = nodes.misbehave("node-4", slow(2)).start().await;
+    let before = cluster.before().await;
+    let run = cluster.remediation(&["--canary", "node-2", "--max-unavailable", "2", "--timeout", "60s"]);
+    cluster.wait_for("two nodes in progress", |modes| modes.len() == 4).await;
+    run.signal(Signal::SIGINT);
+    let outcome = run.end().await.exits(5).says("/outcome", "rolled-back").mentions("node-3");
+    assert_eq!(outcome.node("node-5")["outcome"], "not-reached", "{outcome}");
+    before.rolled_back(&cluster).await;
+}
+
+/// It becomes ready during the rollout. Without modules, a new kube-proxy could not run.
+async fn not_prepared(world: &World) {
+    let cluster = world.nodes(4).misbehave("node-4", Misbehaviour::Down).start().await;
+    let before = cluster.before().await;
+    let run = cluster.whole_remediation(&["--canary", "node-2", "--settle-time", "5s", "--no-rollback"]);
+    let canary =
+        |modes: &std::collections::BTreeMap<String, String>| modes.get("node-2").is_some_and(|mode| mode == "ipvs");
+    cluster.wait_for("the canary switched", canary).await;
+    cluster.nodes.set("node-4", &[Misbehaviour::InstallFails]).await;
+    run.end().await.exits(4).mentions("node-4: not prepared, so its kube-proxy was not replaced");
+    assert_eq!(cluster.replaced(&before.pods).await, ["node-1", "node-2", "node-3"]);
+}
+
+/// It answered once. The first command on the node is never answered; by the second, it has restarted in another mode.
+async fn ends_early(world: &World) {
+    let cluster = world.nodes(3).start().await;
+    let before = cluster.before().await;
+    let run = cluster.whole_remediation(&["--canary", "node-2", "--settle-time", "3s", "--request-timeout", "2s"]);
+    let canary =
+        |modes: &std::collections::BTreeMap<String, String>| modes.get("node-2").is_some_and(|mode| mode == "ipvs");
+    cluster.wait_for("the canary switched", canary).await;
+    let loses = Misbehaviour::LosesIpvsAfter(Duration::from_millis(1500));
+    cluster.nodes.set("node-3", &[loses, Misbehaviour::SilentOnce]).await;
+    run.end().await.exits(5).says("/outcome", "rolled-back").mentions("node-3");
+    before.rolled_back(&cluster).await;
 }

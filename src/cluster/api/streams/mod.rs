@@ -21,7 +21,7 @@ use window::Window;
 /// Delay before a refused stream is opened again; doubled each time, up to the longest.
 const FIRST_DELAY: Duration = Duration::from_millis(250);
 const LONGEST_DELAY: Duration = Duration::from_secs(8);
-/// After so many refusals, with enough others opened meanwhile, they count as its node's own.
+/// After this many refusals of a stream, if [`AT_A_TIME`] others were opened and none was refused, its node is the cause.
 const ITS_OWN: usize = 5;
 
 /// Why a stream could not be opened.
@@ -143,7 +143,7 @@ impl Streams {
             refusals.times += 1;
             refusals.seen = window.refusals;
             refusals.alone &= !others;
-            // So many others were opened meanwhile, and none was refused, that this must be its node's.
+            // Others were opened and none was refused: the cause is this node.
             if refusals.alone && refusals.times > ITS_OWN && window.total >= first + AT_A_TIME {
                 return Err(NotOpened::Failed(why.to_owned()));
             }
