@@ -9,7 +9,7 @@
 //! | one host | [`node`] (modules, boot files, what kube-proxy left), [`node_protocol`] (what a run and its helper on a node say) |
 //! | a new cluster | [`kubeadm`] (kubeadm's config), [`cloud_init`] (user-data), [`image`] (the helper's image) |
 //! | a running cluster | [`cluster`] (observe, plan, switch, verify, roll back) |
-//! | Kubernetes' rules | [`mode`], [`proxy_config`] (`KubeProxyConfiguration`), [`feature_gates`], [`kubernetes_version`], [`sync_health`] (kube-proxy's metrics) |
+//! | Kubernetes' rules | [`mode`], [`proxy_config`] (`KubeProxyConfiguration`), [`feature_gates`], [`kubernetes_version`], [`proxy_ports`], [`sync_health`] (kube-proxy's metrics) |
 //! | texts | [`yaml`] (edits that keep every other byte), [`cidr`], [`go_duration`] |
 //! | the system | [`atomic_file`], [`folder`], [`file_kind`], [`bounded`], [`bounded_command`], [`boot_clock`] |
 
@@ -44,6 +44,7 @@ pub mod node;
 pub mod node_protocol;
 #[cfg(feature = "full")]
 pub mod proxy_config;
+pub mod proxy_ports;
 pub mod report;
 pub mod sync_health;
 #[cfg(feature = "full")]

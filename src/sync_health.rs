@@ -21,6 +21,16 @@ const FAILURES: [&str; 2] = [
 /// (`2*config.SyncPeriod` in `cmd/kube-proxy/app/server.go`).
 const PATIENCE: f64 = 60.0;
 
+/// Where a kube-proxy says on its health port whether it is healthy: the first path that it has. `/healthz` also answers 503 for a
+/// node that is being deleted, so `/livez` comes first, which exists from 1.28 on (KEP-3836). Both answer 200 before the first
+/// sync, so they never prove one.
+pub const HEALTH_PATHS: [&str; 2] = ["/livez", "/healthz"];
+
+/// What the answer to one of [`HEALTH_PATHS`] says, by its status; `None`: ask the next one.
+pub fn healthy(status: u16) -> Option<bool> {
+    (status != 404).then_some((200..300).contains(&status))
+}
+
 /// Whether a kube-proxy writes its rules.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -49,6 +59,9 @@ pub struct SyncHealth {
     pub pending_seconds: Option<u64>,
     /// How often writing them failed since it started.
     pub failures: u64,
+    /// Whether it calls itself healthy on its health port, see [`HEALTH_PATHS`]; `None` if it was not asked, or gave no answer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub healthy: Option<bool>,
 }
 
 impl SyncHealth {
@@ -59,6 +72,9 @@ impl SyncHealth {
             times => format!("; {times} syncs failed"),
         };
         match self.state {
+            SyncState::Synced if self.healthy == Some(false) => Some(
+                "kube-proxy has synced its rules, but answers on its health port that it is not healthy".to_owned(),
+            ),
             SyncState::Synced => None,
             SyncState::Never => Some(format!("kube-proxy has not synced its rules since it started{failed}")),
             SyncState::Behind => {
@@ -95,6 +111,7 @@ pub fn sync_health(metrics: &str, now: Option<f64>) -> SyncHealth {
         age_seconds: None,
         pending_seconds: None,
         failures: seconds(failures).unwrap_or_default(),
+        healthy: None,
     };
     if families.is_empty() {
         health.state = SyncState::Unknown;
@@ -212,5 +229,25 @@ mod tests {
         let health = sync_health(&text, None);
         assert_eq!((health.state, health.failures), (SyncState::Never, 9));
         assert!(health.trouble().unwrap().ends_with("; 9 syncs failed"));
+    }
+
+    #[test]
+    fn health_counts_only_if_it_is_bad() {
+        for (status, expected) in [(200, Some(true)), (503, Some(false)), (404, None), (500, Some(false))] {
+            assert_eq!(healthy(status), expected, "{status}");
+        }
+        let synced = sync_health(&metrics(&[(LAST, "", 5.0)]), None);
+        let never = sync_health(&metrics(&[(LAST, "", 0.0)]), None);
+        for (health, healthy, trouble) in [
+            (synced, None, None),
+            (synced, Some(true), None),
+            (synced, Some(false), Some("not healthy")),
+            (never, Some(true), Some("has not synced")),
+            (never, Some(false), Some("has not synced")),
+        ] {
+            let told = SyncHealth { healthy, ..health }.trouble();
+            assert_eq!(told.is_some(), trouble.is_some(), "{told:?}");
+            assert!(told.unwrap_or_default().contains(trouble.unwrap_or_default()));
+        }
     }
 }

@@ -142,11 +142,11 @@ fn a_restored_configuration_is_read() {
         written: Some(text("ipvs")),
     }];
     let target = plan(&facts, &surroundings(), &restore()).target.unwrap();
-    assert_eq!((target.metrics_port(), target.scheduler()), (10999, "lc"));
+    assert_eq!((target.ports().metrics, target.scheduler()), (10999, "lc"));
     // One that kube-proxy cannot read has kube-proxy's defaults.
     facts.backups[0].text = "kind: [".to_owned();
     let target = plan(&facts, &surroundings(), &restore()).target.unwrap();
-    assert_eq!((target.metrics_port(), target.scheduler(), target.config.is_none()), (10249, "rr", true));
+    assert_eq!((target.ports().metrics, target.scheduler(), target.config.is_none()), (10249, "rr", true));
 }
 
 #[test]

@@ -76,7 +76,7 @@ fn ids(plan: &Plan, level: Level) -> Vec<&str> {
 #[test]
 fn everything_is_read_if_everything_is_right() {
     let config = read(&with("")).unwrap();
-    assert_eq!((config.mode.as_str(), config.metrics_port, config.healthz_port), ("iptables", 9000, 10256));
+    assert_eq!((config.mode.as_str(), config.ports.metrics, config.ports.healthz), ("iptables", 9000, 10256));
     assert_eq!((config.written_scheduler.as_deref(), config.strict_arp), (Some("lc"), true));
     assert_eq!(
         (config.exclude_cidrs.as_slice(), config.tcp_timeout.as_deref()),
@@ -125,7 +125,7 @@ fn each_field_unreadable_in_turn() {
         assert_eq!(refused.iter().map(|problem| problem.field.as_str()).collect::<Vec<_>>(), [path], "{text}");
         let parts = [
             ("mode", config.mode == "iptables"),
-            ("metricsBindAddress", config.metrics_port == 9000),
+            ("metricsBindAddress", config.ports.metrics == 9000),
             ("ipvs.scheduler", config.written_scheduler.as_deref() == Some("lc")),
             ("ipvs.strictARP", config.strict_arp),
             ("ipvs.excludeCIDRs", config.exclude_cidrs.len() == 1),

@@ -12,12 +12,16 @@ use crate::exit_code::Exit;
 use crate::kubernetes_version::KubernetesVersion;
 use crate::mode::ProxyMode;
 use crate::node::command::{CleanCommand, KubeProxyOptions, NodeCommand, SurveyCommand};
+use crate::proxy_ports::ProxyPorts;
 
 #[derive(Debug, Args)]
 struct KubeProxy {
     /// kube-proxy's metrics port (metricsBindAddress)
     #[arg(long, value_name = "N", default_value_t = 10249)]
     metrics_port: u16,
+    /// kube-proxy's health port (healthzBindAddress)
+    #[arg(long, value_name = "N", default_value_t = 10256)]
+    healthz_port: u16,
     /// UID of kube-proxy's pod on this host, to identify its process; repeatable
     #[arg(long, value_name = "UID")]
     pod: Vec<String>,
@@ -31,8 +35,13 @@ struct KubeProxy {
 
 impl KubeProxy {
     fn options(self) -> KubeProxyOptions {
-        let Self { metrics_port, pod, service_count, tools } = self;
-        KubeProxyOptions { metrics_port, pods: pod, services: service_count, tools }
+        let Self { metrics_port, healthz_port, pod, service_count, tools } = self;
+        KubeProxyOptions {
+            ports: ProxyPorts { metrics: metrics_port, healthz: healthz_port },
+            pods: pod,
+            services: service_count,
+            tools,
+        }
     }
 }
 

@@ -26,6 +26,7 @@ use crate::bounded::read_named_text;
 use crate::exit_code::{Exit, Refusal};
 use crate::mode::{ProxyMode, policy};
 use crate::node_protocol::{CleanReport, ServicePort, Survey};
+use crate::proxy_ports::ProxyPorts;
 
 /// A node command with its options; the meaning of each is in the help of kpx-prep.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -85,8 +86,8 @@ pub type CheckCommand = ModuleOptions;
 /// What is known about kube-proxy on the host.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KubeProxyOptions {
-    /// `--metrics-port`
-    pub metrics_port: u16,
+    /// `--metrics-port` and `--healthz-port`
+    pub ports: ProxyPorts,
     /// `--pod`
     pub pods: Vec<String>,
     /// `--service-count`
@@ -97,7 +98,7 @@ pub struct KubeProxyOptions {
 
 impl Default for KubeProxyOptions {
     fn default() -> Self {
-        Self { metrics_port: 10249, pods: Vec::new(), services: 1000, tools: None }
+        Self { ports: ProxyPorts::default(), pods: Vec::new(), services: 1000, tools: None }
     }
 }
 
@@ -260,13 +261,13 @@ impl NodeCommand {
                 let request = ModuleOptions { mode, scheduler, minor, ..Default::default() }.request()?;
                 need_root()?;
                 let (root, known) = (tree_at("--root", root)?, command.kube_proxy.known()?);
-                let survey = survey(&root, &request, command.kube_proxy.metrics_port, &command.ask, &known)?;
+                let survey = survey(&root, &request, command.kube_proxy.ports.metrics, &command.ask, &known)?;
                 Ok((NodeAnswer::Survey(Box::new(survey)), Exit::Done))
             }
             Self::Leftovers(kube_proxy) => {
                 need_root()?;
                 let (report, exit) =
-                    leftovers(&tree_at("--root", root)?, kube_proxy.metrics_port, &kube_proxy.known()?)?;
+                    leftovers(&tree_at("--root", root)?, kube_proxy.ports.metrics, &kube_proxy.known()?)?;
                 Ok((NodeAnswer::Leftovers(report), exit))
             }
             Self::Clean(command) => {
@@ -274,7 +275,7 @@ impl NodeCommand {
                 let options = CleanOptions {
                     from: command.from,
                     dry_run: command.dry_run,
-                    port: command.kube_proxy.metrics_port,
+                    ports: command.kube_proxy.ports,
                     services: command.services.as_deref().map(read_services).transpose()?.unwrap_or_default(),
                     wait: command.wait,
                     keep_virtual_servers: command.keep_virtual_servers,

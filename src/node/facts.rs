@@ -56,6 +56,7 @@ impl HostFacts {
         let config = modprobe_config::read(root);
         let mut facts = Self { host, kernels, config, boot, existing, ..Self::default() };
         if !facts.is_plain(request) {
+            facts.host.observe_packages(root);
             let asked = &request.names();
             let with_folder = facts.kernels.values_mut().filter(|kernel| !kernel.is_bare());
             with_folder.for_each(|kernel| kernel.read_index(root, asked));

@@ -49,7 +49,7 @@ struct Options {
 }
 
 const EVERYWHERE: [&str; 4] = ["root", "output", "heartbeat", "lease"];
-const KUBE_PROXY: [&str; 4] = ["metrics-port", "pod", "service-count", "tools"];
+const KUBE_PROXY: [&str; 5] = ["metrics-port", "healthz-port", "pod", "service-count", "tools"];
 const MODULES: [&str; 8] =
     ["mode", "modules", "scheduler", "kubernetes-version", "boot-mechanism", "load", "no-load", "tools"];
 
@@ -115,7 +115,8 @@ impl Options {
             }
             "load" => self.modules.load = Some(true),
             "no-load" => self.modules.load = Some(false),
-            "metrics-port" => self.kube_proxy.metrics_port = parsed(parser)?,
+            "metrics-port" => self.kube_proxy.ports.metrics = parsed(parser)?,
+            "healthz-port" => self.kube_proxy.ports.healthz = parsed(parser)?,
             "pod" => self.kube_proxy.pods.push(text(parser.value()?)?),
             "service-count" => self.kube_proxy.services = parsed(parser)?,
             "tools" => {

@@ -1,10 +1,5 @@
 //! `metricsBindAddress` and `healthzBindAddress`: an IP address, with or without a port.
 
-/// kube-proxy's default metrics port (`ProxyStatusPort` in pkg/cluster/ports/ports.go).
-pub const METRICS_PORT: u16 = 10249;
-/// kube-proxy's default health port (`ProxyHealthzPort` in pkg/cluster/ports/ports.go).
-pub const HEALTHZ_PORT: u16 = 10256;
-
 /// The port of such an address: kube-proxy appends `default` to an address without one (`AppendPortIfNeeded` in
 /// pkg/proxy/util) and then demands IP:port (`validateHostPort` in pkg/proxy/apis/config/validation).
 ///
@@ -46,6 +41,7 @@ pub(super) fn is_ip(text: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::proxy_ports::METRICS_PORT;
 
     #[test]
     fn as_kube_proxy_reads_them() {

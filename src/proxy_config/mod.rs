@@ -12,10 +12,10 @@ mod values;
 use serde_json::Value as Json;
 
 use crate::mode::{DEFAULT_SCHEDULER, ProxyMode};
+use crate::proxy_ports::{HEALTHZ_PORT, METRICS_PORT, ProxyPorts};
 use crate::yaml::{Document, Value, parse, set};
 use refused_field::RefusedField;
 
-pub use address::{HEALTHZ_PORT, METRICS_PORT};
 pub use fields::{FIELDS, Field, Kind};
 
 /// The only version, in every Kubernetes up to 1.37.
@@ -26,10 +26,8 @@ const API_VERSION: &str = "kubeproxy.config.k8s.io/v1alpha1";
 pub struct ProxyConfig {
     /// `mode` as written; empty if it is missing, null, empty or not a string.
     pub mode: String,
-    /// The port of `metricsBindAddress`; kube-proxy's default if it cannot be read.
-    pub metrics_port: u16,
-    /// The port of `healthzBindAddress`; kube-proxy's default if it cannot be read.
-    pub healthz_port: u16,
+    /// The ports of `metricsBindAddress` and `healthzBindAddress`; kube-proxy's defaults where they cannot be read.
+    pub ports: ProxyPorts,
     /// `ipvs.strictARP`
     pub strict_arp: bool,
     /// `ipvs.scheduler`, if any; [`Self::scheduler`] has the default.
@@ -93,8 +91,10 @@ pub fn read(text: &str) -> Result<ProxyConfig, String> {
     let gates = at(&["featureGates"]).and_then(Json::as_object).into_iter().flatten();
     Ok(ProxyConfig {
         mode: text(&["mode"]).unwrap_or_default(),
-        metrics_port: port("metricsBindAddress", METRICS_PORT),
-        healthz_port: port("healthzBindAddress", HEALTHZ_PORT),
+        ports: ProxyPorts {
+            metrics: port("metricsBindAddress", METRICS_PORT),
+            healthz: port("healthzBindAddress", HEALTHZ_PORT),
+        },
         strict_arp: at(&["ipvs", "strictARP"]).and_then(Json::as_bool).unwrap_or_default(),
         written_scheduler: text(&["ipvs", "scheduler"]),
         exclude_cidrs: cidrs.filter_map(|cidr| cidr.as_str().map(ToOwned::to_owned)).collect(),

@@ -2,11 +2,12 @@
 
 use serde_json::Value;
 
-use super::address::{HEALTHZ_PORT, METRICS_PORT, is_ip, port};
+use super::address::{is_ip, port};
 use super::refused_field::RefusedField;
 use crate::cidr::Cidr;
 use crate::mode::ProxyMode;
 use crate::mode::traits::Carrier;
+use crate::proxy_ports::{HEALTHZ_PORT, METRICS_PORT};
 
 /// kube-proxy's default periods (`SetDefaults_KubeProxyConfiguration`), in nanoseconds.
 const SYNC_PERIOD: i128 = 30_000_000_000;

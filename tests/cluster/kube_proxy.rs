@@ -16,6 +16,10 @@ pub(crate) struct KubeProxy {
     pub(crate) mode: String,
     /// Where it answers.
     pub(crate) metrics_port: u16,
+    /// Where it says whether it is healthy; `None` if not on an address that a port-forward reaches.
+    pub(crate) healthz_port: Option<u16>,
+    /// Whether it says so.
+    healthy: bool,
     /// What it has printed.
     pub(crate) log: String,
     /// Whether it writes its rules.
@@ -78,7 +82,7 @@ impl KubeProxy {
     /// Starts; on failure, the log.
     pub(crate) fn start(invocation: &Invocation, wrong: &[Misbehaviour]) -> Result<Self, String> {
         let refuse = |why: &str| Err(format!("F1122 10:00:00.000000       1 server.go:495] failed complete: {why}\n"));
-        let (mode, metrics_port) = match settings(invocation) {
+        let (mode, metrics_port, healthz_port) = match settings(invocation) {
             Ok(settings) => settings,
             Err(why) => return refuse(&why),
         };
@@ -111,11 +115,22 @@ impl KubeProxy {
             log.to_owned()
         };
         let syncs = mode != "ipvs" || !wrong.contains(&Misbehaviour::FailsToSync);
-        Ok(Self { mode, metrics_port, log, syncs, started: jiff::Timestamp::now(), minor: invocation.minor })
+        let healthy = mode != "ipvs" || !wrong.contains(&Misbehaviour::CallsItselfUnhealthy);
+        let (started, minor) = (jiff::Timestamp::now(), invocation.minor);
+        Ok(Self { mode, metrics_port, healthz_port, healthy, log, syncs, started, minor })
     }
 }
 
 impl KubeProxy {
+    /// What the health port answers: the status, or nothing where this version has no such path.
+    pub(crate) fn health(&self, path: &str) -> Option<&'static str> {
+        (path == "/healthz" || path == "/livez" && self.minor >= 28).then_some(if self.healthy {
+            "200 OK"
+        } else {
+            "503 Service Unavailable"
+        })
+    }
+
     /// What `/metrics` answers, of it what is about syncs: from 1.33 on for each family, which appears when it is first
     /// queued or synced.
     pub(crate) fn metrics(&self) -> String {
@@ -135,19 +150,24 @@ impl KubeProxy {
     }
 }
 
-/// The mode, and the port of metricsBindAddress.
-fn settings(invocation: &Invocation) -> Result<(String, u16), String> {
+/// The mode, the port of metricsBindAddress, and that of healthzBindAddress where localhost reaches it.
+fn settings(invocation: &Invocation) -> Result<(String, u16, Option<u16>), String> {
     let Some(config) = &invocation.config else {
-        return Ok((invocation.mode.clone().unwrap_or_default(), 10249));
+        return Ok((invocation.mode.clone().unwrap_or_default(), 10249, Some(10256)));
     };
     let entries = Entries::read(config)?;
     if entries.text("kind")? != "KubeProxyConfiguration" {
         return Err(format!("no kind \"{}\" is registered", entries.text("kind")?));
     }
-    let address = entries.text("metricsBindAddress")?;
-    let port = match address.rsplit_once(':').filter(|_| address.parse::<IpAddr>().is_err()) {
-        Some((_, port)) => port.parse().map_err(|_| format!("metricsBindAddress: Invalid value: \"{address}\""))?,
-        None => 10249,
+    let port = |field: &str, default: u16| {
+        let address = entries.text(field)?;
+        match address.rsplit_once(':').filter(|_| address.parse::<IpAddr>().is_err()) {
+            Some((_, port)) => port.parse().map_err(|_| format!("{field}: Invalid value: \"{address}\"")),
+            None => Ok(default),
+        }
     };
-    Ok((entries.text("mode")?.to_owned(), port))
+    let healthz = entries.text("healthzBindAddress")?;
+    let reached = healthz.is_empty() || ["0.0.0.0", "127.", "[::", "::"].iter().any(|start| healthz.starts_with(start));
+    let healthz_port = port("healthzBindAddress", 10256)?;
+    Ok((entries.text("mode")?.to_owned(), port("metricsBindAddress", 10249)?, reached.then_some(healthz_port)))
 }

@@ -40,6 +40,8 @@ pub(crate) enum Misbehaviour {
     StopsServing,
     /// In ipvs mode kube-proxy fails at each sync, as its metrics say.
     FailsToSync,
+    /// In ipvs mode kube-proxy calls itself unhealthy, whatever its metrics say.
+    CallsItselfUnhealthy,
     /// In ipvs mode kube-proxy never programs all Services, whatever its metrics say.
     NeverSyncs,
     /// What the old mode left cannot be removed.

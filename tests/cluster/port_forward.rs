@@ -88,6 +88,7 @@ async fn serve(mut socket: Socket, ports: Vec<u16>, record: Arc<Record>) {
         }
     }
     let mut received = vec![Vec::new(); ports.len()];
+    let mut open = ports.len();
     while let Some(Ok(message)) = socket.next().await {
         let Message::Binary(bytes) = message else { continue };
         let Some((channel, bytes)) = bytes.split_first() else { continue };
@@ -111,7 +112,9 @@ async fn serve(mut socket: Socket, ports: Vec<u16>, record: Arc<Record>) {
                 break;
             }
         };
-        if sent.is_err() || close {
+        // Each port has a connection of its own; with the last one all ends.
+        open -= usize::from(close);
+        if sent.is_err() || open == 0 {
             break;
         }
     }
@@ -120,7 +123,8 @@ async fn serve(mut socket: Socket, ports: Vec<u16>, record: Arc<Record>) {
 
 /// What listens on that port of the node, or the kubelet's message.
 fn listening(record: &Record, port: u16) -> Result<KubeProxy, String> {
-    let process = locked(&record.process).clone().filter(|process| process.metrics_port == port);
+    let listens = |process: &KubeProxy| process.metrics_port == port || process.healthz_port == Some(port);
+    let process = locked(&record.process).clone().filter(listens);
     process.ok_or_else(|| {
         format!(
             "error forwarding port {port} to pod {uid}, uid : failed to connect to localhost:{port} inside namespace: \
@@ -134,10 +138,15 @@ fn listening(record: &Record, port: u16) -> Result<KubeProxy, String> {
 fn reply(record: &Record, port: u16, request: &[u8]) -> Result<String, String> {
     let process = listening(record, port)?;
     let request = String::from_utf8_lossy(request);
-    let (status, body) = match request.split_whitespace().nth(1) {
-        Some("/proxyMode") => ("200 OK", process.mode),
-        Some("/metrics") => ("200 OK", process.metrics()),
-        Some("/healthz") => ("200 OK", "ok".to_owned()),
+    let path = request.split_whitespace().nth(1).unwrap_or_default();
+    let (status, body) = match path {
+        _ if process.healthz_port == Some(port) => match process.health(path) {
+            Some(status) => (status, r#"{"lastUpdated": "2026-01-01 00:00:00 +0000 UTC"}"#.to_owned()),
+            None => ("404 Not Found", "404 page not found\n".to_owned()),
+        },
+        "/proxyMode" => ("200 OK", process.mode),
+        "/metrics" => ("200 OK", process.metrics()),
+        "/healthz" => ("200 OK", "ok".to_owned()),
         _ => ("404 Not Found", "404 page not found\n".to_owned()),
     };
     Ok(format!(

@@ -103,8 +103,13 @@ pub(crate) fn cluster(mode: &str, effective: ProxyMode) -> ClusterFacts {
 }
 
 /// A kube-proxy that writes its rules.
-pub(crate) const SYNCED: SyncHealth =
-    SyncHealth { state: SyncState::Synced, age_seconds: Some(12), pending_seconds: None, failures: 0 };
+pub(crate) const SYNCED: SyncHealth = SyncHealth {
+    state: SyncState::Synced,
+    age_seconds: Some(12),
+    pending_seconds: None,
+    failures: 0,
+    healthy: Some(true),
+};
 
 /// The wish for a mode, and nothing else.
 pub(crate) fn request(mode: &str) -> Request {

@@ -12,6 +12,13 @@ uml_image() {
     BASE=$base built uml "$(suite_version bookworm user-mode-linux) $(basename "$base")"
 }
 
+# The kernel with nftables takes minutes to build: only for the scenarios that need it.
+uml_nft_image() {
+    local uml
+    uml=$(uml_image) || return 1
+    UML=$uml built uml-nft "$(suite_version bookworm linux-source-6.1) $(basename "$uml")"
+}
+
 NFT_PACKAGES="libedit2 libbsd0 libjansson4 libmd0 libmnl0 libnftables1 libnftnl11 libxtables12 nftables"
 
 # nft_image SUITE [PACKAGE…]: those, and what else it needs to run there.
@@ -45,10 +52,10 @@ NODE_PACKAGES="busybox-static conntrack containerd containernetworking-plugins c
     mount nftables procps runc systemd util-linux"
 
 # cluster_image [KUBERNETES]: the disk of a node. KUBERNETES is a folder as tests/cluster/control-plane prints it, which
-# is the default. Needs root.
+# is the default. With NFTABLES set, its kernel is the one with nftables. Needs root.
 cluster_image() {
     local kubernetes=${1:-} uml versions
-    uml=$(uml_image) || return 1
+    if [ -n "${NFTABLES:-}" ]; then uml=$(uml_nft_image); else uml=$(uml_image); fi || return 1
     [ -n "$kubernetes" ] || kubernetes=$(control_plane) || return 1
     versions=$(cluster_versions "$uml" "$kubernetes") || return 1
     UML=$uml KUBERNETES=$kubernetes PACKAGES=$NODE_PACKAGES built cluster "$versions"

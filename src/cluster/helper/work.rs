@@ -14,6 +14,7 @@ use crate::cluster::kube_proxy::pod::PodFacts;
 use crate::cluster::kube_proxy::services::Services;
 use crate::mode::ProxyMode;
 use crate::node_protocol::{CleanOutcome, CleanReport, Preparation, Survey};
+use crate::proxy_ports::ProxyPorts;
 use crate::report::Level;
 
 /// Timeout of a survey, and its increment per Service: reading the rules of 10,000 may take ten minutes.
@@ -123,8 +124,8 @@ impl Cleaned {
 pub struct Cleaner<'a> {
     /// The helper.
     pub helper: &'a Helper,
-    /// kube-proxy's metrics port.
-    pub metrics_port: u16,
+    /// kube-proxy's ports.
+    pub ports: ProxyPorts,
     /// The Services that the new mode must have programmed.
     pub services: &'a Services,
     /// The Services that answered on each node before the change.
@@ -229,8 +230,10 @@ impl Cleaner<'_> {
         if let Some(pod) = pod {
             self.pods().insert(node.to_owned(), pod.cgroup.clone());
         }
-        let (port, wait) = (self.metrics_port.to_string(), format!("{}s", self.wait.as_secs().max(1)));
-        let mut arguments = vec!["clean", "--metrics-port", &port, "--services", "-", "--wait", &wait];
+        let (port, healthz) = (self.ports.metrics.to_string(), self.ports.healthz.to_string());
+        let wait = format!("{}s", self.wait.as_secs().max(1));
+        let mut arguments = vec!["clean", "--metrics-port", &port, "--healthz-port", &healthz];
+        arguments.extend(["--services", "-", "--wait", &wait]);
         arguments.push(if self.removes { "--keep-virtual-servers" } else { "--dry-run" });
         let answered = self.answered.get(node).map_or(&[][..], Vec::as_slice);
         let mut message = self.services.message(answered);
@@ -248,8 +251,9 @@ impl Cleaner<'_> {
 
     /// Removes what [`Cleaner::clean`] left, each virtual server once its connections have ended or the time is over.
     pub async fn drain(&self, node: &str, before: Cleaned) -> Cleaned {
-        let (port, drain) = (self.metrics_port.to_string(), format!("{}s", self.drain.as_secs()));
-        let arguments = ["clean", "--metrics-port", &port, "--drain", &drain];
+        let (port, healthz) = (self.ports.metrics.to_string(), self.ports.healthz.to_string());
+        let drain = format!("{}s", self.drain.as_secs());
+        let arguments = ["clean", "--metrics-port", &port, "--healthz-port", &healthz, "--drain", &drain];
         before.then(self.ask(node, &arguments, None).await)
     }
 

@@ -1,4 +1,4 @@
-//! What a running kube-proxy answers on its metrics port, through a port-forward: its mode, and whether it syncs.
+//! What a running kube-proxy answers on its ports, through a port-forward: its mode, whether it syncs, and whether it is healthy.
 
 use http_body_util::{BodyExt as _, Empty, Limited};
 use hyper::body::{Bytes, Incoming};
@@ -7,7 +7,7 @@ use hyper_util::rt::TokioIo;
 use jiff::fmt::rfc2822;
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use crate::sync_health::{SyncHealth, is_about_syncs, sync_health};
+use crate::sync_health::{HEALTH_PATHS, SyncHealth, healthy, is_about_syncs, sync_health};
 
 /// Size limit of a mode.
 const LONGEST_MODE: usize = 4096;
@@ -36,8 +36,7 @@ pub async fn ask<S>(stream: S) -> hyper::Result<Answers>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let (mut sender, connection) = handshake(TokioIo::new(stream)).await?;
-    let questions = async {
+    conversation(stream, async |mut sender| {
         let response = send(&mut sender, "/proxyMode", false).await?;
         let status = response.status();
         let body = Limited::new(response.into_body(), LONGEST_MODE).collect().await;
@@ -45,7 +44,39 @@ where
         let mode = String::from_utf8_lossy(&body).into_owned();
         let sync = if status.is_success() { metrics(&mut sender).await } else { None };
         Ok(Answers { status, mode, sync })
-    };
+    })
+    .await
+}
+
+/// Asks on the health port whether it is healthy; `None` if it does not say.
+pub async fn ask_health<S>(stream: S) -> Option<bool>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let answer = conversation(stream, async |mut sender| {
+        for (at, path) in HEALTH_PATHS.iter().enumerate() {
+            let response = send(&mut sender, path, at + 1 == HEALTH_PATHS.len()).await?;
+            let healthy = healthy(response.status().as_u16());
+            // Read to its end, so that the next question can be asked.
+            let _ = Limited::new(response.into_body(), LONGEST_MODE).collect().await;
+            if healthy.is_some() {
+                return Ok(healthy);
+            }
+        }
+        Ok(None)
+    });
+    answer.await.ok().flatten()
+}
+
+async fn conversation<S, T>(
+    stream: S,
+    questions: impl AsyncFnOnce(SendRequest<Empty<Bytes>>) -> hyper::Result<T>,
+) -> hyper::Result<T>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let (sender, connection) = handshake(TokioIo::new(stream)).await?;
+    let questions = questions(sender);
     // The connection must be polled while waiting for the answers. Once it has ended, they end, too.
     let (mut questions, mut connection) = (std::pin::pin!(questions), std::pin::pin!(connection));
     let mut ended = false;

@@ -16,11 +16,14 @@ use crate::cluster::api::errors::{is_transient, plain};
 use crate::cluster::api::patience::patiently;
 use crate::cluster::api::streams::{AT_A_TIME, NotOpened, Refusals, Streams, Unopened};
 use crate::mode::ProxyMode;
+use crate::proxy_ports::ProxyPorts;
 use crate::report::foreign::{foreign, shortened};
 use crate::sync_health::SyncHealth;
 
 /// Timeout of a port-forward; the answer is one word from the kubelet's machine.
 const PATIENCE: Duration = Duration::from_secs(8);
+/// Timeout of the health port, which a node may not open to itself.
+const HEALTH_PATIENCE: Duration = Duration::from_secs(3);
 /// How much of a log is read: the mode is in its first lines.
 const LOG_BYTES: i64 = 128 * 1024;
 
@@ -76,18 +79,18 @@ impl Proof {
 #[derive(Clone)]
 pub struct Prover {
     pods: Api<Pod>,
-    port: u16,
+    ports: ProxyPorts,
     streams: Streams,
     /// How long refusals of the API server are waited out.
     patience: Duration,
 }
 
 impl Prover {
-    /// For the pods of one namespace, and kube-proxy's metrics port. `patience`: how long it is waited for an API server that
+    /// For the pods of one namespace, and kube-proxy's ports. `patience`: how long it is waited for an API server that
     /// refuses connections to nodes.
-    pub fn new(connection: &Connection, namespace: &str, port: u16, patience: Duration) -> Self {
+    pub fn new(connection: &Connection, namespace: &str, ports: ProxyPorts, patience: Duration) -> Self {
         let pods = Api::namespaced(connection.client.clone(), namespace);
-        Self { pods, port, streams: connection.streams.clone(), patience }
+        Self { pods, ports, streams: connection.streams.clone(), patience }
     }
 
     /// Verifies the effective mode of the kube-proxy in a pod; by its log if the process does not answer.
@@ -129,46 +132,35 @@ impl Prover {
 
     /// Asks the process itself.
     async fn ask(&self, pod: &str) -> Result<(ProxyMode, Option<SyncHealth>), NotOpened> {
-        let silent = || format!("port-forward: no answer within {} s", PATIENCE.as_secs());
-        let mut refusals = Refusals::within(self.patience);
-        let opened = self.streams.open(&mut refusals, async || {
-            let forward = tokio::time::timeout(PATIENCE, self.pods.portforward(pod, &[self.port])).await;
-            Ok(forward.map_err(|_| Unopened::Failed(silent()))??)
-        });
-        let (forward, _turn) = opened.await.map_err(|not| match not {
-            NotOpened::Failed(why) if why == silent() => NotOpened::Failed(why),
-            NotOpened::Failed(why) => NotOpened::Failed(format!("port-forward to {}: {why}", self.port)),
-            NotOpened::Refused(why) => NotOpened::Refused(format!("port-forward to {}: {why}", self.port)),
-        })?;
-        let answers = tokio::time::timeout(PATIENCE, self.answers(forward)).await;
-        let answers = answers.unwrap_or_else(|_| Err(silent())).map_err(NotOpened::Failed)?;
+        let ProxyPorts { metrics, healthz } = self.ports;
+        let healthz = Some(healthz).filter(|healthz| *healthz != metrics);
+        let answers = match self.forwarded(pod, healthz).await? {
+            // A kubelet may end all when it cannot connect to one of the ports, and its message may be lost.
+            Err(Unanswered { closed: true, .. }) if healthz.is_some() => self.forwarded(pod, None).await?,
+            answers => answers,
+        };
+        let answers = answers.map_err(|unanswered| NotOpened::Failed(unanswered.why))?;
         let unknown = |_| NotOpened::Failed(format!("GET /proxyMode answered {:?}", shortened(&answers.mode, 60)));
         Ok((answers.mode.trim().parse().map_err(unknown)?, answers.sync))
     }
 
-    async fn answers(&self, mut forward: Portforwarder) -> Result<Answers, String> {
-        let stream = forward.take_stream(self.port).ok_or("port-forward: no stream")?;
-        let refused = forward.take_error(self.port);
-        let result = match answers::ask(stream).await {
-            Ok(answers) if answers.status.is_success() => Ok(answers),
-            Ok(answers) => Err(format!("GET /proxyMode on port {} answered {}", self.port, answers.status)),
-            Err(error) => {
-                let refused = async {
-                    match refused {
-                        Some(message) => message.await,
-                        None => None,
-                    }
-                };
-                // A message of the kubelet, if any, is better than "connection closed".
-                let message = tokio::time::timeout(Duration::from_millis(50), refused).await.ok().flatten();
-                let message = foreign(&message.unwrap_or_else(|| error.to_string()));
-                Err(format!("port-forward to {}: {message}", self.port))
-            }
-        };
-        // Only then the connection is closed, and the turn can be another's.
-        forward.abort();
-        let _ = forward.join().await;
-        result
+    /// What it answers through one port-forward; to the health port too, if that is given.
+    async fn forwarded(&self, pod: &str, healthz: Option<u16>) -> Result<Result<Answers, Unanswered>, NotOpened> {
+        let port = self.ports.metrics;
+        let silent = || format!("port-forward: no answer within {} s", PATIENCE.as_secs());
+        let ports: Vec<u16> = [port].into_iter().chain(healthz).collect();
+        let mut refusals = Refusals::within(self.patience);
+        let opened = self.streams.open(&mut refusals, async || {
+            let forward = tokio::time::timeout(PATIENCE, self.pods.portforward(pod, &ports)).await;
+            Ok(forward.map_err(|_| Unopened::Failed(silent()))??)
+        });
+        let (forward, _turn) = opened.await.map_err(|not| match not {
+            NotOpened::Failed(why) if why == silent() => NotOpened::Failed(why),
+            NotOpened::Failed(why) => NotOpened::Failed(format!("port-forward to {port}: {why}")),
+            NotOpened::Refused(why) => NotOpened::Refused(format!("port-forward to {port}: {why}")),
+        })?;
+        let answers = tokio::time::timeout(PATIENCE, answers(forward, port, healthz)).await;
+        Ok(answers.unwrap_or_else(|_| Err(Unanswered { why: silent(), closed: false })))
     }
 
     async fn read_log(&self, pod: &PodFacts) -> Result<Proof, String> {
@@ -194,4 +186,53 @@ impl Prover {
             LoggedMode::Nothing => Err("log: mode not found (pod just started, or log rotated)".to_owned()),
         }
     }
+}
+
+/// Why there is no answer.
+struct Unanswered {
+    why: String,
+    /// Whether the connection was closed.
+    closed: bool,
+}
+
+async fn answers(mut forward: Portforwarder, port: u16, healthz: Option<u16>) -> Result<Answers, Unanswered> {
+    let result = match forward.take_stream(port) {
+        Some(stream) => {
+            // The one to the health port may never answer, where kube-proxy listens on another address.
+            let health = async {
+                match healthz.and_then(|healthz| forward.take_stream(healthz)) {
+                    Some(stream) => tokio::time::timeout(HEALTH_PATIENCE, answers::ask_health(stream)).await.ok()?,
+                    None => None,
+                }
+            };
+            let (asked, is_healthy) = tokio::join!(answers::ask(stream), health);
+            asked.map(|mut answers| {
+                answers.sync = answers.sync.map(|sync| SyncHealth { healthy: is_healthy, ..sync });
+                answers
+            })
+        }
+        None => return Err(Unanswered { why: "port-forward: no stream".to_owned(), closed: false }),
+    };
+    let result = match result {
+        Ok(answers) if answers.status.is_success() => Ok(answers),
+        Ok(answers) => {
+            let why = format!("GET /proxyMode on port {port} answered {}", answers.status);
+            Err(Unanswered { why, closed: false })
+        }
+        Err(error) => {
+            // A message of the kubelet, if any, is better than "connection closed".
+            let message = foreign(&refused(&mut forward, port).await.unwrap_or_else(|| error.to_string()));
+            Err(Unanswered { why: format!("port-forward to {port}: {message}"), closed: true })
+        }
+    };
+    // Only then the connection is closed, and the turn can be another's.
+    forward.abort();
+    let _ = forward.join().await;
+    result
+}
+
+/// The kubelet's message about a port, if any.
+async fn refused(forward: &mut Portforwarder, port: u16) -> Option<String> {
+    let message = forward.take_error(port)?;
+    tokio::time::timeout(Duration::from_millis(50), message).await.ok().flatten()
 }

@@ -11,7 +11,8 @@ use crate::cluster::kube_proxy::proof::Proof;
 use crate::kubernetes_version::minor_of;
 use crate::mode::ProxyMode;
 use crate::node_protocol::Survey;
-use crate::proxy_config::{METRICS_PORT, target};
+use crate::proxy_config::target;
+use crate::proxy_ports::{METRICS_PORT, ProxyPorts};
 
 /// The observed state of a cluster.
 #[derive(Clone, Debug)]
@@ -101,12 +102,13 @@ impl ClusterFacts {
         target(&parsed.mode, self.minor())
     }
 
-    /// kube-proxy's metrics port: from the configuration, or from its flags if it has none.
-    pub fn metrics_port(&self) -> u16 {
-        let config =
-            self.config.as_ref().and_then(|config| config.parsed.as_ref().ok()).map(|parsed| parsed.metrics_port);
-        let flag = || self.kube_proxy.as_ref().and_then(|kube_proxy| kube_proxy.metrics_port_flag);
-        config.or_else(flag).unwrap_or(METRICS_PORT)
+    /// kube-proxy's ports: from the configuration, or from its flags if it has none.
+    pub fn ports(&self) -> ProxyPorts {
+        let config = self.config.as_ref().and_then(|config| config.parsed.as_ref().ok()).map(|parsed| parsed.ports);
+        config.unwrap_or_else(|| {
+            let flag = self.kube_proxy.as_ref().and_then(|kube_proxy| kube_proxy.metrics_port_flag);
+            ProxyPorts { metrics: flag.unwrap_or(METRICS_PORT), ..ProxyPorts::default() }
+        })
     }
 
     /// The command that switches the cluster to its configured mode.

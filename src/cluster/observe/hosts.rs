@@ -23,7 +23,7 @@ pub async fn look_at_hosts(
     (mode, scheduler): (ProxyMode, &str),
     questions: &[SocketAddr],
 ) -> anyhow::Result<()> {
-    let port = facts.metrics_port();
+    let port = facts.ports().metrics;
     let ready = || facts.proxy_nodes().filter(|node| node.ready);
     let nodes: Vec<String> = ready().map(|node| node.name.clone()).collect();
     let pods = ready().filter_map(|node| Some((node.name.clone(), node.pod.as_ref()?.cgroup.clone()))).collect();

@@ -234,8 +234,7 @@ pub fn place_pods(nodes: &mut [NodeFacts], mut pods: Vec<PodFacts>) {
 
 async fn prove_nodes(connection: &Connection, facts: &mut ClusterFacts) {
     let Some(kube_proxy) = &facts.kube_proxy else { return };
-    let port = facts.metrics_port();
-    let prover = Prover::new(connection, &kube_proxy.namespace, port, connection.refusals / 10);
+    let prover = Prover::new(connection, &kube_proxy.namespace, facts.ports(), connection.refusals / 10);
     let mut asked = Vec::new();
     for (index, node) in facts.nodes.iter_mut().enumerate() {
         match &node.pod {

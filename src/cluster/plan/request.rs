@@ -10,7 +10,8 @@ use crate::kubeadm::findings::Findings;
 use crate::kubeadm::proxy::RawSettings;
 use crate::mode::DEFAULT_SCHEDULER;
 use crate::mode::ProxyMode;
-use crate::proxy_config::{self, METRICS_PORT, ProxyConfig, target};
+use crate::proxy_config::{self, ProxyConfig, target};
+use crate::proxy_ports::ProxyPorts;
 use crate::report::Finding;
 use crate::yaml::Value;
 
@@ -100,9 +101,9 @@ impl Target {
         self.config.as_ref().map_or(DEFAULT_SCHEDULER, ProxyConfig::scheduler)
     }
 
-    /// kube-proxy's metrics port.
-    pub fn metrics_port(&self) -> u16 {
-        self.config.as_ref().map_or(METRICS_PORT, |config| config.metrics_port)
+    /// kube-proxy's ports.
+    pub fn ports(&self) -> ProxyPorts {
+        self.config.as_ref().map_or_else(ProxyPorts::default, |config| config.ports)
     }
 }
 

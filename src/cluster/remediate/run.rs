@@ -93,8 +93,8 @@ impl<'a> Run<'a> {
         let started = format!("switching kube-proxy to {} on {} node(s)", target.mode, nodes.len());
         events.normal("RemediationStarted", started.clone()).await;
         let cleaner = self.cleaner(target);
-        let port = target.metrics_port();
-        let switcher = Switcher::new(self.connection, self.kube_proxy()?, port, self.request.timeout, self.lock);
+        let ports = target.ports();
+        let switcher = Switcher::new(self.connection, self.kube_proxy()?, ports, self.request.timeout, self.lock);
         let progress = Progress::new(nodes.len());
         let (mode, total) = (Some(target.mode.name()), Some(nodes.len()));
         progress.detail_of_run(&Event { mode, total, ..Event::new(What::Started, &started) });
@@ -257,7 +257,7 @@ impl<'a> Run<'a> {
         let answering = |node: &NodeFacts| Some((node.name.clone(), node.survey()?.answering.clone()));
         Some(Cleaner {
             helper: self.helper?,
-            metrics_port: target.metrics_port(),
+            ports: target.ports(),
             services: &self.surroundings.services,
             answered: self.facts.nodes.iter().filter_map(answering).collect(),
             wait: self.request.timeout,

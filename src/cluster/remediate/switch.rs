@@ -19,7 +19,9 @@ use crate::cluster::kube_proxy::pod::PodFacts;
 use crate::cluster::kube_proxy::proof::{How, Proof, Prover};
 use crate::cluster::observe::node_facts;
 use crate::mode::ProxyMode;
+use crate::proxy_ports::ProxyPorts;
 use crate::report::foreign::foreign;
+use crate::sync_health::{SyncHealth, SyncState};
 
 /// How long after its start a kube-proxy is asked first: without a probe it is ready before it listens.
 const ASK_AFTER: Duration = Duration::from_millis(100);
@@ -30,6 +32,9 @@ const ASK_AGAIN: [Duration; 2] = [Duration::from_millis(50), Duration::from_mill
 const LOOK_AT_NODE: Duration = Duration::from_secs(30);
 /// After this many restarts a kube-proxy counts as failed.
 const RESTARTS: u32 = 2;
+/// After this many failed syncs, and none that succeeded, a kube-proxy counts as failed: it tries again after 30 s or more
+/// (`syncPeriod`), and the node may have no rules until then.
+const FAILED_SYNCS: u64 = 3;
 /// How long a ready kube-proxy may not answer port-forwards before its log is used.
 const LOG_AFTER: Duration = Duration::from_secs(2);
 
@@ -60,15 +65,21 @@ pub struct Switcher {
 }
 
 impl Switcher {
-    /// For kube-proxy's pods; `port` is its metrics port, `timeout` the time for verifying a new pod, `lock` is checked
+    /// For kube-proxy's pods; `ports` are its own, `timeout` the time for verifying a new pod, `lock` is checked
     /// before a pod is deleted.
-    pub fn new(connection: &Connection, kube_proxy: &KubeProxy, port: u16, timeout: Duration, lock: &Lock) -> Self {
+    pub fn new(
+        connection: &Connection,
+        kube_proxy: &KubeProxy,
+        ports: ProxyPorts,
+        timeout: Duration,
+        lock: &Lock,
+    ) -> Self {
         let client = &connection.client;
         Self {
             pods: Api::namespaced_with(client.clone(), &kube_proxy.namespace, &objects::pods()),
             logs: Api::namespaced(client.clone(), &kube_proxy.namespace),
             nodes: Api::all_with(client.clone(), &objects::nodes()),
-            prover: Prover::new(connection, &kube_proxy.namespace, port, connection.refusals),
+            prover: Prover::new(connection, &kube_proxy.namespace, ports, connection.refusals),
             watch: PodWatch::start(connection, kube_proxy),
             timeout,
             lock: lock.clone(),
@@ -290,10 +301,13 @@ impl Switcher {
     }
 }
 
-/// The result of a verification; `None` while the mode is unverified, or its rules are not written.
+/// The result of a verification; `None` while the mode is unverified, or its rules are not written yet.
 fn judge(pod: &PodFacts, proof: &Proof, mode: ProxyMode) -> Option<SwitchEnd> {
     match (proof.mode, proof.how) {
-        (Some(runs), Some(_)) if runs == mode && proof.trouble().is_some() => None,
+        (Some(runs), Some(_)) if runs == mode && proof.trouble().is_some() => {
+            let why = proof.trouble().filter(|_| proof.sync.is_some_and(never_will))?;
+            Some(SwitchEnd::Failed(format!("pod {}: {why}", pod.name)))
+        }
         (Some(runs), Some(how)) if runs == mode => Some(SwitchEnd::Proved(Box::new(pod.clone()), how)),
         (Some(runs), Some(_)) => {
             let silent = if mode.traits().needs_modules { " (kube-proxy up to 1.25 falls back silently)" } else { "" };
@@ -301,4 +315,9 @@ fn judge(pod: &PodFacts, proof: &Proof, mode: ProxyMode) -> Option<SwitchEnd> {
         }
         _ => None,
     }
+}
+
+/// Whether waiting for the first sync is hopeless.
+fn never_will(sync: SyncHealth) -> bool {
+    sync.state == SyncState::Never && sync.failures >= FAILED_SYNCS
 }

@@ -32,10 +32,17 @@ fn unit_folders(root: &Root) -> impl Iterator<Item = String> {
 /// Whether systemd would find the unit; the first folder that has it decides (systemd.unit(5)).
 pub fn unit(root: &Root, name: &str) -> Unit {
     let masked_by_kernel = |word: &str| word.strip_prefix("systemd.mask=") == Some(name);
-    let command_line = root.read("/proc/cmdline").ok().flatten().unwrap_or_default();
-    if command_line.split_whitespace().any(masked_by_kernel) {
-        return Unit::MaskedByKernel;
+    match in_folders(root, name) {
+        Unit::Present => {
+            let command_line = root.read("/proc/cmdline").ok().flatten().unwrap_or_default();
+            let masked = command_line.split_whitespace().any(masked_by_kernel);
+            if masked { Unit::MaskedByKernel } else { Unit::Present }
+        }
+        other => other,
     }
+}
+
+fn in_folders(root: &Root, name: &str) -> Unit {
     for (rank, folder) in unit_folders(root).enumerate() {
         let path = format!("{folder}/{name}");
         let Ok(Some(stat)) = root.lstat(&path) else { continue };

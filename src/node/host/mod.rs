@@ -59,9 +59,10 @@ pub struct Host {
     pub sees_network: bool,
     /// Whether the running kernel certainly serves no IPv6: its network files are visible, and those of IPv6 are not.
     pub without_ipv6: bool,
-    /// `ARMBIAN` of /etc/armbian-release, or another mark of the kernel's vendor where os-release does not name it.
+    /// `ARMBIAN` of /etc/armbian-release, or another mark of the kernel's vendor where os-release does not name it; `None`
+    /// before [`Host::observe_packages`].
     pub board: Option<&'static str>,
-    /// The installed package tools.
+    /// The installed package tools; none before [`Host::observe_packages`].
     pub package_tools: Vec<&'static str>,
 }
 
@@ -69,6 +70,13 @@ impl Host {
     /// Whether the distribution is `id` or names it in `ID_LIKE`.
     pub fn is_like(&self, id: &str) -> bool {
         self.distro == id || self.distro_like.iter().any(|like| like == id)
+    }
+
+    /// Observes what names the package of a missing module; where none is missing, these are only system calls.
+    pub fn observe_packages(&mut self, root: &Root) {
+        self.board = BOARDS.iter().find(|(path, _)| root.exists(path)).map(|(_, board)| *board);
+        let is_installed = |tool: &&str| root.exists(&format!("/usr/bin/{tool}"));
+        self.package_tools = PACKAGE_TOOLS.iter().copied().filter(is_installed).collect();
     }
 
     /// The first number of `VERSION_ID`, or 0.
@@ -99,8 +107,6 @@ pub fn observe(root: &Root) -> anyhow::Result<Host> {
         network_manager: ["/usr/sbin/NetworkManager", "/usr/bin/NetworkManager"].iter().any(|p| root.exists(p)),
         sees_network: root.is_dir("/proc/net") || root.is_dir("/proc/sys/net/ipv4"),
         without_ipv6: root.is_dir("/proc/sys/net/ipv4") && !root.is_dir("/proc/sys/net/ipv6"),
-        board: BOARDS.iter().find(|(path, _)| root.exists(path)).map(|(_, board)| *board),
-        package_tools: PACKAGE_TOOLS.iter().copied().filter(|tool| root.exists(&format!("/usr/bin/{tool}"))).collect(),
         ..Host::default()
     };
     if let Some(os) = os {

@@ -18,6 +18,8 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial("failures::no_rollback_leaves_it", no_rollback),
         trial("failures::a_log_alone_is_no_proof_of_a_switch", port_forward_refused),
         trial("failures::a_kube_proxy_that_answers_and_never_syncs", never_syncs),
+        trial("failures::a_kube_proxy_that_calls_itself_unhealthy", unhealthy),
+        trial("failures::health_port_on_another_address", health_port_elsewhere),
         trial("failures::no_port_forward_and_a_rotated_log_is_no_proof", unprovable),
         trial("failures::node_down_is_left_and_picked_up_later", node_down),
         trial("failures::node_goes_down_during_the_roll", goes_down),
@@ -131,6 +133,34 @@ async fn never_syncs(world: &World) {
     cluster.remediate(&[]).await.exits(0);
     before.switched(&cluster).await;
     cluster.status(&[]).await.exits(0).says("/totals/notSyncing", 0);
+}
+
+/// Its metrics are good, but load balancers that ask its health port send the node no traffic.
+async fn unhealthy(world: &World) {
+    let cluster = world.nodes(3).misbehave("node-3", Misbehaviour::CallsItselfUnhealthy).start().await;
+    let before = cluster.before().await;
+    let outcome = cluster.remediate(&["--canary", "node-2", "--timeout", "5s"]).await.exits(5);
+    outcome.mentions("answers on its health port that it is not healthy");
+    before.rolled_back(&cluster).await;
+    let outcome = cluster.remediate(&["--canary", "node-2", "--timeout", "5s", "--no-rollback"]).await.exits(4);
+    drop(outcome);
+    let status = cluster.status(&[]).await.exits(3).finds("warning", "not-syncing").says("/totals/notSyncing", 1);
+    let sync = &status.node("node-3")["sync"];
+    assert_eq!((&sync["state"], &sync["healthy"]), (&"synced".into(), &false.into()), "{sync}");
+    assert_eq!(status.node("node-2")["sync"]["healthy"], true);
+}
+
+/// The kubelet hangs up when it cannot connect to one of the ports.
+async fn health_port_elsewhere(world: &World) {
+    let cluster =
+        world.nodes(2).replace("healthzBindAddress: \"\"", "healthzBindAddress: 192.0.2.1:10256").start().await;
+    let before = cluster.before().await;
+    cluster.remediate(&[]).await.exits(0);
+    before.switched(&cluster).await;
+    let status = cluster.status(&[]).await.exits(0);
+    let node = status.node("node-1");
+    assert_eq!((&node["proof"], &node["sync"]["state"]), (&"proxyMode".into(), &"synced".into()), "{node}");
+    assert_eq!(node["sync"].get("healthy"), None);
 }
 
 async fn unprovable(world: &World) {

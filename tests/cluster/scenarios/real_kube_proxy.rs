@@ -197,7 +197,7 @@ fn kpx_prep(text: &str, minor: u32) -> Read {
     }
     Some((
         or_default(&config.mode),
-        config.metrics_port,
+        config.ports.metrics,
         config.strict_arp,
         config.written_scheduler.unwrap_or_default(),
     ))

@@ -74,9 +74,9 @@ pub(super) fn check(question: Question, findings: &mut Vec<Finding>) {
 
 /// Whether another pod uses the metrics port: kube-proxy keeps running, but its mode cannot be read from that port.
 fn taken_port(surroundings: &Surroundings, config: &ProxyConfig, findings: &mut Vec<Finding>) {
-    let port = config.metrics_port;
+    let port = config.ports.metrics;
     let by = surroundings.host_network_ports.get(&i32::from(port)).map(|pod| format!("pod {pod} in the host network"));
-    let by = by.or_else(|| (port == config.healthz_port).then(|| "healthzBindAddress".to_owned()));
+    let by = by.or_else(|| (port == config.ports.healthz).then(|| "healthzBindAddress".to_owned()));
     if let Some(by) = by {
         let message = format!(
             "port {port} of metricsBindAddress is in use by {by}; the mode can be verified only in kube-proxy's log"

@@ -19,6 +19,7 @@ use crate::mode::ProxyMode;
 use crate::node::lock::NodeLock;
 use crate::node::root::Root;
 use crate::node_protocol::{CleanOutcome, CleanReport, Leftover, ServicePort};
+use crate::proxy_ports::ProxyPorts;
 use crate::report::{Level, finding};
 use drain::drain;
 use outcome::{empty, exit_of, stopped};
@@ -33,8 +34,8 @@ pub struct CleanOptions {
     pub from: Option<ProxyMode>,
     /// Only report what would be done.
     pub dry_run: bool,
-    /// kube-proxy's metrics port.
-    pub port: u16,
+    /// kube-proxy's ports.
+    pub ports: ProxyPorts,
     /// The Service ports that the running mode must have programmed.
     pub services: Vec<ServicePort>,
     /// How long to wait for that.
@@ -61,7 +62,7 @@ pub fn clean(root: &Root, options: &CleanOptions) -> anyhow::Result<(CleanReport
     };
     let name = Some(running.name().to_owned());
     let deadline = Instant::now() + if options.dry_run { Duration::ZERO } else { options.wait };
-    let seen = match wait_synced(root, running, options.port, &options.services, &options.known, deadline)? {
+    let seen = match wait_synced(root, running, options.ports, &options.services, &options.known, deadline)? {
         Ok(seen) => seen,
         Err(why) => return Ok(stopped(CleanOutcome::NotSynced, name, why)),
     };
@@ -80,8 +81,8 @@ fn running(root: &Root, options: &CleanOptions) -> Result<ProxyMode, (Option<Str
                 .to_owned(),
         ));
     }
-    let Some(mode) = answers::mode_of(root, &options.known, options.port) else {
-        return Err((None, format!("no kube-proxy answers on 127.0.0.1:{}/proxyMode", options.port)));
+    let Some(mode) = answers::mode_of(root, &options.known, options.ports.metrics) else {
+        return Err((None, format!("no kube-proxy answers on 127.0.0.1:{}/proxyMode", options.ports.metrics)));
     };
     match mode.parse::<ProxyMode>() {
         Ok(running) if options.from == Some(running) => {
@@ -152,7 +153,7 @@ impl Cleaning<'_> {
     /// Checks that kube-proxy still runs the same mode. Called before each removal: this process may have been suspended or
     /// waiting for connections while kube-proxy was switched.
     fn still_runs(&self) -> Result<(), String> {
-        match answers::mode_of(self.root, &self.options.known, self.options.port) {
+        match answers::mode_of(self.root, &self.options.known, self.options.ports.metrics) {
             Some(mode) if mode == self.running.name() => Ok(()),
             Some(mode) => Err(format!("kube-proxy was switched to {mode}; stopped without removing anything else")),
             None => Err("kube-proxy does not answer any more; stopped without removing anything else".to_owned()),

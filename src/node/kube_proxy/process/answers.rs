@@ -10,7 +10,8 @@ use super::toolbox::Known;
 use crate::boot_clock::BootInstant;
 use crate::node::kube_proxy::process;
 use crate::node::root::Root;
-use crate::sync_health::{is_last_sync, sync_health};
+use crate::proxy_ports::ProxyPorts;
+use crate::sync_health::{HEALTH_PATHS, healthy, is_last_sync, sync_health};
 
 /// Short, because it listens on this host.
 const CONNECT: Duration = Duration::from_secs(1);
@@ -74,14 +75,21 @@ pub struct LastSync(String);
 ///
 /// # Errors
 /// Why it has not synced its rules since it started, for every address family that it serves.
-pub fn last_sync(port: u16) -> Result<LastSync, String> {
-    let Some(metrics) = get(port, "/metrics").ok().flatten() else {
+pub fn last_sync(ports: ProxyPorts) -> Result<LastSync, String> {
+    let Some(metrics) = get(ports.metrics, "/metrics").ok().flatten() else {
         return Err("kube-proxy's metrics could not be read, so it is not known whether it has synced".to_owned());
     };
-    match sync_health(&metrics, None).trouble() {
+    let mut health = sync_health(&metrics, None);
+    health.healthy = is_healthy(ports.healthz);
+    match health.trouble() {
         Some(trouble) => Err(trouble),
         None => Ok(LastSync(metrics.lines().filter(|line| is_last_sync(line)).collect::<Vec<_>>().join("\n"))),
     }
+}
+
+/// Whether kube-proxy calls itself healthy; `None` if it does not answer on this host's own address.
+fn is_healthy(port: u16) -> Option<bool> {
+    HEALTH_PATHS.iter().find_map(|path| healthy(answer(port, path).ok()??.0))
 }
 
 /// Whether there are listeners on this port in `/proc/net/tcp` or `tcp6`, and all of them are root's.
@@ -116,6 +124,11 @@ fn listeners() -> String {
 
 /// The body of an answer with status 200; `None` for any other status, or if the listener is not root's.
 fn get(port: u16, path: &str) -> io::Result<Option<String>> {
+    Ok(answer(port, path)?.filter(|(status, _)| *status == 200).map(|(_, body)| body))
+}
+
+/// An answer's status and body; `None` if it is not one of HTTP, or if the listener is not root's.
+fn answer(port: u16, path: &str) -> io::Result<Option<(u16, String)>> {
     if !is_roots(&listeners(), port) {
         return Ok(None);
     }
@@ -131,10 +144,10 @@ fn get(port: u16, path: &str) -> io::Result<Option<String>> {
         }
         std::thread::sleep(LOOK_AGAIN);
     }
-    body(stream, path)
+    exchange(stream, path)
 }
 
-fn body(mut stream: TcpStream, path: &str) -> io::Result<Option<String>> {
+fn exchange(mut stream: TcpStream, path: &str) -> io::Result<Option<(u16, String)>> {
     stream.set_read_timeout(Some(ANSWER))?;
     stream.set_write_timeout(Some(ANSWER))?;
     // In HTTP/1.0 the answer is not chunked and ends with the connection.
@@ -154,8 +167,8 @@ fn body(mut stream: TcpStream, path: &str) -> io::Result<Option<String>> {
     }
     let answer = String::from_utf8_lossy(&answer);
     let Some((head, body)) = answer.split_once("\r\n\r\n") else { return Ok(None) };
-    let ok = head.split_whitespace().nth(1) == Some("200");
-    Ok(ok.then(|| body.to_owned()))
+    let status = head.split_whitespace().nth(1).and_then(|status| status.parse().ok());
+    Ok(status.map(|status| (status, body.to_owned())))
 }
 
 #[cfg(test)]
@@ -226,6 +239,6 @@ mod tests {
             }
         });
         let stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
-        assert!(body(stream, "/metrics").unwrap().unwrap().len() < 17 << 20);
+        assert!(exchange(stream, "/metrics").unwrap().unwrap().1.len() < 17 << 20);
     }
 }

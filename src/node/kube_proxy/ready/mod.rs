@@ -17,6 +17,7 @@ use crate::mode::ProxyMode;
 use crate::mode::traits::Carrier;
 use crate::node::root::Root;
 use crate::node_protocol::ServicePort;
+use crate::proxy_ports::ProxyPorts;
 use crate::report::say::still_waiting;
 use carries::{Target, carried, elements, missing};
 
@@ -35,7 +36,7 @@ const NAMED: usize = 5;
 pub fn wait_synced(
     root: &Root,
     running: ProxyMode,
-    port: u16,
+    ports: ProxyPorts,
     services: &[ServicePort],
     known: &Known,
     deadline: Instant,
@@ -45,7 +46,7 @@ pub fn wait_synced(
     let mut again = Instant::now();
     let mut last = Err("kube-proxy has not been asked".to_owned());
     loop {
-        match last_sync(port) {
+        match last_sync(ports) {
             Err(why) => last = Err(why),
             Ok(sync) if seen.as_ref() == Some(&sync) && Instant::now() < again => {}
             Ok(sync) => {
