@@ -4,6 +4,8 @@
 mod checks;
 #[path = "support/cluster_facts.rs"]
 mod cluster_facts;
+#[path = "plan/mode_choice.rs"]
+mod mode_choice;
 
 use cluster_facts::{CHANGED, cluster, request, text};
 

@@ -82,12 +82,20 @@ pub(super) async fn ask(yes: bool, question: &str) -> anyhow::Result<bool> {
         return Ok(true);
     }
     can_confirm(yes)?;
+    let answer = answer(question).await?;
+    Ok(matches!(answer.trim().to_lowercase().as_str(), "y" | "yes"))
+}
+
+/// Prompts on the terminal and reads a line.
+///
+/// # Errors
+/// If it cannot be read.
+pub(super) async fn answer(question: &str) -> anyhow::Result<String> {
     say_part(question);
     // On a separate thread, so that the run can be interrupted while it waits for input.
     let answer = tokio::task::spawn_blocking(|| {
         let mut answer = String::new();
         std::io::stdin().lock().read_line(&mut answer).map(|_| answer)
     });
-    let answer = answer.await??;
-    Ok(matches!(answer.trim().to_lowercase().as_str(), "y" | "yes"))
+    Ok(answer.await??)
 }

@@ -1,5 +1,6 @@
 //! `kpx-prep remediate`: switch kube-proxy's mode on a running cluster.
 
+use std::io::IsTerminal as _;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
@@ -34,7 +35,8 @@ use crate::report::{Format, print, print_text, serialize};
   kpx-prep remediate
   kpx-prep remediate --rollback")]
 pub(super) struct RemediateArgs {
-    /// Proxy mode: ipvs, iptables or nftables [default: ipvs]
+    /// Proxy mode: ipvs, iptables or nftables [default: ipvs; from Kubernetes 1.35 on only where it is configured, otherwise
+    /// required or asked for]
     #[arg(long, conflicts_with = "rollback")]
     mode: Option<String>,
     /// IPVS scheduler, such as rr, lc or sh
@@ -142,7 +144,7 @@ impl RemediateArgs {
             return self.remove_helper();
         }
         let ignored_checks = self.ignored_checks()?;
-        let mut operator = Terminal { yes: self.yes, output: self.output };
+        let mut operator = Terminal { yes: self.yes, can_ask: self.can_ask(), output: self.output };
         // Refused before the first request to the cluster.
         if !self.dry_run || self.nodes {
             can_confirm(self.yes)?;
@@ -171,7 +173,13 @@ impl RemediateArgs {
         Ok(exit)
     }
 
-    /// Whether something may have to run on the nodes: clean-up, or preparation; a rollback decides that later.
+    /// Whether a question can be answered: on a terminal, whose lines are not JSON.
+    fn can_ask(&self) -> bool {
+        self.progress == ProgressFormat::Text && std::io::stdin().is_terminal() && std::io::stderr().is_terminal()
+    }
+
+    /// Whether something may have to run on the nodes: clean-up, or preparation; a rollback decides that later, and so does
+    /// the answer where the mode is asked for.
     fn needs_helper(&self) -> bool {
         let mode = self.mode.as_deref().map_or(Ok(ProxyMode::Ipvs), str::parse);
         let prepares = mode.is_ok_and(|mode: ProxyMode| mode.traits().is_prepared) && !self.assume_nodes_prepared;

@@ -2,19 +2,25 @@
 
 use futures::future::BoxFuture;
 
-use super::helper_setup::{ask, question};
+use super::helper_setup::{answer, ask, question};
 use crate::cluster::api::connection::client::Connection;
 use crate::cluster::helper::manifest::Setup;
 use crate::cluster::observe::facts::ClusterFacts;
 use crate::cluster::plan::Plan;
+use crate::cluster::plan::mode_choice::ModeChoice;
 use crate::cluster::remediate::operator::Operator;
 use crate::cluster::report::plan_text::plan_text;
+use crate::exit_code::Refusal;
+use crate::mode::ProxyMode;
 use crate::report::say::say_part;
 use crate::report::{Format, print_text};
 
 /// The terminal, or the script, in front of `remediate`.
 pub(super) struct Terminal {
+    /// Whether confirmation is given in advance; no other question is answered by it.
     pub(super) yes: bool,
+    /// Whether a person reads standard error and answers on standard input.
+    pub(super) can_ask: bool,
     pub(super) output: Format,
 }
 
@@ -30,6 +36,15 @@ impl Operator for Terminal {
             }
             _ => Ok(()),
         }
+    }
+
+    fn choose_mode<'a>(&'a mut self, choice: &'a ModeChoice) -> BoxFuture<'a, anyhow::Result<ProxyMode>> {
+        Box::pin(async move {
+            if !self.can_ask {
+                return Err(Refusal::usage(choice.refusal()));
+            }
+            choice.answered(&answer(&choice.question()).await?).map_err(Refusal::usage)
+        })
     }
 
     fn confirm_helper<'a>(

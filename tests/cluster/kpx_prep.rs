@@ -52,6 +52,10 @@ impl Cluster {
     /// The same, not waited for.
     pub(crate) fn whole_remediation(&self, arguments: &[&str]) -> Run {
         let mut all = vec!["-o", "json", "--yes"];
+        // Where there is no default: from 1.35 on.
+        if !["--mode", "--rollback"].iter().any(|option| arguments.contains(option)) {
+            all.extend(["--mode", "ipvs"]);
+        }
         all.extend(QUICK.iter().filter(|[name, _]| !arguments.contains(name)).flatten());
         all.extend(arguments);
         start(&self.kubeconfig, "remediate", &all)

@@ -113,7 +113,11 @@ impl ClusterFacts {
 
     /// The command that switches the cluster to its configured mode.
     pub fn remediate(&self) -> String {
-        let mode = self.target().map_or("MODE", ProxyMode::name);
+        self.remediate_to(self.target().map_or("MODE", ProxyMode::name))
+    }
+
+    /// The command that switches the cluster to a mode.
+    pub fn remediate_to(&self, mode: &str) -> String {
         // If there are several kube-proxies, the command must select one.
         let which = self.kube_proxy.as_ref().filter(|_| !self.elsewhere.is_empty());
         let which = which.map(|set| format!(" --namespace {} --daemonset {}", set.namespace, set.name));

@@ -3,6 +3,7 @@
 pub mod checks;
 pub mod diff;
 pub mod drift;
+pub mod mode_choice;
 pub mod request;
 
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;

@@ -34,6 +34,7 @@ use super::observe::facts::ClusterFacts;
 use super::observe::hosts::look_at_hosts;
 use super::observe::surroundings::{Surroundings, look};
 use super::observe::{Scope, observe};
+use super::plan::mode_choice::ModeChoice;
 use super::plan::request::{Request, Target};
 use super::plan::{Plan, plan as make_plan};
 use super::report::remediation::{Outcome, RemediationReport};
@@ -85,6 +86,7 @@ pub async fn remediate(
     let interrupt = Interrupt::listen().context("listening for signals; nothing was changed")?;
     let (mut helper, mut lock) = (None, None);
     let (held, ran) = (&mut lock, &mut helper);
+    let request = request.clone();
     let mut job = Job { connection, scope, request, options: &options, interrupt: &interrupt, helper: ran, lock: held };
     let result = Box::pin(job.run(operator)).await;
     match &helper {
@@ -129,7 +131,8 @@ async fn keep(helper: &Helper, result: &anyhow::Result<Ended>) {
 struct Job<'a> {
     connection: &'a Connection,
     scope: &'a Scope,
-    request: &'a Request,
+    /// With its mode, once that was asked for.
+    request: Request,
     options: &'a RunOptions,
     interrupt: &'a Interrupt,
     helper: &'a mut Option<Helper>,
@@ -144,7 +147,7 @@ fn interrupted(plan: &Plan) -> Ended {
 
 impl Job<'_> {
     async fn run(&mut self, operator: &mut dyn Operator) -> anyhow::Result<Ended> {
-        let (connection, request, interrupt) = (self.connection, self.request, self.interrupt);
+        let (connection, interrupt) = (self.connection, self.interrupt);
         for _ in 0..ATTEMPTS {
             let Some(Planned { facts, surroundings, plan }) = self.prepare(operator).await? else {
                 return Ok(interrupted(&Plan::unknown()));
@@ -179,7 +182,7 @@ impl Job<'_> {
                 return Ok(Ended::new(&plan, Outcome::Interrupted, "Nothing was changed.", Exit::Interrupted));
             }
             let lock = self.lock.as_ref().context("internal error: a plan with changes was made without the lock")?;
-            let helper = self.helper.as_ref();
+            let (request, helper) = (&self.request, self.helper.as_ref());
             let run =
                 Run { connection, facts: &facts, surroundings: &surroundings, plan: &plan, request, helper, lock };
             match run.execute(interrupt).await? {
@@ -216,7 +219,14 @@ impl Job<'_> {
             let plan = Plan { checks: rights, ..Plan::unknown() };
             return Ok(Some(Planned { facts: None, surroundings: Surroundings::default(), plan }));
         };
-        let mut plan = make_plan(&facts, &surroundings, self.request);
+        if let Some(choice) = ModeChoice::needed(&self.request, &facts) {
+            let mode = tokio::select! {
+                mode = operator.choose_mode(&choice) => mode?,
+                () = interrupt.asked() => return Ok(None),
+            };
+            self.request.choose(mode);
+        }
+        let mut plan = make_plan(&facts, &surroundings, &self.request);
         // A plan that is blocked already needs neither the lock nor the helper.
         if !plan.is_blocked() && (!self.options.dry_run || self.request.look_at_nodes) && self.take_lock(&facts).await?
         {
@@ -251,7 +261,7 @@ impl Job<'_> {
                 looked = look_at_hosts(helper, &mut facts, Coverage::EveryNode, (target.mode, target.scheduler()), &questions) => looked?,
                 () = interrupt.asked() => return Ok(None),
             }
-            plan = make_plan(&facts, &surroundings, self.request);
+            plan = make_plan(&facts, &surroundings, &self.request);
         }
         plan.checks.extend(rights);
         Ok(Some(Planned { facts: Some(facts), surroundings, plan }))
@@ -272,7 +282,7 @@ impl Job<'_> {
     async fn observe(&self) -> anyhow::Result<(Vec<Finding>, Option<(ClusterFacts, Surroundings)>)> {
         let client = &self.connection.client;
         let names = names(self.connection, self.scope).await?;
-        let rights = rights(client, &names, self.options.helper.is_some(), self.request).await?;
+        let rights = rights(client, &names, self.options.helper.is_some(), &self.request).await?;
         if rights.iter().any(|check| check.level == Level::Error) {
             return Ok((rights, None));
         }

@@ -6,6 +6,8 @@ use crate::cluster::api::connection::client::Connection;
 use crate::cluster::helper::manifest::Setup;
 use crate::cluster::observe::facts::ClusterFacts;
 use crate::cluster::plan::Plan;
+use crate::cluster::plan::mode_choice::ModeChoice;
+use crate::mode::ProxyMode;
 
 /// The interaction of `remediate` with its user.
 pub trait Operator {
@@ -14,6 +16,12 @@ pub trait Operator {
     /// # Errors
     /// If it cannot be shown.
     fn show(&mut self, facts: Option<&ClusterFacts>, plan: &Plan) -> anyhow::Result<()>;
+
+    /// Asks for the mode, where there is no default.
+    ///
+    /// # Errors
+    /// If nobody can be asked, or the answer is not a mode of this version.
+    fn choose_mode<'a>(&'a mut self, choice: &'a ModeChoice) -> BoxFuture<'a, anyhow::Result<ProxyMode>>;
 
     /// Asks whether the node helper may be started on these nodes.
     ///

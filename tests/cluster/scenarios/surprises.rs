@@ -14,6 +14,7 @@ use serde_json::json;
 use crate::cluster::cluster_state::Cluster;
 use crate::cluster::fault_proxy::Fault;
 use crate::cluster::kpx_prep;
+use crate::cluster::scenarios::blocked::container;
 use crate::cluster::world::{World, trial};
 
 pub(crate) fn trials() -> Vec<Trial> {
@@ -25,6 +26,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial("surprises::backups_of_a_clock_that_was_ahead", clock_ahead),
         trial("surprises::nothing_to_do_on_nodes_needs_no_helper", no_helper),
         trial("surprises::the_helper_is_started_after_a_yes_only", refused_helper),
+        trial("surprises::a_mode_that_is_deprecated_is_asked_for", asked_for_the_mode),
         trial("surprises::a_certificate_of_another_is_told_at_once", certificate),
     ]
 }
@@ -35,6 +37,9 @@ fn remediate(cluster: &Cluster, arguments: &[&str]) -> Command {
     command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
     command.args(["remediate", "--kubeconfig"]).arg(&cluster.kubeconfig);
     command.args(["--yes", "--assume-nodes-prepared", "--no-clean", "--settle-time", "2s", "--timeout", "4s"]);
+    if !arguments.contains(&"--rollback") {
+        command.args(["--mode", "ipvs"]);
+    }
     command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     command
 }
@@ -146,8 +151,8 @@ async fn refused_helper(world: &World) {
     let kubeconfig = cluster.kubeconfig.display();
     for (arguments, answer, exit, made) in [
         ("status --nodes", "n", 130, false),
-        ("remediate", "n", 130, false),
-        ("remediate --dry-run --nodes", "n", 130, false),
+        ("remediate --mode ipvs", "n", 130, false),
+        ("remediate --mode ipvs --dry-run --nodes", "n", 130, false),
         ("status --nodes", "y", 0, true),
     ] {
         fs::write(&script, format!("#!/bin/sh\nexec {program} {arguments} --kubeconfig {kubeconfig}\n"))
@@ -178,6 +183,49 @@ async fn refused_helper(world: &World) {
         outcome.exits(2).mentions("--yes");
     }
     kpx_prep::start(&cluster.kubeconfig, "remediate", &["--dry-run", "--nodes"]).end().await.exits(2).mentions("--yes");
+}
+
+/// From 1.35 on ipvs is no default: on a terminal the mode is asked for, which --yes does not answer, and elsewhere it is
+/// required. A cluster that is configured for ipvs goes on with it.
+async fn asked_for_the_mode(world: &World) {
+    let image = json!("registry.k8s.io/kube-proxy:v1.36.3");
+    let cluster = world.nodes(1).daemon_set(|set| container(set)["image"] = image).start().await;
+    let before = cluster.before().await;
+    for arguments in [&["--dry-run"][..], &["--yes"], &["--yes", "--progress", "json"], &["--yes", "-o", "json"]] {
+        let outcome = kpx_prep::start(&cluster.kubeconfig, "remediate", arguments).end().await.exits(2);
+        let outcome = outcome.mentions("remediate --mode nftables").mentions("remediate --mode ipvs");
+        assert!(outcome.stdout.is_empty(), "{arguments:?}: {outcome}");
+    }
+    let program = env!("CARGO_BIN_EXE_kpx-prep");
+    let command = format!(
+        "{program} remediate --yes --assume-nodes-prepared --no-clean --settle-time 100ms --timeout 4s --kubeconfig {}",
+        cluster.kubeconfig.display()
+    );
+    // On a terminal of its own; the last one has standard error elsewhere, so that nobody reads the question.
+    let quiet = format!("{command} 2>/dev/null");
+    for (command, answer, exit, mode) in [
+        (&command, "", 2, "iptables"),
+        (&command, "yes", 2, "iptables"),
+        (&command, "IPVS", 2, "iptables"),
+        (&quiet, "ipvs", 2, "iptables"),
+        (&command, "ipvs", 0, "ipvs"),
+    ] {
+        let ask = format!("(sleep 6; echo {answer}) | script -qec '{command}' /dev/null");
+        let output = tokio::task::spawn_blocking(move || Command::new("sh").args(["-c", &ask]).output());
+        let output = output.await.expect("waited").expect("its output");
+        let shown = String::from_utf8_lossy(&output.stdout);
+        assert_eq!(output.status.code(), Some(exit), "{answer}: {shown}");
+        assert_eq!(shown.contains("Mode (nftables, ipvs, iptables): "), *command != quiet, "{answer}: {shown}");
+        assert_eq!(cluster.modes(), format!("node-1 {mode}\n"), "{answer}: {shown}");
+        if exit == 2 {
+            before.untouched(&cluster).await;
+        }
+    }
+    kpx_prep::start(&cluster.kubeconfig, "remediate", &["--dry-run", "--no-clean", "--assume-nodes-prepared"])
+        .end()
+        .await
+        .exits(0)
+        .mentions("Configured mode ipvs");
 }
 
 async fn certificate(world: &World) {
