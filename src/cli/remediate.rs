@@ -48,6 +48,28 @@ pub(super) struct RemediateArgs {
     /// Ranges whose IPVS virtual servers kube-proxy does not remove
     #[arg(long, value_name = "CIDR,...", value_delimiter = ',', conflicts_with = "rollback")]
     exclude_cidrs: Vec<String>,
+    /// Node addresses that node ports answer on: ranges, or primary [kube-proxy's default: every address; primary in
+    /// nftables mode]
+    #[arg(
+        long,
+        alias = "nodeport-addresses",
+        value_name = "CIDR,...",
+        value_delimiter = ',',
+        conflicts_with = "rollback"
+    )]
+    node_port_addresses: Vec<String>,
+    /// Masquerade all traffic to cluster IPs (required by some CNI plugins)
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", conflicts_with = "rollback")]
+    masquerade_all: Option<bool>,
+    /// Let conntrack accept TCP packets outside of the window
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", conflicts_with = "rollback")]
+    conntrack_tcp_be_liberal: Option<bool>,
+    /// Interval at which kube-proxy refreshes its rules
+    #[arg(long, value_name = "DURATION", conflicts_with = "rollback")]
+    sync_period: Option<String>,
+    /// Minimum interval between two refreshes
+    #[arg(long, value_name = "DURATION", conflicts_with = "rollback")]
+    min_sync_period: Option<String>,
     /// Print the plan without changing anything; writes are validated with a server-side dry run
     #[arg(long)]
     dry_run: bool,
@@ -208,6 +230,11 @@ impl RemediateArgs {
                 scheduler: self.scheduler.clone(),
                 strict_arp: self.strict_arp,
                 exclude_cidrs: self.exclude_cidrs.clone(),
+                node_port_addresses: self.node_port_addresses.clone(),
+                masquerade_all: self.masquerade_all,
+                conntrack_tcp_be_liberal: self.conntrack_tcp_be_liberal,
+                sync_period: self.sync_period.clone(),
+                min_sync_period: self.min_sync_period.clone(),
                 ..RawOptions::default()
             });
             Goal::Settings(Box::new(settings))

@@ -14,7 +14,9 @@ const MIN_SYNC_PERIOD: i128 = 1_000_000_000;
 /// IPVS schedulers that are validated by name, up to 1.26.
 const SCHEDULERS: [&str; 11] = ["", "rr", "wrr", "lc", "wlc", "lblc", "lblcr", "sh", "dh", "sed", "nq"];
 /// The first version that accepts `primary` in `nodePortAddresses`.
-const PRIMARY: u32 = 27;
+pub const PRIMARY_FROM: u32 = 27;
+/// The first version that accepts anything beside it (KEP-6032).
+const MORE_FROM: u32 = 37;
 
 /// A Go duration in nanoseconds.
 ///
@@ -78,9 +80,13 @@ pub(super) fn check(json: &Value, minor: u32, mode: ProxyMode) -> Vec<RefusedFie
         check.not_negative("udpIdleTimeout");
     }
     check.texts("nodePortAddresses", |text| {
-        let keyword = minor >= PRIMARY && matches!(text, "primary" | "localhost" | "all");
+        let keyword = minor >= PRIMARY_FROM && matches!(text, "primary" | "localhost" | "all");
         if keyword { Ok(()) } else { cidr(text) }
     });
+    let addresses = json.get("nodePortAddresses").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
+    if addresses.len() > 1 && minor < MORE_FROM && addresses.iter().any(|address| address == "primary") {
+        check.refuse("nodePortAddresses", "primary cannot be combined with anything else".to_owned());
+    }
     check.problems
 }
 
@@ -215,6 +221,9 @@ mod tests {
             (json!({"clusterCIDR": "10.0.0.0/8,11.0.0.0/8", "featureGates": gate()}), 20, Some("clusterCIDR")),
             (json!({"clusterCIDR": "10.0.0.0/8", "featureGates": gate()}), 20, None),
             (json!({"clusterCIDR": "10.0.0.0/8,fd00::/64"}), 23, None),
+            (json!({"nodePortAddresses": ["primary"]}), 34, None),
+            (json!({"nodePortAddresses": ["primary", "10.0.0.0/8"]}), 34, Some("nodePortAddresses")),
+            (json!({"nodePortAddresses": ["primary", "localhost"]}), 38, None),
             (json!({"clusterCIDR": "10.0.0.0/8,11.0.0.0/8"}), 23, Some("clusterCIDR")),
         ] {
             let found: Vec<_> = check(&config, minor, ProxyMode::Ipvs).into_iter().map(|one| one.field).collect();
