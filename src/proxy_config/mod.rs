@@ -53,6 +53,11 @@ impl ProxyConfig {
         refused(&self.json, minor, mode)
     }
 
+    /// The value at a dotted path, if it is there.
+    pub fn value(&self, path: &str) -> Option<&Json> {
+        path.split('.').try_fold(&self.json, |value, key| value.get(key))
+    }
+
     /// The IPVS scheduler that kube-proxy uses with it.
     pub fn scheduler(&self) -> &str {
         self.written_scheduler.as_deref().unwrap_or(DEFAULT_SCHEDULER)
