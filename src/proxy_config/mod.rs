@@ -58,6 +58,16 @@ impl ProxyConfig {
         path.split('.').try_fold(&self.json, |value, key| value.get(key))
     }
 
+    /// Whether a list or text at a dotted path is missing, null or empty.
+    pub fn is_empty(&self, path: &str) -> bool {
+        self.value(path).is_none_or(|value| match value {
+            Json::Null => true,
+            Json::Array(items) => items.is_empty(),
+            Json::String(text) => text.is_empty(),
+            _ => false,
+        })
+    }
+
     /// The IPVS scheduler that kube-proxy uses with it.
     pub fn scheduler(&self) -> &str {
         self.written_scheduler.as_deref().unwrap_or(DEFAULT_SCHEDULER)
