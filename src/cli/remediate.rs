@@ -23,7 +23,7 @@ use crate::report::event::{Event, What};
 use crate::report::say::{say, say_event, use_json};
 use crate::report::{Format, print, print_text, serialize};
 
-/// Switch a running cluster's kube-proxy to IPVS, node by node; verifies each node and rolls back on
+/// Switch a running cluster's kube-proxy to another mode, node by node; verifies each node and rolls back on
 /// failure
 ///
 /// Shows the plan first and asks for confirmation before anything is changed. Run it with --dry-run first.
@@ -79,7 +79,7 @@ pub(super) struct RemediateArgs {
     /// Preflight checks to downgrade to warnings: check IDs, or `all`
     #[arg(long, value_name = "ID,...", value_delimiter = ',')]
     ignore_preflight_errors: Vec<String>,
-    /// Skip the confirmation prompt
+    /// Skip the confirmation prompt; does not choose a mode
     #[arg(short, long)]
     yes: bool,
     /// Output format
