@@ -257,7 +257,7 @@ mod tests {
             masquerade_all: Some(given("true")),
             tcp_be_liberal: Some(given("false")),
             sync_period: Some(given("1m")),
-            node_port_addresses: vec![given("primary")],
+            node_port_addresses: vec![given("10.0.0.0/8")],
             ..RawSettings::default()
         };
         for (mode, section) in
@@ -269,7 +269,7 @@ mod tests {
             assert_eq!(value(&[section, "masqueradeAll"]), Some(Value::Bool(true)), "{mode}");
             assert_eq!(value(&["conntrack", "tcpBeLiberal"]), Some(Value::Bool(false)), "{mode}");
             assert_eq!(value(&[mode.name(), "syncPeriod"]), Some(Value::from("1m")), "{mode}");
-            assert_eq!(value(&["nodePortAddresses"]), Some(Value::strings(&["primary"])), "{mode}");
+            assert_eq!(value(&["nodePortAddresses"]), Some(Value::strings(&["10.0.0.0/8"])), "{mode}");
             assert_eq!(written.len(), 5, "{mode}: {written:?}");
         }
         assert_eq!((problems(&settings, 28).len(), problems(&settings, 29).len()), (1, 0));

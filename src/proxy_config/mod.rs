@@ -17,7 +17,7 @@ use refused_field::RefusedField;
 
 pub use address::{HEALTHZ_PORT, METRICS_PORT};
 pub use fields::{FIELDS, Field, Kind};
-pub use values::PRIMARY_FROM;
+pub use values::{KEYWORDS_FROM, PRIMARY_FROM};
 
 /// The only version, in every Kubernetes up to 1.37.
 const API_VERSION: &str = "kubeproxy.config.k8s.io/v1alpha1";

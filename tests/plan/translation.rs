@@ -161,6 +161,9 @@ fn settings_that_a_version_does_not_have_are_not_named() {
     assert_eq!(names(25), [""; 0]);
     assert_eq!(names(26), ["iptables.localhostNodePorts"]);
     assert_eq!(names(29), ["iptables.localhostNodePorts", "conntrack.tcpBeLiberal"]);
+    // nftables mode of 1.29 serves node ports on every address.
+    let node_ports = |minor| rows("nodePortAddresses: null", Ipvs, Nftables, minor)[0].becomes;
+    assert_eq!((node_ports(29), node_ports(30)), (Becomes::Kept, Becomes::MustBeSet));
     let gate = rows("featureGates: {KubeProxyIPVS: true}", Ipvs, Nftables, 40);
     assert_eq!((gate[0].setting, gate[0].becomes), ("featureGates.KubeProxyIPVS", Becomes::NoEffect));
     // From 1.37 on nftables mode has localhost node ports, behind a gate.

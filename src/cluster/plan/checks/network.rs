@@ -7,7 +7,7 @@ use crate::cluster::observe::facts::NodeFacts;
 use crate::cluster::observe::neighbours::{Neighbour, SeenPod};
 use crate::cluster::observe::surroundings::Surroundings;
 use crate::mode::ProxyMode;
-use crate::proxy_config::ProxyConfig;
+use crate::proxy_config::{PRIMARY_FROM, ProxyConfig};
 use crate::report::foreign::foreign;
 use crate::report::{Finding, Level, few, finding};
 
@@ -149,8 +149,9 @@ fn nftables(question: Question, config: &ProxyConfig, findings: &mut Vec<Finding
         let hint = "use kube-proxy 1.34 or newer, or a patch release of 1.33 with the fix; https://github.com/kubernetes/kubernetes/pull/133969";
         findings.push(finding(Level::Warning, "traffic-policy-local", message, hint));
     }
-    if surroundings.node_ports > 0 && config.is_empty("nodePortAddresses") && facts.target() != Ok(ProxyMode::Nftables)
-    {
+    // In 1.29 it serves all addresses (kubernetes#122724).
+    let primary = facts.minor() >= PRIMARY_FROM && config.is_empty("nodePortAddresses");
+    if primary && surroundings.node_ports > 0 && facts.target() != Ok(ProxyMode::Nftables) {
         let more = |node: &NodeFacts| {
             let more = node.more_addresses.join(", ");
             (!more.is_empty()).then(|| format!("{} ({more})", node.name))
@@ -188,7 +189,8 @@ fn node_ports(question: Question, config: &ProxyConfig, findings: &mut Vec<Findi
         };
         findings.push(finding(Level::Info, "node-port", message, hint));
     }
-    if from == Some(ProxyMode::Nftables) && target.mode != ProxyMode::Nftables && config.is_empty("nodePortAddresses") {
+    let primary = from == Some(ProxyMode::Nftables) && facts.minor() >= PRIMARY_FROM;
+    if primary && target.mode != ProxyMode::Nftables && config.is_empty("nodePortAddresses") {
         let message = format!(
             "{number} Service(s) with node ports; {} mode serves them on every address of a node, not only on the primary one",
             target.mode

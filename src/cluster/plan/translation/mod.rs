@@ -78,11 +78,13 @@ fn rows(setting: &Setting, live: &ProxyConfig, planned: &ProxyConfig, change: Ch
     let planned_at = |path: &'static str| planned.value(path).cloned().unwrap_or_default();
     let is_there = |path: &str| live.value(path).is_some();
     let differs = |path: &str| live.value(path) != planned.value(path);
-    let is_set = |path: &str, mode| setting.effective(live.value(path), mode) != setting.default(mode);
+    let is_set = |path: &str, mode| {
+        setting.effective(live.value(path), mode, change.minor) != setting.default(mode, change.minor)
+    };
     match (old, new) {
         (Some(old), Some(new)) => {
-            let before = setting.effective(live.value(old), change.from);
-            let after = setting.effective(planned.value(new), change.to);
+            let before = setting.effective(live.value(old), change.from, change.minor);
+            let after = setting.effective(planned.value(new), change.to, change.minor);
             let counterpart = (old != new).then(|| Equivalent { setting: new, value: planned_at(new) });
             if differs(new) {
                 let to = Some(Equivalent { setting: new, value: planned_at(new) });

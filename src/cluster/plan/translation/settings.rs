@@ -4,6 +4,7 @@ use serde_json::{Value as Json, json};
 
 use crate::go_duration::duration;
 use crate::mode::ProxyMode;
+use crate::proxy_config::PRIMARY_FROM;
 
 /// kube-proxy's default periods (`SetDefaults_KubeProxyConfiguration`), in nanoseconds. ipvs mode has no minimum.
 const SYNC_PERIOD: i64 = 30_000_000_000;
@@ -104,7 +105,7 @@ impl Setting {
     }
 
     /// What a mode does if it is not set.
-    pub(super) fn default(&self, mode: ProxyMode) -> Json {
+    pub(super) fn default(&self, mode: ProxyMode, minor: u32) -> Json {
         match self.kind {
             Kind::Switch(on) => on.into(),
             Kind::Duration(default) | Kind::Number(default) => default.into(),
@@ -112,14 +113,15 @@ impl Setting {
             Kind::Other => Json::Null,
             Kind::Scheduler => "rr".into(),
             Kind::NodePortAddresses => match mode {
-                ProxyMode::Iptables | ProxyMode::Ipvs => json!(["0.0.0.0/0", "::/0"]),
-                ProxyMode::Nftables => json!(["primary"]),
+                // kubernetes#122724, in 1.30.
+                ProxyMode::Nftables if minor >= PRIMARY_FROM => json!(["primary"]),
+                ProxyMode::Iptables | ProxyMode::Ipvs | ProxyMode::Nftables => json!(["0.0.0.0/0", "::/0"]),
             },
         }
     }
 
     /// What a value amounts to in a mode.
-    pub(super) fn effective(&self, value: Option<&Json>, mode: ProxyMode) -> Json {
+    pub(super) fn effective(&self, value: Option<&Json>, mode: ProxyMode, minor: u32) -> Json {
         let value = value.filter(|value| !is_empty(value));
         let value = match self.kind {
             Kind::Duration(_) | Kind::MinSyncPeriod => {
@@ -130,7 +132,7 @@ impl Setting {
             }
             _ => value.cloned(),
         };
-        value.unwrap_or_else(|| self.default(mode))
+        value.unwrap_or_else(|| self.default(mode, minor))
     }
 
     /// Whether it is to be looked at although it has the same value in both modes: the workaround for packets of connections
