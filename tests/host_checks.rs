@@ -158,6 +158,16 @@ const CASES: &[Case] = &[
         "98465",
     ),
     (
+        "input-policy",
+        "nftables",
+        Level::Warning,
+        |facts, surroundings, _| {
+            surroundings.health_check_ports.insert(31000);
+            host(facts).input_drops.push("ipv4".to_owned());
+        },
+        "health check node ports",
+    ),
+    (
         "local-port-range",
         "ipvs",
         Level::Warning,

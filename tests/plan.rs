@@ -6,6 +6,8 @@ mod checks;
 mod cluster_facts;
 #[path = "plan/mode_choice.rs"]
 mod mode_choice;
+#[path = "plan/translation.rs"]
+mod translation;
 
 use cluster_facts::{CHANGED, cluster, request, text};
 

@@ -23,7 +23,7 @@ use crate::report::event::{Event, What};
 use crate::report::say::{say, say_event, use_json};
 use crate::report::{Format, print, print_text, serialize};
 
-/// Switch a running cluster's kube-proxy to IPVS, node by node; verifies each node and rolls back on
+/// Switch a running cluster's kube-proxy to another mode, node by node; verifies each node and rolls back on
 /// failure
 ///
 /// Shows the plan first and asks for confirmation before anything is changed. Run it with --dry-run first.
@@ -48,6 +48,28 @@ pub(super) struct RemediateArgs {
     /// Ranges whose IPVS virtual servers kube-proxy does not remove
     #[arg(long, value_name = "CIDR,...", value_delimiter = ',', conflicts_with = "rollback")]
     exclude_cidrs: Vec<String>,
+    /// Node addresses that node ports answer on: ranges, or primary [kube-proxy's default: every address; primary in
+    /// nftables mode]
+    #[arg(
+        long,
+        alias = "nodeport-addresses",
+        value_name = "CIDR,...",
+        value_delimiter = ',',
+        conflicts_with = "rollback"
+    )]
+    node_port_addresses: Vec<String>,
+    /// Masquerade all traffic to cluster IPs (required by some CNI plugins)
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", conflicts_with = "rollback")]
+    masquerade_all: Option<bool>,
+    /// Let conntrack accept TCP packets outside of the window
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", conflicts_with = "rollback")]
+    conntrack_tcp_be_liberal: Option<bool>,
+    /// Interval at which kube-proxy refreshes its rules
+    #[arg(long, value_name = "DURATION", conflicts_with = "rollback")]
+    sync_period: Option<String>,
+    /// Minimum interval between two refreshes
+    #[arg(long, value_name = "DURATION", conflicts_with = "rollback")]
+    min_sync_period: Option<String>,
     /// Print the plan without changing anything; writes are validated with a server-side dry run
     #[arg(long)]
     dry_run: bool,
@@ -57,7 +79,7 @@ pub(super) struct RemediateArgs {
     /// Preflight checks to downgrade to warnings: check IDs, or `all`
     #[arg(long, value_name = "ID,...", value_delimiter = ',')]
     ignore_preflight_errors: Vec<String>,
-    /// Skip the confirmation prompt
+    /// Skip the confirmation prompt; does not choose a mode
     #[arg(short, long)]
     yes: bool,
     /// Output format
@@ -208,6 +230,11 @@ impl RemediateArgs {
                 scheduler: self.scheduler.clone(),
                 strict_arp: self.strict_arp,
                 exclude_cidrs: self.exclude_cidrs.clone(),
+                node_port_addresses: self.node_port_addresses.clone(),
+                masquerade_all: self.masquerade_all,
+                conntrack_tcp_be_liberal: self.conntrack_tcp_be_liberal,
+                sync_period: self.sync_period.clone(),
+                min_sync_period: self.min_sync_period.clone(),
                 ..RawOptions::default()
             });
             Goal::Settings(Box::new(settings))

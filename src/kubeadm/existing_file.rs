@@ -193,19 +193,19 @@ fn check_other_fields(
 
 /// Warns of dropped items: a list is replaced as a whole.
 fn warn_of_replaced(name: &str, root: &Node, wanted: &RawSettings, findings: &mut Findings) {
-    let Some(node) = root.get(&["ipvs", "excludeCIDRs"]).filter(|_| !wanted.exclude_cidrs.is_empty()) else { return };
-    let stays = |text: &&str| wanted.exclude_cidrs.iter().any(|cidr| cidr.text == *text);
-    let gone: Vec<&str> = node.items().iter().filter_map(Node::text).filter(|text| !stays(text)).collect();
-    if !gone.is_empty() {
-        let gone = gone.join(",");
-        findings.warn(
-            "exclude-cidrs",
-            format!(
-                "{}: the list is replaced and {} dropped; to keep them, add --exclude-cidrs {1}",
-                place(name, node, "ipvs.excludeCIDRs"),
-                foreign(&gone)
-            ),
-        );
+    let gone = |path: &[&str], wanted: &[Given]| {
+        let node = root.get(path).filter(|_| !wanted.is_empty())?;
+        let stays = |text: &&str| wanted.iter().any(|given| given.text == *text);
+        let gone: Vec<&str> = node.items().iter().filter_map(Node::text).filter(|text| !stays(text)).collect();
+        (!gone.is_empty()).then(|| (place(name, node, &path.join(".")), foreign(&gone.join(","))))
+    };
+    if let Some((place, gone)) = gone(&["ipvs", "excludeCIDRs"], &wanted.exclude_cidrs) {
+        let how = "the list is replaced and";
+        findings
+            .warn("exclude-cidrs", format!("{place}: {how} {gone} dropped; to keep them, add --exclude-cidrs {gone}"));
+    }
+    if let Some((place, gone)) = gone(&["nodePortAddresses"], &wanted.node_port_addresses) {
+        findings.warn("value-changed", format!("{place}: the list is replaced and {gone} dropped"));
     }
 }
 

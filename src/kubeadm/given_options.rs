@@ -55,6 +55,11 @@ const OPTIONS: &[(&str, Scope, &str, Reader)] = &[
     ("--udp-timeout", Scope::Proxy, "ipvs.udpTimeout", |raw| raw.udp_timeout.clone()),
     ("--sync-period", Scope::Proxy, "syncPeriod", |raw| raw.sync_period.clone()),
     ("--min-sync-period", Scope::Proxy, "minSyncPeriod", |raw| raw.min_sync_period.clone()),
+    ("--node-port-addresses", Scope::Proxy, "nodePortAddresses", |raw| list(&raw.node_port_addresses)),
+    ("--masquerade-all", Scope::Proxy, "masqueradeAll", |raw| raw.masquerade_all.map(|value| value.to_string())),
+    ("--conntrack-tcp-be-liberal", Scope::Proxy, "conntrack.tcpBeLiberal", |raw| {
+        raw.conntrack_tcp_be_liberal.map(|value| value.to_string())
+    }),
     ("--control-plane-endpoint", Scope::Endpoint, "controlPlaneEndpoint", |raw| raw.control_plane_endpoint.clone()),
     ("--apiserver-cert-extra-sans", Scope::Cluster, "apiServer.certSANs", |raw| list(&raw.apiserver_cert_extra_sans)),
     ("--pod-network-cidr", Scope::Cluster, "networking.podSubnet", |raw| raw.pod_network_cidr.clone()),

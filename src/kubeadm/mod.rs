@@ -15,6 +15,7 @@ pub mod formats;
 pub mod given;
 pub mod given_options;
 mod kinds;
+mod node_ports;
 pub mod options;
 mod parts;
 pub mod proxy;

@@ -2,6 +2,7 @@
 
 use super::findings::Findings;
 use super::given::Given;
+use super::node_ports;
 use super::raw_options::RawOptions;
 use super::scheduler::check_scheduler;
 use crate::cidr::Cidr;
@@ -23,6 +24,8 @@ pub const IPVS_FIELDS: [&str; 8] = [
     "tcpTimeout",
     "udpTimeout",
 ];
+/// The first version with `conntrack.tcpBeLiberal` (staging/src/k8s.io/kube-proxy/config/v1alpha1/types.go).
+const LIBERAL_FROM: u32 = 29;
 /// kube-proxy's default `syncPeriod`: 30 s, in nanoseconds.
 const DEFAULT_SYNC_PERIOD: i128 = 30_000_000_000;
 /// kube-proxy's default `minSyncPeriod` outside ipvs mode: 1 s.
@@ -49,25 +52,34 @@ pub struct RawSettings {
     pub sync_period: Option<Given>,
     /// `minSyncPeriod` of the mode's own section.
     pub min_sync_period: Option<Given>,
+    /// `nodePortAddresses`
+    pub node_port_addresses: Vec<Given>,
+    /// `masqueradeAll` of the section that the mode reads.
+    pub masquerade_all: Option<Given>,
+    /// `conntrack.tcpBeLiberal`
+    pub tcp_be_liberal: Option<Given>,
 }
 
 impl RawSettings {
     /// The settings from the options.
     pub fn from_options(raw: &RawOptions) -> Self {
+        let list = |flag: &str, items: &[String]| {
+            items.iter().filter_map(|item| Given::option(flag, Some(item))).collect::<Vec<_>>()
+        };
+        let switch = |flag: &str, on: Option<bool>| Given::option(flag, on.map(|on| on.to_string()).as_ref());
         Self {
             mode: Given::option("--mode", raw.mode.as_ref()),
             scheduler: Given::option("--scheduler", raw.scheduler.as_ref()),
-            strict_arp: Given::option("--strict-arp", raw.strict_arp.map(|value| value.to_string()).as_ref()),
-            exclude_cidrs: raw
-                .exclude_cidrs
-                .iter()
-                .filter_map(|cidr| Given::option("--exclude-cidrs", Some(cidr)))
-                .collect(),
+            strict_arp: switch("--strict-arp", raw.strict_arp),
+            exclude_cidrs: list("--exclude-cidrs", &raw.exclude_cidrs),
             tcp_timeout: Given::option("--tcp-timeout", raw.tcp_timeout.as_ref()),
             tcp_fin_timeout: Given::option("--tcp-fin-timeout", raw.tcp_fin_timeout.as_ref()),
             udp_timeout: Given::option("--udp-timeout", raw.udp_timeout.as_ref()),
             sync_period: Given::option("--sync-period", raw.sync_period.as_ref()),
             min_sync_period: Given::option("--min-sync-period", raw.min_sync_period.as_ref()),
+            node_port_addresses: list("--node-port-addresses", &raw.node_port_addresses),
+            masquerade_all: switch("--masquerade-all", raw.masquerade_all),
+            tcp_be_liberal: switch("--conntrack-tcp-be-liberal", raw.conntrack_tcp_be_liberal),
         }
     }
 
@@ -79,6 +91,11 @@ impl RawSettings {
                 findings.problem(&given.place, format!("not supported by Kubernetes 1.{minor}; it was added in 1.18"));
             }
         }
+        if let Some(given) = self.tcp_be_liberal.as_ref().filter(|_| minor < LIBERAL_FROM) {
+            let message = format!("not supported by Kubernetes 1.{minor}; it was added in 1.{LIBERAL_FROM}");
+            findings.problem(&given.place, message);
+        }
+        node_ports::check(&self.node_port_addresses, mode.as_ref().map(|mode| mode.mode), minor, findings);
         for cidr in &self.exclude_cidrs {
             findings.accept(&cidr.place, cidr.text.parse::<Cidr>());
         }
@@ -141,9 +158,22 @@ impl RawSettings {
         if let Some(strict) = &self.strict_arp {
             settings.push((vec!["ipvs", "strictARP"], Value::Bool(strict.text == "true")));
         }
-        if !self.exclude_cidrs.is_empty() {
-            let cidrs: Vec<_> = self.exclude_cidrs.iter().map(|cidr| &cidr.text).collect();
-            settings.push((vec!["ipvs", "excludeCIDRs"], Value::strings(&cidrs)));
+        if let Some(all) = &self.masquerade_all {
+            // ipvs mode reads the section of iptables mode.
+            let section = if mode.mode == ProxyMode::Nftables { "nftables" } else { "iptables" };
+            settings.push((vec![section, "masqueradeAll"], Value::Bool(all.text == "true")));
+        }
+        if let Some(liberal) = &self.tcp_be_liberal {
+            settings.push((vec!["conntrack", "tcpBeLiberal"], Value::Bool(liberal.text == "true")));
+        }
+        for (path, items) in [
+            (vec!["ipvs", "excludeCIDRs"], &self.exclude_cidrs),
+            (vec!["nodePortAddresses"], &self.node_port_addresses),
+        ] {
+            if !items.is_empty() {
+                let texts: Vec<_> = items.iter().map(|item| &item.text).collect();
+                settings.push((path, Value::strings(&texts)));
+            }
         }
         settings
     }
@@ -218,6 +248,31 @@ mod tests {
             };
             assert_eq!(problems(&settings, 34).is_empty(), right, "{mode} {sync:?} {min_sync:?}");
         }
+    }
+
+    /// Each mode has its own section; ipvs mode masquerades by that of iptables mode.
+    #[test]
+    fn settings_are_written_where_the_mode_reads_them() {
+        let settings = RawSettings {
+            masquerade_all: Some(given("true")),
+            tcp_be_liberal: Some(given("false")),
+            sync_period: Some(given("1m")),
+            node_port_addresses: vec![given("10.0.0.0/8")],
+            ..RawSettings::default()
+        };
+        for (mode, section) in
+            [(ProxyMode::Iptables, "iptables"), (ProxyMode::Ipvs, "iptables"), (ProxyMode::Nftables, "nftables")]
+        {
+            let written = settings.to_write(&Mode { mode, gate: None });
+            let value =
+                |path: &[&str]| written.iter().find(|(written, _)| written == path).map(|(_, value)| value.clone());
+            assert_eq!(value(&[section, "masqueradeAll"]), Some(Value::Bool(true)), "{mode}");
+            assert_eq!(value(&["conntrack", "tcpBeLiberal"]), Some(Value::Bool(false)), "{mode}");
+            assert_eq!(value(&[mode.name(), "syncPeriod"]), Some(Value::from("1m")), "{mode}");
+            assert_eq!(value(&["nodePortAddresses"]), Some(Value::strings(&["10.0.0.0/8"])), "{mode}");
+            assert_eq!(written.len(), 5, "{mode}: {written:?}");
+        }
+        assert_eq!((problems(&settings, 28).len(), problems(&settings, 29).len()), (1, 0));
     }
 
     #[test]

@@ -40,6 +40,22 @@ pub struct RawOptions {
     /// Minimum interval between two refreshes
     #[arg(long, value_name = "DURATION", help_heading = "kube-proxy")]
     pub min_sync_period: Option<String>,
+    /// Node addresses that node ports answer on: ranges, or primary [kube-proxy's default: every address; primary in
+    /// nftables mode]
+    #[arg(
+        long,
+        alias = "nodeport-addresses",
+        value_name = "CIDR,...",
+        value_delimiter = ',',
+        help_heading = "kube-proxy"
+    )]
+    pub node_port_addresses: Vec<String>,
+    /// Masquerade all traffic to cluster IPs (required by some CNI plugins)
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", help_heading = "kube-proxy")]
+    pub masquerade_all: Option<bool>,
+    /// Let conntrack accept TCP packets outside of the window
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", help_heading = "kube-proxy")]
+    pub conntrack_tcp_be_liberal: Option<bool>,
 
     /// Stable name or address of the control plane, with or without port
     #[arg(long, value_name = "HOST[:PORT]", help_heading = "Cluster")]

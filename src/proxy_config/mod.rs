@@ -17,6 +17,7 @@ use crate::yaml::{Document, Value, parse, set};
 use refused_field::RefusedField;
 
 pub use fields::{FIELDS, Field, Kind};
+pub use values::{KEYWORDS_FROM, PRIMARY_FROM};
 
 /// The only version, in every Kubernetes up to 1.37.
 const API_VERSION: &str = "kubeproxy.config.k8s.io/v1alpha1";
@@ -48,6 +49,21 @@ impl ProxyConfig {
     /// Every field whose type or value kube-proxy 1.`minor` refuses when it starts in `mode`.
     pub fn refused(&self, minor: u32, mode: ProxyMode) -> Vec<RefusedField> {
         refused(&self.json, minor, mode)
+    }
+
+    /// The value at a dotted path, if it is there.
+    pub fn value(&self, path: &str) -> Option<&Json> {
+        path.split('.').try_fold(&self.json, |value, key| value.get(key))
+    }
+
+    /// Whether a list or text at a dotted path is missing, null or empty.
+    pub fn is_empty(&self, path: &str) -> bool {
+        self.value(path).is_none_or(|value| match value {
+            Json::Null => true,
+            Json::Array(items) => items.is_empty(),
+            Json::String(text) => text.is_empty(),
+            _ => false,
+        })
     }
 
     /// The IPVS scheduler that kube-proxy uses with it.

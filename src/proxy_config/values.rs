@@ -14,8 +14,10 @@ const SYNC_PERIOD: i128 = 30_000_000_000;
 const MIN_SYNC_PERIOD: i128 = 1_000_000_000;
 /// IPVS schedulers that are validated by name, up to 1.26.
 const SCHEDULERS: [&str; 11] = ["", "rr", "wrr", "lc", "wlc", "lblc", "lblcr", "sh", "dh", "sed", "nq"];
-/// The first version that accepts `primary` in `nodePortAddresses`.
-const PRIMARY: u32 = 27;
+/// The first version that accepts `primary` in `nodePortAddresses`, alone (kubernetes#123105; tested with 1.31, 1.34 and 1.36).
+pub const PRIMARY_FROM: u32 = 30;
+/// The first version that accepts `primary`, `localhost` and `all` there, also together and beside ranges (kubernetes#138427).
+pub const KEYWORDS_FROM: u32 = 37;
 
 /// A Go duration in nanoseconds.
 ///
@@ -79,9 +81,17 @@ pub(super) fn check(json: &Value, minor: u32, mode: ProxyMode) -> Vec<RefusedFie
         check.not_negative("udpIdleTimeout");
     }
     check.texts("nodePortAddresses", |text| {
-        let keyword = minor >= PRIMARY && matches!(text, "primary" | "localhost" | "all");
+        let keyword = match text {
+            "primary" => minor >= PRIMARY_FROM,
+            "localhost" | "all" => minor >= KEYWORDS_FROM,
+            _ => false,
+        };
         if keyword { Ok(()) } else { cidr(text) }
     });
+    let addresses = json.get("nodePortAddresses").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
+    if addresses.len() > 1 && minor < KEYWORDS_FROM && addresses.iter().any(|address| address == "primary") {
+        check.refuse("nodePortAddresses", "primary cannot be combined with anything else".to_owned());
+    }
     check.problems
 }
 
@@ -216,6 +226,13 @@ mod tests {
             (json!({"clusterCIDR": "10.0.0.0/8,11.0.0.0/8", "featureGates": gate()}), 20, Some("clusterCIDR")),
             (json!({"clusterCIDR": "10.0.0.0/8", "featureGates": gate()}), 20, None),
             (json!({"clusterCIDR": "10.0.0.0/8,fd00::/64"}), 23, None),
+            (json!({"nodePortAddresses": ["primary"]}), 29, Some("nodePortAddresses")),
+            (json!({"nodePortAddresses": ["primary"]}), 31, None),
+            (json!({"nodePortAddresses": ["localhost"]}), 36, Some("nodePortAddresses")),
+            (json!({"nodePortAddresses": ["all"]}), 36, Some("nodePortAddresses")),
+            (json!({"nodePortAddresses": ["all", "10.0.0.1/8"]}), 37, None),
+            (json!({"nodePortAddresses": ["primary", "10.0.0.0/8"]}), 34, Some("nodePortAddresses")),
+            (json!({"nodePortAddresses": ["primary", "localhost"]}), 38, None),
             (json!({"clusterCIDR": "10.0.0.0/8,11.0.0.0/8"}), 23, Some("clusterCIDR")),
         ] {
             let found: Vec<_> = check(&config, minor, ProxyMode::Ipvs).into_iter().map(|one| one.field).collect();

@@ -129,6 +129,54 @@ const CASES: &[Case] = &[
     }),
     ("node-port", "ipvs", Level::Info, |_, surroundings, _| surroundings.node_ports = 1),
     ("node-port", "nftables", Level::Warning, |_, surroundings, _| surroundings.node_ports = 1),
+    ("node-port", "nftables", Level::Info, |_, surroundings, _| surroundings.node_ports = 1),
+    ("node-port", "ipvs", Level::Warning, |facts, surroundings, _| {
+        *facts = cluster("nftables", ProxyMode::Nftables);
+        surroundings.node_ports = 1;
+    }),
+    ("traffic-policy-local", "nftables", Level::Warning, |_, surroundings, _| {
+        surroundings.local_services.push("default/web".to_owned());
+    }),
+    ("node-local-dns", "nftables", Level::Warning, |_, surroundings, _| {
+        seen(surroundings, Neighbour::NodeLocalDns, "x/k8s-dns-node-cache:1", &["-localip", "10.96.0.10"]);
+    }),
+    ("strict-arp", "nftables", Level::Info, |facts, surroundings, _| {
+        *facts = cluster("ipvs", ProxyMode::Ipvs);
+        set_config(facts, &text("ipvs").replace("strictARP: false", "strictARP: true"));
+        seen(surroundings, Neighbour::MetalLb, "quay.io/metallb/speaker:v0.14", &[]);
+    }),
+    ("strict-arp", "iptables", Level::Info, |facts, surroundings, _| {
+        *facts = cluster("ipvs", ProxyMode::Ipvs);
+        set_config(facts, &text("ipvs").replace("strictARP: false", "strictARP: true"));
+        seen(surroundings, Neighbour::KubeVip, "ghcr.io/kube-vip/kube-vip:v0.8", &[]);
+    }),
+    ("cni-mode", "nftables", Level::Error, |_, surroundings, _| {
+        seen(surroundings, Neighbour::Calico, "docker.io/calico/node:v3.28.2", &[]);
+    }),
+    ("cni-mode", "nftables", Level::Warning, |_, surroundings, _| {
+        seen(surroundings, Neighbour::Calico, "docker.io/calico/node:v3.31.5", &[]);
+    }),
+    ("cni-mode", "nftables", Level::Warning, |_, surroundings, _| {
+        seen(surroundings, Neighbour::Calico, "mirror/calico-node@sha256:00", &[]);
+    }),
+    ("cni-mode", "nftables", Level::Info, |_, surroundings, _| {
+        seen(surroundings, Neighbour::Calico, "docker.io/calico/node:v3.32.0", &[]);
+    }),
+    // One of an older version remains.
+    ("cni-mode", "nftables", Level::Warning, |_, surroundings, _| {
+        seen(surroundings, Neighbour::Calico, "docker.io/calico/node:v3.32.0", &[]);
+        seen(surroundings, Neighbour::Calico, "docker.io/calico/node:v3.30.1", &[]);
+    }),
+    ("cni-mode", "nftables", Level::Warning, |_, surroundings, _| {
+        seen(surroundings, Neighbour::Calico, "docker.io/calico/node:v3.32.0", &["FELIX_NFTABLESMODE=Disabled"]);
+    }),
+    ("cni-mode", "nftables", Level::Warning, |_, surroundings, _| {
+        seen(surroundings, Neighbour::Calico, "docker.io/calico/node:v3.32.0", &[]);
+        surroundings.calico.no_nftables = true;
+    }),
+    ("cni-mode", "nftables", Level::Info, |_, surroundings, _| {
+        seen(surroundings, Neighbour::Flannel, "ghcr.io/flannel-io/flannel:v0.27.0", &[]);
+    }),
     ("cni-mode", "ipvs", Level::Info, |_, surroundings, _| {
         seen(surroundings, Neighbour::Calico, "docker.io/calico/node:v3.28", &[]);
     }),
@@ -214,6 +262,41 @@ fn a_sound_cluster_has_no_findings() {
     // Nor does a change away from ipvs need prepared nodes.
     let request = Request { nodes_are_prepared: false, ..request("iptables") };
     assert!(!plan(&cluster("ipvs", ProxyMode::Ipvs), &surroundings, &request).is_blocked());
+}
+
+/// What changes for this cluster, and nothing else.
+#[test]
+fn what_stays_the_same_is_not_named() {
+    let check = |facts: &ClusterFacts, surroundings: &Surroundings, id: &str| -> Vec<String> {
+        let planned = plan(facts, surroundings, &request("nftables"));
+        planned.checks.iter().filter(|check| check.id == id).map(|check| check.message.clone()).collect()
+    };
+    let (mut seen_around, mut facts) = (surroundings(), cluster("iptables", ProxyMode::Iptables));
+    seen_around.node_ports = 2;
+    seen_around.local_services.push("default/web".to_owned());
+    facts.nodes[1].more_addresses = vec!["192.0.2.7".to_owned()];
+    let found = check(&facts, &seen_around, "node-port");
+    assert!(found[0].ends_with("primary addresses, and no longer on: worker-1 (192.0.2.7)"), "{found:?}");
+    assert_eq!(found.len(), 2, "and 127.0.0.1: {found:?}");
+    // Addresses that are set stay, and what iptables mode does not serve is not lost.
+    set_config(
+        &mut facts,
+        &(text("iptables") + "nodePortAddresses: [0.0.0.0/0]\niptables: {localhostNodePorts: false}\n"),
+    );
+    assert_eq!(check(&facts, &seen_around, "node-port"), [""; 0]);
+    // ipvs mode never served 127.0.0.1.
+    let found = check(&cluster("ipvs", ProxyMode::Ipvs), &seen_around, "node-port");
+    assert_eq!(found.len(), 1, "{found:?}");
+    // Fixed in 1.34.
+    assert_eq!(check(&facts, &seen_around, "traffic-policy-local").len(), 1);
+    crate::set_image(&mut facts, "kube-proxy:v1.34.0");
+    assert_eq!(check(&facts, &seen_around, "traffic-policy-local"), [""; 0]);
+    // Calico that is in nftables mode already.
+    seen(&mut seen_around, Neighbour::Calico, "calico/node:v3.30.0", &["FELIX_NFTABLESMODE=enabled"]);
+    assert_eq!(check(&facts, &seen_around, "cni-mode"), [""; 0]);
+    seen_around.neighbours.clear();
+    seen(&mut seen_around, Neighbour::NodeLocalDns, "x/k8s-dns-node-cache:1", &["-localip", "169.254.20.10"]);
+    assert_eq!(check(&facts, &seen_around, "node-local-dns"), [""; 0]);
 }
 
 #[test]

@@ -35,6 +35,7 @@ pub(crate) fn node(name: &str, mode: Option<ProxyMode>) -> NodeFacts {
         control_plane: name.starts_with("control"),
         windows: false,
         architecture: "amd64".to_owned(),
+        more_addresses: Vec::new(),
         wanted: true,
         pod: Some(PodFacts {
             name: format!("kube-proxy-{name}"),

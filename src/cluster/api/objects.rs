@@ -65,6 +65,18 @@ pub struct NodeStatus {
     pub conditions: Vec<Condition>,
     /// Versions and operating system.
     pub node_info: NodeInfo,
+    /// Its addresses and names.
+    pub addresses: Vec<NodeAddress>,
+}
+
+/// An address or a name of a node.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct NodeAddress {
+    /// `InternalIP`, `ExternalIP`, `Hostname` and others.
+    pub r#type: String,
+    /// The address or name.
+    pub address: String,
 }
 
 /// The kubelet's information about its machine.
@@ -144,6 +156,10 @@ pub struct ServiceSpec {
     /// Addresses that are routed to the nodes externally.
     #[serde(rename = "externalIPs")]
     pub external_ips: Vec<String>,
+    /// `Cluster` or `Local`; empty if it has no external addresses.
+    pub external_traffic_policy: String,
+    /// The port on every node that says whether it has an endpoint; for a load balancer and the policy `Local`.
+    pub health_check_node_port: Option<u16>,
 }
 
 /// A port of a Service.

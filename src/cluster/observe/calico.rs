@@ -12,6 +12,8 @@ pub struct CalicoModes {
     pub bpf: bool,
     /// Whether it is configured to use nftables regardless of kube-proxy's mode.
     pub nftables: bool,
+    /// Whether it is configured not to use nftables, whatever kube-proxy's mode is.
+    pub no_nftables: bool,
 }
 
 impl CalicoModes {
@@ -29,6 +31,7 @@ impl CalicoModes {
         Self {
             bpf: felix["spec"]["bpfEnabled"] == true || is(plane, "BPF"),
             nftables: is(&felix["spec"]["nftablesMode"], "Enabled") || is(plane, "Nftables"),
+            no_nftables: is(&felix["spec"]["nftablesMode"], "Disabled"),
         }
     }
 }
@@ -53,7 +56,7 @@ mod tests {
 
     #[test]
     fn settings_of_calico() {
-        let modes = |bpf, nftables| CalicoModes { bpf, nftables };
+        let modes = |bpf, nftables| CalicoModes { bpf, nftables, no_nftables: false };
         for (felix, installation, expected) in [
             (json!(null), json!(null), modes(false, false)),
             (json!({"spec": {"bpfEnabled": true}}), json!(null), modes(true, false)),
@@ -66,5 +69,7 @@ mod tests {
         ] {
             assert_eq!(CalicoModes::of(&felix, &installation), expected, "{felix} {installation}");
         }
+        let disabled = CalicoModes::of(&json!({"spec": {"nftablesMode": "Disabled"}}), &json!(null));
+        assert_eq!(disabled, CalicoModes { no_nftables: true, ..CalicoModes::default() });
     }
 }

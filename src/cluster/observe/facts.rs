@@ -58,6 +58,8 @@ pub struct NodeFacts {
     pub windows: bool,
     /// Its processor, as GOARCH: `amd64`.
     pub architecture: String,
+    /// Its addresses beside the primary one of each family.
+    pub more_addresses: Vec<String>,
     /// Whether kube-proxy's `DaemonSet` wants a pod there.
     pub wanted: bool,
     /// kube-proxy's pod.

@@ -5,6 +5,7 @@ pub mod facts;
 pub mod flavour;
 pub mod hosts;
 pub mod neighbours;
+mod node_addresses;
 pub mod surroundings;
 
 use k8s_openapi::api::core::v1::ConfigMap;
@@ -28,6 +29,7 @@ use crate::report::foreign::foreign;
 use facts::{ClusterFacts, NodeFacts};
 use flavour::{Flavour, OtherSet};
 use neighbours::recognise;
+use node_addresses::more_addresses;
 
 /// The label with the template revision of a pod (`DefaultDaemonSetUniqueLabelKey`).
 pub const REVISION: &str = "controller-revision-hash";
@@ -180,6 +182,7 @@ pub fn node_facts(node: &Node, wanted: bool) -> NodeFacts {
         ready: status.conditions.iter().any(|condition| condition.r#type == "Ready" && condition.status == "True"),
         control_plane: role("control-plane") || role("master"),
         architecture: foreign(&status.node_info.architecture),
+        more_addresses: more_addresses(&status.addresses),
         windows: status.node_info.operating_system == "windows"
             || labels.get("kubernetes.io/os").is_some_and(|system| system == "windows"),
         wanted,

@@ -29,6 +29,8 @@ pub enum Neighbour {
     NodeLocalDns,
     /// Calico's node agent, also in Canal.
     Calico,
+    /// flannel, also in Canal.
+    Flannel,
     /// Cilium's agent.
     Cilium,
     /// Antrea's agent.
@@ -52,7 +54,7 @@ struct Signs {
     images: &'static [&'static [&'static str]],
 }
 
-const SIGNS: [Signs; 12] = [
+const SIGNS: [Signs; 13] = [
     // https://github.com/metallb/metallb config/manifests/metallb-native.yaml, charts/metallb; docker.io/bitnami/metallb-speaker
     Signs {
         who: Neighbour::MetalLb,
@@ -146,6 +148,15 @@ const SIGNS: [Signs; 12] = [
         programs: &["calico-node"],
         words: &["FELIX_"],
         images: &[&["calico", "node"]],
+    },
+    // https://github.com/flannel-io/flannel Documentation/kube-flannel.yml; canal.yaml of Calico
+    Signs {
+        who: Neighbour::Flannel,
+        labels: &[&[("app", "flannel")], &[("k8s-app", "flannel")]],
+        containers: &["kube-flannel"],
+        programs: &["flanneld"],
+        words: &["FLANNELD_"],
+        images: &[&["flannel", "io", "flannel"], &["coreos", "flannel"], &["flannel", "flannel"]],
     },
     // https://github.com/cilium/cilium install/kubernetes/cilium/templates/cilium-agent/daemonset.yaml
     Signs {

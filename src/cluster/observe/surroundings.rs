@@ -22,6 +22,11 @@ pub struct Surroundings {
     pub load_balancers: Vec<String>,
     /// Number of Services with node ports.
     pub node_ports: usize,
+    /// Services with the external traffic policy `Local` and an address of a load balancer or an external one, as
+    /// namespace/name.
+    pub local_services: Vec<String>,
+    /// The ports on which load balancers ask nodes for endpoints of such Services.
+    pub health_check_ports: BTreeSet<u16>,
     /// Ports of Services.
     pub service_ports: BTreeSet<(i32, String)>,
     /// The Services.
@@ -38,6 +43,13 @@ pub struct Surroundings {
     pub newest_revisions: BTreeMap<String, String>,
     /// Other kube-proxies in the host network, by node: pods of other `DaemonSet`s, and static ones.
     pub other_proxies: BTreeMap<String, String>,
+}
+
+impl Surroundings {
+    /// The pods of one kind of neighbour.
+    pub fn pods_of(&self, who: Neighbour) -> impl Iterator<Item = &SeenPod> {
+        self.neighbours.get(&who).into_iter().flatten()
+    }
 }
 
 /// Limit for different pods of one neighbour; pods of one `DaemonSet` are identical.
@@ -77,7 +89,15 @@ fn protocol(name: Option<&String>) -> String {
 
 fn add_service(seen: &mut Surroundings, service: &objects::Service) {
     let name = format!("{}/{}", service.namespace().unwrap_or_default(), service.name_any());
-    if service.status.iter().flat_map(|status| &status.load_balancer.ingress).any(|ingress| ingress.ip.is_some()) {
+    let balanced =
+        service.status.iter().flat_map(|status| &status.load_balancer.ingress).any(|ingress| ingress.ip.is_some());
+    if service.spec.external_traffic_policy == "Local" {
+        if balanced || !service.spec.external_ips.is_empty() {
+            seen.local_services.push(name.clone());
+        }
+        seen.health_check_ports.extend(service.spec.health_check_node_port.filter(|port| *port != 0));
+    }
+    if balanced {
         seen.load_balancers.push(name);
     }
     seen.node_ports += usize::from(matches!(service.spec.r#type.as_str(), "NodePort" | "LoadBalancer"));
@@ -131,4 +151,40 @@ async fn newest_revisions(client: &kube::Client, kube_proxy: &KubeProxy) -> kube
         newest.extend(label.map(|label| (set.uid.clone(), label)));
     }
     Ok(newest)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn services_with_a_local_policy() {
+        let mut seen = Surroundings::default();
+        for (name, spec, ingress) in [
+            ("plain", json!({"type": "NodePort", "externalTrafficPolicy": "Local"}), json!([])),
+            (
+                "other",
+                json!({"type": "LoadBalancer", "externalTrafficPolicy": "Cluster"}),
+                json!([{"ip": "192.0.2.1"}]),
+            ),
+            (
+                "balanced",
+                json!({"type": "LoadBalancer", "externalTrafficPolicy": "Local", "healthCheckNodePort": 31000}),
+                json!([{"ip": "192.0.2.2"}]),
+            ),
+            ("external", json!({"externalTrafficPolicy": "Local", "externalIPs": ["192.0.2.3"]}), json!([])),
+            ("by-name", json!({"type": "LoadBalancer", "externalTrafficPolicy": "Local"}), json!([{"hostname": "x"}])),
+        ] {
+            let service = json!({
+                "apiVersion": "v1", "kind": "Service", "metadata": {"name": name, "namespace": "x"},
+                "spec": spec, "status": {"loadBalancer": {"ingress": ingress}},
+            });
+            add_service(&mut seen, &serde_json::from_value(service).unwrap());
+        }
+        assert_eq!(seen.local_services, ["x/balanced", "x/external"]);
+        assert_eq!(seen.health_check_ports, [31000].into());
+        assert_eq!((seen.load_balancers.len(), seen.node_ports), (2, 4));
+    }
 }

@@ -5,6 +5,7 @@ pub mod diff;
 pub mod drift;
 pub mod mode_choice;
 pub mod request;
+pub mod translation;
 
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use serde::Serialize;
@@ -19,6 +20,7 @@ use checks::question::Question;
 use checks::{run, soften};
 use drift::findings;
 use request::{Request, Target};
+use translation::{Translation, translate};
 
 /// Why a node that is not ready is skipped.
 pub const NOT_READY: &str = "not ready";
@@ -37,6 +39,8 @@ pub struct Plan {
     pub to: Option<ProxyMode>,
     /// The change of the `ConfigMap`; empty if it is already up to date.
     pub diff: String,
+    /// What becomes of the settings of the live configuration; empty if its mode stays, and if an original is restored.
+    pub translation: Vec<Translation>,
     /// Nodes to prepare for the mode first; also empty if the nodes were not inspected.
     pub to_prepare: Vec<String>,
     /// The node to switch first.
@@ -81,6 +85,7 @@ impl Plan {
             from: None,
             to: None,
             diff: String::new(),
+            translation: Vec::new(),
             to_prepare: Vec::new(),
             canary: None,
             batches: Vec::new(),
@@ -141,6 +146,11 @@ pub fn plan(facts: &ClusterFacts, surroundings: &Surroundings, request: &Request
     plan.cleans = request.clean;
     if plan.edits {
         plan.diff = diff::diff(&config.key, &config.text, &target.text);
+    }
+    if let (Some(from), Ok(live), Some(planned), false) =
+        (plan.from, &config.parsed, &target.config, request.is_restore())
+    {
+        plan.translation = translate(live, planned, (from, target.mode), facts.minor());
     }
     order(facts, request, &target, &mut plan);
     if target.mode.traits().is_prepared && target.unfit.is_none() && !request.nodes_are_prepared && !plan.is_empty() {

@@ -87,6 +87,11 @@ pub fn plan_text(facts: Option<&ClusterFacts>, plan: &Plan) -> String {
     for (index, step) in steps.iter().enumerate() {
         text.push_str(&format!("  {}. {step}\n", index + 1));
     }
+    let changed: Vec<_> = plan.translation.iter().filter(|row| row.matters).collect();
+    if !changed.is_empty() {
+        text.push_str(&format!("Settings that mean something else in {to} mode (all settings: -o json):\n"));
+        text.extend(changed.iter().map(|row| format!("  {}\n", row.line())));
+    }
     if !plan.already_right.is_empty() {
         text.push_str(&format!("  already up to date: {}\n", few(&plan.already_right)));
     }

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use libtest_mimic::Trial;
 use serde_json::json;
 
+use crate::cluster::kpx_prep::Outcome;
 use crate::cluster::world::{World, trial};
 
 pub(crate) fn trials() -> Vec<Trial> {
@@ -18,7 +19,8 @@ pub(crate) fn trials() -> Vec<Trial> {
         let name = format!("configs::{}", folder.file_name().expect("a name").to_string_lossy());
         trial(&name, async move |world: &World| run(world, &folder).await)
     };
-    folders.into_iter().map(case).collect()
+    let settings = trial("configs::settings_move_with_the_mode", settings);
+    folders.into_iter().map(case).chain([settings]).collect()
 }
 
 fn read(folder: &Path, name: &str) -> Option<String> {
@@ -52,4 +54,43 @@ async fn run(world: &World, folder: &Path) {
     cluster.remediate(&["--rollback", "--settle-time", "100ms"]).await.exits(0);
     assert_eq!(cluster.config().await, config, "there and back");
     assert_eq!(cluster.modes(), "node-1 iptables\n");
+}
+
+/// From iptables to nftables with the settings that keep the behaviour: the plan says what each becomes, they are written
+/// where nftables mode reads them, and all is taken back.
+async fn settings(world: &World) {
+    let image = json!("registry.k8s.io/kube-proxy:v1.36.3");
+    let config = "apiVersion: kubeproxy.config.k8s.io/v1alpha1\nkind: KubeProxyConfiguration\nmode: iptables\niptables:\n  masqueradeAll: true # CNI\n  syncPeriod: 1m\n";
+    let scenario = world.nodes(1).config(config);
+    let scenario = scenario.daemon_set(|set| set["spec"]["template"]["spec"]["containers"][0]["image"] = image);
+    let cluster = scenario.start().await;
+    let row = |outcome: &Outcome, setting: &str| {
+        let rows = outcome.json["plan"]["translation"].as_array().expect("a list");
+        let row = rows.iter().find(|row| row["setting"] == setting);
+        row.unwrap_or_else(|| panic!("no {setting}\n{outcome}")).clone()
+    };
+    let planned = cluster.remediate(&["--mode", "nftables", "--dry-run"]).await.exits(0);
+    assert_eq!(
+        row(&planned, "iptables.masqueradeAll")["to"],
+        json!({"setting": "nftables.masqueradeAll", "value": true})
+    );
+    assert_eq!(row(&planned, "iptables.syncPeriod")["becomes"], "must-be-set");
+    assert_eq!(row(&planned, "nodePortAddresses")["becomes"], "must-be-set");
+    let keeping = ["--masquerade-all", "--sync-period", "1m", "--node-port-addresses", "0.0.0.0/0,::/0"];
+    let outcome =
+        cluster.remediate(&[&["--mode", "nftables", "--settle-time", "100ms"], &keeping[..]].concat()).await.exits(0);
+    for setting in ["iptables.masqueradeAll", "iptables.syncPeriod", "nodePortAddresses"] {
+        assert_eq!(row(&outcome, setting)["becomes"], "set", "{setting}\n{outcome}");
+    }
+    let written = cluster.config().await;
+    assert!(
+        written.starts_with(&config.replace("mode: iptables", "mode: nftables")),
+        "every other byte stays: {written}"
+    );
+    for line in ["nftables:\n  syncPeriod: 1m\n  masqueradeAll: true\n", "nodePortAddresses:\n"] {
+        assert!(written.contains(line), "{written}");
+    }
+    assert_eq!(cluster.modes(), "node-1 nftables\n");
+    cluster.remediate(&["--rollback", "--settle-time", "100ms"]).await.exits(0).says("/plan/translation", json!([]));
+    assert_eq!(cluster.config().await, config);
 }

@@ -82,6 +82,15 @@ pub(super) fn check(question: Question, nodes: &[&NodeFacts], findings: &mut Vec
             );
         }
         ProxyMode::Nftables => {
+            // pkg/proxy/iptables/proxier.go (healthCheckNodePorts) and pkg/proxy/ipvs/proxier.go accept them in INPUT; what
+            // nftables mode accepts in a table of its own, another table still drops.
+            let asked = !surroundings.health_check_ports.is_empty();
+            warn(
+                "input-policy",
+                which(&|survey| asked && !survey.input_drops.is_empty()),
+                "the INPUT chain drops by default; nftables mode does not accept the health check node ports of Services with externalTrafficPolicy: Local there, as the other modes do, so load balancers would take the nodes for unhealthy",
+                "accept these ports in INPUT (healthCheckNodePort in the Services); https://github.com/kubernetes/kubernetes/pull/124383",
+            );
             warn(
                 "portmap-mark-chain",
                 which(&|survey| !survey.mark_chains.is_empty()),

@@ -2,6 +2,7 @@
 //!
 //! A [`Level::Error`] stops the run unless its id is ignored, as with kubeadm's `--ignore-preflight-errors`.
 
+mod cni;
 mod config;
 mod host_network;
 pub mod hosts;
