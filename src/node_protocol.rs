@@ -171,6 +171,36 @@ pub struct ServicePort {
     pub must_answer: bool,
 }
 
+/// The outcome of `node bridge`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum BridgeOutcome {
+    /// The bridge is there.
+    Put,
+    /// kube-proxy removes nothing that serves; nothing was changed.
+    NothingToCopy,
+    /// What serves cannot be copied; nothing was changed.
+    Refused,
+    /// It could not be put.
+    Failed,
+}
+
+/// The result of `node bridge`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct BridgeReport {
+    /// [`crate::report::API_VERSION`].
+    pub api_version: String,
+    /// `BridgeReport`.
+    pub kind: String,
+    /// The outcome.
+    pub outcome: BridgeOutcome,
+    /// The same in a sentence.
+    pub summary: String,
+    /// Further findings.
+    pub findings: Vec<Finding>,
+}
+
 /// The outcome of `node clean`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

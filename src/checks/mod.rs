@@ -31,6 +31,9 @@ pub enum Command {
     /// `kpx-prep node leftovers`
     #[serde(rename = "node leftovers")]
     NodeLeftovers,
+    /// `kpx-prep node bridge`
+    #[serde(rename = "node bridge")]
+    NodeBridge,
     /// `kpx-prep node clean`
     #[serde(rename = "node clean")]
     NodeClean,

@@ -8,7 +8,7 @@ use clap::{Args, Subcommand};
 use super::cluster_args::duration;
 use super::deferred::Deferred;
 use super::helper::HelperArgs;
-use super::node_modes::{CleanArgs, LeftoversArgs, SurveyArgs};
+use super::node_modes::{BridgeArgs, CleanArgs, LeftoversArgs, SurveyArgs};
 use super::node_root::Where;
 use crate::exit_code::Exit;
 use crate::kubernetes_version::KubernetesVersion;
@@ -46,6 +46,8 @@ enum NodeCommand {
     Survey(Deferred<SurveyArgs>),
     /// Show what other proxy modes left on this host (read-only)
     Leftovers(Deferred<LeftoversArgs>),
+    /// Keep Services reachable while kube-proxy goes from iptables to nftables mode, or back
+    Bridge(Deferred<BridgeArgs>),
     /// Remove what other proxy modes left on this host
     Clean(Deferred<CleanArgs>),
 }
@@ -62,6 +64,7 @@ impl NodeArgs {
             NodeCommand::Helper(args) => args.0.run(),
             NodeCommand::Survey(args) => args.0.run(),
             NodeCommand::Leftovers(args) => args.0.run(),
+            NodeCommand::Bridge(args) => args.0.run(),
             NodeCommand::Clean(args) => args.0.run(),
         }
     }

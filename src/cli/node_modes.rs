@@ -11,7 +11,7 @@ use super::node_root::Where;
 use crate::exit_code::Exit;
 use crate::kubernetes_version::KubernetesVersion;
 use crate::mode::ProxyMode;
-use crate::node::command::{CleanCommand, KubeProxyOptions, NodeCommand, SurveyCommand};
+use crate::node::command::{BridgeCommand, CleanCommand, KubeProxyOptions, NodeCommand, SurveyCommand};
 use crate::proxy_ports::ProxyPorts;
 
 #[derive(Debug, Args)]
@@ -95,6 +95,38 @@ impl LeftoversArgs {
     }
 }
 
+/// Copy the running mode's rules under other names, before kube-proxy starts in or after nftables mode
+///
+/// From 1.29 on kube-proxy removes the old rules when it starts, before it has written its own. The copy serves new
+/// connections until then. `node clean` removes it once kube-proxy has synced; the kernel stops using it after --keep.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:
+  kpx-prep node bridge --to nftables --keep 10m
+  # change the mode, delete this node's kube-proxy pod, then:
+  kpx-prep node clean")]
+pub(super) struct BridgeArgs {
+    /// Mode in which kube-proxy will start: iptables, ipvs or nftables
+    #[arg(long, value_name = "MODE")]
+    to: ProxyMode,
+    /// How long the kernel uses the copy at most
+    #[arg(long, value_name = "DURATION", default_value = "10m", value_parser = duration)]
+    keep: Duration,
+    #[command(flatten)]
+    kube_proxy: KubeProxy,
+    #[command(flatten)]
+    place: Where,
+}
+
+impl BridgeArgs {
+    pub(super) fn run(self) -> anyhow::Result<Exit> {
+        self.place.run(NodeCommand::Bridge(BridgeCommand {
+            to: Some(self.to),
+            keep: self.keep,
+            kube_proxy: self.kube_proxy.options(),
+        }))
+    }
+}
+
 /// Remove what other proxy modes left on this host
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
@@ -114,6 +146,9 @@ pub(super) struct CleanArgs {
     /// How long to wait until the running mode has synced and serves these Service ports
     #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = duration)]
     wait: Duration,
+    /// Remove only the copy made by `node bridge`, and check the rest
+    #[arg(long, conflicts_with = "dry_run")]
+    keep_leftovers: bool,
     /// Do not remove IPVS virtual servers and kube-ipvs0 in this run
     #[arg(long)]
     keep_virtual_servers: bool,
@@ -135,6 +170,7 @@ impl CleanArgs {
             wait: self.wait,
             keep_virtual_servers: self.keep_virtual_servers,
             drain: self.drain,
+            keep_leftovers: self.keep_leftovers,
             kube_proxy: self.kube_proxy.options(),
         }))
     }

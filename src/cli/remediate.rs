@@ -126,6 +126,10 @@ pub(super) struct RemediateArgs {
     /// How long to wait until a new kube-proxy is verified
     #[arg(long, value_name = "DURATION", default_value = "5m", value_parser = duration, help_heading = "Rollout")]
     timeout: Duration,
+    /// Into or out of nftables mode: do not serve Services from a copy of the old rules until the first sync, and allow ipvs
+    /// as the other mode
+    #[arg(long, help_heading = "Rollout")]
+    direct: bool,
     /// On failure, do not roll back (for debugging)
     #[arg(long, help_heading = "Rollout")]
     no_rollback: bool,
@@ -254,6 +258,7 @@ impl RemediateArgs {
             pause_after_canary: self.pause_after_canary,
             batch_pause: self.batch_pause,
             max_failures: self.max_failures,
+            direct: self.direct,
             no_rollback: self.no_rollback,
         }
     }

@@ -13,6 +13,7 @@ use super::boot::request::NodeRequest;
 use super::check::check;
 use super::driven;
 use super::install::{InstallOptions, install};
+use super::kube_proxy::bridge::put::{BridgeOptions, put};
 use super::kube_proxy::clean::{CleanOptions, clean};
 use super::kube_proxy::nft_trial::Programs;
 use super::kube_proxy::process::toolbox::Known;
@@ -25,7 +26,7 @@ use super::root::Root;
 use crate::bounded::read_named_text;
 use crate::exit_code::{Exit, Refusal};
 use crate::mode::{ProxyMode, policy};
-use crate::node_protocol::{CleanReport, ServicePort, Survey};
+use crate::node_protocol::{BridgeReport, CleanReport, ServicePort, Survey};
 use crate::proxy_ports::ProxyPorts;
 
 /// A node command with its options; the meaning of each is in the help of kpx-prep.
@@ -46,6 +47,8 @@ pub enum NodeCommand {
     Survey(SurveyCommand),
     /// `node leftovers`
     Leftovers(KubeProxyOptions),
+    /// `node bridge`
+    Bridge(BridgeCommand),
     /// `node clean`
     Clean(CleanCommand),
 }
@@ -124,6 +127,23 @@ pub struct SurveyCommand {
     pub kube_proxy: KubeProxyOptions,
 }
 
+/// The options of `node bridge`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BridgeCommand {
+    /// `--to`
+    pub to: Option<ProxyMode>,
+    /// `--keep`
+    pub keep: Duration,
+    /// kube-proxy.
+    pub kube_proxy: KubeProxyOptions,
+}
+
+impl Default for BridgeCommand {
+    fn default() -> Self {
+        Self { to: None, keep: Duration::from_secs(600), kube_proxy: KubeProxyOptions::default() }
+    }
+}
+
 /// The options of `node clean`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CleanCommand {
@@ -139,6 +159,8 @@ pub struct CleanCommand {
     pub keep_virtual_servers: bool,
     /// `--drain`
     pub drain: Duration,
+    /// `--keep-leftovers`
+    pub keep_leftovers: bool,
     /// kube-proxy.
     pub kube_proxy: KubeProxyOptions,
 }
@@ -152,6 +174,7 @@ impl Default for CleanCommand {
             wait: Duration::from_secs(60),
             keep_virtual_servers: false,
             drain: Duration::from_secs(300),
+            keep_leftovers: false,
             kube_proxy: KubeProxyOptions::default(),
         }
     }
@@ -167,6 +190,8 @@ pub enum NodeAnswer {
     Survey(Box<Survey>),
     /// Of `leftovers`.
     Leftovers(LeftoversReport),
+    /// Of `bridge`.
+    Bridge(BridgeReport),
     /// Of `clean`.
     Clean(CleanReport),
 }
@@ -270,6 +295,14 @@ impl NodeCommand {
                     leftovers(&tree_at("--root", root)?, kube_proxy.ports.metrics, &kube_proxy.known()?)?;
                 Ok((NodeAnswer::Leftovers(report), exit))
             }
+            Self::Bridge(command) => {
+                need_root()?;
+                let KubeProxyOptions { ports, .. } = command.kube_proxy;
+                let to = command.to.ok_or_else(|| Refusal::usage("bridge requires --to MODE; nothing was changed"))?;
+                let options = BridgeOptions { ports, to, keep: command.keep, known: command.kube_proxy.known()? };
+                let (report, exit) = put(&tree_at("--root", root)?, &options)?;
+                Ok((NodeAnswer::Bridge(report), exit))
+            }
             Self::Clean(command) => {
                 need_root()?;
                 let options = CleanOptions {
@@ -280,6 +313,7 @@ impl NodeCommand {
                     wait: command.wait,
                     keep_virtual_servers: command.keep_virtual_servers,
                     drain: command.drain,
+                    keep_leftovers: command.keep_leftovers,
                     known: command.kube_proxy.known()?,
                 };
                 let (report, exit) = clean(&tree_at("--root", root)?, &options)?;

@@ -18,6 +18,11 @@ impl NodeAnswer {
             Self::Node(report) => report.text(),
             Self::Survey(survey) => survey_text(survey),
             Self::Leftovers(report) => report.text(),
+            Self::Bridge(report) => {
+                let mut text = format!("{}\n", report.summary);
+                push_rest(&mut text, &[], &report.findings);
+                text
+            }
             Self::Clean(report) => clean_text(report),
         }
     }

@@ -10,7 +10,7 @@ use kpx_prep::go_duration;
 use kpx_prep::kubernetes_version::KubernetesVersion;
 use kpx_prep::node::boot::mechanism::Mechanism;
 use kpx_prep::node::command::{
-    CleanCommand, InstallCommand, KubeProxyOptions, ModuleOptions, NodeCommand, SurveyCommand,
+    BridgeCommand, CleanCommand, InstallCommand, KubeProxyOptions, ModuleOptions, NodeCommand, SurveyCommand,
 };
 use lexopt::prelude::{Long, Short, Value};
 
@@ -39,6 +39,7 @@ struct Options {
     kube_proxy: KubeProxyOptions,
     survey: SurveyCommand,
     clean: CleanCommand,
+    bridge: BridgeCommand,
     root: Option<PathBuf>,
     heartbeat: Option<Duration>,
     lease: Option<Duration>,
@@ -128,6 +129,9 @@ impl Options {
             "services" => clean.services = Some(parser.value()?.into()),
             "wait" => clean.wait = duration(parser)?,
             "drain" => clean.drain = duration(parser)?,
+            "to" => self.bridge.to = Some(parsed(parser)?),
+            "keep" => self.bridge.keep = duration(parser)?,
+            "keep-leftovers" => clean.keep_leftovers = true,
             "keep-virtual-servers" => clean.keep_virtual_servers = true,
             "force" => self.force = true,
             "dry-run" => self.dry_run = true,
@@ -156,16 +160,19 @@ impl Options {
             "remove" => vec!["mode", "unload"],
             "survey" => [&KUBE_PROXY[..], &["mode", "scheduler", "kubernetes-version", "ask"]].concat(),
             "leftovers" => KUBE_PROXY.to_vec(),
-            "clean" => {
-                [&KUBE_PROXY[..], &["from", "dry-run", "services", "wait", "drain", "keep-virtual-servers"]].concat()
-            }
+            "bridge" => [&KUBE_PROXY[..], &["to", "keep"]].concat(),
+            "clean" => [
+                &KUBE_PROXY[..],
+                &["from", "dry-run", "services", "wait", "drain", "keep-virtual-servers", "keep-leftovers"],
+            ]
+            .concat(),
             "helper" => vec!["prepare", "mode", "scheduler", "kubernetes-version"],
             other => return Err(Refusal::usage(format!("no command {other:?}; nothing was changed"))),
         };
         if let Some(other) = self.given.iter().find(|given| !EVERYWHERE.contains(given) && !takes.contains(given)) {
             return Err(Refusal::usage(format!("{name} has no option --{other}; nothing was changed")));
         }
-        let Self { modules, kube_proxy, survey, clean, force, dry_run, unload, prepare, .. } = self;
+        let Self { modules, kube_proxy, survey, clean, bridge, force, dry_run, unload, prepare, .. } = self;
         Ok(Work::Command(match name {
             "install" => NodeCommand::Install(InstallCommand { modules, dry_run, force }),
             "check" => NodeCommand::Check(modules),
@@ -175,6 +182,7 @@ impl Options {
                 NodeCommand::Survey(SurveyCommand { mode, scheduler, minor, kube_proxy, ..survey })
             }
             "leftovers" => NodeCommand::Leftovers(kube_proxy),
+            "bridge" => NodeCommand::Bridge(BridgeCommand { kube_proxy, ..bridge }),
             "clean" => NodeCommand::Clean(CleanCommand { dry_run, kube_proxy, ..clean }),
             _ => {
                 let modules = ModuleOptions { load: Some(true), ..modules };
@@ -186,5 +194,18 @@ impl Options {
 }
 
 /// Those of single commands.
-const OTHERS: [&str; 10] =
-    ["ask", "from", "services", "wait", "drain", "keep-virtual-servers", "force", "dry-run", "unload", "prepare"];
+const OTHERS: [&str; 13] = [
+    "ask",
+    "from",
+    "services",
+    "wait",
+    "drain",
+    "to",
+    "keep",
+    "keep-leftovers",
+    "keep-virtual-servers",
+    "force",
+    "dry-run",
+    "unload",
+    "prepare",
+];

@@ -20,6 +20,10 @@ struct Host {
     ran: BTreeSet<String>,
     /// ipvs was cleaned but for its virtual servers.
     servers_left: bool,
+    /// A copy of the rules serves when kube-proxy's own are gone.
+    bridge: bool,
+    /// How often kube-proxy removed the rules at its start, with nothing else to serve.
+    gaps: usize,
     /// Every command it was asked to run, in this order.
     commands: Vec<String>,
 }
@@ -41,7 +45,16 @@ pub(crate) struct Printed {
 impl Hosts {
     /// A kube-proxy started in this mode.
     pub(crate) fn started(&self, node: &str, mode: &str) {
-        locked(&self.hosts).entry(node.to_owned()).or_default().ran.insert(mode.to_owned());
+        let mut hosts = locked(&self.hosts);
+        let host = hosts.entry(node.to_owned()).or_default();
+        let removes = host.ran.iter().any(|ran| (ran == "nftables") != (mode == "nftables"));
+        host.gaps += usize::from(removes && !host.bridge);
+        host.ran.insert(mode.to_owned());
+    }
+
+    /// How often Services of a node were not served.
+    pub(crate) fn gaps(&self, node: &str) -> usize {
+        locked(&self.hosts).get(node).map_or(0, |host| host.gaps)
     }
 
     /// What was asked of a node, the names of the commands only.
@@ -121,10 +134,15 @@ impl Hosts {
         }
         // What a node must have depends on kube-proxy's version.
         let version = options.windows(2).find(|pair| pair[0] == "--kubernetes-version").map(|pair| pair[1]);
-        assert_eq!(version.is_some_and(|version| version.starts_with("1.")), name != "clean", "{words:?}");
+        assert_eq!(
+            version.is_some_and(|version| version.starts_with("1.")),
+            !matches!(name, "clean" | "bridge"),
+            "{words:?}"
+        );
         let (answer, exit) = match name {
             "survey" => (host.survey(mode, options, wrong), 0),
             "install" => host.install(wrong),
+            "bridge" => host.bridge(mode, options, wrong),
             "clean" => host.clean(mode, options, input, wrong),
             _ => panic!("{words:?}"),
         };
@@ -177,6 +195,22 @@ impl Host {
         (json!({"outcome": "prepared", "summary": "prepared; modules: 16 loaded", "findings": []}), 0)
     }
 
+    fn bridge(&mut self, mode: Option<&str>, options: &[&str], wrong: &[Misbehaviour]) -> (Value, i32) {
+        let to = options.windows(2).find(|pair| pair[0] == "--to").map(|pair| pair[1]).expect("--to");
+        let (outcome, exit) = match mode {
+            _ if wrong.contains(&Misbehaviour::CannotBridge) => ("failed", 1),
+            Some(mode) if (mode == "nftables") == (to == "nftables") => ("nothing-to-copy", 0),
+            Some("ipvs") => ("refused", 3),
+            _ => ("put", 0),
+        };
+        self.bridge |= outcome == "put";
+        let answer = json!({
+            "apiVersion": "kpx-prep/v1", "kind": "BridgeReport", "outcome": outcome,
+            "summary": format!("iptables-restore: the bridge is {outcome}"), "findings": [],
+        });
+        (answer, exit)
+    }
+
     fn clean(
         &mut self,
         mode: Option<&str>,
@@ -186,7 +220,7 @@ impl Host {
     ) -> (Value, i32) {
         let keeps = options.contains(&"--keep-virtual-servers");
         let drains = options.contains(&"--drain");
-        assert!(keeps != drains || options.contains(&"--dry-run"), "{options:?}");
+        assert!(keeps != drains || options.contains(&"--keep-leftovers"), "{options:?}");
         if options.contains(&"--services") {
             let services: Vec<Value> = serde_json::from_str(input.expect("a line")).expect("a list of Services");
             assert!(!services.is_empty(), "not even the API server's Service");
@@ -194,15 +228,19 @@ impl Host {
         let before = self.leftovers(mode);
         let (outcome, exit) = if mode.is_none() {
             ("refused", 3)
-        } else if wrong.contains(&Misbehaviour::StopsServing) && mode == Some("ipvs") {
+        } else if wrong.contains(&Misbehaviour::StopsServing) && mode == Some("ipvs")
+            || wrong.contains(&Misbehaviour::NotServingInNftables) && mode == Some("nftables")
+        {
             ("not-serving", 3)
         } else if wrong.contains(&Misbehaviour::NeverSyncs) && mode == Some("ipvs") {
             ("not-synced", 4)
         } else if wrong.contains(&Misbehaviour::CannotBeCleaned) {
             ("failed", 1)
-        } else if options.contains(&"--dry-run") {
+        } else if options.contains(&"--keep-leftovers") {
+            self.bridge = false;
             ("would-clean", 0)
         } else {
+            self.bridge = false;
             self.servers_left |= keeps && mode != Some("ipvs") && self.ran.contains("ipvs");
             self.servers_left &= !drains;
             self.ran.retain(|ran| Some(ran.as_str()) == mode);

@@ -38,12 +38,16 @@ pub(crate) enum Misbehaviour {
     ForeignServer,
     /// In ipvs mode no Service answers.
     StopsServing,
+    /// In nftables mode no Service answers.
+    NotServingInNftables,
     /// In ipvs mode kube-proxy fails at each sync, as its metrics say.
     FailsToSync,
     /// In ipvs mode kube-proxy calls itself unhealthy, whatever its metrics say.
     CallsItselfUnhealthy,
     /// In ipvs mode kube-proxy never programs all Services, whatever its metrics say.
     NeverSyncs,
+    /// Rules cannot be copied.
+    CannotBridge,
     /// What the old mode left cannot be removed.
     CannotBeCleaned,
     /// Containers take that much longer to start.

@@ -18,6 +18,22 @@ use crate::{set_config, surroundings};
 type Case = (&'static str, &'static str, Level, fn(&mut ClusterFacts, &mut Surroundings, &mut Request));
 
 const CASES: &[Case] = &[
+    ("by-way-of-iptables", "nftables", Level::Error, |facts, _, _| {
+        facts.nodes[2].proof.mode = Some(ProxyMode::Ipvs);
+        "v1.33.0".clone_into(&mut facts.version);
+        "kube-proxy:v1.33.0".clone_into(&mut facts.kube_proxy.as_mut().unwrap().image);
+    }),
+    ("by-way-of-iptables", "ipvs", Level::Error, |facts, _, _| {
+        facts.nodes[2].proof.mode = Some(ProxyMode::Nftables);
+    }),
+    ("service-gap", "ipvs", Level::Warning, |facts, _, request| {
+        facts.nodes[2].proof.mode = Some(ProxyMode::Nftables);
+        request.direct = true;
+    }),
+    ("service-gap", "iptables", Level::Warning, |facts, _, request| {
+        facts.nodes[2].proof.mode = Some(ProxyMode::Nftables);
+        request.clean = false;
+    }),
     ("nodes-prepared", "ipvs", Level::Warning, |_, _, request| request.nodes_are_prepared = false),
     ("nodes-not-ready", "ipvs", Level::Warning, |facts, _, _| facts.nodes[2].ready = false),
     ("unhealthy-pods", "ipvs", Level::Error, |facts, _, _| facts.nodes[2].pod.as_mut().unwrap().ready = false),
@@ -130,9 +146,10 @@ const CASES: &[Case] = &[
     ("node-port", "ipvs", Level::Info, |_, surroundings, _| surroundings.node_ports = 1),
     ("node-port", "nftables", Level::Warning, |_, surroundings, _| surroundings.node_ports = 1),
     ("node-port", "nftables", Level::Info, |_, surroundings, _| surroundings.node_ports = 1),
-    ("node-port", "ipvs", Level::Warning, |facts, surroundings, _| {
+    ("node-port", "ipvs", Level::Warning, |facts, surroundings, request| {
         *facts = cluster("nftables", ProxyMode::Nftables);
         surroundings.node_ports = 1;
+        request.direct = true;
     }),
     ("traffic-policy-local", "nftables", Level::Warning, |_, surroundings, _| {
         surroundings.local_services.push("default/web".to_owned());
@@ -140,7 +157,8 @@ const CASES: &[Case] = &[
     ("node-local-dns", "nftables", Level::Warning, |_, surroundings, _| {
         seen(surroundings, Neighbour::NodeLocalDns, "x/k8s-dns-node-cache:1", &["-localip", "10.96.0.10"]);
     }),
-    ("strict-arp", "nftables", Level::Info, |facts, surroundings, _| {
+    ("strict-arp", "nftables", Level::Info, |facts, surroundings, request| {
+        request.direct = true;
         *facts = cluster("ipvs", ProxyMode::Ipvs);
         set_config(facts, &text("ipvs").replace("strictARP: false", "strictARP: true"));
         seen(surroundings, Neighbour::MetalLb, "quay.io/metallb/speaker:v0.14", &[]);

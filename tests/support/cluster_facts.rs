@@ -130,6 +130,7 @@ pub(crate) fn request(mode: &str) -> Request {
         pause_after_canary: false,
         batch_pause: Duration::ZERO,
         max_failures: 0,
+        direct: false,
         no_rollback: false,
     }
 }

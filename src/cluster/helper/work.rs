@@ -13,7 +13,7 @@ use crate::cluster::api::streams::AT_A_TIME;
 use crate::cluster::kube_proxy::pod::PodFacts;
 use crate::cluster::kube_proxy::services::Services;
 use crate::mode::ProxyMode;
-use crate::node_protocol::{CleanOutcome, CleanReport, Preparation, Survey};
+use crate::node_protocol::{BridgeOutcome, BridgeReport, CleanOutcome, CleanReport, Preparation, Survey};
 use crate::proxy_ports::ProxyPorts;
 use crate::report::Level;
 
@@ -136,10 +136,21 @@ pub struct Cleaner<'a> {
     pub prepares: Option<String>,
     /// Whether leftovers are removed; otherwise the node is only checked.
     pub removes: bool,
+    /// How Services are served while a node's kube-proxy is replaced; `None` if it needs nothing.
+    pub bridging: Option<Bridging>,
     /// How long existing connections may drain.
     pub drain: Duration,
     /// The kube-proxy pod on each node, as the id in its cgroup name.
     pub pods: Mutex<BTreeMap<String, String>>,
+}
+
+/// How Services are served while a node's kube-proxy is replaced, if that goes into or out of nftables mode.
+#[derive(Clone, Copy, Debug)]
+pub struct Bridging {
+    /// The ports of the kube-proxies that the run found.
+    pub before: ProxyPorts,
+    /// How long the kernel uses the copy: for the switch, and for a rollback.
+    pub keep: Duration,
 }
 
 /// The options of a survey.
@@ -224,6 +235,28 @@ impl Cleaner<'_> {
         Ok(())
     }
 
+    /// Copies the rules that serve a node's Services, because kube-proxy removes them when it starts in `to`, before it has written
+    /// its own. [`Cleaner::clean`] removes the copy. `ports`: those of the running kube-proxy.
+    ///
+    /// # Errors
+    /// Why they could not be copied; nothing was changed on the node.
+    pub async fn bridge(&self, node: &str, to: ProxyMode, ports: ProxyPorts) -> Result<(), String> {
+        let Some(bridging) = self.bridging else { return Ok(()) };
+        let (port, healthz) = (ports.metrics.to_string(), ports.healthz.to_string());
+        let keep = format!("{}s", bridging.keep.as_secs());
+        let mut arguments = vec!["bridge", "--to", to.name(), "--keep", &keep];
+        arguments.extend(["--metrics-port", &port, "--healthz-port", &healthz]);
+        let services = self.services.ports.len();
+        let known = known(self.pods().get(node), services);
+        arguments.extend(known.iter().map(String::as_str));
+        let reading = SURVEY_TIMEOUT_PER_SERVICE * u32::try_from(services).unwrap_or(10_000).min(10_000);
+        let report = self.helper.ask::<BridgeReport>(node, &arguments, None, SURVEY_TIMEOUT + reading).await?;
+        match report.outcome {
+            BridgeOutcome::Put | BridgeOutcome::NothingToCopy => Ok(()),
+            BridgeOutcome::Refused | BridgeOutcome::Failed => Err(report.summary),
+        }
+    }
+
     /// Waits until the running mode has programmed every Service, checks that Services still answer, and removes what other
     /// modes left, except virtual servers, which are drained together at the end. `pod`: kube-proxy's pod, if it is new.
     pub async fn clean(&self, node: &str, pod: Option<&PodFacts>) -> Cleaned {
@@ -234,7 +267,7 @@ impl Cleaner<'_> {
         let wait = format!("{}s", self.wait.as_secs().max(1));
         let mut arguments = vec!["clean", "--metrics-port", &port, "--healthz-port", &healthz];
         arguments.extend(["--services", "-", "--wait", &wait]);
-        arguments.push(if self.removes { "--keep-virtual-servers" } else { "--dry-run" });
+        arguments.push(if self.removes { "--keep-virtual-servers" } else { "--keep-leftovers" });
         let answered = self.answered.get(node).map_or(&[][..], Vec::as_slice);
         let mut message = self.services.message(answered);
         let mut cleaned = self.ask(node, &arguments, Some(&message)).await;

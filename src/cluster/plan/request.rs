@@ -65,6 +65,8 @@ pub struct Request {
     pub max_failures: usize,
     /// Do not roll back on failure.
     pub no_rollback: bool,
+    /// Into or out of nftables mode without a bridge, and from or to ipvs without iptables mode between.
+    pub direct: bool,
 }
 
 /// The target configuration of a request in a cluster.
@@ -111,6 +113,11 @@ impl Request {
     /// Whether a check is to be ignored.
     pub fn ignores(&self, id: &str) -> bool {
         self.ignored_checks.iter().any(|ignored| ignored == id || ignored == "all")
+    }
+
+    /// Whether kpx-prep runs on the nodes, to prepare or to clean them.
+    pub fn runs_on_nodes(&self) -> bool {
+        self.clean || !self.nodes_are_prepared
     }
 
     /// Whether this is a rollback.

@@ -209,8 +209,7 @@ impl Roll<'_> {
             // It may have been replaced since the plan was made, by one with either configuration.
             let present = switcher.present(&node).or_else(|| self.pods.get(&node).cloned());
             let old = self.outdated(present).await;
-            let end = switcher.switch(&node, old.as_ref(), self.mode).await;
-            return (node, end);
+            return self.bridged(node, old).await;
         };
         self.tools.progress.node(What::Joined, &node, "joined during the rollout");
         let old = self.outdated(pod.map(|pod| *pod)).await;
@@ -221,7 +220,19 @@ impl Roll<'_> {
             let why = format!("not prepared, so its kube-proxy was not replaced: {why}");
             return (node, Ok(SwitchEnd::Failed(why)));
         }
-        let end = switcher.switch(&node, old.as_ref(), self.mode).await;
+        self.bridged(node, old).await
+    }
+
+    /// Replaces a pod once the rules that serve the node are copied.
+    async fn bridged(&self, node: String, old: Option<PodFacts>) -> (String, anyhow::Result<SwitchEnd>) {
+        if let (Some(_), Some(cleaner)) = (&old, self.tools.cleaner)
+            && let Some(before) = cleaner.bridging.map(|bridging| bridging.before)
+            && let Err(why) = cleaner.bridge(&node, self.mode, before).await
+        {
+            let why = format!("its rules could not be copied, so its kube-proxy was not replaced: {why}");
+            return (node, Ok(SwitchEnd::Failed(why)));
+        }
+        let end = self.tools.switcher.switch(&node, old.as_ref(), self.mode).await;
         (node, end)
     }
 

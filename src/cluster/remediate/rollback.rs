@@ -66,6 +66,12 @@ impl Rollback<'_> {
         self.tools.progress.only(nodes.len());
         let work = nodes.iter().map(|(node, mode)| async move {
             self.tools.progress.detail(What::Replacing, node, "rolling back");
+            if let (Some(_), Some(cleaner)) = (present(node), self.tools.cleaner)
+                && let Err(why) = cleaner.bridge(node, *mode, cleaner.ports).await
+            {
+                // The old mode must come back, with a gap or without.
+                self.tools.progress.detail(What::Waiting, node, &format!("rolling back without a bridge: {why}"));
+            }
             let end = self.tools.switcher.switch(node, present(node), *mode).await;
             let cleaned = match (&end, self.tools.cleaner) {
                 (Ok(SwitchEnd::Proved(pod, _)), Some(cleaner)) => Some(cleaner.clean(node, Some(pod)).await),

@@ -1,6 +1,7 @@
 //! Carries out a plan: saves the original, writes, rolls out, and reports the result or rolls back.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use k8s_openapi::api::core::v1::ConfigMap;
@@ -18,7 +19,7 @@ use crate::cluster::api::connection::client::Connection;
 use crate::cluster::api::lock::Lock;
 use crate::cluster::api::lock::guard::Guard;
 use crate::cluster::helper::Helper;
-use crate::cluster::helper::work::Cleaner;
+use crate::cluster::helper::work::{Bridging, Cleaner};
 use crate::cluster::kube_proxy::backup;
 use crate::cluster::kube_proxy::config_map::{ConfigFacts, WriteError, touch, write};
 use crate::cluster::kube_proxy::daemon_set::KubeProxy;
@@ -29,10 +30,14 @@ use crate::cluster::plan::Plan;
 use crate::cluster::plan::request::{Request, Target};
 use crate::cluster::report::remediation::{NodeOutcome, NodeResult, Outcome, RemediationReport};
 use crate::exit_code::Exit;
+use crate::mode::ProxyMode;
 use crate::report::event::{Event, What};
 use crate::report::few_long;
 use crate::report::progress::Progress;
 use crate::report::say::say;
+
+/// How much longer a bridge lasts than a switch and its rollback may: for cleaning, and for asking the node.
+const BRIDGE_SLACK: Duration = Duration::from_secs(300);
 
 /// A plan in progress.
 pub(super) struct Run<'a> {
@@ -252,6 +257,15 @@ impl<'a> Run<'a> {
         Ok(Some(Ended::new(self.plan, Outcome::Left, message, Exit::Failed)))
     }
 
+    /// Only into or out of nftables mode: between iptables and ipvs mode the old rules serve until the first sync.
+    fn bridging(&self) -> Option<Bridging> {
+        let nftables = Some(ProxyMode::Nftables);
+        let runs = self.facts.proxy_nodes().any(|node| node.proof.mode == nftables);
+        let needed = !self.request.direct && (runs || self.plan.mode() == nftables);
+        let keep = self.request.timeout * 2 + self.request.settle + BRIDGE_SLACK;
+        needed.then(|| Bridging { before: self.facts.ports(), keep })
+    }
+
     fn cleaner(&self, target: &Target) -> Option<Cleaner<'a>> {
         let pod = |node: &NodeFacts| Some((node.name.clone(), node.pod.as_ref()?.cgroup.clone()));
         let answering = |node: &NodeFacts| Some((node.name.clone(), node.survey()?.answering.clone()));
@@ -265,6 +279,7 @@ impl<'a> Run<'a> {
                 && !self.request.nodes_are_prepared)
                 .then(|| target.scheduler().to_owned()),
             removes: self.request.clean,
+            bridging: self.bridging(),
             drain: self.request.drain,
             pods: self.facts.nodes.iter().filter_map(pod).collect::<BTreeMap<_, _>>().into(),
         })

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::bridge::Bridge;
 use super::process::toolbox::{Known, Toolbox};
 use super::process::{answers, shares_network};
 use super::rules::leftovers::Leftovers;
@@ -45,6 +46,7 @@ pub fn leftovers(root: &Root, port: u16, known: &Known) -> anyhow::Result<(Lefto
     };
     let observed = Observed::new(root, &Toolbox::new(root, known))?;
     report.findings.clone_from(&observed.findings);
+    report.leftovers = Bridge::of(&observed).list();
     let unknown = |message: String| {
         finding(
             Level::Error,
@@ -62,7 +64,7 @@ pub fn leftovers(root: &Root, port: u16, known: &Known) -> anyhow::Result<(Lefto
         Err(why) => report.findings.push(unknown(why)),
         Ok(mode) => {
             let left = Leftovers::new(&observed, mode, None);
-            report.leftovers = left.list();
+            report.leftovers.extend(left.list());
             report.suspicious = left.suspicious;
         }
     }

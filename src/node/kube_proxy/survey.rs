@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 
+use super::bridge::Bridge;
 use super::clean::drain::live;
 use super::cni;
 use super::nft_trial::Programs;
@@ -58,7 +59,7 @@ pub fn survey(
         modules: Preparation { outcome: prepared.outcome, summary: prepared.summary, findings: prepared.findings },
         running,
         virtual_servers: virtual_servers(&observed),
-        leftovers: left.list(),
+        leftovers: [Bridge::of(&observed).list(), left.list()].concat(),
         suspicious: left.suspicious,
         input_drops: input_drops(&observed),
         local_ports: number("/proc/sys/net/ipv4/ip_local_port_range").and_then(|text| ports(&text)),

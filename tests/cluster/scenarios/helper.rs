@@ -18,6 +18,10 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial("helper::there_and_back", there_and_back),
         trial("helper::nodes_are_prepared_for_nftables", nftables),
         trial("helper::a_node_that_cannot_run_nftables_blocks", nftables_impossible),
+        trial("helper::no_gap_into_and_out_of_nftables", no_gap),
+        trial("helper::no_gap_in_a_rollback_out_of_nftables", no_gap_in_a_rollback),
+        trial("helper::without_a_bridge_no_kube_proxy_is_replaced", no_bridge),
+        trial("helper::between_ipvs_and_nftables_by_way_of_iptables", by_way_of_iptables),
         trial("helper::a_node_that_cannot_be_prepared_blocks", cannot_be_prepared),
         trial("helper::modules_that_do_not_load_stop_before_the_config", install_fails),
         trial("helper::without_its_image_nothing_is_changed", no_image),
@@ -82,6 +86,71 @@ async fn nftables(world: &World) {
             "{outcome}"
         );
     }
+}
+
+/// kube-proxy removes the rules of the other family when it starts.
+async fn no_gap(world: &World) {
+    let cluster = world.nodes(3).daemon_set(|set| container(set)["image"] = json!(OF_NFTABLES)).start().await;
+    let gaps = || ["node-1", "node-2", "node-3"].map(|node| cluster.nodes.hosts.gaps(node));
+    let outcome = cluster.whole(&["--mode", "nftables"]).await.exits(0).says("/outcome", "done");
+    assert_eq!(gaps(), [0; 3], "{outcome}");
+    assert!(!outcome.has_finding("warning", "service-gap"), "{outcome}");
+    let outcome = cluster.whole(&["--rollback"]).await.exits(0).says("/outcome", "done");
+    assert_eq!(gaps(), [0; 3], "{outcome}");
+    for node in ["node-1", "node-2", "node-3"] {
+        let commands = cluster.nodes.hosts.commands(node);
+        assert_eq!(commands[..4], ["survey", "install", "bridge", "clean"], "{node}");
+        assert_eq!(commands[4..7], ["survey", "bridge", "clean"], "{node}");
+    }
+    // What it finds is removed in another run; the bridge is not.
+    let outcome = cluster.whole(&["--mode", "nftables", "--no-clean"]).await.exits(0).says("/outcome", "done");
+    assert_eq!(gaps(), [0; 3], "{outcome}");
+    // Between iptables and ipvs nothing is copied.
+    cluster.whole(&["--mode", "iptables"]).await.exits(0);
+    cluster.nodes.hosts.forget_commands();
+    let outcome = cluster.whole(&["--mode", "ipvs"]).await.exits(0).says("/outcome", "done");
+    assert_eq!(cluster.nodes.hosts.commands("node-1"), ["survey", "clean"], "{outcome}");
+    assert_eq!(gaps(), [0; 3], "{outcome}");
+}
+
+async fn no_gap_in_a_rollback(world: &World) {
+    let scenario = world.nodes(3).daemon_set(|set| container(set)["image"] = json!(OF_NFTABLES));
+    let cluster = scenario.misbehave("node-3", Misbehaviour::NotServingInNftables).start().await;
+    let before = cluster.before().await;
+    let outcome = cluster.whole(&["--mode", "nftables", "--canary", "node-2"]).await.exits(5);
+    before.rolled_back(&cluster).await;
+    let gaps = ["node-1", "node-2", "node-3"].map(|node| cluster.nodes.hosts.gaps(node));
+    assert_eq!(gaps, [0; 3], "{outcome}");
+}
+
+async fn no_bridge(world: &World) {
+    let scenario = world.nodes(2).daemon_set(|set| container(set)["image"] = json!(OF_NFTABLES));
+    let cluster = scenario.misbehave("node-2", Misbehaviour::CannotBridge).start().await;
+    let before = cluster.before().await;
+    let outcome = cluster.whole(&["--mode", "nftables", "--canary", "node-2"]).await.exits(5);
+    let outcome = outcome.mentions("its kube-proxy was not replaced: iptables-restore: the bridge is failed");
+    before.rolled_back(&cluster).await;
+    assert_eq!(outcome.node("node-1")["outcome"], "not-reached", "{outcome}");
+    let replaced = cluster.replaced(&before.pods).await;
+    assert!(!replaced.contains(&"node-1".to_owned()), "{outcome}");
+    let outcome = cluster.whole(&["--mode", "nftables", "--direct"]).await.exits(0).finds("warning", "service-gap");
+    assert_eq!(["node-1", "node-2"].map(|node| cluster.nodes.hosts.gaps(node)), [1, 1], "{outcome}");
+}
+
+async fn by_way_of_iptables(world: &World) {
+    let cluster = world.nodes(2).daemon_set(|set| container(set)["image"] = json!(OF_NFTABLES)).start().await;
+    cluster.whole(&["--mode", "ipvs"]).await.exits(0);
+    let before = cluster.before().await;
+    let outcome = cluster.whole(&["--mode", "nftables"]).await.exits(3).says("/outcome", "blocked");
+    outcome.finds("error", "by-way-of-iptables").mentions("remediate --mode iptables");
+    before.untouched(&cluster).await;
+    cluster.whole(&["--mode", "iptables"]).await.exits(0);
+    let outcome = cluster.whole(&["--mode", "nftables"]).await.exits(0);
+    assert_eq!(["node-1", "node-2"].map(|node| cluster.nodes.hosts.gaps(node)), [0, 0], "{outcome}");
+    let outcome = cluster.whole(&["--mode", "ipvs"]).await.exits(3).finds("error", "by-way-of-iptables");
+    drop(outcome);
+    let outcome = cluster.whole(&["--mode", "ipvs", "--direct"]).await.exits(0).finds("warning", "service-gap");
+    assert!(!outcome.has_finding("error", "by-way-of-iptables"), "{outcome}");
 }
 
 async fn nftables_impossible(world: &World) {

@@ -14,14 +14,15 @@ use super::errors::plain;
 use crate::boot_clock::BootInstant;
 use crate::report::say::still_waiting;
 pub use refusals::is_about_all;
-use refusals::is_refusal;
+use refusals::{is_refusal, names_upgrade};
 pub use window::AT_A_TIME;
 use window::Window;
 
 /// Delay before a refused stream is opened again; doubled each time, up to the longest.
 const FIRST_DELAY: Duration = Duration::from_millis(250);
 const LONGEST_DELAY: Duration = Duration::from_secs(8);
-/// After this many refusals of a stream, if [`AT_A_TIME`] others were opened and none was refused, its node is the cause.
+/// After this many refusals of a stream, if [`AT_A_TIME`] others were opened and none was refused, its node is the cause. Where the
+/// answer may be the kubelet's own, one other is enough.
 const ITS_OWN: usize = 5;
 
 /// Why a stream could not be opened.
@@ -144,7 +145,8 @@ impl Streams {
             refusals.seen = window.refusals;
             refusals.alone &= !others;
             // Others were opened and none was refused: the cause is this node.
-            if refusals.alone && refusals.times > ITS_OWN && window.total >= first + AT_A_TIME {
+            let others_opened = if names_upgrade(why) { window.total > 0 } else { window.total >= first + AT_A_TIME };
+            if refusals.alone && refusals.times > ITS_OWN && others_opened {
                 return Err(NotOpened::Failed(why.to_owned()));
             }
         }
@@ -259,6 +261,14 @@ mod tests {
         let (failed, ()) = futures::join!(one(), others);
         assert_eq!(failed, Err(NotOpened::Failed("this node".to_owned())));
         assert!(streams.window().limit >= limit / 2, "{:?}", streams.window());
+        // From 1.30 on the API server puts these words before whatever the kubelet answered.
+        let mut refusals = Refusals::within(Duration::from_secs(60));
+        let its_own = async || Err::<(), _>(api(500, "unable to upgrade connection: container runtime is down").into());
+        let failed = streams.open(&mut refusals, its_own).await.map(|_| ());
+        assert!(matches!(failed, Err(NotOpened::Failed(_))), "{failed:?}");
+        let mut refusals = Refusals::within(Duration::from_secs(1));
+        let failed = Streams::default().open(&mut refusals, its_own).await.map(|_| ());
+        assert!(matches!(failed, Err(NotOpened::Refused(_))), "no other was opened: {failed:?}");
         let mut at_once = Refusals::within(Duration::ZERO);
         let failed = streams.open(&mut at_once, async || Err::<(), _>(api(503, "busy").into())).await;
         assert!(matches!(failed.map(|_| ()), Err(NotOpened::Refused(why)) if why.ends_with(": busy")));

@@ -27,6 +27,13 @@ pub fn is_about_all(code: u16, message: &str) -> bool {
         || says(&["unable to upgrade connection", "no agent available", "dial timeout, backstop"])
 }
 
+/// Whether an answer may be about one node, although it says that a connection could not be upgraded: from 1.30 on the API
+/// server speaks for the client to the kubelet, and puts these words before any refusal of the kubelet
+/// (`NewConnection` in client-go/transport/spdy, KEP-4006).
+pub(super) fn names_upgrade(message: &str) -> bool {
+    message.to_ascii_lowercase().contains("unable to upgrade connection")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

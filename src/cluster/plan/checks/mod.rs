@@ -4,6 +4,7 @@
 
 mod cni;
 mod config;
+mod gap;
 mod host_network;
 pub mod hosts;
 mod network;
@@ -20,6 +21,7 @@ use crate::report::{Finding, Level};
 pub fn run(question: Question) -> Vec<Finding> {
     let mut findings = Vec::new();
     config::check(question, &mut findings);
+    gap::check(question, &mut findings);
     nodes::check(question, &mut findings);
     network::check(question, &mut findings);
     hosts::check(question, &mut findings);

@@ -16,6 +16,7 @@ use super::rules::leftovers::Leftovers;
 use super::rules::observe::{Observed, Place};
 use crate::exit_code::Exit;
 use crate::mode::ProxyMode;
+use crate::node::kube_proxy::bridge::Bridge;
 use crate::node::lock::NodeLock;
 use crate::node::root::Root;
 use crate::node_protocol::{CleanOutcome, CleanReport, Leftover, ServicePort};
@@ -24,6 +25,8 @@ use crate::report::{Level, finding};
 use drain::drain;
 use outcome::{empty, exit_of, stopped};
 
+/// How long Services may be silent once the bridge is gone, before it is put back.
+const WITHOUT_BRIDGE: Duration = Duration::from_secs(5);
 /// kube-proxy may write rules between reading and changing them; the change is then refused as a whole and retried.
 const TRIES: u32 = 3;
 
@@ -44,6 +47,8 @@ pub struct CleanOptions {
     pub keep_virtual_servers: bool,
     /// How long virtual servers may remain after their mode was left.
     pub drain: Duration,
+    /// Remove only the bridge.
+    pub keep_leftovers: bool,
     /// What is known about kube-proxy.
     pub known: Known,
 }
@@ -66,10 +71,26 @@ pub fn clean(root: &Root, options: &CleanOptions) -> anyhow::Result<(CleanReport
         Ok(seen) => seen,
         Err(why) => return Ok(stopped(CleanOutcome::NotSynced, name, why)),
     };
-    if let Err(why) = wait_serving(&options.services, deadline) {
-        return Ok(stopped(CleanOutcome::NotServing, name, why));
+    let bridge = Bridge::of(&seen.1);
+    if options.dry_run || bridge.is_empty() {
+        if let Err(why) = wait_serving(&options.services, deadline) {
+            return Ok(stopped(CleanOutcome::NotServing, name, why));
+        }
+        return Cleaning { root, options, running, bridge, bridge_failures: Vec::new(), failures: Vec::new() }
+            .run(seen);
     }
-    Cleaning { root, options, running, failures: Vec::new() }.run(seen)
+    let (toolbox, _) = seen;
+    // While it is there, it would answer instead of kube-proxy's own rules.
+    let (removed, failures) = bridge.remove(&toolbox);
+    if let Err(why) = wait_serving(&options.services, Instant::now() + WITHOUT_BRIDGE) {
+        let failures = removed.put_back(&toolbox);
+        let state = if failures.is_empty() { "was put back" } else { "could not be put back" };
+        let why = format!("{why}; the bridge {state}");
+        return Ok(stopped(CleanOutcome::NotServing, name, [vec![why], failures].concat().join("; ")));
+    }
+    let observed = Observed::new(root, &toolbox)?;
+    Cleaning { root, options, running, bridge, bridge_failures: failures, failures: Vec::new() }
+        .run((toolbox, observed))
 }
 
 /// The running mode if cleaning is possible, otherwise the reason.
@@ -98,14 +119,20 @@ struct Cleaning<'a> {
     root: &'a Root,
     options: &'a CleanOptions,
     running: ProxyMode,
+    /// The bridge that was there at the start.
+    bridge: Bridge,
+    bridge_failures: Vec<String>,
     failures: Vec<String>,
 }
 
 impl Cleaning<'_> {
     fn run(mut self, (mut toolbox, mut observed): (Toolbox, Observed)) -> anyhow::Result<(CleanReport, Exit)> {
         let mut left = self.judge(&observed);
-        let before = left.list();
-        if self.options.dry_run {
+        if self.options.keep_leftovers {
+            self.bridge = Bridge::of(&observed);
+        }
+        let before = [self.bridge.list(), left.list()].concat();
+        if self.options.dry_run || self.options.keep_leftovers {
             return Ok(self.would(&observed, &left, before));
         }
         // First, so that fewer connections remain to be drained at the end.
@@ -183,11 +210,12 @@ impl Cleaning<'_> {
         let outcome = if before.is_empty() { CleanOutcome::NothingToClean } else { CleanOutcome::WouldClean };
         let mut report = self.new_report(outcome, observed, left);
         let command = |place: &Place| if place.family == "ipv6" { "ip6tables" } else { "iptables" };
-        for (place, text) in left.transactions() {
+        let (of_bridge, nft_of_bridge) = self.bridge.transactions();
+        for (place, text) in of_bridge.into_iter().chain(left.transactions()) {
             report.transactions.push(format!("# {}-{}-restore --noflush\n{text}", command(&place), place.variant));
         }
-        if !left.nft_tables.is_empty() {
-            report.transactions.push(format!("# nft -f -\n{}", remove::nft_text(left)));
+        if !left.nft_tables.is_empty() || !nft_of_bridge.is_empty() {
+            report.transactions.push(format!("# nft -f -\n{nft_of_bridge}{}", remove::nft_text(left)));
         }
         let late: &[String] = if self.options.keep_virtual_servers { &[] } else { &left.node_port_sets };
         if !left.sets.is_empty() || !late.is_empty() {
@@ -197,7 +225,8 @@ impl Cleaning<'_> {
         report.summary = match outcome {
             CleanOutcome::NothingToClean => self.nothing(),
             _ => format!(
-                "dry run, nothing was changed: would remove {}; kube-proxy runs in {} mode",
+                "{}: {}; kube-proxy runs in {} mode",
+                if self.options.dry_run { "dry run, nothing was changed: would remove" } else { "kept" },
                 count(before.len()),
                 self.running
             ),
@@ -207,7 +236,7 @@ impl Cleaning<'_> {
     }
 
     fn report(self, observed: &Observed, left: &Leftovers, before: &[Leftover], cut: u32) -> (CleanReport, Exit) {
-        let remaining = left.list();
+        let remaining = [Bridge::of(observed).list(), left.list()].concat();
         let removed: Vec<Leftover> = before.iter().filter(|leftover| !remaining.contains(leftover)).cloned().collect();
         let kept = self.is_kept(left);
         let blind = observed.findings.iter().any(|note| note.level == Level::Error);
@@ -226,7 +255,7 @@ impl Cleaning<'_> {
             ),
             _ => format!("{} removed; only the objects of {} mode remain", count(removed.len()), self.running),
         };
-        for failure in &self.failures {
+        for failure in self.bridge_failures.iter().chain(&self.failures) {
             // A retry that succeeded is not a failure.
             let level = if outcome == CleanOutcome::Failed { Level::Error } else { Level::Info };
             let hint = (level == Level::Error).then(|| "run it again; it continues from the current state".to_owned());

@@ -3,14 +3,12 @@
 use std::thread::sleep;
 use std::time::Duration;
 
-use crate::node::kube_proxy::process::toolbox::{Tool, ToolOutput, Toolbox};
+use crate::node::kube_proxy::process::toolbox::Toolbox;
 use crate::node::kube_proxy::rules::leftovers::Leftovers;
-use crate::node::kube_proxy::rules::observe::Place;
 use crate::node::kube_proxy::rules::owners::LINK;
+use crate::node::kube_proxy::tools::{restore, run};
 use crate::node::netlink::links;
 
-/// Seconds to wait for another process that is changing rules.
-const LOCK_SECONDS: &str = "5";
 /// nftables releases a set slightly later than the rule that used it.
 const SET_TRIES: u32 = 15;
 const SET_PAUSE: Duration = Duration::from_millis(200);
@@ -37,23 +35,6 @@ pub fn nft_text(left: &Leftovers) -> String {
 /// The input for `ipset`.
 pub fn ipset_text<'a>(sets: impl IntoIterator<Item = &'a String>) -> String {
     sets.into_iter().map(|set| format!("destroy {set}\n")).collect()
-}
-
-fn restore(toolbox: &Toolbox, place: Place, text: &str) -> Result<(), String> {
-    let Some([_, tool]) = place.tools(toolbox) else {
-        return Err(format!(
-            "the program for changing {} rules ({}) does not exist any more",
-            place.family, place.variant
-        ));
-    };
-    let first = tool.run(&["--noflush", "-w", LOCK_SECONDS], Some(text));
-    let unknown = |said: &ToolOutput| {
-        !said.success
-            && ["unrecognized option", "unknown option", "invalid option"].iter().any(|w| said.stderr.contains(w))
-    };
-    // Before 1.6.2 there is no option to wait.
-    let result = if first.as_ref().is_ok_and(unknown) { tool.run(&["--noflush"], Some(text)) } else { first };
-    said(&tool, result)
 }
 
 /// Removes sets, which must not be in use any more. Returns failures, one sentence each.
@@ -95,21 +76,5 @@ pub fn link() -> Result<(), String> {
         Ok(Some(_)) => links::delete(LINK).map_err(|error| format!("{LINK} was not removed: {error}")),
         Ok(None) => Ok(()),
         Err(error) => Err(format!("looking up {LINK} failed: {error}")),
-    }
-}
-
-fn run(toolbox: &Toolbox, program: &str, arguments: &[&str], input: Option<&str>) -> Result<(), String> {
-    let tool = toolbox
-        .find(program)
-        .ok_or_else(|| format!("{program} was not found in kube-proxy's container or on the host; install it"))?;
-    said(&tool, tool.run(arguments, input))
-}
-
-fn said(tool: &Tool, result: std::io::Result<ToolOutput>) -> Result<(), String> {
-    match result {
-        Ok(said) if said.success => Ok(()),
-        Ok(said) if said.stderr.is_empty() => Err(format!("{} failed without an error message", tool.name())),
-        Ok(said) => Err(format!("{}: {}", tool.name(), said.stderr.replace('\n', "; "))),
-        Err(error) => Err(format!("{} could not be run: {error}", tool.name())),
     }
 }

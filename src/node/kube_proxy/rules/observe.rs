@@ -7,7 +7,7 @@ use anyhow::Context as _;
 
 use super::iptables_save::Save;
 use super::ipvs_table::{self, Connection, Server};
-use super::owners::{LINK, NFT_TABLE};
+use super::owners::{BRIDGE_TABLE, LINK, NFT_TABLE};
 use super::sets::Sets;
 use crate::node::kube_proxy::process::toolbox::{Tool, Toolbox};
 use crate::node::netlink::{links, nftables};
@@ -72,6 +72,8 @@ pub struct Observed {
     pub sets: Sets,
     /// nftables tables created by nftables mode, such as `ip kube-proxy`.
     pub nft_tables: Vec<String>,
+    /// Tables of nftables that kpx-prep copied from these, such as `ip kpx-prep-bridge`.
+    pub bridge_tables: Vec<String>,
     /// The virtual servers of IPVS.
     pub servers: Vec<Server>,
     /// The connections of IPVS.
@@ -99,6 +101,7 @@ impl Observed {
         for place in Place::ALL.into_iter().filter(|place| place.variant == "legacy" || place.is_in(&tables)) {
             observed.look_at_iptables(root, toolbox, place);
         }
+        observed.bridge_tables = named(tables.clone(), BRIDGE_TABLE);
         observed.nft_tables = of_nftables_mode(tables);
         observed.look_at_sets(root, toolbox);
         observed.look_at_ipvs(root)?;
@@ -199,8 +202,13 @@ impl Observed {
 }
 
 /// Those of these tables that nftables mode creates.
-pub fn of_nftables_mode(mut tables: Vec<String>) -> Vec<String> {
-    tables.retain(|table| ["ip", "ip6"].iter().any(|family| *table == format!("{family} {NFT_TABLE}")));
+pub fn of_nftables_mode(tables: Vec<String>) -> Vec<String> {
+    named(tables, NFT_TABLE)
+}
+
+/// Those of this name in the families of IPv4 and IPv6.
+fn named(mut tables: Vec<String>, name: &str) -> Vec<String> {
+    tables.retain(|table| ["ip", "ip6"].iter().any(|family| *table == format!("{family} {name}")));
     tables
 }
 

@@ -83,6 +83,9 @@ pub const LINK: &str = "kube-ipvs0";
 /// The table of nftables mode, one in family `ip` and one in `ip6`.
 pub const NFT_TABLE: &str = "kube-proxy";
 
+/// kpx-prep's own copy of that table (`super::super::bridge`), in family `ip` and in `ip6`.
+pub const BRIDGE_TABLE: &str = "kpx-prep-bridge";
+
 /// The owner of a chain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Owner {
