@@ -8,7 +8,7 @@ import sys
 import yaml
 
 # The only fields that are booleans; everything else kpx-prep writes is a string.
-BOOLEANS = ("strictARP", "unsafeSkipCAVerification")
+BOOLEANS = ("strictARP", "masqueradeAll", "tcpBeLiberal", "unsafeSkipCAVerification")
 # kubeadm's reader takes these for booleans, PyYAML does not.
 GO_YAML_BOOLEANS = ("y", "Y", "n", "N")
 AWKWARD = """

@@ -151,6 +151,26 @@ pub struct Bridging {
     pub before: ProxyPorts,
     /// How long the kernel uses the copy: for the switch, and for a rollback.
     pub keep: Duration,
+    /// Whether a node is switched only with a copy. An original is restored without one, too.
+    pub must: bool,
+}
+
+/// Why a node's rules were not copied.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NoBridge {
+    /// The node's answer, with what to do.
+    Node(String),
+    /// It gave none.
+    NoAnswer(String),
+}
+
+impl NoBridge {
+    /// The reason.
+    pub fn into_reason(self) -> String {
+        match self {
+            Self::Node(why) | Self::NoAnswer(why) => why,
+        }
+    }
 }
 
 /// The options of a survey.
@@ -240,7 +260,7 @@ impl Cleaner<'_> {
     ///
     /// # Errors
     /// Why they could not be copied; nothing was changed on the node.
-    pub async fn bridge(&self, node: &str, to: ProxyMode, ports: ProxyPorts) -> Result<(), String> {
+    pub async fn bridge(&self, node: &str, to: ProxyMode, ports: ProxyPorts) -> Result<(), NoBridge> {
         let Some(bridging) = self.bridging else { return Ok(()) };
         let (port, healthz) = (ports.metrics.to_string(), ports.healthz.to_string());
         let keep = format!("{}s", bridging.keep.as_secs());
@@ -250,10 +270,13 @@ impl Cleaner<'_> {
         let known = known(self.pods().get(node), services);
         arguments.extend(known.iter().map(String::as_str));
         let reading = SURVEY_TIMEOUT_PER_SERVICE * u32::try_from(services).unwrap_or(10_000).min(10_000);
-        let report = self.helper.ask::<BridgeReport>(node, &arguments, None, SURVEY_TIMEOUT + reading).await?;
+        let asked = self.helper.ask::<BridgeReport>(node, &arguments, None, SURVEY_TIMEOUT + reading).await;
+        let report = asked.map_err(NoBridge::NoAnswer)?;
         match report.outcome {
             BridgeOutcome::Put | BridgeOutcome::NothingToCopy => Ok(()),
-            BridgeOutcome::Refused | BridgeOutcome::Failed => Err(report.summary),
+            BridgeOutcome::Refused | BridgeOutcome::Failed => {
+                Err(NoBridge::Node(format!("{}; --direct switches without a copy", report.summary)))
+            }
         }
     }
 

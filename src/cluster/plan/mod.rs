@@ -14,6 +14,7 @@ use super::kube_proxy::daemon_set::KubeProxy;
 use super::observe::facts::{ClusterFacts, NodeFacts};
 use super::observe::surroundings::Surroundings;
 use crate::mode::ProxyMode;
+use crate::node_protocol::Leftover;
 use crate::report::{Finding, Level, finding};
 use crate::sync_health::SyncState;
 use checks::question::Question;
@@ -182,7 +183,9 @@ fn order(facts: &ClusterFacts, request: &Request, target: &Target, plan: &mut Pl
             plan.left_alone.push(SkippedNode { node: node.name.clone(), reason: UNFIT.to_owned() });
         } else if is_right(facts, node, request, target, plan.edits) {
             plan.already_right.push(node.name.clone());
-            if request.clean && node.ready && node.survey().is_some_and(|host| !host.leftovers.is_empty()) {
+            // A bridge that a killed run left goes in any case.
+            let is_left = |left: &Leftover| request.clean || left.of == env!("CARGO_PKG_NAME");
+            if node.ready && node.survey().is_some_and(|host| host.leftovers.iter().any(is_left)) {
                 plan.to_clean.push(node.name.clone());
             }
         } else if request.exclude_nodes.contains(&node.name) {

@@ -12,7 +12,7 @@ use super::roll_end::{NodeEnd, RollEnd};
 use super::switch::SwitchEnd;
 use super::tools::{Pace, Tools, WrittenConfig};
 use crate::cluster::api::connection::client::Connection;
-use crate::cluster::helper::work::Cleaned;
+use crate::cluster::helper::work::{Cleaned, NoBridge};
 use crate::cluster::kube_proxy::daemon_set::KubeProxy;
 use crate::cluster::kube_proxy::pod::PodFacts;
 use crate::cluster::kube_proxy::proof::How;
@@ -226,11 +226,32 @@ impl Roll<'_> {
     /// Replaces a pod once the rules that serve the node are copied.
     async fn bridged(&self, node: String, old: Option<PodFacts>) -> (String, anyhow::Result<SwitchEnd>) {
         if let (Some(_), Some(cleaner)) = (&old, self.tools.cleaner)
-            && let Some(before) = cleaner.bridging.map(|bridging| bridging.before)
-            && let Err(why) = cleaner.bridge(&node, self.mode, before).await
+            && let Some(bridging) = cleaner.bridging
+            && let Err(none) = cleaner.bridge(&node, self.mode, bridging.before).await
         {
-            let why = format!("its rules could not be copied, so its kube-proxy was not replaced: {why}");
-            return (node, Ok(SwitchEnd::Failed(why)));
+            // It may be down, or have been deleted.
+            if let Ok(Some(end)) = self.tools.switcher.look_at(&node).await {
+                return (node, Ok(end));
+            }
+            match none {
+                // Not the node's fault, as far as is known, so there is nothing to roll back for.
+                NoBridge::NoAnswer(why) => {
+                    let why =
+                        anyhow::anyhow!("copying the rules of node {node}: {why}; its kube-proxy was not replaced");
+                    return (node, Err(why));
+                }
+                NoBridge::Node(why) if bridging.must => {
+                    let why = format!("its rules could not be copied, so its kube-proxy was not replaced: {why}");
+                    return (node, Ok(SwitchEnd::Failed(why)));
+                }
+                NoBridge::Node(why) => {
+                    self.tools.progress.node(
+                        What::Message,
+                        &node,
+                        &format!("switched without a copy of its rules: {why}"),
+                    );
+                }
+            }
         }
         let end = self.tools.switcher.switch(&node, old.as_ref(), self.mode).await;
         (node, end)

@@ -67,10 +67,15 @@ impl Rollback<'_> {
         let work = nodes.iter().map(|(node, mode)| async move {
             self.tools.progress.detail(What::Replacing, node, "rolling back");
             if let (Some(_), Some(cleaner)) = (present(node), self.tools.cleaner)
-                && let Err(why) = cleaner.bridge(node, *mode, cleaner.ports).await
+                && let Err(none) = cleaner.bridge(node, *mode, cleaner.ports).await
             {
                 // The old mode must come back, with a gap or without.
-                self.tools.progress.detail(What::Waiting, node, &format!("rolling back without a bridge: {why}"));
+                let why = none.into_reason();
+                self.tools.progress.node(
+                    What::Message,
+                    node,
+                    &format!("rolled back without a copy of its rules: {why}"),
+                );
             }
             let end = self.tools.switcher.switch(node, present(node), *mode).await;
             let cleaned = match (&end, self.tools.cleaner) {

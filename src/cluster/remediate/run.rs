@@ -36,7 +36,7 @@ use crate::report::few_long;
 use crate::report::progress::Progress;
 use crate::report::say::say;
 
-/// How much longer a bridge lasts than a switch and its rollback may: for cleaning, and for asking the node.
+/// How much longer a bridge lasts than a switch and its rollback may, for asking the node.
 const BRIDGE_SLACK: Duration = Duration::from_secs(300);
 
 /// A plan in progress.
@@ -262,8 +262,10 @@ impl<'a> Run<'a> {
         let nftables = Some(ProxyMode::Nftables);
         let runs = self.facts.proxy_nodes().any(|node| node.proof.mode == nftables);
         let needed = !self.request.direct && (runs || self.plan.mode() == nftables);
-        let keep = self.request.timeout * 2 + self.request.settle + BRIDGE_SLACK;
-        needed.then(|| Bridging { before: self.facts.ports(), keep })
+        // A node may take the time for its switch and twice for its cleaning, then wait for others of the window, and be rolled back.
+        let keep = self.request.timeout * 8 + self.request.settle + BRIDGE_SLACK;
+        let must = !self.request.is_restore() && !self.request.ignores("by-way-of-iptables");
+        needed.then(|| Bridging { before: self.facts.ports(), keep, must })
     }
 
     fn cleaner(&self, target: &Target) -> Option<Cleaner<'a>> {

@@ -131,7 +131,11 @@ impl Switcher {
         }
     }
 
-    async fn look_at(&self, node: &str) -> anyhow::Result<Option<SwitchEnd>> {
+    /// Why a node cannot be switched: it is not ready, or was deleted.
+    ///
+    /// # Errors
+    /// If it cannot be read.
+    pub async fn look_at(&self, node: &str) -> anyhow::Result<Option<SwitchEnd>> {
         let found = get(&self.nodes, node).await;
         let found = found.map_err(|error| anyhow::anyhow!("reading node {node}: {}", plain(&error)))?;
         Ok(match found {

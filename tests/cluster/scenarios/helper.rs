@@ -21,6 +21,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial("helper::no_gap_into_and_out_of_nftables", no_gap),
         trial("helper::no_gap_in_a_rollback_out_of_nftables", no_gap_in_a_rollback),
         trial("helper::without_a_bridge_no_kube_proxy_is_replaced", no_bridge),
+        trial("helper::a_node_that_goes_down_before_its_bridge", down_before_its_bridge),
         trial("helper::between_ipvs_and_nftables_by_way_of_iptables", by_way_of_iptables),
         trial("helper::a_node_that_cannot_be_prepared_blocks", cannot_be_prepared),
         trial("helper::modules_that_do_not_load_stop_before_the_config", install_fails),
@@ -135,6 +136,17 @@ async fn no_bridge(world: &World) {
     assert!(!replaced.contains(&"node-1".to_owned()), "{outcome}");
     let outcome = cluster.whole(&["--mode", "nftables", "--direct"]).await.exits(0).finds("warning", "service-gap");
     assert_eq!(["node-1", "node-2"].map(|node| cluster.nodes.hosts.gaps(node)), [1, 1], "{outcome}");
+}
+
+/// It is skipped, and nothing is rolled back for it.
+async fn down_before_its_bridge(world: &World) {
+    let cluster = world.nodes(3).daemon_set(|set| container(set)["image"] = json!(OF_NFTABLES)).start().await;
+    let run = cluster.whole_remediation(&["--mode", "nftables", "--canary", "node-1", "--settle-time", "3s"]);
+    cluster.wait_for("the canary switched", |modes| modes.get("node-1").is_some_and(|mode| mode == "nftables")).await;
+    cluster.nodes.set("node-3", &[Misbehaviour::Down]).await;
+    let outcome = run.end().await.exits(0);
+    assert_eq!(outcome.node("node-3")["outcome"], "not-ready", "{outcome}");
+    assert_eq!(cluster.modes(), "node-1 nftables\nnode-2 nftables\nnode-3 iptables\n");
 }
 
 async fn by_way_of_iptables(world: &World) {

@@ -22,7 +22,7 @@ use window::Window;
 const FIRST_DELAY: Duration = Duration::from_millis(250);
 const LONGEST_DELAY: Duration = Duration::from_secs(8);
 /// After this many refusals of a stream, if [`AT_A_TIME`] others were opened and none was refused, its node is the cause. Where the
-/// answer may be the kubelet's own, one other is enough.
+/// answer may be the kubelet's own, one other is enough, and after twice as many refusals one at any time.
 const ITS_OWN: usize = 5;
 
 /// Why a stream could not be opened.
@@ -145,7 +145,11 @@ impl Streams {
             refusals.seen = window.refusals;
             refusals.alone &= !others;
             // Others were opened and none was refused: the cause is this node.
-            let others_opened = if names_upgrade(why) { window.total > 0 } else { window.total >= first + AT_A_TIME };
+            let others_opened = if names_upgrade(why) {
+                window.total > first || window.total > 0 && refusals.times > 2 * ITS_OWN
+            } else {
+                window.total >= first + AT_A_TIME
+            };
             if refusals.alone && refusals.times > ITS_OWN && others_opened {
                 return Err(NotOpened::Failed(why.to_owned()));
             }
@@ -264,8 +268,13 @@ mod tests {
         // From 1.30 on the API server puts these words before whatever the kubelet answered.
         let mut refusals = Refusals::within(Duration::from_secs(60));
         let its_own = async || Err::<(), _>(api(500, "unable to upgrade connection: container runtime is down").into());
-        let failed = streams.open(&mut refusals, its_own).await.map(|_| ());
-        assert!(matches!(failed, Err(NotOpened::Failed(_))), "{failed:?}");
+        let other = async {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            let mut refusals = Refusals::within(Duration::ZERO);
+            drop(streams.open(&mut refusals, async || Ok(())).await);
+        };
+        let (failed, ()) = futures::join!(streams.open(&mut refusals, its_own), other);
+        assert!(matches!(failed.map(|_| ()), Err(NotOpened::Failed(_))), "another was opened since");
         let mut refusals = Refusals::within(Duration::from_secs(1));
         let failed = Streams::default().open(&mut refusals, its_own).await.map(|_| ());
         assert!(matches!(failed, Err(NotOpened::Refused(_))), "no other was opened: {failed:?}");

@@ -59,6 +59,13 @@ pub(super) fn again(save: &Save) -> Option<String> {
     (!text.is_empty()).then_some(text)
 }
 
+/// When the bridge in these tables ends, in the form given to [`put`].
+pub(super) fn until(save: &Save) -> Option<String> {
+    let jumps = copied(save).flat_map(|table| table.rules.iter().map(move |rule| (table, rule)));
+    let mut jumps = jumps.filter(|(table, rule)| rule.target().is_some_and(|target| is_ours(&table.name, target)));
+    jumps.find_map(|(_, rule)| rule.value(&["--datestop"]).map(str::to_owned))
+}
+
 /// The chains of a bridge in these tables, as `nat KPX-SERVICES`.
 pub(super) fn chains(save: &Save) -> Vec<String> {
     copied(save).flat_map(|table| there(table).into_iter().map(|chain| format!("{} {chain}", table.name))).collect()
@@ -226,6 +233,7 @@ mod tests {
         let after = applied(SAVE, &text);
         let save = Save::parse(&after);
         assert_eq!(chains(&save).len(), 15);
+        assert_eq!(until(&save).as_deref(), Some("2026-01-31T12:00:00"));
         // In the place of the first one, with its own time.
         let again = applied(&after, &put(&save, "2026-01-31T13:00:00").unwrap());
         assert_eq!(again, after.replace("T12:", "T13:"));

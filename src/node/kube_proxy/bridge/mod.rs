@@ -28,6 +28,8 @@ pub struct Bridge {
 struct InIptables {
     place: Place,
     chains: Vec<String>,
+    /// When it ends, as [`deadline::date`]; empty if no jump leads to it.
+    until: String,
     remove: String,
     put_back: String,
 }
@@ -46,6 +48,7 @@ impl Bridge {
             Some(InIptables {
                 place: *place,
                 chains: iptables::chains(save),
+                until: iptables::until(save).unwrap_or_default(),
                 remove: iptables::remove(save)?,
                 put_back: iptables::again(save)?,
             })
@@ -59,6 +62,11 @@ impl Bridge {
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
         self.iptables.is_empty() && self.tables.is_empty()
+    }
+
+    /// Whether there is one that the kernel still uses at this time, in the form of [`deadline::date`]. Of tables it is assumed.
+    fn is_alive(&self, now: &str) -> bool {
+        !self.tables.is_empty() || self.iptables.iter().any(|part| part.until.as_str() > now)
     }
 
     /// Its chains and tables as leftovers of kpx-prep.
@@ -91,23 +99,32 @@ impl Bridge {
     pub fn remove(&self, toolbox: &Toolbox) -> (Removed, Vec<String>) {
         let (mut removed, mut failures) = (Removed::default(), Vec::new());
         for part in &self.iptables {
-            match restore(toolbox, part.place, &part.remove) {
-                Ok(()) => removed.iptables.push((part.place, part.put_back.clone())),
-                Err(why) => failures.push(why),
-            }
+            // It fails table by table: a part of it may be gone, and is put back too.
+            failures.extend(restore(toolbox, part.place, &part.remove).err());
+            removed.iptables.push((part.place, part.put_back.clone()));
         }
         for table in &self.tables {
-            let listed = listing(toolbox, table);
-            match run(toolbox, "nft", &["-f", "-"], Some(&format!("delete table {table}\n"))) {
-                Ok(()) => removed.nft.push_str(&listed.unwrap_or_default()),
-                Err(why) => failures.push(why),
-            }
+            // What is not known could not be put back.
+            let removal = listing(toolbox, table).and_then(|listed| {
+                run(toolbox, "nft", &["-f", "-"], Some(&format!("delete table {table}\n")))?;
+                removed.nft.push_str(&listed);
+                Ok(())
+            });
+            failures.extend(removal.err());
         }
         (removed, failures)
     }
 }
 
 impl Removed {
+    /// With what was removed later.
+    pub fn add(&mut self, later: Self) {
+        // What was tried twice is put back once, as it was the second time.
+        self.iptables.retain(|(place, _)| later.iptables.iter().all(|(again, _)| again != place));
+        self.iptables.extend(later.iptables);
+        self.nft.push_str(&later.nft);
+    }
+
     /// Puts the bridge back as it was. Returns failures, one sentence each.
     pub fn put_back(&self, toolbox: &Toolbox) -> Vec<String> {
         let iptables = self.iptables.iter().filter_map(|(place, text)| restore(toolbox, *place, text).err());

@@ -1,5 +1,6 @@
 //! `node bridge`: puts the bridge before kube-proxy is replaced.
 
+use std::thread::sleep;
 use std::time::Duration;
 
 use super::nftables::Copy;
@@ -17,6 +18,10 @@ use crate::node::root::Root;
 use crate::node_protocol::{BridgeOutcome, BridgeReport};
 use crate::proxy_ports::ProxyPorts;
 use crate::report::{API_VERSION, Level, finding};
+
+/// Rules may change between reading and copying them; the copy is then refused as a whole and retried.
+const TRIES: u32 = 3;
+const PAUSE: Duration = Duration::from_millis(300);
 
 /// Options of `node bridge`.
 #[derive(Clone, Debug)]
@@ -38,34 +43,46 @@ pub struct BridgeOptions {
 pub fn put(root: &Root, options: &BridgeOptions) -> anyhow::Result<(BridgeReport, Exit)> {
     let lock = NodeLock::take(root)?;
     lock.held()?;
-    let toolbox = Toolbox::new(root, &options.known);
-    let observed = Observed::new(root, &toolbox)?;
     if !shares_network(root) {
         return Ok(ended(BridgeOutcome::Refused, "this process is not in the host's network namespace".to_owned()));
     }
     let running = answers::mode_of(root, &options.known, options.ports.metrics);
     let running = running.as_deref().and_then(|mode| mode.parse::<ProxyMode>().ok());
     let synced = running.is_some() && answers::last_sync(options.ports).is_ok();
-    let source = match source(&observed, running.filter(|_| synced), options.to) {
-        Ok(source) => source,
-        Err((outcome, summary)) => return Ok(ended(outcome, summary)),
-    };
-    let until = deadline::after(options.keep);
-    let copied = match source {
-        Source::Iptables => of_iptables(&toolbox, &observed, until),
-        Source::Nftables => of_nftables(&toolbox, &observed, until),
+    let toolbox = Toolbox::new(root, &options.known);
+    let mut tries = 0..TRIES;
+    let copied = loop {
+        let observed = Observed::new(root, &toolbox)?;
+        // What cannot be read cannot be copied, and must not pass for nothing.
+        if let Some(unread) = observed.findings.iter().find(|finding| finding.level == Level::Error) {
+            return Ok(ended(BridgeOutcome::Failed, format!("{}; nothing was changed", unread.message)));
+        }
+        let source = match source(&observed, running.filter(|_| synced), options.to) {
+            Ok(source) => source,
+            Err((outcome, summary)) => return Ok(ended(outcome, summary)),
+        };
+        let until = deadline::after(options.keep);
+        let copied = match source {
+            Source::Iptables => of_iptables(&toolbox, &observed, until),
+            Source::Nftables => of_nftables(&toolbox, &observed, until),
+        };
+        tries.next();
+        // Another program may have changed the rules in between.
+        if copied.is_ok() || tries.is_empty() {
+            break copied.map(|families| (families, until));
+        }
+        sleep(PAUSE);
     };
     Ok(match copied {
-        Ok(families) => ended(
+        Ok((families, until)) => ended(
             BridgeOutcome::Put,
             format!("rules copied for {families} address families, until {} UTC", deadline::date(until)),
         ),
         Err(why) => {
             // A half one would serve one address family only.
-            let there = Observed::new(root, &toolbox).map(|observed| Bridge::of(&observed)).unwrap_or_default();
-            let (_, failures) = there.remove(&toolbox);
-            let state =
-                if failures.is_empty() { "nothing was changed" } else { "parts of it are left: run node clean" };
+            let there = Observed::new(root, &toolbox).map(|observed| Bridge::of(&observed));
+            let gone = there.is_ok_and(|there| there.remove(&toolbox).1.is_empty());
+            let state = if gone { "no copy is there" } else { "parts of a copy may be left: run node clean" };
             ended(BridgeOutcome::Failed, format!("{why}; {state}"))
         }
     })
@@ -85,7 +102,7 @@ fn source(observed: &Observed, synced: Option<ProxyMode>, to: ProxyMode) -> Resu
     let iptables = observed.saves.iter().any(|(_, save)| is_of(save, ProxyMode::Iptables));
     let virtual_servers = observed.saves.iter().any(|(_, save)| is_of(save, ProxyMode::Ipvs));
     let nftables = !observed.nft_tables.is_empty();
-    if synced.is_none() && !Bridge::of(observed).is_empty() {
+    if synced.is_none() && Bridge::of(observed).is_alive(&deadline::date(deadline::after(Duration::ZERO))) {
         return Err((BridgeOutcome::Put, "kube-proxy has not synced; the bridge that is there is kept".to_owned()));
     }
     let serves = synced.map(|mode| mode.traits().carrier);
@@ -100,10 +117,21 @@ fn source(observed: &Observed, synced: Option<ProxyMode>, to: ProxyMode) -> Resu
         (Some(Carrier::NftablesTables), Carrier::IptablesChains | Carrier::VirtualServers) if nftables => {
             Ok(Source::Nftables)
         }
+        (Some(Carrier::IptablesChains), Carrier::NftablesTables) => Err(not_found(ProxyMode::Iptables)),
+        (Some(Carrier::NftablesTables), Carrier::IptablesChains | Carrier::VirtualServers) => {
+            Err(not_found(ProxyMode::Nftables))
+        }
         _ => {
             Err((BridgeOutcome::NothingToCopy, format!("no rules that kube-proxy removes when it starts in {to} mode")))
         }
     }
+}
+
+fn not_found(mode: ProxyMode) -> (BridgeOutcome, String) {
+    (
+        BridgeOutcome::Failed,
+        format!("kube-proxy runs in {mode} mode, but its rules were not found; nothing was changed"),
+    )
 }
 
 /// The number of copied families.
@@ -114,7 +142,7 @@ fn of_iptables(toolbox: &Toolbox, observed: &Observed, until: u64) -> Result<usi
         restore(toolbox, *place, &text)?;
         copied += 1;
     }
-    Ok(copied)
+    if copied == 0 { Err("no chain of iptables mode leads to a Service".to_owned()) } else { Ok(copied) }
 }
 
 fn of_nftables(toolbox: &Toolbox, observed: &Observed, until: u64) -> Result<usize, String> {

@@ -23,7 +23,7 @@ use crate::node_protocol::{CleanOutcome, CleanReport, Leftover, ServicePort};
 use crate::proxy_ports::ProxyPorts;
 use crate::report::{Level, finding};
 use drain::drain;
-use outcome::{empty, exit_of, stopped};
+use outcome::{empty, exit_of, stopped, without_bridge};
 
 /// How long Services may be silent once the bridge is gone, before it is put back.
 const WITHOUT_BRIDGE: Duration = Duration::from_secs(5);
@@ -79,14 +79,26 @@ pub fn clean(root: &Root, options: &CleanOptions) -> anyhow::Result<(CleanReport
         return Cleaning { root, options, running, bridge, bridge_failures: Vec::new(), failures: Vec::new() }
             .run(seen);
     }
-    let (toolbox, _) = seen;
+    let (toolbox, observed) = seen;
     // While it is there, it would answer instead of kube-proxy's own rules.
-    let (removed, failures) = bridge.remove(&toolbox);
+    let (mut removed, mut failures) = bridge.remove(&toolbox);
+    for _ in 1..TRIES {
+        if failures.is_empty() {
+            break;
+        }
+        let rest = Bridge::of(&Observed::new(root, &toolbox)?);
+        let again = rest.remove(&toolbox);
+        removed.add(again.0);
+        failures = again.1;
+    }
+    drop(observed);
     if let Err(why) = wait_serving(&options.services, Instant::now() + WITHOUT_BRIDGE) {
-        let failures = removed.put_back(&toolbox);
-        let state = if failures.is_empty() { "was put back" } else { "could not be put back" };
-        let why = format!("{why}; the bridge {state}");
-        return Ok(stopped(CleanOutcome::NotServing, name, [vec![why], failures].concat().join("; ")));
+        failures.extend(removed.put_back(&toolbox));
+        let state = match &failures[..] {
+            [] => "the copy of the old rules was put back and serves until it expires".to_owned(),
+            failures => format!("the copy of the old rules could not be put back: {}", failures.join("; ")),
+        };
+        return Ok(without_bridge(name, &why, &state));
     }
     let observed = Observed::new(root, &toolbox)?;
     Cleaning { root, options, running, bridge, bridge_failures: failures, failures: Vec::new() }
@@ -129,10 +141,10 @@ impl Cleaning<'_> {
     fn run(mut self, (mut toolbox, mut observed): (Toolbox, Observed)) -> anyhow::Result<(CleanReport, Exit)> {
         let mut left = self.judge(&observed);
         if self.options.keep_leftovers {
-            self.bridge = Bridge::of(&observed);
+            return Ok(self.kept(&observed, &left));
         }
         let before = [self.bridge.list(), left.list()].concat();
-        if self.options.dry_run || self.options.keep_leftovers {
+        if self.options.dry_run {
             return Ok(self.would(&observed, &left, before));
         }
         // First, so that fewer connections remain to be drained at the end.
@@ -206,6 +218,24 @@ impl Cleaning<'_> {
         }
     }
 
+    /// Only the bridge was removed.
+    fn kept(self, observed: &Observed, left: &Leftovers) -> (CleanReport, Exit) {
+        let remaining = [Bridge::of(observed).list(), left.list()].concat();
+        let removed: Vec<Leftover> = self.bridge.list().into_iter().filter(|one| !remaining.contains(one)).collect();
+        let outcome = match () {
+            () if !self.bridge_failures.is_empty() => CleanOutcome::Failed,
+            () if remaining.is_empty() => CleanOutcome::NothingToClean,
+            () => CleanOutcome::WouldClean,
+        };
+        let mut report = self.new_report(outcome, observed, left);
+        report.summary = format!("{} kept; kube-proxy runs in {} mode", count(remaining.len()), self.running);
+        for failure in &self.bridge_failures {
+            report.findings.push(finding(Level::Error, "not-removed", failure.clone(), "run it again"));
+        }
+        (report.removed, report.remaining) = (removed, remaining);
+        (report, exit_of(outcome))
+    }
+
     fn would(self, observed: &Observed, left: &Leftovers, before: Vec<Leftover>) -> (CleanReport, Exit) {
         let outcome = if before.is_empty() { CleanOutcome::NothingToClean } else { CleanOutcome::WouldClean };
         let mut report = self.new_report(outcome, observed, left);
@@ -225,8 +255,7 @@ impl Cleaning<'_> {
         report.summary = match outcome {
             CleanOutcome::NothingToClean => self.nothing(),
             _ => format!(
-                "{}: {}; kube-proxy runs in {} mode",
-                if self.options.dry_run { "dry run, nothing was changed: would remove" } else { "kept" },
+                "dry run, nothing was changed: would remove {}; kube-proxy runs in {} mode",
                 count(before.len()),
                 self.running
             ),

@@ -4,6 +4,16 @@ use crate::exit_code::Exit;
 use crate::node_protocol::{CleanOutcome, CleanReport};
 use crate::report::{API_VERSION, Level, finding};
 
+/// The report of a run in which no Service answered once the bridge was gone; `state`: what became of it.
+pub(super) fn without_bridge(running: Option<String>, why: &str, state: &str) -> (CleanReport, Exit) {
+    let (mut report, exit) = stopped(CleanOutcome::NotServing, running, format!("{why}; {state}"));
+    report.summary = format!("{why}; {state}; nothing else was changed");
+    for finding in &mut report.findings {
+        finding.hint = Some("check kube-proxy's log and the endpoints of the Service, then run it again".to_owned());
+    }
+    (report, exit)
+}
+
 /// The report of a run that changed nothing, with the reason.
 pub(super) fn stopped(outcome: CleanOutcome, running: Option<String>, why: String) -> (CleanReport, Exit) {
     let (id, hint) = match outcome {
