@@ -25,6 +25,7 @@ const ROOMS: [(&str, &[&str]); 2] = [
             "remove",
             "kube_proxy",
             "driven",
+            "command_options",
             "command",
             "text",
         ],

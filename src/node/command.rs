@@ -1,16 +1,16 @@
 //! The node commands, however they were given: by the command line of kpx-prep, or by that of the node program.
 
-use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::path::Path;
 
 use anyhow::Context as _;
 use nix::sys::signal::{SigSet, Signal};
 use serde::Serialize;
 
-use super::boot::mechanism::Mechanism;
 use super::boot::request::NodeRequest;
 use super::check::check;
+pub use super::command_options::{
+    BridgeCommand, CheckCommand, CleanCommand, InstallCommand, KubeProxyOptions, ModuleOptions, SurveyCommand,
+};
 use super::driven;
 use super::install::{InstallOptions, install};
 use super::kube_proxy::bridge::put::{BridgeOptions, put};
@@ -27,7 +27,6 @@ use crate::bounded::read_named_text;
 use crate::exit_code::{Exit, Refusal};
 use crate::mode::{ProxyMode, policy};
 use crate::node_protocol::{BridgeReport, CleanReport, ServicePort, Survey};
-use crate::proxy_ports::ProxyPorts;
 
 /// A node command with its options; the meaning of each is in the help of kpx-prep.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,133 +52,6 @@ pub enum NodeCommand {
     Clean(CleanCommand),
 }
 
-/// Which modules are needed and how they are loaded.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct ModuleOptions {
-    /// `--mode`
-    pub mode: Option<ProxyMode>,
-    /// `--modules`
-    pub modules: Option<String>,
-    /// `--scheduler`
-    pub scheduler: Option<String>,
-    /// The minor version of `--kubernetes-version`.
-    pub minor: Option<u32>,
-    /// `--boot-mechanism`
-    pub mechanism: Option<Mechanism>,
-    /// `--load` or `--no-load`; by default modules are loaded on the host itself only.
-    pub load: Option<bool>,
-    /// `--tools`: the file tree with kube-proxy's `nft`, instead of that of kube-proxy's process.
-    pub tools: Option<PathBuf>,
-}
-
-/// The options of `node install`.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct InstallCommand {
-    /// Which modules.
-    pub modules: ModuleOptions,
-    /// `--dry-run`
-    pub dry_run: bool,
-    /// `--force`
-    pub force: bool,
-}
-
-/// The options of `node check`.
-pub type CheckCommand = ModuleOptions;
-
-/// What is known about kube-proxy on the host.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct KubeProxyOptions {
-    /// `--metrics-port` and `--healthz-port`
-    pub ports: ProxyPorts,
-    /// `--pod`
-    pub pods: Vec<String>,
-    /// `--service-count`
-    pub services: usize,
-    /// `--tools`: the file tree whose iptables, ipset and nft are used, instead of that of kube-proxy's process.
-    pub tools: Option<PathBuf>,
-}
-
-impl Default for KubeProxyOptions {
-    fn default() -> Self {
-        Self { ports: ProxyPorts::default(), pods: Vec::new(), services: 1000, tools: None }
-    }
-}
-
-impl KubeProxyOptions {
-    fn known(&self) -> anyhow::Result<Known> {
-        let tools = self.tools.as_deref().map(|path| tree_at("--tools", path)).transpose()?;
-        Ok(Known { pods: self.pods.clone(), services: self.services, tools })
-    }
-}
-
-/// The options of `node survey`.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct SurveyCommand {
-    /// `--mode`
-    pub mode: Option<ProxyMode>,
-    /// `--scheduler`
-    pub scheduler: Option<String>,
-    /// The minor version of `--kubernetes-version`.
-    pub minor: Option<u32>,
-    /// `--ask`
-    pub ask: Vec<SocketAddr>,
-    /// kube-proxy.
-    pub kube_proxy: KubeProxyOptions,
-}
-
-/// The options of `node bridge`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct BridgeCommand {
-    /// `--to`
-    pub to: Option<ProxyMode>,
-    /// `--keep`
-    pub keep: Duration,
-    /// kube-proxy.
-    pub kube_proxy: KubeProxyOptions,
-}
-
-impl Default for BridgeCommand {
-    fn default() -> Self {
-        Self { to: None, keep: Duration::from_secs(600), kube_proxy: KubeProxyOptions::default() }
-    }
-}
-
-/// The options of `node clean`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CleanCommand {
-    /// `--from`
-    pub from: Option<ProxyMode>,
-    /// `--dry-run`
-    pub dry_run: bool,
-    /// `--services`: a file, or `-` for standard input.
-    pub services: Option<PathBuf>,
-    /// `--wait`
-    pub wait: Duration,
-    /// `--keep-virtual-servers`
-    pub keep_virtual_servers: bool,
-    /// `--drain`
-    pub drain: Duration,
-    /// `--keep-leftovers`
-    pub keep_leftovers: bool,
-    /// kube-proxy.
-    pub kube_proxy: KubeProxyOptions,
-}
-
-impl Default for CleanCommand {
-    fn default() -> Self {
-        Self {
-            from: None,
-            dry_run: false,
-            services: None,
-            wait: Duration::from_secs(60),
-            keep_virtual_servers: false,
-            drain: Duration::from_secs(300),
-            keep_leftovers: false,
-            kube_proxy: KubeProxyOptions::default(),
-        }
-    }
-}
-
 /// The report of a node command.
 #[derive(Clone, Debug, Serialize)]
 #[serde(untagged)]
@@ -194,6 +66,13 @@ pub enum NodeAnswer {
     Bridge(BridgeReport),
     /// Of `clean`.
     Clean(CleanReport),
+}
+
+impl KubeProxyOptions {
+    fn known(&self) -> anyhow::Result<Known> {
+        let tools = self.tools.as_deref().map(|path| tree_at("--tools", path)).transpose()?;
+        Ok(Known { pods: self.pods.clone(), services: self.services, tools })
+    }
 }
 
 /// The file tree at `path`, which an option named.

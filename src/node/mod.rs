@@ -15,6 +15,7 @@
 pub mod boot;
 pub mod check;
 pub mod command;
+pub mod command_options;
 pub mod decide;
 pub mod driven;
 pub mod facts;
