@@ -51,6 +51,8 @@ fn half_way() -> ClusterFacts {
         resource_version: "7".to_owned(),
         text: text(""),
         written: Some(text("ipvs")),
+        on_the_way: None,
+        restores: None,
     });
     facts
 }

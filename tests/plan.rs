@@ -4,6 +4,8 @@
 mod checks;
 #[path = "support/cluster_facts.rs"]
 mod cluster_facts;
+#[path = "plan/legs.rs"]
+mod legs;
 #[path = "plan/mode_choice.rs"]
 mod mode_choice;
 #[path = "plan/translation.rs"]
@@ -144,6 +146,8 @@ fn a_restored_configuration_is_read() {
         resource_version: "1".to_owned(),
         text: original,
         written: Some(text("ipvs")),
+        on_the_way: None,
+        restores: None,
     }];
     let target = plan(&facts, &surroundings(), &restore()).target.unwrap();
     assert_eq!((target.ports().metrics, target.scheduler()), (10999, "lc"));
@@ -166,6 +170,8 @@ fn going_back_restarts_only_what_saw_the_change() {
         resource_version: replaced_at.to_owned(),
         text: text(mode),
         written: Some(text(written)),
+        on_the_way: None,
+        restores: None,
     };
     assert_eq!(ids(&plan(&facts, &surroundings(), &restore()), Level::Error), ["no-backup"]);
     facts.backups = vec![backup("2", "", "ipvs"), backup("1", "nftables", "")];
@@ -174,7 +180,8 @@ fn going_back_restarts_only_what_saw_the_change() {
     // An older one: nobody runs that.
     let older = Request { goal: Goal::Restore { backup: Some("1".to_owned()), force: false }, ..restore() };
     let planned = plan(&facts, &surroundings(), &older);
-    assert_eq!((planned.to, planned.batches.len()), (Some(ProxyMode::Nftables), 3));
+    let then = planned.then.as_deref().unwrap();
+    assert_eq!((then.to, order(&planned).as_str(), then.batches.len()), (Some(ProxyMode::Nftables), "worker-1 | ", 3));
     // Put back already, but a pod was not: only that one.
     set_config(&mut facts, &text(""));
     let planned = plan(&facts, &surroundings(), &restore());

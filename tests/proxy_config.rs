@@ -97,6 +97,8 @@ fn backup(original: &str, written: &str) -> Backup {
         resource_version: "1".to_owned(),
         text: original.to_owned(),
         written: Some(written.to_owned()),
+        on_the_way: None,
+        restores: None,
     }
 }
 

@@ -126,8 +126,8 @@ pub(super) struct RemediateArgs {
     /// How long to wait until a new kube-proxy is verified
     #[arg(long, value_name = "DURATION", default_value = "5m", value_parser = duration, help_heading = "Rollout")]
     timeout: Duration,
-    /// Into or out of nftables mode: do not serve Services from a copy of the old rules until the first sync, and allow ipvs
-    /// as the other mode
+    /// Into or out of nftables mode: do not serve Services from a copy of the old rules until the first sync, and do not go
+    /// by way of iptables mode between ipvs and nftables mode
     #[arg(long, help_heading = "Rollout")]
     direct: bool,
     /// On failure, do not roll back (for debugging)
@@ -260,6 +260,7 @@ impl RemediateArgs {
             max_failures: self.max_failures,
             direct: self.direct,
             no_rollback: self.no_rollback,
+            on_the_way: None,
         }
     }
 }

@@ -7,6 +7,7 @@ use crate::cluster::api::connection::client::Connection;
 use crate::cluster::helper::manifest::Setup;
 use crate::cluster::observe::facts::ClusterFacts;
 use crate::cluster::plan::Plan;
+use crate::cluster::plan::legs::BETWEEN;
 use crate::cluster::plan::mode_choice::ModeChoice;
 use crate::cluster::remediate::operator::Operator;
 use crate::cluster::report::plan_text::plan_text;
@@ -57,7 +58,10 @@ impl Operator for Terminal {
     }
 
     fn confirm<'a>(&'a mut self, plan: &'a Plan, cluster: &'a Connection) -> BoxFuture<'a, anyhow::Result<bool>> {
-        let question = match plan.to {
+        let question = match plan.end().filter(|end| end.unfit.is_none()).map(|end| end.mode) {
+            Some(mode) if plan.then.is_some() => {
+                format!("Switch kube-proxy to {mode}, by way of {BETWEEN}, on {}? [y/N] ", cluster.place())
+            }
             Some(mode) => format!("Switch kube-proxy to {mode} on {}? [y/N] ", cluster.place()),
             None => format!("Restore the original configuration on {}? [y/N] ", cluster.place()),
         };

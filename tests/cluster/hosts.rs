@@ -24,6 +24,8 @@ struct Host {
     bridge: bool,
     /// How often kube-proxy removed the rules at its start, with nothing else to serve.
     gaps: usize,
+    /// How often kube-proxy emptied IPVS at its start, with connections that were not drained.
+    cuts: usize,
     /// Every command it was asked to run, in this order.
     commands: Vec<String>,
 }
@@ -49,12 +51,18 @@ impl Hosts {
         let host = hosts.entry(node.to_owned()).or_default();
         let removes = host.ran.iter().any(|ran| (ran == "nftables") != (mode == "nftables"));
         host.gaps += usize::from(removes && !host.bridge);
+        host.cuts += usize::from(mode == "nftables" && (host.servers_left || host.ran.contains("ipvs")));
         host.ran.insert(mode.to_owned());
     }
 
     /// How often Services of a node were not served.
     pub(crate) fn gaps(&self, node: &str) -> usize {
         locked(&self.hosts).get(node).map_or(0, |host| host.gaps)
+    }
+
+    /// How often connections through IPVS of a node ended at once.
+    pub(crate) fn cuts(&self, node: &str) -> usize {
+        locked(&self.hosts).get(node).map_or(0, |host| host.cuts)
     }
 
     /// What was asked of a node, the names of the commands only.

@@ -18,13 +18,11 @@ use crate::{set_config, surroundings};
 type Case = (&'static str, &'static str, Level, fn(&mut ClusterFacts, &mut Surroundings, &mut Request));
 
 const CASES: &[Case] = &[
-    ("by-way-of-iptables", "nftables", Level::Error, |facts, _, _| {
+    ("by-way-of-iptables", "nftables", Level::Error, |facts, _, request| {
         facts.nodes[2].proof.mode = Some(ProxyMode::Ipvs);
+        request.clean = false;
         "v1.33.0".clone_into(&mut facts.version);
         "kube-proxy:v1.33.0".clone_into(&mut facts.kube_proxy.as_mut().unwrap().image);
-    }),
-    ("by-way-of-iptables", "ipvs", Level::Error, |facts, _, _| {
-        facts.nodes[2].proof.mode = Some(ProxyMode::Nftables);
     }),
     ("service-gap", "ipvs", Level::Warning, |facts, _, request| {
         facts.nodes[2].proof.mode = Some(ProxyMode::Nftables);

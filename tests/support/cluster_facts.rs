@@ -132,5 +132,6 @@ pub(crate) fn request(mode: &str) -> Request {
         max_failures: 0,
         direct: false,
         no_rollback: false,
+        on_the_way: None,
     }
 }

@@ -29,12 +29,14 @@ const OF: &str = "kpx-prep/configmap";
 const KEY: &str = "kpx-prep/key";
 const REPLACED_AT: &str = "kpx-prep/replaced-at";
 const WRITTEN: &str = "kpx-prep/written";
+const ON_THE_WAY: &str = "kpx-prep/written-on-the-way";
+const RESTORES: &str = "kpx-prep/restores";
 /// The resourceVersion of the original `ConfigMap` when it was last replaced.
 const SAVED_VERSION: &str = "kpx-prep/saved-resource-version";
 /// Number of tries to save a backup while another program changes it.
 const CONFLICTS: usize = 5;
-/// Limit for an annotation; all annotations together may have 256 KiB.
-const LONGEST_WRITTEN: usize = 128 * 1024;
+/// Limit for an annotation with a text, of which there are up to two; all annotations together may have 256 KiB.
+const LONGEST_WRITTEN: usize = 120 * 1024;
 
 /// A backup.
 #[derive(Clone, Debug)]
@@ -51,14 +53,65 @@ pub struct Backup {
     pub resource_version: String,
     /// The configuration.
     pub text: String,
-    /// The text that replaced it, if known.
+    /// The text that replaced it, if known; the last one, if the change had two legs.
     pub written: Option<String>,
+    /// The text of the first of two legs (`crate::cluster::plan::legs`).
+    pub on_the_way: Option<String>,
+    /// If it was replaced by a rollback: the backup that this restores.
+    pub restores: Option<String>,
+}
+
+/// What replaces a configuration.
+#[derive(Clone, Copy, Debug)]
+pub struct Replacement<'a> {
+    /// The new text.
+    pub text: &'a str,
+    /// The part of a change.
+    pub leg: Leg<'a>,
+    /// The backup that the change restores, if it is a rollback.
+    pub restores: Option<&'a str>,
+}
+
+/// The part of a change that replaces a configuration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Leg<'a> {
+    /// The whole change.
+    Only,
+    /// The first of two legs.
+    First,
+    /// The second of two legs: this backup has the original, so the text between is not saved.
+    Second(&'a str),
 }
 
 impl Backup {
+    /// The backup that a leg will make of `text`.
+    pub fn planned(of: &str, text: String, new: Replacement<'_>) -> Self {
+        Self {
+            name: PREFIX.to_owned(),
+            of: of.to_owned(),
+            replaced_at: String::new(),
+            uid: String::new(),
+            resource_version: String::new(),
+            text,
+            written: Some(new.text.to_owned()),
+            on_the_way: (new.leg == Leg::First).then(|| new.text.to_owned()),
+            restores: new.restores.map(str::to_owned),
+        }
+    }
+
     /// The content hash in the name.
     pub fn hash(&self) -> &str {
         self.name.strip_prefix(PREFIX).unwrap_or(&self.name)
+    }
+
+    /// Whether this is the text between the two legs of the change that replaced it.
+    pub fn is_between(&self, text: &str) -> bool {
+        self.on_the_way.as_deref() == Some(text)
+    }
+
+    /// Whether this text replaced it, in the only leg of a change or in either of two.
+    pub fn was_replaced_by(&self, text: &str) -> bool {
+        [&self.written, &self.on_the_way].into_iter().flatten().any(|replacement| replacement == text)
     }
 }
 
@@ -143,20 +196,32 @@ fn read(config_map: &ConfigMap, of: &str, key: &str) -> Option<Backup> {
         resource_version: config_map.resource_version()?,
         text: config_map.data.as_ref()?.get(key)?.clone(),
         written: annotation(WRITTEN),
+        on_the_way: annotation(ON_THE_WAY),
+        restores: annotation(RESTORES),
     })
 }
 
-/// The backup for a change of `config` to `written`.
-fn object(config: &ConfigFacts, written: &str) -> ConfigMap {
+/// The annotations of the backup for a change of `config`; those without a value are removed from one that exists.
+fn annotations(config: &ConfigFacts, new: Replacement<'_>) -> BTreeMap<&'static str, Option<String>> {
+    let text = (new.text.len() <= LONGEST_WRITTEN).then(|| new.text.to_owned());
     let mut annotations = BTreeMap::from([
-        (OF.to_owned(), config.name.clone()),
-        (KEY.to_owned(), config.key.clone()),
-        (REPLACED_AT.to_owned(), now()),
-        (SAVED_VERSION.to_owned(), config.resource_version.clone()),
+        (REPLACED_AT, Some(now())),
+        (SAVED_VERSION, Some(config.resource_version.clone())),
+        (WRITTEN, text.clone()),
     ]);
-    if written.len() <= LONGEST_WRITTEN {
-        annotations.insert(WRITTEN.to_owned(), written.to_owned());
+    // The text of the first leg stays, and so does what it leads to.
+    if !matches!(new.leg, Leg::Second(_)) {
+        annotations.extend([(OF, Some(config.name.clone())), (KEY, Some(config.key.clone()))]);
+        annotations.insert(ON_THE_WAY, text.filter(|_| new.leg == Leg::First));
+        annotations.insert(RESTORES, new.restores.map(str::to_owned));
     }
+    annotations
+}
+
+/// The backup for a change of `config`.
+fn object(config: &ConfigFacts, new: Replacement<'_>) -> ConfigMap {
+    let annotations = annotations(config, new).into_iter();
+    let annotations = annotations.filter_map(|(name, value)| Some((name.to_owned(), value?))).collect();
     ConfigMap {
         metadata: ObjectMeta {
             name: Some(name_of(&config.name, &config.data, &config.binary_data)),
@@ -174,18 +239,23 @@ fn now() -> String {
     format!("{:.6}", jiff::Timestamp::now())
 }
 
-/// Saves the original before it is replaced by `written`, in one write. If a backup of it exists already, only its time
-/// and replacement are updated.
+/// Saves the original before it is replaced, in one write. If a backup of it exists already, only its time and replacement
+/// are updated.
 ///
 /// # Errors
 /// If the lock was lost, the API server refuses, or the name is used by another object.
 pub async fn keep(
     api: &Api<ConfigMap>,
     config: &ConfigFacts,
-    written: &str,
+    new: Replacement<'_>,
     guard: Guard<'_>,
 ) -> anyhow::Result<String> {
-    let backup = object(config, written);
+    if let Leg::Second(name) = new.leg {
+        let doing = format!("recording the second leg of the change in ConfigMap {name}");
+        update(api, config, new, guard, (name, None)).await.with_context(|| doing)?;
+        return Ok(name.to_owned());
+    }
+    let backup = object(config, new);
     let name = backup.name_any();
     let doing = || format!("saving ConfigMap {} as ConfigMap {name}", config.name);
     let create = PostParams { dry_run: guard.is_dry_run(), ..PostParams::default() };
@@ -194,26 +264,38 @@ pub async fn keep(
         Err(error) if error.code() == Some(409) => {}
         Err(error) => return Err(error).with_context(doing),
     }
+    update(api, config, new, guard, (&name, Some(config))).await.with_context(doing)?;
+    Ok(name)
+}
+
+/// Updates the annotations of a backup that exists, if it has the content of `same`.
+async fn update(
+    api: &Api<ConfigMap>,
+    config: &ConfigFacts,
+    new: Replacement<'_>,
+    guard: Guard<'_>,
+    (name, same): (&str, Option<&ConfigFacts>),
+) -> anyhow::Result<()> {
+    let annotations = annotations(config, new);
     let params = PatchParams { dry_run: guard.is_dry_run(), ..PatchParams::default() };
     for _ in 0..CONFLICTS {
-        let there = retried(|| api.get(&name)).await.with_context(doing)?;
-        anyhow::ensure!(
-            there.data.as_ref() == Some(&config.data)
-                && there.binary_data.clone().unwrap_or_default() == config.binary_data,
-            "{}: a ConfigMap of that name has other content; nothing was changed. Rename or delete it",
-            doing()
-        );
-        let metadata = json!({
-            "resourceVersion": there.metadata.resource_version, "annotations": backup.metadata.annotations,
+        let there = retried(|| api.get(name)).await?;
+        let is_same = same.is_none_or(|same| {
+            there.data.as_ref() == Some(&same.data) && there.binary_data.clone().unwrap_or_default() == same.binary_data
         });
+        anyhow::ensure!(
+            is_same,
+            "a ConfigMap of that name has other content; nothing was changed. Rename or delete it"
+        );
+        let metadata = json!({"resourceVersion": there.metadata.resource_version, "annotations": annotations});
         let patch = Patch::Merge(json!({"metadata": metadata}));
-        match guard.write(async || api.patch(&name, &params, &patch).await).await {
-            Ok(_) => return Ok(name),
+        match guard.write(async || api.patch(name, &params, &patch).await).await {
+            Ok(_) => return Ok(()),
             Err(error) if error.code() == Some(409) => {}
-            Err(error) => return Err(error).with_context(doing),
+            Err(error) => return Err(error.into()),
         }
     }
-    anyhow::bail!("{}: another program keeps changing it; nothing else was changed", doing())
+    anyhow::bail!("another program keeps changing it; nothing else was changed")
 }
 
 /// Deletes all but the newest [`KEPT`] backups, and never `own`, the one that this run created. Failures are only logged:

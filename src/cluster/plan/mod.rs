@@ -3,6 +3,7 @@
 pub mod checks;
 pub mod diff;
 pub mod drift;
+pub mod legs;
 pub mod mode_choice;
 pub mod request;
 pub mod translation;
@@ -10,6 +11,7 @@ pub mod translation;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use serde::Serialize;
 
+use super::kube_proxy::backup::{Backup, Leg, Replacement};
 use super::kube_proxy::daemon_set::KubeProxy;
 use super::observe::facts::{ClusterFacts, NodeFacts};
 use super::observe::surroundings::Surroundings;
@@ -59,6 +61,12 @@ pub struct Plan {
     /// The results of preflight.
     #[serde(skip)]
     pub checks: Vec<Finding>,
+    /// The second leg, planned for the cluster as the first one leaves it, if the change has two.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub then: Option<Box<Plan>>,
+    /// If this is the second leg: the backup of the original, from before the first.
+    #[serde(skip)]
+    pub original: Option<Original>,
     /// The target configuration.
     #[serde(skip)]
     pub target: Option<Target>,
@@ -70,6 +78,17 @@ pub struct Plan {
     pub cleans: bool,
 }
 
+/// The original of a change in two legs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Original {
+    /// The name of its backup.
+    pub backup: String,
+    /// Its text.
+    pub text: String,
+    /// The text of the first leg.
+    pub on_the_way: String,
+}
+
 /// A node to skip.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct SkippedNode {
@@ -77,6 +96,13 @@ pub struct SkippedNode {
     pub node: String,
     /// The reason.
     pub reason: String,
+}
+
+impl Original {
+    fn of(backup: &Backup) -> Option<Self> {
+        let on_the_way = backup.on_the_way.clone()?;
+        Some(Self { backup: backup.name.clone(), text: backup.text.clone(), on_the_way })
+    }
 }
 
 impl Plan {
@@ -95,6 +121,8 @@ impl Plan {
             already_right: Vec::new(),
             to_clean: Vec::new(),
             checks: Vec::new(),
+            then: None,
+            original: None,
             target: None,
             edits: false,
             cleans: false,
@@ -111,7 +139,22 @@ impl Plan {
         !self.edits && self.canary.is_none() && self.batches.is_empty() && self.to_clean.is_empty()
     }
 
-    /// The requested mode.
+    /// The target of the whole change: that of the second leg, if there are two.
+    pub fn end(&self) -> Option<&Target> {
+        self.then.as_ref().map_or(self.target.as_ref(), |then| then.target.as_ref())
+    }
+
+    /// What replaces the configuration: `target`, as the part of the change that this plan is.
+    pub fn replacement<'a>(&'a self, target: &'a Target) -> Replacement<'a> {
+        let leg = match (&self.then, &self.original) {
+            (Some(_), _) => Leg::First,
+            (None, Some(original)) => Leg::Second(&original.backup),
+            (None, None) => Leg::Only,
+        };
+        Replacement { text: &target.text, leg, restores: self.end().and_then(|end| end.backup.as_deref()) }
+    }
+
+    /// The requested mode, of this leg.
     pub fn mode(&self) -> Option<ProxyMode> {
         self.target.as_ref().filter(|target| target.unfit.is_none()).map(|target| target.mode)
     }
@@ -119,6 +162,12 @@ impl Plan {
 
 /// Makes the plan.
 pub fn plan(facts: &ClusterFacts, surroundings: &Surroundings, request: &Request) -> Plan {
+    let whole = one_leg(facts, surroundings, request);
+    let in_two = legs::in_two(facts, surroundings, request, &whole);
+    in_two.unwrap_or(whole)
+}
+
+fn one_leg(facts: &ClusterFacts, surroundings: &Surroundings, request: &Request) -> Plan {
     let mut plan = Plan { from: facts.target().ok(), batch_size: batch_size(facts, request), ..Plan::unknown() };
     let target = match request.target(facts) {
         Ok(target) => target,
@@ -152,6 +201,9 @@ pub fn plan(facts: &ClusterFacts, surroundings: &Surroundings, request: &Request
         (plan.from, &config.parsed, &target.config, request.is_restore())
     {
         plan.translation = translate(live, planned, (from, target.mode), facts.minor());
+    }
+    if request.on_the_way.is_none() {
+        plan.original = legs::original(facts, plan.edits).and_then(Original::of);
     }
     order(facts, request, &target, &mut plan);
     if target.mode.traits().is_prepared && target.unfit.is_none() && !request.nodes_are_prepared && !plan.is_empty() {
@@ -222,6 +274,12 @@ fn is_right(facts: &ClusterFacts, node: &NodeFacts, request: &Request, target: &
     let Some(pod) = &node.pod else { return false };
     // Replacing a pod is no remedy for changes that wait.
     let never_synced = node.proof.sync.is_some_and(|sync| sync.state == SyncState::Never);
+    // In the second leg, it reads the new configuration.
+    let modes = request.on_the_way.as_ref().map(|way| [Some(way.to), Some(target.mode)]);
+    let is_ahead = modes.is_some_and(|modes| modes.contains(&node.proof.mode));
+    if is_ahead && !never_synced && !pod.deleting {
+        return true;
+    }
     if node.proof.mode != Some(target.mode) || never_synced || pod.deleting {
         return false;
     }

@@ -59,9 +59,9 @@ impl ModeChoice {
         for (mode, _) in &self.modes {
             let about = match mode {
                 ProxyMode::Nftables => {
-                    "the successor of ipvs. Every node needs kernel 5.13 or newer. What changes: new connections are\n            \
-                     interrupted on each node during the switch, node ports answer on the primary addresses of a node\n            \
-                     only, and there are no schedulers. Coming from ipvs, switch to iptables first: docs/leaving-ipvs.md"
+                    "the successor of ipvs. Every node needs kernel 5.13 or newer. What changes: node ports answer on\n            \
+                     the primary addresses of a node only, and there are no schedulers. Coming from ipvs, it goes by\n            \
+                     way of iptables: docs/leaving-ipvs.md"
                 }
                 ProxyMode::Ipvs => {
                     "deprecated since 1.35: kube-proxy warns. It needs a feature gate from 1.40 and is removed in 1.43"

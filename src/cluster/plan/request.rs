@@ -5,7 +5,7 @@ use std::time::Duration;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use crate::cluster::kube_proxy::backup::Backup;
-use crate::cluster::observe::facts::ClusterFacts;
+use crate::cluster::observe::facts::{ClusterFacts, NodeFacts};
 use crate::kubeadm::findings::Findings;
 use crate::kubeadm::proxy::RawSettings;
 use crate::mode::DEFAULT_SCHEDULER;
@@ -67,6 +67,17 @@ pub struct Request {
     pub no_rollback: bool,
     /// Into or out of nftables mode without a bridge, and from or to ipvs without iptables mode between.
     pub direct: bool,
+    /// Set for the first of two legs: where the change leads.
+    pub on_the_way: Option<OnTheWay>,
+}
+
+/// Where the first of two legs leads, see [`super::legs`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OnTheWay {
+    /// The mode after the second leg.
+    pub to: ProxyMode,
+    /// The name of the backup that the second leg restores, if it does.
+    pub restores: Option<String>,
 }
 
 /// The target configuration of a request in a cluster.
@@ -78,8 +89,10 @@ pub struct Target {
     pub text: String,
     /// The parsed text; `None` if kube-proxy cannot read it, which is allowed only for a restored configuration.
     pub config: Option<ProxyConfig>,
-    /// Whether it restores an original exactly.
+    /// Whether it restores the original that the present configuration replaced.
     pub undoes_last: bool,
+    /// The backup that is restored; `None` for a configuration of this run.
+    pub backup: Option<String>,
     /// Why kube-proxy cannot start with this original: it is restored, but no pod is replaced.
     pub unfit: Option<String>,
     /// A warning for the operator.
@@ -120,9 +133,15 @@ impl Request {
         self.clean || !self.nodes_are_prepared
     }
 
-    /// Whether this is a rollback.
+    /// Whether this is a rollback, or the first leg of one.
     pub fn is_restore(&self) -> bool {
-        matches!(self.goal, Goal::Restore { .. })
+        let on_the_way = self.on_the_way.as_ref().is_some_and(|way| way.restores.is_some());
+        on_the_way || matches!(self.goal, Goal::Restore { .. })
+    }
+
+    /// Whether a node is one of those to switch.
+    pub fn includes(&self, node: &NodeFacts) -> bool {
+        node.ready && node.wanted && !node.windows && !self.exclude_nodes.contains(&node.name)
     }
 
     /// The target configuration of this request.
@@ -163,7 +182,15 @@ fn edited(settings: &RawSettings, facts: &ClusterFacts) -> Result<Target, Vec<Re
         }]
     })?;
     let config = proxy_config::read(&text).ok();
-    Ok(Target { mode: mode.mode, text, config, undoes_last: false, unfit: None, warnings: findings.remarks })
+    Ok(Target {
+        mode: mode.mode,
+        text,
+        config,
+        undoes_last: false,
+        backup: None,
+        unfit: None,
+        warnings: findings.remarks,
+    })
 }
 
 fn restored(name: Option<&str>, force: bool, facts: &ClusterFacts) -> Result<Target, Refused> {
@@ -171,7 +198,9 @@ fn restored(name: Option<&str>, force: bool, facts: &ClusterFacts) -> Result<Tar
     let Some(config) = &facts.config else {
         return Err(refuse("config-unreadable", "no kube-proxy ConfigMap to restore".to_owned(), ""));
     };
-    let replaced = |backup: &&Backup| backup.written.as_ref() == Some(&config.text);
+    let replaced = |backup: &&Backup| backup.was_replaced_by(&config.text);
+    // A rollback that is repeated goes on to its own end, and does not go back itself.
+    let name = name.or_else(|| facts.backups.iter().find(replaced)?.restores.as_deref());
     let backup = if let Some(name) = name {
         facts.backups.iter().find(|backup| backup.name == name || backup.hash() == name)
     } else {
@@ -186,7 +215,7 @@ fn restored(name: Option<&str>, force: bool, facts: &ClusterFacts) -> Result<Tar
         };
         return Err(refuse("no-backup", message, "list the backups with: kpx-prep status"));
     };
-    let ours = facts.backups.iter().any(|backup| backup.written.as_ref() == Some(&config.text));
+    let ours = facts.backups.iter().any(|backup| backup.was_replaced_by(&config.text));
     if config.text != backup.text && !ours && !force {
         let since = match backup.written.as_deref() {
             Some(written) => format!(":\n{}", super::diff::diff(&config.key, written, &config.text)),
@@ -205,7 +234,8 @@ fn restored(name: Option<&str>, force: bool, facts: &ClusterFacts) -> Result<Tar
         mode: mode.as_ref().copied().unwrap_or_else(|_| facts.target().unwrap_or(ProxyMode::Iptables)),
         text: backup.text.clone(),
         config: read.ok(),
-        undoes_last: backup.written.as_ref() == Some(&config.text),
+        undoes_last: backup.was_replaced_by(&config.text),
+        backup: Some(backup.name.clone()),
         unfit: mode.err(),
         warnings: Vec::new(),
     })

@@ -14,6 +14,11 @@ pub struct Ended {
 }
 
 impl Ended {
+    /// Whether the whole plan was carried out, and not only rehearsed, or its canary.
+    pub(super) fn is_whole(&self) -> bool {
+        matches!(self.report.outcome, Outcome::Done)
+    }
+
     pub(super) fn new(plan: &Plan, outcome: Outcome, message: impl Into<String>, exit: Exit) -> Self {
         Self { report: RemediationReport::new(plan, outcome, message), exit }
     }

@@ -7,6 +7,7 @@ pub mod ended;
 pub mod events;
 mod interference;
 pub mod interrupt;
+mod legs;
 pub mod on_nodes;
 pub mod operator;
 pub mod permissions;
@@ -87,8 +88,17 @@ pub async fn remediate(
     let (mut helper, mut lock) = (None, None);
     let (held, ran) = (&mut lock, &mut helper);
     let request = request.clone();
-    let mut job = Job { connection, scope, request, options: &options, interrupt: &interrupt, helper: ran, lock: held };
-    let result = Box::pin(job.run(operator)).await;
+    let mut job = Job {
+        connection,
+        scope,
+        request,
+        options: &options,
+        interrupt: &interrupt,
+        helper: ran,
+        lock: held,
+        leg_one_is_done: false,
+    };
+    let result = Box::pin(job.legs(operator)).await;
     match &helper {
         Some(helper) if !options.keep_helper => helper.end().await,
         Some(helper) => keep(helper, &result).await,
@@ -138,6 +148,8 @@ struct Job<'a> {
     helper: &'a mut Option<Helper>,
     /// Taken before anything is written.
     lock: &'a mut Option<Lock>,
+    /// Whether the change has two legs, and this run did the first.
+    leg_one_is_done: bool,
 }
 
 /// Interrupted before anything was changed.
@@ -174,10 +186,12 @@ impl Job<'_> {
                 let message = "Dry run; nothing was changed. The API server would accept all writes.";
                 return Ok(Ended::new(&plan, Outcome::DryRun, message, Exit::Done));
             }
-            let confirmed = tokio::select! {
-                confirmed = operator.confirm(&plan, connection) => confirmed?,
-                () = interrupt.asked() => false,
-            };
+            // Both legs are confirmed together.
+            let confirmed = self.leg_one_is_done
+                || tokio::select! {
+                    confirmed = operator.confirm(&plan, connection) => confirmed?,
+                    () = interrupt.asked() => false,
+                };
             if !confirmed {
                 return Ok(Ended::new(&plan, Outcome::Interrupted, "Nothing was changed.", Exit::Interrupted));
             }
@@ -232,12 +246,13 @@ impl Job<'_> {
         {
             return Box::pin(self.prepare(operator)).await;
         }
-        let prepares = plan.mode().is_some_and(|mode| mode.traits().is_prepared) && !self.request.nodes_are_prepared;
+        let end = plan.end().filter(|end| end.unfit.is_none());
+        let prepares = end.is_some_and(|end| end.mode.traits().is_prepared) && !self.request.nodes_are_prepared;
         let looks = !plan.is_blocked()
             && (!self.options.dry_run || self.request.look_at_nodes)
             && (self.request.clean && plan.mode().is_some() || prepares);
         if let (Some(setup), true, Some(target), Some(kube_proxy), Some(lock)) =
-            (&self.options.helper, looks, &plan.target, &facts.kube_proxy, &*self.lock)
+            (&self.options.helper, looks, plan.end().cloned(), &facts.kube_proxy, &*self.lock)
         {
             if self.helper.is_none() {
                 let nodes = facts.proxy_nodes().filter(|node| node.ready).count();

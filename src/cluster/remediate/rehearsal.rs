@@ -23,7 +23,7 @@ pub(super) async fn rehearse(connection: &Connection, facts: &ClusterFacts, plan
     let client = &connection.client;
     if plan.edits {
         let maps = Api::namespaced(client.clone(), &kube_proxy.namespace);
-        backup::keep(&maps, config, &target.text, Guard::DryRun).await.context("dry run")?;
+        backup::keep(&maps, config, plan.replacement(target), Guard::DryRun).await.context("dry run")?;
         match write(&maps, config, &target.text, Guard::DryRun).await {
             Ok(_) => {}
             Err(WriteError::Conflict) => {

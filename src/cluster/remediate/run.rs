@@ -13,7 +13,7 @@ use super::interrupt::Interrupt;
 use super::on_nodes;
 use super::roll::Roll;
 use super::roll_end::RollEnd;
-use super::switch::Switcher;
+use super::switch::{LOG_AFTER, LOG_ALONE_AFTER, Switcher};
 use super::tools::{Pace, Tools, WrittenConfig};
 use crate::cluster::api::connection::client::Connection;
 use crate::cluster::api::lock::Lock;
@@ -99,7 +99,9 @@ impl<'a> Run<'a> {
         events.normal("RemediationStarted", started.clone()).await;
         let cleaner = self.cleaner(target);
         let ports = target.ports();
-        let switcher = Switcher::new(self.connection, self.kube_proxy()?, ports, self.request.timeout, self.lock);
+        let log_after = if cleaner.is_some() { LOG_AFTER } else { LOG_ALONE_AFTER };
+        let timeouts = (self.request.timeout, log_after);
+        let switcher = Switcher::new(self.connection, self.kube_proxy()?, ports, timeouts, self.lock);
         let progress = Progress::new(nodes.len());
         let (mode, total) = (Some(target.mode.name()), Some(nodes.len()));
         progress.detail_of_run(&Event { mode, total, ..Event::new(What::Started, &started) });
@@ -215,7 +217,7 @@ impl<'a> Run<'a> {
             }
         }
         if self.plan.edits {
-            kept = Some(backup::keep(maps, config, &target.text, guard).await?);
+            kept = Some(backup::keep(maps, config, self.plan.replacement(target), guard).await?);
             match write(maps, config, &target.text, guard).await {
                 Ok(time) => changed = time,
                 Err(WriteError::Conflict) => return Ok(None),
@@ -239,7 +241,7 @@ impl<'a> Run<'a> {
     async fn prepare_nodes(&self) -> anyhow::Result<Option<Ended>> {
         let Some(helper) = self.helper else { return Ok(None) };
         let progress = Progress::new(0);
-        let scheduler = self.target()?.scheduler();
+        let scheduler = self.plan.end().context("the plan has no target")?.scheduler();
         let prepared = on_nodes::prepare(helper, &self.plan.to_prepare, scheduler, &progress).await;
         progress.finish();
         if prepared.failed.is_empty() {

@@ -35,8 +35,11 @@ const RESTARTS: u32 = 2;
 /// After this many failed syncs, and none that succeeded, a kube-proxy counts as failed: it tries again after 30 s or more
 /// (`syncPeriod`), and the node may have no rules until then.
 const FAILED_SYNCS: u64 = 3;
-/// How long a ready kube-proxy may not answer port-forwards before its log is used.
-const LOG_AFTER: Duration = Duration::from_secs(2);
+/// How long a ready kube-proxy may not answer port-forwards before its log is used. Where the node helper asks it on the node
+/// afterwards, the log only has to say that it started.
+pub const LOG_AFTER: Duration = Duration::from_secs(2);
+/// The same where the log is all that there is: on a busy node, kube-proxy answers later than it logs its mode.
+pub const LOG_ALONE_AFTER: Duration = Duration::from_secs(15);
 
 /// The result of switching a node.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -61,17 +64,18 @@ pub struct Switcher {
     prover: Prover,
     watch: PodWatch,
     timeout: Duration,
+    log_after: Duration,
     lock: Lock,
 }
 
 impl Switcher {
-    /// For kube-proxy's pods; `ports` are its own, `timeout` the time for verifying a new pod, `lock` is checked
-    /// before a pod is deleted.
+    /// For kube-proxy's pods; `ports` are its own, `timeout` the time for verifying a new pod, in which the log counts after
+    /// `log_after`; `lock` is checked before a pod is deleted.
     pub fn new(
         connection: &Connection,
         kube_proxy: &KubeProxy,
         ports: ProxyPorts,
-        timeout: Duration,
+        (timeout, log_after): (Duration, Duration),
         lock: &Lock,
     ) -> Self {
         let client = &connection.client;
@@ -82,6 +86,7 @@ impl Switcher {
             prover: Prover::new(connection, &kube_proxy.namespace, ports, connection.refusals),
             watch: PodWatch::start(connection, kube_proxy),
             timeout,
+            log_after,
             lock: lock.clone(),
         }
     }
@@ -166,7 +171,7 @@ impl Switcher {
                             tokio::time::sleep(ASK_AFTER).await;
                         }
                         let since = asked.get_or_insert_with(Instant::now).elapsed();
-                        let proof = self.prove(&pod, since >= LOG_AFTER).await;
+                        let proof = self.prove(&pod, since >= self.log_after).await;
                         if let Some(end) = judge(&pod, &proof, mode) {
                             return Ok(end);
                         }

@@ -11,13 +11,26 @@ use crate::mode::ProxyMode;
 use crate::proxy_config::{read, target};
 use crate::report::event::{Event, What};
 
+/// A text to restore, and the one that it replaces.
+struct StepBack {
+    written: String,
+    original: String,
+}
+
+/// Every node that runs kube-proxy: all of them were switched in the first leg, and run its mode again.
+fn through_both_legs(report: &RemediationReport, mode: ProxyMode) -> Vec<(String, ProxyMode)> {
+    let is_there = |outcome| !matches!(outcome, NodeOutcome::Gone | NodeOutcome::NotReady);
+    let nodes = report.nodes.iter().filter(|node| is_there(node.outcome));
+    nodes.map(|node| (node.name.clone(), mode)).collect()
+}
+
 impl Run<'_> {
     /// A node could not be verified: rolls back to the original, if there is one.
     pub(super) async fn failed(&self, report: &mut RemediationReport, failure: Failure, tools: Tools<'_>) -> Exit {
         let Failure { why, timed_out } = failure;
         let (progress, events) = (tools.progress, tools.events);
-        let original = self.original();
-        let (Some(original), false) = (original, self.request.no_rollback) else {
+        let steps = self.steps_back();
+        if steps.is_empty() || self.request.no_rollback {
             let because = if self.request.no_rollback {
                 "not rolled back because of --no-rollback"
             } else {
@@ -29,28 +42,23 @@ impl Run<'_> {
             );
             events.warning("RemediationFailed", report.message.clone()).await;
             return if timed_out || self.request.no_rollback { Exit::TimedOut } else { Exit::Failed };
-        };
+        }
         progress.tell(&Event::new(What::RollingBack, &format!("{why}: rolling back")));
-        // The original is always restored; pods are replaced only if kube-proxy can start with it.
-        let old_mode = read(&original).and_then(|parsed| target(&parsed.mode, self.facts.minor()));
-        let nodes = old_mode.as_ref().map(|mode| self.to_roll_back(report, *mode)).unwrap_or_default();
-        let planned = self.planned_pods();
-        let back = match (self.config(), self.kube_proxy(), self.target()) {
-            (Ok(config), Ok(kube_proxy), Ok(target)) => {
-                let rollback = Rollback {
-                    connection: self.connection,
-                    kube_proxy,
-                    config: WrittenConfig { name: &config.name, key: &config.key, text: &target.text, at: None },
-                    original: &original,
-                    planned: &planned,
-                    mode: old_mode.as_ref().ok().copied(),
-                    at_a_time: self.plan.batch_size,
-                    tools,
-                };
-                rollback.run(&nodes, &mut report.nodes).await
+        let mut back = Ok(());
+        let mut old_mode = Err(String::new());
+        for (number, step) in steps.iter().enumerate() {
+            // The original is always restored; pods are replaced only if kube-proxy can start with it.
+            old_mode = read(&step.original).and_then(|parsed| target(&parsed.mode, self.facts.minor()));
+            let nodes = match (&old_mode, number) {
+                (Ok(mode), 0) => self.to_roll_back(report, *mode),
+                (Ok(mode), _) => through_both_legs(report, *mode),
+                (Err(_), _) => Vec::new(),
+            };
+            back = self.step_back(step, &nodes, old_mode.as_ref().ok().copied(), report, tools).await;
+            if back.is_err() {
+                break;
             }
-            _ => Err(anyhow::anyhow!("internal error: the plan has no cluster")),
-        };
+        }
         match (back, old_mode) {
             (Ok(()), Err(unfit)) => {
                 report.outcome = Outcome::Failed;
@@ -79,14 +87,44 @@ impl Run<'_> {
         }
     }
 
-    /// The original: that of this run, or of the one that it continues.
-    fn original(&self) -> Option<String> {
-        let config = self.facts.config.as_ref()?;
-        if self.plan.edits {
-            return Some(config.text.clone());
+    /// Restores one text and the mode of the nodes.
+    async fn step_back(
+        &self,
+        step: &StepBack,
+        nodes: &[(String, ProxyMode)],
+        mode: Option<ProxyMode>,
+        report: &mut RemediationReport,
+        tools: Tools<'_>,
+    ) -> anyhow::Result<()> {
+        let config = self.config()?;
+        let rollback = Rollback {
+            connection: self.connection,
+            kube_proxy: self.kube_proxy()?,
+            config: WrittenConfig { name: &config.name, key: &config.key, text: &step.written, at: None },
+            original: &step.original,
+            planned: &self.planned_pods(),
+            mode,
+            at_a_time: self.plan.batch_size,
+            tools,
+        };
+        rollback.run(nodes, &mut report.nodes).await
+    }
+
+    /// The texts to restore, one after the other: that of this run, or of the one that it continues; from the second of two
+    /// legs, that between them and then the original. Empty if there is none.
+    fn steps_back(&self) -> Vec<StepBack> {
+        let (Ok(config), Ok(target)) = (self.config(), self.target()) else { return Vec::new() };
+        let step =
+            |written: &str, original: &str| StepBack { written: written.to_owned(), original: original.to_owned() };
+        if let Some(original) = &self.plan.original {
+            return vec![step(&target.text, &original.on_the_way), step(&original.on_the_way, &original.text)];
         }
-        let of_last = self.facts.backups.iter().find(|backup| backup.written.as_ref() == Some(&config.text));
-        of_last.map(|backup| backup.text.clone()).filter(|text| *text != config.text)
+        if self.plan.edits {
+            return vec![step(&target.text, &config.text)];
+        }
+        let of_last = self.facts.backups.iter().find(|backup| backup.was_replaced_by(&config.text));
+        let of_last = of_last.filter(|backup| backup.text != config.text);
+        of_last.map(|backup| step(&target.text, &backup.text)).into_iter().collect()
     }
 
     /// The nodes that run the new configuration, failed ones first, and the previous mode of each.

@@ -36,13 +36,44 @@ pub fn plan_text(facts: Option<&ClusterFacts>, plan: &Plan) -> String {
         text.push_str(&format!("Configured mode {to}; {} node(s) run it.\n", plan.already_right.len()));
         return text + &left(plan);
     }
-    text.push_str(&if plan.edits {
-        format!("\nPlan: from {from} to {to}\n")
-    } else {
-        format!("\nPlan: {to} is already configured, but not every node runs it\n")
-    });
+    let Some(then) = &plan.then else {
+        text.push_str(&if plan.edits {
+            format!("\nPlan: from {from} to {to}\n")
+        } else {
+            format!("\nPlan: {to} is already configured, but not every node runs it\n")
+        });
+        return text + &leg_text(facts, plan, plan.original.as_ref().map(|_| 2));
+    };
+    let end = then.to.map_or("the original", ProxyMode::name);
+    text.push_str(&format!(
+        "\nPlan: to {end} by way of {to}, as one change in two legs\n\nLeg 1: {from} to {to}. {}\n",
+        cost(plan)
+    ));
+    text.push_str(&leg_text(facts, plan, Some(1)));
+    text.push_str(&format!("\nLeg 2: {to} to {end}, once leg 1 is verified. {}\n", cost(then)));
+    text + &leg_text(None, then, Some(2))
+}
+
+/// What a leg costs connections.
+fn cost(leg: &Plan) -> &'static str {
+    match (leg.from, leg.to) {
+        (Some(ProxyMode::Ipvs), Some(ProxyMode::Iptables)) => {
+            "No connection is lost; those through IPVS are drained before leg 2."
+        }
+        (Some(ProxyMode::Iptables), Some(ProxyMode::Ipvs)) => "No connection is lost.",
+        (from, to) if from == to => "Only what is left of another mode is drained and removed.",
+        _ => "Until kube-proxy's first sync on a node, its Services are served from a copy of the rules.",
+    }
+}
+
+/// A plan, or a leg of one, from its steps on.
+fn leg_text(facts: Option<&ClusterFacts>, plan: &Plan, leg: Option<u8>) -> String {
+    let to = plan.to.map_or("the original", ProxyMode::name);
+    let mut text = String::new();
     let mut steps = Vec::new();
-    if plan.to.is_some_and(|mode| mode.traits().is_prepared) {
+    // Leg 1 prepares for leg 2.
+    let prepared = plan.end().is_some_and(|end| end.mode.traits().is_prepared && end.unfit.is_none());
+    if prepared && (leg != Some(2) || facts.is_some()) {
         let looked = facts.is_some_and(|facts| facts.proxy_nodes().any(|node| node.host.is_some()));
         steps.push(if !plan.to_prepare.is_empty() {
             format!(
@@ -58,7 +89,8 @@ pub fn plan_text(facts: Option<&ClusterFacts>, plan: &Plan) -> String {
     }
     if plan.edits {
         let diff: String = plan.diff.lines().map(|line| format!("\n       {line}")).collect();
-        steps.push(format!("save the current ConfigMap as a backup, then make only this change:{diff}"));
+        let saved = if leg == Some(2) { "make" } else { "save the current ConfigMap as a backup, then make" };
+        steps.push(format!("{saved} only this change:{diff}"));
     }
     if let Some(canary) = &plan.canary {
         steps.push(format!(
@@ -78,17 +110,25 @@ pub fn plan_text(facts: Option<&ClusterFacts>, plan: &Plan) -> String {
     if !plan.to_clean.is_empty() {
         steps.push(format!("clean nodes that are already up to date: {}", few(&plan.to_clean)));
     }
-    if plan.cleans && plan.from.is_some_and(|mode| mode.traits().holds_connections) && plan.to != plan.from {
+    let holds = plan.from.is_some_and(|mode| mode.traits().holds_connections) && plan.to != plan.from;
+    if plan.cleans && (holds || plan.then.is_some() && !plan.to_clean.is_empty()) {
         steps.push("drain existing IPVS connections, then remove the virtual servers and kube-ipvs0".to_owned());
     }
     if rest > 0 || plan.canary.is_some() {
-        steps.push("if verification fails: restore the original ConfigMap and verify the old mode".to_owned());
+        let back = match leg {
+            Some(2) => {
+                "if verification fails: go back to iptables mode, then restore the original ConfigMap and verify the old mode"
+            }
+            _ => "if verification fails: restore the original ConfigMap and verify the old mode",
+        };
+        steps.push(back.to_owned());
     }
     for (index, step) in steps.iter().enumerate() {
         text.push_str(&format!("  {}. {step}\n", index + 1));
     }
     let changed: Vec<_> = plan.translation.iter().filter(|row| row.matters).collect();
     if !changed.is_empty() {
+        let to = plan.end().map_or(to, |end| end.mode.name());
         text.push_str(&format!("Settings that mean something else in {to} mode (all settings: -o json):\n"));
         text.extend(changed.iter().map(|row| format!("  {}\n", row.line())));
     }

@@ -16,6 +16,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial("back::a_label_on_an_old_backup_changes_nothing", labelled),
         trial("back::refused_when_edited_since_unless_forced", edited_since),
         trial("back::nothing_to_go_back_to", nothing),
+        trial("back::killed_and_repeated", killed),
         trial("back::half_a_roll", half_a_roll),
         trial("back::an_address_without_a_port", without_a_port),
         trial("back::an_original_that_no_kube_proxy_can_start_with", unfit),
@@ -84,6 +85,20 @@ async fn nothing(world: &World) {
     let outcome = cluster.remediate(&["--rollback"]).await;
     assert!(matches!(outcome.exit, Some(0 | 2 | 3)), "{outcome}");
     before.untouched(&cluster).await;
+}
+
+/// The same command goes on; it does not go back to what it replaced.
+async fn killed(world: &World) {
+    let cluster = world.nodes(3).start().await;
+    let before = cluster.before().await;
+    cluster.whole(&[]).await.exits(0);
+    let said = cluster.whole_remediation(&["--rollback", "--canary", "node-2"]);
+    let said = said.killed_when_it_says("node-2: iptables verified").await;
+    assert!(said.contains("node-2: iptables verified"), "{said}");
+    cluster.whole(&["--rollback"]).await.exits(0).says("/outcome", "done");
+    before.rolled_back(&cluster).await;
+    cluster.whole(&["--rollback"]).await.exits(0).says("/outcome", "nothing-to-do");
+    before.rolled_back(&cluster).await;
 }
 
 /// After a pause the canary alone goes back.

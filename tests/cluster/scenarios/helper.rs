@@ -11,7 +11,7 @@ use crate::cluster::scenarios::blocked::container;
 use crate::cluster::world::{World, trial};
 
 /// A kube-proxy that has nftables mode.
-const OF_NFTABLES: &str = "registry.k8s.io/kube-proxy:v1.33.0";
+pub(super) const OF_NFTABLES: &str = "registry.k8s.io/kube-proxy:v1.33.0";
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
@@ -22,7 +22,6 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial("helper::no_gap_in_a_rollback_out_of_nftables", no_gap_in_a_rollback),
         trial("helper::without_a_bridge_no_kube_proxy_is_replaced", no_bridge),
         trial("helper::a_node_that_goes_down_before_its_bridge", down_before_its_bridge),
-        trial("helper::between_ipvs_and_nftables_by_way_of_iptables", by_way_of_iptables),
         trial("helper::a_node_that_cannot_be_prepared_blocks", cannot_be_prepared),
         trial("helper::modules_that_do_not_load_stop_before_the_config", install_fails),
         trial("helper::without_its_image_nothing_is_changed", no_image),
@@ -147,22 +146,6 @@ async fn down_before_its_bridge(world: &World) {
     let outcome = run.end().await.exits(0);
     assert_eq!(outcome.node("node-3")["outcome"], "not-ready", "{outcome}");
     assert_eq!(cluster.modes(), "node-1 nftables\nnode-2 nftables\nnode-3 iptables\n");
-}
-
-async fn by_way_of_iptables(world: &World) {
-    let cluster = world.nodes(2).daemon_set(|set| container(set)["image"] = json!(OF_NFTABLES)).start().await;
-    cluster.whole(&["--mode", "ipvs"]).await.exits(0);
-    let before = cluster.before().await;
-    let outcome = cluster.whole(&["--mode", "nftables"]).await.exits(3).says("/outcome", "blocked");
-    outcome.finds("error", "by-way-of-iptables").mentions("remediate --mode iptables");
-    before.untouched(&cluster).await;
-    cluster.whole(&["--mode", "iptables"]).await.exits(0);
-    let outcome = cluster.whole(&["--mode", "nftables"]).await.exits(0);
-    assert_eq!(["node-1", "node-2"].map(|node| cluster.nodes.hosts.gaps(node)), [0, 0], "{outcome}");
-    let outcome = cluster.whole(&["--mode", "ipvs"]).await.exits(3).finds("error", "by-way-of-iptables");
-    drop(outcome);
-    let outcome = cluster.whole(&["--mode", "ipvs", "--direct"]).await.exits(0).finds("warning", "service-gap");
-    assert!(!outcome.has_finding("error", "by-way-of-iptables"), "{outcome}");
 }
 
 async fn nftables_impossible(world: &World) {

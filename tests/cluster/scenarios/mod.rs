@@ -12,6 +12,7 @@ mod harness;
 mod helper;
 mod helper_life;
 mod kubectl;
+mod legs;
 mod locks;
 mod long_commands;
 mod meanwhile;
@@ -37,6 +38,7 @@ pub(crate) fn all() -> Vec<Trial> {
         back::trials(),
         failures::trials(),
         helper::trials(),
+        legs::trials(),
         helper_life::trials(),
         programs::trials(),
         blocked::trials(),

@@ -67,6 +67,8 @@ fn the_own_backup_is_never_deleted() {
         resource_version: number.to_string(),
         text: String::new(),
         written: None,
+        on_the_way: None,
+        restores: None,
     };
     let backups: Vec<_> = (0..KEPT + 2).map(backup).collect();
     let names = |own| superfluous(&backups, own).iter().map(|backup| backup.name.clone()).collect::<Vec<_>>();

@@ -8,9 +8,13 @@ use crate::report::{Finding, Level, finding};
 const GUIDE: &str =
     "https://kubernetes.io/docs/reference/networking/virtual-ips/#migrating-from-iptables-mode-to-nftables";
 
+/// `CleanupLeftovers`, `pkg/proxy/ipvs/cleanup.go`.
+const EMPTIED: &str = "coming from ipvs mode, it empties IPVS as well, which ends every connection through a Service";
+
 pub(super) fn check(question: Question, findings: &mut Vec<Finding>) {
     let Question { facts, request, target, .. } = question;
-    let now: Vec<ProxyMode> = facts.proxy_nodes().filter_map(|node| node.proof.mode).collect();
+    let switched = facts.nodes.iter().filter(|node| request.includes(node));
+    let now: Vec<ProxyMode> = switched.filter_map(|node| node.proof.mode).collect();
     let runs = |mode: ProxyMode| now.contains(&mode);
     let (into, out) = match target.mode {
         ProxyMode::Nftables => (runs(ProxyMode::Iptables) || runs(ProxyMode::Ipvs), false),
@@ -19,26 +23,24 @@ pub(super) fn check(question: Question, findings: &mut Vec<Finding>) {
     if !into && !out {
         return;
     }
-    let other = if into { ProxyMode::Ipvs } else { ProxyMode::Nftables };
-    let between_ipvs = if into { runs(ProxyMode::Ipvs) } else { target.mode == ProxyMode::Ipvs };
-    if between_ipvs && !request.direct {
-        let message = if into {
-            "from ipvs directly to nftables, kube-proxy empties IPVS when it starts: every connection through a Service ends, and new ones fail until its first sync".to_owned()
-        } else {
-            format!("from {other} directly to ipvs, what serves until the first sync is not tested with every network")
-        };
-        // An original is restored whatever it was.
+    let between = if into { runs(ProxyMode::Ipvs) } else { target.mode == ProxyMode::Ipvs };
+    if between && !request.direct {
+        // Else the change has two legs, see `plan::legs`. An original is restored whatever the live configuration is.
         let level = if request.is_restore() { Level::Warning } else { Level::Error };
-        let hint = format!(
-            "go by way of iptables: first remediate --mode iptables, which loses no connection, then remediate --mode {}; or add --direct; {GUIDE}",
-            target.mode
+        let loss = if into { EMPTIED } else { "what serves until the first sync is not tested with every network" };
+        let message = format!(
+            "the live configuration cannot be edited, so ipvs and nftables mode are not changed by way of iptables mode; {loss}"
         );
-        findings.push(finding(level, "by-way-of-iptables", message, &hint));
+        let hint = format!("fix the live configuration and run again, or accept it with --direct; {GUIDE}");
+        findings.push(finding(level, "by-way-of-iptables", message, hint));
     }
     if request.direct || !request.runs_on_nodes() {
-        let message = "kube-proxy removes the old rules when it starts: on each node, new connections to Services fail until its first sync, which takes seconds, and minutes with thousands of Services";
+        let mut message = "kube-proxy removes the old rules when it starts: on each node, new connections to Services fail until its first sync, which takes seconds, and minutes with thousands of Services".to_owned();
+        if into && between {
+            message.push_str(&format!("; {EMPTIED}"));
+        }
         let hint = if request.direct {
-            "without --direct, kpx-prep serves Services from a copy of the old rules until then"
+            "without --direct, kpx-prep goes by way of iptables mode and serves Services from a copy of the old rules until then"
         } else {
             "without --no-clean or --assume-nodes-prepared, the node helper serves Services from a copy of the old rules until then"
         };

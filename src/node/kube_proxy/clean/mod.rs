@@ -27,6 +27,11 @@ use outcome::{empty, exit_of, stopped, without_bridge};
 
 /// How long Services may be silent once the bridge is gone, before it is put back.
 const WITHOUT_BRIDGE: Duration = Duration::from_secs(5);
+/// How long a kube-proxy that was started just now, whose Services are waited for, may be silent: on a busy node it programs
+/// its rules before it answers.
+const ANSWERS_WITHIN: Duration = Duration::from_secs(30);
+/// How often it is asked.
+const ASK_AGAIN: Duration = Duration::from_millis(500);
 /// kube-proxy may write rules between reading and changing them; the change is then refused as a whole and retried.
 const TRIES: u32 = 3;
 
@@ -114,8 +119,17 @@ fn running(root: &Root, options: &CleanOptions) -> Result<ProxyMode, (Option<Str
                 .to_owned(),
         ));
     }
-    let Some(mode) = answers::mode_of(root, &options.known, options.ports.metrics) else {
-        return Err((None, format!("no kube-proxy answers on 127.0.0.1:{}/proxyMode", options.ports.metrics)));
+    let waits = !options.dry_run && !options.services.is_empty();
+    let wait = if waits { options.wait.min(ANSWERS_WITHIN) } else { Duration::ZERO };
+    let deadline = Instant::now() + wait;
+    let mode = loop {
+        match answers::mode_of(root, &options.known, options.ports.metrics) {
+            Some(mode) => break mode,
+            None if Instant::now() < deadline => std::thread::sleep(ASK_AGAIN),
+            None => {
+                return Err((None, format!("no kube-proxy answers on 127.0.0.1:{}/proxyMode", options.ports.metrics)));
+            }
+        }
     };
     match mode.parse::<ProxyMode>() {
         Ok(running) if options.from == Some(running) => {

@@ -1,0 +1,121 @@
+//! ipvs and nftables mode are reached from each other by way of iptables mode: one change in two legs. Pure.
+//!
+//! kube-proxy empties IPVS when it starts in nftables mode (`platformCleanup`, `cmd/kube-proxy/app/server_linux.go`), which ends
+//! every connection through it. When it starts in iptables mode it leaves IPVS alone, and connections can drain.
+
+use super::request::{Goal, OnTheWay, Request};
+use super::{Plan, one_leg};
+use crate::cluster::kube_proxy::backup::Backup;
+use crate::cluster::observe::facts::{ClusterFacts, NodeFacts};
+use crate::cluster::observe::surroundings::Surroundings;
+use crate::kubeadm::given::Given;
+use crate::kubeadm::proxy::RawSettings;
+use crate::mode::ProxyMode;
+use crate::node_protocol::{LeftoverKind, Survey};
+use crate::report::{Finding, Level, finding};
+
+/// The mode between the two legs.
+pub const BETWEEN: ProxyMode = ProxyMode::Iptables;
+
+/// The plan of a change in two legs; `None` if it is made in one, as `whole`.
+pub(super) fn in_two(
+    facts: &ClusterFacts,
+    surroundings: &Surroundings,
+    request: &Request,
+    whole: &Plan,
+) -> Option<Plan> {
+    let target = whole.target.as_ref()?;
+    if request.direct || target.unfit.is_some() || !leads_by_way(facts, request, target.mode) {
+        return None;
+    }
+    let on_the_way = OnTheWay { to: target.mode, restores: target.backup.clone() };
+    let mode = Given { place: "--mode".to_owned(), text: BETWEEN.name().to_owned() };
+    let goal = Goal::Settings(Box::new(RawSettings { mode: Some(mode), ..RawSettings::default() }));
+    let mut first = one_leg(facts, surroundings, &Request { goal, on_the_way: Some(on_the_way), ..request.clone() });
+    // A text that cannot be edited can only be restored directly, which a check tells.
+    if first.target.is_none() || first.is_empty() {
+        return None;
+    }
+    // For the backup, which names what the second leg restores.
+    first.then = Some(Box::new(whole.clone()));
+    let there = arrived(facts, &first);
+    let mut second = one_leg(&there, surroundings, request);
+    second.from = Some(BETWEEN);
+    // What changes for the cluster is told of the whole change; what serves meanwhile, of each leg.
+    let of_gap = |check: &&Finding| ["by-way-of-iptables", "service-gap"].contains(&&*check.id);
+    let of_whole = whole.checks.iter().filter(|check| !of_gap(check));
+    let found: Vec<_> = of_whole.chain(second.checks.iter().filter(of_gap)).cloned().collect();
+    for check in found {
+        if !first.checks.iter().any(|known| known.id == check.id && known.message == check.message) {
+            first.checks.push(check);
+        }
+    }
+    if target.mode == ProxyMode::Nftables && !request.clean {
+        let level = if request.is_restore() { Level::Warning } else { Level::Error };
+        let message = "with --no-clean, connections through IPVS are not drained in iptables mode; they end when kube-proxy starts in nftables mode";
+        let hint = "remove --no-clean, or add --direct to end them; https://kubernetes.io/docs/reference/networking/virtual-ips/#migrating-from-iptables-mode-to-nftables";
+        let mut found = vec![finding(level, "by-way-of-iptables", message, hint)];
+        super::checks::soften(&mut found, request);
+        first.checks.extend(found);
+    }
+    // For the operator, it is one change of the settings.
+    first.translation.clone_from(&whole.translation);
+    second.translation.clear();
+    // Nodes are prepared before anything is changed.
+    first.to_prepare.clone_from(&second.to_prepare);
+    first.then = Some(Box::new(second));
+    Some(first)
+}
+
+/// Whether a node comes from the mode that is reached by way of another one, or still has connections of it.
+fn leads_by_way(facts: &ClusterFacts, request: &Request, to: ProxyMode) -> bool {
+    let from = match to {
+        ProxyMode::Ipvs => ProxyMode::Nftables,
+        ProxyMode::Nftables => ProxyMode::Ipvs,
+        ProxyMode::Iptables => return false,
+    };
+    let configured = facts.target().ok();
+    let nodes = facts.nodes.iter().filter(|node| request.includes(node));
+    let holds = |node: &NodeFacts| {
+        let kept = |survey: &Survey| survey.leftovers.iter().any(|left| left.kind == LeftoverKind::VirtualServer);
+        request.clean && to == ProxyMode::Nftables && node.survey().is_some_and(kept)
+    };
+    let runs = |node: &NodeFacts| node.proof.mode.or(configured);
+    nodes.into_iter().any(|node| runs(node) == Some(from) || runs(node) == Some(BETWEEN) && holds(node))
+}
+
+/// The cluster after the first leg.
+fn arrived(facts: &ClusterFacts, first: &Plan) -> ClusterFacts {
+    let mut there = facts.clone();
+    if let (Some(config), Some(target)) = (&mut there.config, &first.target) {
+        let new = first.replacement(target);
+        let original = std::mem::replace(&mut config.text, target.text.clone());
+        config.parsed = crate::proxy_config::read(&target.text);
+        there.backups.insert(0, Backup::planned(&config.name, original, new));
+    }
+    let switched =
+        |name: &String| first.canary.as_ref() == Some(name) || first.batches.iter().flatten().any(|n| n == name);
+    for node in &mut there.nodes {
+        let is_switched = switched(&node.name);
+        if is_switched {
+            node.proof.mode = Some(BETWEEN);
+            node.proof.sync = None;
+        }
+        if (is_switched || first.to_clean.contains(&node.name))
+            && let Some(Ok(survey)) = &mut node.host
+        {
+            survey.leftovers.clear();
+            survey.virtual_servers.retain(|server| !server.claimed);
+            survey.running = Some(BETWEEN.name().to_owned());
+        }
+    }
+    there
+}
+
+/// The backup with the original of the change whose second leg a plan is: it edits the text between the legs, or that of the
+/// second leg is there already.
+pub(super) fn original(facts: &ClusterFacts, edits: bool) -> Option<&Backup> {
+    let text = &facts.config.as_ref()?.text;
+    let backup = facts.backups.iter().find(|backup| backup.was_replaced_by(text))?;
+    (backup.is_between(text) == edits && backup.on_the_way.is_some()).then_some(backup)
+}
