@@ -44,6 +44,9 @@ pub struct Survey {
     pub both_iptables: bool,
     /// Version of the host's own `nft`.
     pub nft: Option<String>,
+    /// Whether the kernel certainly lacks the match that ends a copy of iptables rules (`node bridge`): `xt_time`.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub lacks_time_match: bool,
     /// The addresses given with `--ask` that accepted a connection.
     #[serde(default)]
     pub answering: Vec<SocketAddr>,

@@ -123,9 +123,10 @@ pub(super) struct RemediateArgs {
     /// Number of failed nodes to tolerate; one more rolls back, and so does a failed canary
     #[arg(long, value_name = "N", default_value_t = 0, help_heading = "Rollout")]
     max_failures: usize,
-    /// How long to wait until a new kube-proxy is verified
-    #[arg(long, value_name = "DURATION", default_value = "5m", value_parser = duration, help_heading = "Rollout")]
-    timeout: Duration,
+    /// How long to wait until a new kube-proxy is verified [default: 5m, longer with thousands of Services or pods; the
+    /// plan shows it]
+    #[arg(long, value_name = "DURATION", value_parser = duration, help_heading = "Rollout")]
+    timeout: Option<Duration>,
     /// Into or out of nftables mode: do not serve Services from a copy of the old rules until the first sync, and do not go
     /// by way of iptables mode between ipvs and nftables mode
     #[arg(long, help_heading = "Rollout")]

@@ -121,6 +121,19 @@ impl Run {
         nix::sys::signal::kill(self.id(), signal).expect("it runs");
     }
 
+    /// Waits until this is on its stderr.
+    pub(crate) async fn until_it_says(&mut self, word: &str) {
+        let mut stderr = self.0.stderr.take().expect("a pipe");
+        let mut said = String::new();
+        let mut some = [0; 256];
+        while !said.contains(word) {
+            let read = stderr.read(&mut some).await.expect("a pipe");
+            assert!(read > 0, "it never said {word:?}:\n{said}");
+            said.push_str(&String::from_utf8_lossy(&some[..read]));
+        }
+        self.0.stderr = Some(stderr);
+    }
+
     /// Kills it as soon as this is on its stderr; what it had said by then.
     pub(crate) async fn killed_when_it_says(mut self, word: &str) -> String {
         let mut stderr = self.0.stderr.take().expect("a pipe");

@@ -9,10 +9,11 @@ use kpx_prep::cluster::observe::surroundings::Surroundings;
 use kpx_prep::cluster::plan::plan;
 use kpx_prep::cluster::plan::request::Request;
 use kpx_prep::mode::ProxyMode;
+use kpx_prep::node_protocol::{Preparation, PreparationOutcome, Survey};
 use kpx_prep::report::Level;
 
 use crate::cluster_facts::{CHANGED, cluster, request, text};
-use crate::{set_config, surroundings};
+use crate::{set_config, set_image, surroundings};
 
 /// What is changed in an otherwise sound cluster, and the check that must notice.
 type Case = (&'static str, &'static str, Level, fn(&mut ClusterFacts, &mut Surroundings, &mut Request));
@@ -23,6 +24,14 @@ const CASES: &[Case] = &[
         request.clean = false;
         "v1.33.0".clone_into(&mut facts.version);
         "kube-proxy:v1.33.0".clone_into(&mut facts.kube_proxy.as_mut().unwrap().image);
+    }),
+    ("no-bridge", "nftables", Level::Error, |facts, _, request| {
+        request.nodes_are_prepared = false;
+        "v1.33.0".clone_into(&mut facts.version);
+        set_image(facts, "kube-proxy:v1.33.0");
+        let modules = Preparation { outcome: PreparationOutcome::AlreadyPrepared, ..Preparation::default() };
+        let survey = Survey { lacks_time_match: true, modules, ..Survey::default() };
+        facts.nodes[2].host = Some(Ok(survey));
     }),
     ("service-gap", "ipvs", Level::Warning, |facts, _, request| {
         facts.nodes[2].proof.mode = Some(ProxyMode::Nftables);

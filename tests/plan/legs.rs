@@ -4,8 +4,9 @@ use kpx_prep::cluster::kube_proxy::backup::{Backup, Leg};
 use kpx_prep::cluster::observe::facts::ClusterFacts;
 use kpx_prep::cluster::plan::request::{Goal, Request};
 use kpx_prep::cluster::plan::{Plan, plan};
+use kpx_prep::cluster::report::plan_text::plan_text;
 use kpx_prep::mode::ProxyMode;
-use kpx_prep::node_protocol::{Leftover, LeftoverKind, Survey};
+use kpx_prep::node_protocol::{Leftover, LeftoverKind, Survey, VirtualServer};
 use kpx_prep::report::Level;
 
 use crate::cluster_facts::{CHANGED, cluster, request, text};
@@ -122,12 +123,43 @@ fn a_killed_run_is_resumed_in_its_leg() {
     let made = planned(&facts, &request("nftables"));
     assert_eq!((legs(&made), made.edits, order(&made).as_str()), (IN_ONE, false, "worker-2 | worker-3 control-1"));
     assert_eq!(made.original.unwrap().on_the_way, text("iptables"));
-    // A node comes back with the first mode: only it goes through the first leg.
+    // A node comes back with the first mode: only it goes through the first leg, and the original stays the one that it was.
     facts.nodes[3].proof.mode = Some(ProxyMode::Ipvs);
     facts.nodes[2].proof.mode = Some(ProxyMode::Nftables);
     facts.nodes[0].proof.mode = Some(ProxyMode::Nftables);
     let made = planned(&facts, &request("nftables"));
     assert_eq!((legs(&made), order(&made).as_str()), (IN_TWO, "worker-3 | "));
+    assert_eq!(made.replacement(made.target.as_ref().unwrap()).leg, Leg::Again("kpx-prep-backup-1"));
+    assert_eq!(made.from, Some(ProxyMode::Ipvs));
+}
+
+/// What the texts say of both legs, and of one that is resumed.
+#[test]
+fn the_plan_says_which_leg_it_is() {
+    let facts = on_1_33("ipvs", ProxyMode::Ipvs);
+    let text = plan_text(Some(&facts), &planned(&facts, &request("nftables")));
+    for words in [
+        "Plan: to nftables by way of iptables, as one change in two legs",
+        "Leg 1: ipvs to iptables. Connections continue; those through IPVS until --drain has passed, before leg 2.",
+        "Leg 2: iptables to nftables, once leg 1 is verified. Connections continue: ",
+        "save the current ConfigMap as a backup",
+        "drain existing IPVS connections",
+        "go back to iptables mode, then restore the original ConfigMap",
+    ] {
+        assert!(text.contains(words), "nothing about {words:?}:\n{text}");
+    }
+    assert_eq!(text.matches("as a backup").count(), 1, "{text}");
+    // Resumed in the first: the ConfigMap is written already.
+    let mut facts = on_1_33("iptables", ProxyMode::Ipvs);
+    facts.backups = vec![backup(Some("iptables"), "iptables")];
+    facts.nodes[1].proof.mode = Some(ProxyMode::Iptables);
+    let text = plan_text(Some(&facts), &planned(&facts, &request("nftables")));
+    assert!(text.contains("Leg 1: ipvs to iptables.") && text.contains("drain existing IPVS connections"), "{text}");
+    // In the second.
+    let mut facts = on_1_33("iptables", ProxyMode::Iptables);
+    facts.backups = vec![backup(Some("iptables"), "iptables")];
+    let text = plan_text(Some(&facts), &planned(&facts, &request("nftables")));
+    assert!(text.contains("from iptables to nftables, the second leg of a change by way of iptables"), "{text}");
 }
 
 #[test]
@@ -172,6 +204,19 @@ fn without_cleaning_nothing_drains() {
     let ignored = vec!["by-way-of-iptables".to_owned()];
     let made = planned(&facts, &Request { clean: false, ignored_checks: ignored, ..request("nftables") });
     assert!(!made.is_blocked() && ids(&made, Level::Warning).contains(&"by-way-of-iptables"), "{:?}", made.checks);
+    // Killed between the legs, and repeated so.
+    let mut facts = on_1_33("iptables", ProxyMode::Iptables);
+    let server = VirtualServer {
+        protocol: "TCP".to_owned(),
+        address: [10, 96, 0, 1].into(),
+        port: 443,
+        scheduler: "rr".to_owned(),
+        claimed: true,
+        connections: 1,
+    };
+    facts.nodes[2].host = Some(Ok(Survey { virtual_servers: vec![server], ..Survey::default() }));
+    let made = planned(&facts, &Request { clean: false, ..request("nftables") });
+    assert!(ids(&made, Level::Error).contains(&"by-way-of-iptables"), "{:?}", made.checks);
     let back = planned(&on_1_33("nftables", ProxyMode::Nftables), &Request { clean: false, ..request("ipvs") });
     assert!(!back.is_blocked(), "{:?}", back.checks);
 }
@@ -198,6 +243,16 @@ fn a_rollback_has_two_legs_too() {
     let made = planned(&facts, &restore);
     assert_eq!((made.to, made.target.as_ref().unwrap().text.clone()), (Some(ProxyMode::Ipvs), text("ipvs")));
     assert_eq!(made.replacement(made.target.as_ref().unwrap()).leg, Leg::Second("kpx-prep-backup-2"));
+    // Undone after a failure: the same command does the same again.
+    facts.backups[0].written = Some(text("ipvs"));
+    set_config(&mut facts, &text("nftables"));
+    facts.nodes.iter_mut().for_each(|node| node.proof.mode = Some(ProxyMode::Nftables));
+    let made = planned(&facts, &restore);
+    assert_eq!(made.end().unwrap().text, text("ipvs"));
+    // A name that names nothing is no reason to refuse.
+    facts.backups[0].restores = Some("kpx-prep-backup-9".to_owned());
+    set_config(&mut facts, &text("iptables"));
+    assert_eq!(ids(&planned(&facts, &restore), Level::Error), [] as [&str; 0]);
     // A configuration that cannot be edited is restored directly.
     let mut facts = on_1_33("nftables", ProxyMode::Nftables);
     facts.backups = vec![Backup { written: Some("kind: [".to_owned()), ..backup(None, "nftables") }];

@@ -119,7 +119,7 @@ pub(crate) fn request(mode: &str) -> Request {
         goal: Goal::Settings(Box::new(RawSettings { mode, ..RawSettings::default() })),
         canary: None,
         max_unavailable: None,
-        timeout: Duration::from_secs(1),
+        timeout: Some(Duration::from_secs(60)),
         settle: Duration::ZERO,
         ignored_checks: Vec::new(),
         nodes_are_prepared: true,

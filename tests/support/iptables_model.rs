@@ -76,6 +76,7 @@ pub(crate) fn apply(save: &Save, transaction: &str) -> Result<Save, String> {
 }
 
 /// A part of the rules, with so many `foreign` ones in each table: of a hundred rules, `parts` stay.
+#[allow(dead_code, reason = "each test uses a part of it")]
 pub(crate) fn altered(save: &Save, parts: u64, foreign: usize, roll: &mut impl FnMut(u64) -> u64) -> String {
     let mut drafts = drafts(save);
     for draft in &mut drafts {

@@ -79,6 +79,8 @@ pub enum Leg<'a> {
     Only,
     /// The first of two legs.
     First,
+    /// The first leg once more, for nodes that were left out, from the text of the second one: this backup has the original.
+    Again(&'a str),
     /// The second of two legs: this backup has the original, so the text between is not saved.
     Second(&'a str),
 }
@@ -250,6 +252,9 @@ pub async fn keep(
     new: Replacement<'_>,
     guard: Guard<'_>,
 ) -> anyhow::Result<String> {
+    if let Leg::Again(name) = new.leg {
+        return Ok(name.to_owned());
+    }
     if let Leg::Second(name) = new.leg {
         let doing = format!("recording the second leg of the change in ConfigMap {name}");
         update(api, config, new, guard, (name, None)).await.with_context(|| doing)?;

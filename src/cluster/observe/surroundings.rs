@@ -31,6 +31,8 @@ pub struct Surroundings {
     pub service_ports: BTreeSet<(i32, String)>,
     /// The Services.
     pub services: Services,
+    /// Number of pods that may be endpoints: running, and not in the host network.
+    pub endpoints: usize,
     /// Pods with host ports, by port and protocol.
     pub host_ports: BTreeMap<(i32, String), String>,
     /// Pods in the host network with declared ports, by port, without kube-proxy's own.
@@ -71,6 +73,7 @@ pub async fn look(client: &kube::Client, kube_proxy: &KubeProxy) -> anyhow::Resu
         .await
         .map_err(|error| anyhow::anyhow!("listing the pods: {}; nothing was changed", plain(&error)))?;
     seen.host_ports = pods_seen.host_ports;
+    seen.endpoints = pods_seen.endpoints;
     seen.neighbours = pods_seen.neighbours;
     if seen.neighbours.contains_key(&Neighbour::Calico) {
         seen.calico = CalicoModes::observe(client).await;
@@ -122,6 +125,7 @@ fn add_pod(seen: &mut Surroundings, pod: &objects::Pod, kube_proxy: &KubeProxy) 
         }
     }
     let ended = pod.status.as_ref().is_some_and(|status| matches!(status.phase.as_str(), "Succeeded" | "Failed"));
+    seen.endpoints += usize::from(!pod.spec.host_network && !ended);
     let runs_it = pod.spec.host_network && !ended && pod.spec.containers.iter().any(runs_kube_proxy);
     if let (true, None, Some(node)) = (runs_it, kube_proxy.set_of(pod), &pod.spec.node_name) {
         seen.other_proxies.insert(node.clone(), name.clone());

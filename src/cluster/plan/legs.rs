@@ -4,7 +4,7 @@
 //! every connection through it. When it starts in iptables mode it leaves IPVS alone, and connections can drain.
 
 use super::request::{Goal, OnTheWay, Request};
-use super::{Plan, one_leg};
+use super::{Original, Plan, one_leg};
 use crate::cluster::kube_proxy::backup::Backup;
 use crate::cluster::observe::facts::{ClusterFacts, NodeFacts};
 use crate::cluster::observe::surroundings::Surroundings;
@@ -25,9 +25,10 @@ pub(super) fn in_two(
     whole: &Plan,
 ) -> Option<Plan> {
     let target = whole.target.as_ref()?;
-    if request.direct || target.unfit.is_some() || !leads_by_way(facts, request, target.mode) {
+    if request.direct || target.unfit.is_some() {
         return None;
     }
+    let from = first_mode(facts, request, target.mode)?;
     let on_the_way = OnTheWay { to: target.mode, restores: target.backup.clone() };
     let mode = Given { place: "--mode".to_owned(), text: BETWEEN.name().to_owned() };
     let goal = Goal::Settings(Box::new(RawSettings { mode: Some(mode), ..RawSettings::default() }));
@@ -42,7 +43,7 @@ pub(super) fn in_two(
     let mut second = one_leg(&there, surroundings, request);
     second.from = Some(BETWEEN);
     // What changes for the cluster is told of the whole change; what serves meanwhile, of each leg.
-    let of_gap = |check: &&Finding| ["by-way-of-iptables", "service-gap"].contains(&&*check.id);
+    let of_gap = |check: &&Finding| ["by-way-of-iptables", "service-gap", "no-bridge"].contains(&&*check.id);
     let of_whole = whole.checks.iter().filter(|check| !of_gap(check));
     let found: Vec<_> = of_whole.chain(second.checks.iter().filter(of_gap)).cloned().collect();
     for check in found {
@@ -50,13 +51,13 @@ pub(super) fn in_two(
             first.checks.push(check);
         }
     }
-    if target.mode == ProxyMode::Nftables && !request.clean {
-        let level = if request.is_restore() { Level::Warning } else { Level::Error };
-        let message = "with --no-clean, connections through IPVS are not drained in iptables mode; they end when kube-proxy starts in nftables mode";
-        let hint = "remove --no-clean, or add --direct to end them; https://kubernetes.io/docs/reference/networking/virtual-ips/#migrating-from-iptables-mode-to-nftables";
-        let mut found = vec![finding(level, "by-way-of-iptables", message, hint)];
-        super::checks::soften(&mut found, request);
-        first.checks.extend(found);
+    if !request.clean && target.mode == ProxyMode::Nftables {
+        first.checks.push(not_drained(request));
+        super::checks::soften(&mut first.checks, request);
+    }
+    first.from = Some(from);
+    if first.edits && !request.is_restore() {
+        first.original = again(facts, &first).and_then(Original::of);
     }
     // For the operator, it is one change of the settings.
     first.translation.clone_from(&whole.translation);
@@ -67,21 +68,54 @@ pub(super) fn in_two(
     Some(first)
 }
 
-/// Whether a node comes from the mode that is reached by way of another one, or still has connections of it.
-fn leads_by_way(facts: &ClusterFacts, request: &Request, to: ProxyMode) -> bool {
-    let from = match to {
-        ProxyMode::Ipvs => ProxyMode::Nftables,
-        ProxyMode::Nftables => ProxyMode::Ipvs,
-        ProxyMode::Iptables => return false,
-    };
+/// The mode that is not changed to this one directly.
+pub fn by_way(to: ProxyMode) -> Option<ProxyMode> {
+    match to {
+        ProxyMode::Ipvs => Some(ProxyMode::Nftables),
+        ProxyMode::Nftables => Some(ProxyMode::Ipvs),
+        ProxyMode::Iptables => None,
+    }
+}
+
+/// The mode that the first leg leaves: that from which a node comes, or [`BETWEEN`] if one only has connections of it left;
+/// `None` if there is no such node.
+fn first_mode(facts: &ClusterFacts, request: &Request, to: ProxyMode) -> Option<ProxyMode> {
+    let from = by_way(to)?;
     let configured = facts.target().ok();
-    let nodes = facts.nodes.iter().filter(|node| request.includes(node));
-    let holds = |node: &NodeFacts| {
-        let kept = |survey: &Survey| survey.leftovers.iter().any(|left| left.kind == LeftoverKind::VirtualServer);
-        request.clean && to == ProxyMode::Nftables && node.survey().is_some_and(kept)
-    };
     let runs = |node: &NodeFacts| node.proof.mode.or(configured);
-    nodes.into_iter().any(|node| runs(node) == Some(from) || runs(node) == Some(BETWEEN) && holds(node))
+    let nodes = || facts.nodes.iter().filter(|node| request.includes(node));
+    if nodes().any(|node| runs(node) == Some(from)) {
+        return Some(from);
+    }
+    let left = |node: &NodeFacts| to == ProxyMode::Nftables && runs(node) == Some(BETWEEN) && holds_connections(node);
+    nodes().any(left).then_some(BETWEEN)
+}
+
+/// Whether a node that left ipvs mode still has virtual servers of kube-proxy.
+fn holds_connections(node: &NodeFacts) -> bool {
+    let kept = |survey: &Survey| {
+        survey.virtual_servers.iter().any(|server| server.claimed)
+            || survey.leftovers.iter().any(|left| left.kind == LeftoverKind::VirtualServer)
+    };
+    node.survey().is_some_and(kept)
+}
+
+fn not_drained(request: &Request) -> Finding {
+    let level = if request.is_restore() { Level::Warning } else { Level::Error };
+    let message = "with --no-clean, connections through IPVS are not drained in iptables mode; they end when kube-proxy starts in nftables mode";
+    let hint = "remove --no-clean, or add --direct to end them; https://kubernetes.io/docs/reference/networking/virtual-ips/#migrating-from-iptables-mode-to-nftables";
+    finding(level, "by-way-of-iptables", message, hint)
+}
+
+/// A change in one leg, with a finding where connections would have to be drained first and may not.
+pub(super) fn undrained(facts: &ClusterFacts, request: &Request, mut plan: Plan) -> Plan {
+    let into = plan.mode() == Some(ProxyMode::Nftables);
+    let holds = facts.nodes.iter().filter(|node| request.includes(node)).any(holds_connections);
+    if into && holds && !plan.is_empty() && !request.clean && !request.direct {
+        plan.checks.push(not_drained(request));
+        super::checks::soften(&mut plan.checks, request);
+    }
+    plan
 }
 
 /// The cluster after the first leg.
@@ -118,4 +152,11 @@ pub(super) fn original(facts: &ClusterFacts, edits: bool) -> Option<&Backup> {
     let text = &facts.config.as_ref()?.text;
     let backup = facts.backups.iter().find(|backup| backup.was_replaced_by(text))?;
     (backup.is_between(text) == edits && backup.on_the_way.is_some()).then_some(backup)
+}
+
+/// The backup of a change in two legs whose second text is configured, if its first leg is this one.
+fn again<'a>(facts: &'a ClusterFacts, first: &Plan) -> Option<&'a Backup> {
+    let (text, target) = (&facts.config.as_ref()?.text, first.target.as_ref()?);
+    let backup = facts.backups.iter().find(|backup| backup.was_replaced_by(text))?;
+    (backup.is_between(&target.text) && backup.written.as_ref() == Some(text)).then_some(backup)
 }

@@ -5,8 +5,11 @@ pub mod diff;
 pub mod drift;
 pub mod legs;
 pub mod mode_choice;
+pub mod patience;
 pub mod request;
 pub mod translation;
+
+use std::time::Duration;
 
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use serde::Serialize;
@@ -52,6 +55,9 @@ pub struct Plan {
     pub batches: Vec<Vec<String>>,
     /// Maximum number of nodes in a batch.
     pub batch_size: usize,
+    /// How long each new kube-proxy may take to be verified, in seconds.
+    #[serde(rename = "timeoutSeconds", serialize_with = "whole_seconds")]
+    pub timeout: Duration,
     /// Nodes to skip, with the reason.
     pub left_alone: Vec<SkippedNode>,
     /// Nodes that are already up to date.
@@ -64,7 +70,8 @@ pub struct Plan {
     /// The second leg, planned for the cluster as the first one leaves it, if the change has two.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub then: Option<Box<Plan>>,
-    /// If this is the second leg: the backup of the original, from before the first.
+    /// The original of a change in two legs, if this is the second one, or the first one once more for nodes that were left
+    /// out.
     #[serde(skip)]
     pub original: Option<Original>,
     /// The target configuration.
@@ -98,6 +105,10 @@ pub struct SkippedNode {
     pub reason: String,
 }
 
+fn whole_seconds<S: serde::Serializer>(time: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_u64(time.as_secs())
+}
+
 impl Original {
     fn of(backup: &Backup) -> Option<Self> {
         let on_the_way = backup.on_the_way.clone()?;
@@ -117,6 +128,7 @@ impl Plan {
             canary: None,
             batches: Vec::new(),
             batch_size: 1,
+            timeout: Duration::ZERO,
             left_alone: Vec::new(),
             already_right: Vec::new(),
             to_clean: Vec::new(),
@@ -147,7 +159,8 @@ impl Plan {
     /// What replaces the configuration: `target`, as the part of the change that this plan is.
     pub fn replacement<'a>(&'a self, target: &'a Target) -> Replacement<'a> {
         let leg = match (&self.then, &self.original) {
-            (Some(_), _) => Leg::First,
+            (Some(_), Some(original)) => Leg::Again(&original.backup),
+            (Some(_), None) => Leg::First,
             (None, Some(original)) => Leg::Second(&original.backup),
             (None, None) => Leg::Only,
         };
@@ -164,11 +177,16 @@ impl Plan {
 pub fn plan(facts: &ClusterFacts, surroundings: &Surroundings, request: &Request) -> Plan {
     let whole = one_leg(facts, surroundings, request);
     let in_two = legs::in_two(facts, surroundings, request, &whole);
-    in_two.unwrap_or(whole)
+    in_two.unwrap_or_else(|| legs::undrained(facts, request, whole))
 }
 
 fn one_leg(facts: &ClusterFacts, surroundings: &Surroundings, request: &Request) -> Plan {
-    let mut plan = Plan { from: facts.target().ok(), batch_size: batch_size(facts, request), ..Plan::unknown() };
+    let mut plan = Plan {
+        from: facts.target().ok(),
+        batch_size: batch_size(facts, request),
+        timeout: request.timeout.unwrap_or_else(|| patience::default_timeout(surroundings)),
+        ..Plan::unknown()
+    };
     let target = match request.target(facts) {
         Ok(target) => target,
         Err(refused) => {

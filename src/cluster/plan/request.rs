@@ -41,8 +41,8 @@ pub struct Request {
     pub canary: Option<String>,
     /// Number of nodes at a time, if not the `DaemonSet`'s `maxUnavailable`.
     pub max_unavailable: Option<IntOrString>,
-    /// How long to wait until a new pod is verified.
-    pub timeout: Duration,
+    /// How long to wait until a new pod is verified, if not [`super::patience::default_timeout`].
+    pub timeout: Option<Duration>,
     /// How long to watch the canary.
     pub settle: Duration,
     /// IDs of checks downgraded to warnings, in lower case; `all` for every one.
@@ -199,8 +199,11 @@ fn restored(name: Option<&str>, force: bool, facts: &ClusterFacts) -> Result<Tar
         return Err(refuse("config-unreadable", "no kube-proxy ConfigMap to restore".to_owned(), ""));
     };
     let replaced = |backup: &&Backup| backup.was_replaced_by(&config.text);
-    // A rollback that is repeated goes on to its own end, and does not go back itself.
-    let name = name.or_else(|| facts.backups.iter().find(replaced)?.restores.as_deref());
+    // A rollback that is repeated goes on to its own end, and does not go back itself; also after it failed and was undone.
+    let last = facts.backups.first().filter(|newest| newest.text == config.text);
+    let last = last.filter(|newest| newest.restores.is_some()).or_else(|| facts.backups.iter().find(replaced));
+    let restored = last.and_then(|last| last.restores.as_deref());
+    let name = name.or_else(|| restored.filter(|name| facts.backups.iter().any(|backup| backup.name == *name)));
     let backup = if let Some(name) = name {
         facts.backups.iter().find(|backup| backup.name == name || backup.hash() == name)
     } else {

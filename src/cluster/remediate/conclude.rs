@@ -52,6 +52,16 @@ impl Run<'_> {
                 };
                 let message =
                     format!("Done: kube-proxy runs in {mode} mode on {proved} node(s), verified on each{rest}.");
+                let other: Vec<_> = report.nodes.iter().filter(|node| node.is_for_other_leg()).collect();
+                if !other.is_empty() {
+                    let names: Vec<_> = other.iter().map(|node| node.name.clone()).collect();
+                    let message = format!(
+                        "{message} {} came back with the first mode and go by way of another one: run the same command again.",
+                        few(&names)
+                    );
+                    events.warning("RemediationDone", message.clone()).await;
+                    return self.concluded(report, (Outcome::Left, message, Exit::TimedOut));
+                }
                 events.normal("RemediationDone", message.clone()).await;
                 let unclean = |node: &&NodeResult| node.cleaned.as_ref().is_some_and(|cleaned| !cleaned.is_clean());
                 let dirty: Vec<_> = report.nodes.iter().filter(unclean).map(|node| node.name.clone()).collect();
@@ -82,8 +92,14 @@ impl Run<'_> {
                 (Outcome::Left, message, Exit::TimedOut)
             }
         };
+        self.concluded(report, (outcome, message, exit))
+    }
+
+    /// Records the end; of a first leg that is not followed by the second, it says so.
+    fn concluded(&self, report: &mut RemediationReport, (outcome, message, exit): (Outcome, String, Exit)) -> Exit {
+        let stops = self.plan.then.is_some() && outcome != Outcome::Done;
         report.outcome = outcome;
-        report.message = message;
+        report.message = if stops { format!("{message} The second leg was not begun.") } else { message };
         exit
     }
 }

@@ -38,7 +38,7 @@ use super::observe::{Scope, observe};
 use super::plan::mode_choice::ModeChoice;
 use super::plan::request::{Request, Target};
 use super::plan::{Plan, plan as make_plan};
-use super::report::remediation::{Outcome, RemediationReport};
+use super::report::remediation::{FirstLeg, Outcome, RemediationReport};
 use crate::exit_code::{Exit, Refusal};
 use crate::report::say::say;
 use crate::report::{Finding, Level};
@@ -96,7 +96,7 @@ pub async fn remediate(
         interrupt: &interrupt,
         helper: ran,
         lock: held,
-        leg_one_is_done: false,
+        first: None,
     };
     let result = Box::pin(job.legs(operator)).await;
     match &helper {
@@ -148,8 +148,8 @@ struct Job<'a> {
     helper: &'a mut Option<Helper>,
     /// Taken before anything is written.
     lock: &'a mut Option<Lock>,
-    /// Whether the change has two legs, and this run did the first.
-    leg_one_is_done: bool,
+    /// The first leg, once this run did it.
+    first: Option<FirstLeg>,
 }
 
 /// Interrupted before anything was changed.
@@ -177,6 +177,11 @@ impl Job<'_> {
             if plan.is_empty() {
                 return Ok(Ended::new(&plan, Outcome::NothingToDo, "Nothing to do.", Exit::Done));
             }
+            if self.first.is_some() && plan.then.is_none() && plan.edits && plan.original.is_none() {
+                let message =
+                    "another writer edited the ConfigMap after the first leg; this run does not overwrite that.";
+                return Ok(Ended::new(&plan, Outcome::Left, message, Exit::TimedOut));
+            }
             if self.options.dry_run {
                 rehearse(connection, &facts, &plan).await?;
                 if let (Some(setup), Some(kube_proxy)) = (&self.options.helper, &facts.kube_proxy) {
@@ -187,7 +192,7 @@ impl Job<'_> {
                 return Ok(Ended::new(&plan, Outcome::DryRun, message, Exit::Done));
             }
             // Both legs are confirmed together.
-            let confirmed = self.leg_one_is_done
+            let confirmed = self.first.is_some()
                 || tokio::select! {
                     confirmed = operator.confirm(&plan, connection) => confirmed?,
                     () = interrupt.asked() => false,

@@ -27,6 +27,7 @@ impl Roll<'_> {
             }
             Ok(SwitchEnd::Gone) => (NodeOutcome::Gone, None, false),
             Ok(SwitchEnd::NotReady) => (NodeOutcome::NotReady, None, false),
+            Ok(SwitchEnd::OtherLeg(mode)) => (NodeOutcome::NotReached, Some(format!("it still runs {mode}")), false),
             Ok(SwitchEnd::Failed(why)) => (NodeOutcome::Failed, Some(why), false),
             Ok(SwitchEnd::TimedOut(why)) => (NodeOutcome::Failed, Some(why), true),
             Err(error) => {
@@ -44,6 +45,7 @@ impl Roll<'_> {
             }
             NodeOutcome::Gone => (What::Skipped, "deleted during the rollout".to_owned()),
             NodeOutcome::NotReady => (What::Skipped, "NotReady; skipped".to_owned()),
+            NodeOutcome::NotReached => (What::Skipped, format!("{why}; skipped")),
             _ => (What::Failed, format!("FAILED: {why}")),
         };
         self.tools.progress.node_done(what, &node, mode, &text);

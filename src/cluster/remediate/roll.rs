@@ -47,6 +47,8 @@ pub struct Roll<'a> {
     pub pace: Pace,
     /// Nodes to skip.
     pub excluded: &'a [String],
+    /// The mode from which nodes go by way of another one: one that joined with it is left to the next run.
+    pub by_way: Option<ProxyMode>,
     /// Whether the run was interrupted.
     pub interrupt: &'a Interrupt,
     /// The parts that act and report.
@@ -212,6 +214,11 @@ impl Roll<'_> {
             return self.bridged(node, old).await;
         };
         self.tools.progress.node(What::Joined, &node, "joined during the rollout");
+        if let (Some(mode), Some(pod)) = (self.by_way, &pod)
+            && switcher.ask(&pod.name).await == Some(mode)
+        {
+            return (node, Ok(SwitchEnd::OtherLeg(mode)));
+        }
         let old = self.outdated(pod.map(|pod| *pod)).await;
         if let Some(cleaner) = self.tools.cleaner
             && let Err(why) = cleaner.welcome(&node).await
@@ -302,8 +309,11 @@ impl Roll<'_> {
         nodes.sort_by(|a, b| a.name.cmp(&b.name));
         place_pods(&mut nodes, list_pods(client, self.kube_proxy).await?);
         let ends = [NodeOutcome::Proved, NodeOutcome::Already, NodeOutcome::Failed];
-        let settled =
-            |node: &NodeFacts| results.iter().any(|result| result.name == node.name && ends.contains(&result.outcome));
+        let settled = |node: &NodeFacts| {
+            results
+                .iter()
+                .any(|result| result.name == node.name && (ends.contains(&result.outcome) || result.is_for_other_leg()))
+        };
         let excluded = |node: &NodeFacts| self.excluded.contains(&node.name);
         nodes.retain(|node| node.ready && node.wanted && !node.windows && !settled(node) && !excluded(node));
         Ok(nodes.into_iter().map(|node| (node.name, node.pod)).collect())

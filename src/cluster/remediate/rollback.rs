@@ -29,8 +29,10 @@ pub struct Rollback<'a> {
     pub kube_proxy: &'a KubeProxy,
     /// The configuration that this run wrote.
     pub config: WrittenConfig<'a>,
-    /// The original text.
+    /// The text to restore.
     pub original: &'a str,
+    /// Its name in messages.
+    pub what: &'a str,
     /// The pods at the time of planning, by node.
     pub planned: &'a BTreeMap<String, PodFacts>,
     /// The mode of the original.
@@ -48,9 +50,9 @@ impl Rollback<'_> {
     /// What could not be restored, and the current state.
     pub async fn run(&self, nodes: &[(String, ProxyMode)], results: &mut Vec<NodeResult>) -> anyhow::Result<()> {
         self.restore().await?;
-        self.tools.progress.tell(&Event::new(What::RollingBack, "the original configuration was restored"));
+        self.tools.progress.tell(&Event::new(What::RollingBack, &format!("{} was restored", self.what)));
         let pods = list_pods(&self.connection.client, self.kube_proxy).await.map_err(|error| {
-            anyhow::anyhow!("the original configuration was restored, but no kube-proxy was replaced: {error:#}")
+            anyhow::anyhow!("{} was restored, but no kube-proxy was replaced: {error:#}", self.what)
         })?;
         let mut nodes = nodes.to_vec();
         for node in self.by_themselves(&pods, &nodes) {
@@ -89,6 +91,7 @@ impl Rollback<'_> {
             let (outcome, detail) = match end {
                 Ok(SwitchEnd::Proved(..)) => (NodeOutcome::RolledBack, None),
                 Ok(SwitchEnd::Gone) => (NodeOutcome::Gone, None),
+                Ok(SwitchEnd::OtherLeg(_)) => (NodeOutcome::NotReached, None),
                 Ok(SwitchEnd::NotReady) => {
                     // Of the nodes that this run has switched, each must run the old mode again.
                     let was = results.iter().find(|result| result.name == *node).map(|result| result.outcome);
@@ -121,7 +124,8 @@ impl Rollback<'_> {
         }
         anyhow::ensure!(
             failures.is_empty(),
-            "the original configuration was restored, but the old mode is not verified on every node: {}",
+            "{} was restored, but its mode is not verified on every node: {}",
+            self.what,
             few_long(&failures)
         );
         Ok(())

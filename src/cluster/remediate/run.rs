@@ -27,6 +27,7 @@ use crate::cluster::kube_proxy::pod::PodFacts;
 use crate::cluster::observe::facts::{ClusterFacts, NodeFacts};
 use crate::cluster::observe::surroundings::Surroundings;
 use crate::cluster::plan::Plan;
+use crate::cluster::plan::legs::by_way;
 use crate::cluster::plan::request::{Request, Target};
 use crate::cluster::report::remediation::{NodeOutcome, NodeResult, Outcome, RemediationReport};
 use crate::exit_code::Exit;
@@ -100,7 +101,7 @@ impl<'a> Run<'a> {
         let cleaner = self.cleaner(target);
         let ports = target.ports();
         let log_after = if cleaner.is_some() { LOG_AFTER } else { LOG_ALONE_AFTER };
-        let timeouts = (self.request.timeout, log_after);
+        let timeouts = (self.plan.timeout, log_after);
         let switcher = Switcher::new(self.connection, self.kube_proxy()?, ports, timeouts, self.lock);
         let progress = Progress::new(nodes.len());
         let (mode, total) = (Some(target.mode.name()), Some(nodes.len()));
@@ -115,7 +116,8 @@ impl<'a> Run<'a> {
         let (mut report, end) = self.roll(nodes, &written, tools, interrupt).await?;
         let exit = self.finish(&mut report, end, tools, interrupt).await;
         progress.finish();
-        if exit == Exit::Done && self.plan.edits {
+        // Between the legs, none may be missing that the second one restores.
+        if exit == Exit::Done && self.plan.edits && self.plan.then.is_none() {
             let (maps, config) = (self.maps()?, self.config()?);
             let guard = Guard::Lock(self.lock);
             backup::prune(&maps, &config.name, &config.key, report.backup.as_deref(), guard).await;
@@ -156,11 +158,13 @@ impl<'a> Run<'a> {
             pace: Pace {
                 at_a_time: self.plan.batch_size,
                 settle: self.request.settle,
-                pause_after_canary: self.request.pause_after_canary,
+                // A first leg that is resumed had its canary.
+                pause_after_canary: self.request.pause_after_canary && (self.plan.then.is_none() || self.plan.edits),
                 pause: self.request.batch_pause,
                 max_failures: self.request.max_failures,
             },
             excluded: &self.request.exclude_nodes,
+            by_way: if self.request.direct { None } else { by_way(target.mode) },
             interrupt,
             tools,
         };
@@ -192,7 +196,7 @@ impl<'a> Run<'a> {
             on_nodes::drain(cleaner, &mut report.nodes, interrupt, tools.progress).await;
         }
         let RollEnd::Failed(failure) = end else { return self.ended(report, end, tools.events).await };
-        let exit = self.failed(report, failure, tools).await;
+        let exit = self.failed(report, failure, tools, interrupt).await;
         if let Some(cleaner) = tools.cleaner {
             on_nodes::drain(cleaner, &mut report.nodes, interrupt, tools.progress).await;
         }
@@ -265,7 +269,7 @@ impl<'a> Run<'a> {
         let runs = self.facts.proxy_nodes().any(|node| node.proof.mode == nftables);
         let needed = !self.request.direct && (runs || self.plan.mode() == nftables);
         // A node may take the time for its switch and twice for its cleaning, then wait for others of the window, and be rolled back.
-        let keep = self.request.timeout * 8 + self.request.settle + BRIDGE_SLACK;
+        let keep = self.plan.timeout * 8 + self.request.settle + BRIDGE_SLACK;
         let must = !self.request.is_restore() && !self.request.ignores("by-way-of-iptables");
         needed.then(|| Bridging { before: self.facts.ports(), keep, must })
     }
@@ -278,7 +282,7 @@ impl<'a> Run<'a> {
             ports: target.ports(),
             services: &self.surroundings.services,
             answered: self.facts.nodes.iter().filter_map(answering).collect(),
-            wait: self.request.timeout,
+            wait: self.plan.timeout,
             prepares: (self.plan.mode().is_some_and(|mode| mode.traits().is_prepared)
                 && !self.request.nodes_are_prepared)
                 .then(|| target.scheduler().to_owned()),

@@ -50,6 +50,8 @@ pub enum SwitchEnd {
     Gone,
     /// The node is not ready; it is skipped.
     NotReady,
+    /// It runs this mode, from which it goes by way of another one; it is skipped.
+    OtherLeg(ProxyMode),
     /// The new pod runs another mode, or crashes.
     Failed(String),
     /// The new pod was not verified in time.

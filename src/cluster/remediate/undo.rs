@@ -1,10 +1,13 @@
 //! A failed switch: whether and how a run rolls back, and its final message.
 
+use super::interrupt::Interrupt;
+use super::on_nodes;
 use super::roll_end::Failure;
 use super::rollback::Rollback;
 use super::run::Run;
 use super::tools::{Tools, WrittenConfig};
 use crate::cluster::plan::drift::{State, state};
+use crate::cluster::plan::legs::by_way;
 use crate::cluster::report::remediation::{NodeOutcome, Outcome, RemediationReport};
 use crate::exit_code::Exit;
 use crate::mode::ProxyMode;
@@ -13,6 +16,8 @@ use crate::report::event::{Event, What};
 
 /// A text to restore, and the one that it replaces.
 struct StepBack {
+    /// Its name in messages.
+    what: &'static str,
     written: String,
     original: String,
 }
@@ -26,7 +31,13 @@ fn through_both_legs(report: &RemediationReport, mode: ProxyMode) -> Vec<(String
 
 impl Run<'_> {
     /// A node could not be verified: rolls back to the original, if there is one.
-    pub(super) async fn failed(&self, report: &mut RemediationReport, failure: Failure, tools: Tools<'_>) -> Exit {
+    pub(super) async fn failed(
+        &self,
+        report: &mut RemediationReport,
+        failure: Failure,
+        tools: Tools<'_>,
+        interrupt: &Interrupt,
+    ) -> Exit {
         let Failure { why, timed_out } = failure;
         let (progress, events) = (tools.progress, tools.events);
         let steps = self.steps_back();
@@ -44,21 +55,38 @@ impl Run<'_> {
             return if timed_out || self.request.no_rollback { Exit::TimedOut } else { Exit::Failed };
         }
         progress.tell(&Event::new(What::RollingBack, &format!("{why}: rolling back")));
-        let mut back = Ok(());
+        let mut failures = Vec::new();
         let mut old_mode = Err(String::new());
         for (number, step) in steps.iter().enumerate() {
             // The original is always restored; pods are replaced only if kube-proxy can start with it.
             old_mode = read(&step.original).and_then(|parsed| target(&parsed.mode, self.facts.minor()));
             let nodes = match (&old_mode, number) {
+                (Ok(_), _) if self.is_again() => Vec::new(),
                 (Ok(mode), 0) => self.to_roll_back(report, *mode),
                 (Ok(mode), _) => through_both_legs(report, *mode),
                 (Err(_), _) => Vec::new(),
             };
-            back = self.step_back(step, &nodes, old_mode.as_ref().ok().copied(), report, tools).await;
-            if back.is_err() {
-                break;
+            if let (1.., Ok(mode), Some(cleaner)) = (number, &old_mode, tools.cleaner)
+                && by_way(*mode).is_some()
+            {
+                on_nodes::drain(cleaner, &mut report.nodes, interrupt, progress).await;
+            }
+            // What fails on one node does not keep the others in the mode between.
+            if let Err(error) = self.step_back(step, &nodes, old_mode.as_ref().ok().copied(), report, tools).await {
+                failures.push(format!("{error:#}"));
             }
         }
+        if self.is_again() && failures.is_empty() {
+            report.outcome = Outcome::Failed;
+            report.message = format!(
+                "Failed: {why}. The configuration was restored, and the other nodes were not touched. Fix the node and run the same command again."
+            );
+            events.warning("RemediationFailed", report.message.clone()).await;
+            return Exit::Failed;
+        }
+        let back = if failures.is_empty() { Ok(()) } else { Err(failures.join("; ")) };
+        let down = report.nodes.iter().filter(|node| node.outcome == NodeOutcome::NotReady).count();
+        let down = if down > 0 { format!(" {down} node(s) are NotReady and were skipped.") } else { String::new() };
         match (back, old_mode) {
             (Ok(()), Err(unfit)) => {
                 report.outcome = Outcome::Failed;
@@ -71,7 +99,7 @@ impl Run<'_> {
             (Ok(()), Ok(_)) => {
                 report.outcome = Outcome::RolledBack;
                 report.message = format!(
-                    "Failed and rolled back: {why}. The original configuration was restored and the old mode verified on every node."
+                    "Failed and rolled back: {why}. The original configuration was restored and the old mode verified on every node.{down}"
                 );
                 events.warning("RolledBack", report.message.clone()).await;
                 Exit::RolledBack
@@ -79,7 +107,7 @@ impl Run<'_> {
             (Err(error), _) => {
                 report.outcome = Outcome::Failed;
                 report.message = format!(
-                    "Switch failed: {why}. Rollback failed as well: {error:#}. Inspect with `kpx-prep status`, then retry with `kpx-prep remediate --rollback`."
+                    "Switch failed: {why}. Rollback failed as well: {error}. Inspect with `kpx-prep status`, then retry with `kpx-prep remediate --rollback`."
                 );
                 events.warning("RemediationFailed", report.message.clone()).await;
                 Exit::Failed
@@ -102,6 +130,7 @@ impl Run<'_> {
             kube_proxy: self.kube_proxy()?,
             config: WrittenConfig { name: &config.name, key: &config.key, text: &step.written, at: None },
             original: &step.original,
+            what: step.what,
             planned: &self.planned_pods(),
             mode,
             at_a_time: self.plan.batch_size,
@@ -114,17 +143,36 @@ impl Run<'_> {
     /// legs, that between them and then the original. Empty if there is none.
     fn steps_back(&self) -> Vec<StepBack> {
         let (Ok(config), Ok(target)) = (self.config(), self.target()) else { return Vec::new() };
-        let step =
-            |written: &str, original: &str| StepBack { written: written.to_owned(), original: original.to_owned() };
-        if let Some(original) = &self.plan.original {
-            return vec![step(&target.text, &original.on_the_way), step(&original.on_the_way, &original.text)];
+        let step = |what, written: &str, original: &str| StepBack {
+            what,
+            written: written.to_owned(),
+            original: original.to_owned(),
+        };
+        const ORIGINAL: &str = "the original configuration";
+        match &self.plan.original {
+            Some(original) if self.plan.then.is_none() && original.text == target.text => {
+                // The change was given up between its legs.
+                return vec![step("the configuration between the legs", &target.text, &original.on_the_way)];
+            }
+            Some(original) if self.plan.then.is_none() => {
+                return vec![
+                    step("the configuration between the legs", &target.text, &original.on_the_way),
+                    step(ORIGINAL, &original.on_the_way, &original.text),
+                ];
+            }
+            _ => {}
         }
         if self.plan.edits {
-            return vec![step(&target.text, &config.text)];
+            return vec![step(ORIGINAL, &target.text, &config.text)];
         }
         let of_last = self.facts.backups.iter().find(|backup| backup.was_replaced_by(&config.text));
         let of_last = of_last.filter(|backup| backup.text != config.text);
-        of_last.map(|backup| step(&target.text, &backup.text)).into_iter().collect()
+        of_last.map(|backup| step(ORIGINAL, &target.text, &backup.text)).into_iter().collect()
+    }
+
+    /// Whether this is the first leg once more: all other nodes have had both.
+    fn is_again(&self) -> bool {
+        self.plan.then.is_some() && self.plan.original.is_some()
     }
 
     /// The nodes that run the new configuration, failed ones first, and the previous mode of each.

@@ -1,6 +1,7 @@
 //! The plan of `remediate` as text.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use crate::cluster::api::connection::client::place;
 use crate::cluster::observe::facts::ClusterFacts;
@@ -37,8 +38,9 @@ pub fn plan_text(facts: Option<&ClusterFacts>, plan: &Plan) -> String {
         return text + &left(plan);
     }
     let Some(then) = &plan.then else {
+        let leg = if plan.original.is_some() { ", the second leg of a change by way of iptables" } else { "" };
         text.push_str(&if plan.edits {
-            format!("\nPlan: from {from} to {to}\n")
+            format!("\nPlan: from {from} to {to}{leg}\n")
         } else {
             format!("\nPlan: {to} is already configured, but not every node runs it\n")
         });
@@ -46,23 +48,35 @@ pub fn plan_text(facts: Option<&ClusterFacts>, plan: &Plan) -> String {
     };
     let end = then.to.map_or("the original", ProxyMode::name);
     text.push_str(&format!(
-        "\nPlan: to {end} by way of {to}, as one change in two legs\n\nLeg 1: {from} to {to}. {}\n",
+        "\nPlan: to {end} by way of {to}, as one change in two legs\n\nLeg 1: {from} to {to}.{}\n",
         cost(plan)
     ));
     text.push_str(&leg_text(facts, plan, Some(1)));
-    text.push_str(&format!("\nLeg 2: {to} to {end}, once leg 1 is verified. {}\n", cost(then)));
+    text.push_str(&format!("\nLeg 2: {to} to {end}, once leg 1 is verified.{}\n", cost(then)));
     text + &leg_text(None, then, Some(2))
+}
+
+/// A duration as it is given on the command line.
+fn for_people(time: Duration) -> String {
+    match time.as_secs() {
+        seconds if seconds >= 60 && seconds % 60 == 0 => format!("{}m", seconds / 60),
+        seconds => format!("{seconds}s"),
+    }
 }
 
 /// What a leg costs connections.
 fn cost(leg: &Plan) -> &'static str {
     match (leg.from, leg.to) {
-        (Some(ProxyMode::Ipvs), Some(ProxyMode::Iptables)) => {
-            "No connection is lost; those through IPVS are drained before leg 2."
+        (Some(ProxyMode::Ipvs), Some(ProxyMode::Iptables)) if leg.cleans => {
+            " Connections continue; those through IPVS until --drain has passed, before leg 2."
         }
-        (Some(ProxyMode::Iptables), Some(ProxyMode::Ipvs)) => "No connection is lost.",
-        (from, to) if from == to => "Only what is left of another mode is drained and removed.",
-        _ => "Until kube-proxy's first sync on a node, its Services are served from a copy of the rules.",
+        (Some(ProxyMode::Ipvs), Some(ProxyMode::Iptables)) => "",
+        (Some(ProxyMode::Iptables), Some(ProxyMode::Ipvs)) => " Connections continue.",
+        (from, to) if from == to => " Connections that are left in IPVS continue until --drain has passed.",
+        _ if leg.cleans => {
+            " Connections continue: until kube-proxy's first sync, a node's Services are served from a copy of the rules."
+        }
+        _ => "",
     }
 }
 
@@ -94,7 +108,8 @@ fn leg_text(facts: Option<&ClusterFacts>, plan: &Plan, leg: Option<u8>) -> Strin
     }
     if let Some(canary) = &plan.canary {
         steps.push(format!(
-            "canary {canary}: replace its kube-proxy pod, verify the effective mode, wait, and verify again"
+            "canary {canary}: replace its kube-proxy pod, verify the effective mode within {}, wait, and verify again",
+            for_people(plan.timeout)
         ));
     }
     let rest: usize = plan.batches.iter().map(Vec::len).sum();

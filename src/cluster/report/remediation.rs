@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use crate::cluster::helper::work::Cleaned;
 use crate::cluster::plan::{NOT_READY, Plan};
+use crate::mode::ProxyMode;
 use crate::report::{API_VERSION, Finding, LISTED, few};
 
 /// The outcome of a run.
@@ -114,8 +115,25 @@ pub struct RemediationReport {
     pub backup: Option<String>,
     /// The nodes.
     pub nodes: Vec<NodeResult>,
+    /// The first leg, if this run did both legs of a change.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub first_leg: Option<Box<FirstLeg>>,
     /// The current state, and the next step.
     pub message: String,
+}
+
+/// What the first of two legs did.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct FirstLeg {
+    /// The mode that it left.
+    pub from: Option<ProxyMode>,
+    /// The mode that it led to.
+    pub to: Option<ProxyMode>,
+    /// The backup of the original.
+    pub backup: Option<String>,
+    /// The nodes, as it left them.
+    pub nodes: Vec<NodeResult>,
 }
 
 impl RemediationReport {
@@ -135,6 +153,7 @@ impl RemediationReport {
                 .map(|name| NodeResult::new(name, NodeOutcome::Already))
                 .chain(down.map(|left| NodeResult::new(&left.node, NodeOutcome::NotReady)))
                 .collect(),
+            first_leg: None,
             message: message.into(),
         }
     }
@@ -203,11 +222,16 @@ impl NodeResult {
         format!("  {}  {}{mode}{detail}{cleaned}\n", self.name, self.outcome.word())
     }
 
+    /// Whether it was left out because it must go through the first of two legs.
+    pub fn is_for_other_leg(&self) -> bool {
+        self.outcome == NodeOutcome::NotReached && self.detail.is_some()
+    }
+
     /// Whether it failed, or something remains on it.
     fn needs_attention(&self) -> bool {
         // What failed before it was rolled back is what the operator must fix.
         let failed = self.outcome == NodeOutcome::RolledBack && self.detail.is_some();
         let unclean = self.cleaned.as_ref().is_some_and(|cleaned| !cleaned.is_clean());
-        unclean || failed || self.outcome == NodeOutcome::Failed
+        unclean || failed || self.is_for_other_leg() || self.outcome == NodeOutcome::Failed
     }
 }

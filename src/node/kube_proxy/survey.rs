@@ -1,5 +1,6 @@
 //! `node survey`: everything on a host that affects kube-proxy's mode. Read-only.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
 use super::bridge::Bridge;
@@ -17,8 +18,9 @@ use super::rules::observe::{Observed, Place};
 use super::rules::owners::{LINK, Owner, owner};
 use crate::mode::ProxyMode;
 use crate::node::boot::request::NodeRequest;
-use crate::node::host::Host;
+use crate::node::host::{Host, loaded_modules};
 use crate::node::install::{InstallOptions, install};
+use crate::node::modules::kernel::{Index, installed};
 use crate::node::modules::modprobe::HostModprobe;
 use crate::node::netlink::ipvs::Ipvs;
 use crate::node::netlink::nftables;
@@ -27,6 +29,8 @@ use crate::node::root::conf_files::ConfFiles;
 use crate::node_protocol::{Preparation, Survey, VirtualServer};
 use crate::report::API_VERSION;
 
+/// The match of `iptables -m time`.
+const TIME_MATCH: &str = "xt_time";
 /// The kernel's default, if the kernel does not report the timeout.
 const UDP_TIMEOUT: u32 = 300;
 
@@ -67,12 +71,22 @@ pub fn survey(
         iptables: variant(&observed, &toolbox).map(str::to_owned),
         both_iptables: ["legacy", "nft"].iter().all(|variant| holds_kube_proxy(&observed, variant)),
         nft: nft_version(&Toolbox::of_host(root)),
+        lacks_time_match: certainly_lacks(root, host.release.as_deref().unwrap_or_default(), TIME_MATCH),
         answering: answering(questions),
         network_manager_interferes: network_manager_interferes(root, &host),
         mark_chains: cni::mark_chains(root),
         other_kube_proxies: others(root, known),
         findings: observed.findings,
     })
+}
+
+/// Whether the running kernel has a module neither built in, nor loaded, nor as a file; not where its folder does not tell.
+fn certainly_lacks(root: &Root, release: &str, module: &str) -> bool {
+    let asked = BTreeSet::from([module.to_owned()]);
+    let Some(mut kernel) = installed(root, &asked).remove(release) else { return false };
+    kernel.read_index(root, &asked);
+    let is_told = kernel.knows_builtin && matches!(kernel.index, Index::Read(_));
+    is_told && !kernel.has(module) && loaded_modules(root).is_ok_and(|loaded| !loaded.contains(module))
 }
 
 /// kube-proxy processes outside the known pods, such as one started by a systemd unit.

@@ -20,6 +20,11 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial("legs::a_change_is_given_up_between_the_legs", given_up),
         trial("legs::stops_after_the_canary_of_each", paused),
         trial("legs::directly_when_asked", directly),
+        trial("legs::a_node_that_comes_back_in_the_second_leg", comes_back),
+        trial("legs::a_failure_in_the_second_leg_of_a_rollback", rollback_fails),
+        trial("legs::a_failure_after_giving_up", giving_up_fails),
+        trial("legs::interrupted_between_them", interrupted),
+        trial("legs::edited_between_them", edited),
     ]
 }
 
@@ -158,6 +163,8 @@ async fn paused(world: &World) {
     cluster.whole(&asked).await.exits(0).says("/outcome", "paused");
     assert_eq!(cluster.modes(), "node-1 ipvs\nnode-2 iptables\nnode-3 ipvs\n");
     // The rest of the first leg, and the canary of the second.
+    cluster.whole(&asked).await.exits(0).says("/outcome", "paused");
+    assert_eq!(cluster.modes(), "node-1 iptables\nnode-2 nftables\nnode-3 iptables\n");
     cluster.whole(&["--mode", "nftables"]).await.exits(0).says("/outcome", "done");
     arrived(&cluster, &before, "nftables").await;
 }
@@ -171,4 +178,78 @@ async fn directly(world: &World) {
     let outcome = cluster.whole(&["--mode", "nftables", "--no-clean"]).await.exits(3).says("/outcome", "blocked");
     outcome.finds("error", "by-way-of-iptables").mentions("--no-clean");
     before.untouched(&cluster).await;
+}
+
+/// It is left out, and nothing is rolled back for it; the same command takes it through both legs.
+async fn comes_back(world: &World) {
+    let (cluster, before) = in_ipvs(world).await;
+    cluster.nodes.set("node-3", &[Misbehaviour::Down]).await;
+    let asked = ["--mode", "nftables", "--canary", "node-2", "--settle-time", "4s"];
+    let mut run = cluster.whole_remediation(&asked);
+    run.until_it_says("node-2: nftables verified; watching").await;
+    cluster.nodes.set("node-3", &[]).await;
+    let outcome = run.end().await;
+    assert_eq!(cluster.nodes.hosts.cuts("node-3"), 0, "{outcome}");
+    if cluster.modes().contains("node-3 ipvs") {
+        let outcome = outcome.exits(4).says("/outcome", "left");
+        assert_eq!(outcome.node("node-3")["outcome"], "not-reached", "{outcome}");
+        assert_eq!(outcome.node("node-2")["outcome"], "proved", "{outcome}");
+    }
+    cluster.whole(&["--mode", "nftables"]).await.exits(0).says("/outcome", "done");
+    arrived(&cluster, &before, "nftables").await;
+    // What was there before the change is still what a rollback restores.
+    cluster.whole(&["--rollback"]).await.exits(0).says("/outcome", "done");
+    back(&cluster, &before).await;
+}
+
+async fn rollback_fails(world: &World) {
+    let (cluster, _) = in_ipvs(world).await;
+    cluster.whole(&["--mode", "nftables"]).await.exits(0);
+    let there = cluster.before().await;
+    cluster.nodes.set("node-3", &[Misbehaviour::StopsServing]).await;
+    cluster.whole(&["--rollback", "--canary", "node-2"]).await.exits(5).says("/outcome", "rolled-back");
+    assert_eq!(cluster.map().await.data.as_ref(), Some(&there.data));
+    assert!(cluster.nodes.modes().values().all(|runs| runs == "nftables"), "{}", cluster.modes());
+    lossless(&cluster, "drained before nftables mode");
+    // The same command tries the same again.
+    cluster.nodes.set("node-3", &[]).await;
+    cluster.whole(&["--rollback"]).await.exits(0).says("/outcome", "done");
+    assert!(cluster.nodes.modes().values().all(|runs| runs == "ipvs"), "{}", cluster.modes());
+    lossless(&cluster, "ipvs");
+}
+
+/// It goes back to the mode between the legs, not through ipvs mode once more.
+async fn giving_up_fails(world: &World) {
+    let (cluster, _) = in_ipvs(world).await;
+    killed_when_it_says(&cluster, &["--mode", "nftables"], "leg 1 of 2").await;
+    let between = cluster.before().await;
+    cluster.nodes.set("node-3", &[Misbehaviour::StopsServing]).await;
+    cluster.whole(&["--rollback", "--canary", "node-2"]).await.exits(5).says("/outcome", "rolled-back");
+    assert_eq!(cluster.map().await.data.as_ref(), Some(&between.data));
+    assert!(cluster.nodes.modes().values().all(|runs| runs == "iptables"), "{}", cluster.modes());
+}
+
+async fn interrupted(world: &World) {
+    let (cluster, before) = in_ipvs(world).await;
+    let mut run = cluster.whole_remediation(&["--mode", "nftables"]);
+    run.until_it_says("leg 1 of 2").await;
+    run.signal(nix::sys::signal::Signal::SIGINT);
+    let outcome = run.end().await.exits(130).says("/outcome", "interrupted");
+    let outcome = outcome.mentions("The first leg is done").says("/firstLeg/to", "iptables");
+    assert!(!outcome.json["message"].to_string().contains("nothing was changed"), "{outcome}");
+    assert!(outcome.json["backup"].is_string(), "{outcome}");
+    cluster.whole(&["--mode", "nftables"]).await.exits(0).says("/outcome", "done");
+    arrived(&cluster, &before, "nftables").await;
+}
+
+/// What another writer wrote is not overwritten without having been shown.
+async fn edited(world: &World) {
+    let (cluster, _) = in_ipvs(world).await;
+    let mut run = cluster.whole_remediation(&["--mode", "nftables", "--drain", "3s"]);
+    run.until_it_says("draining IPVS connections").await;
+    let text = cluster.config().await.replace("configSyncPeriod: 0s", "configSyncPeriod: 7m0s");
+    cluster.edit_map(json!({"data": {"config.conf": text}})).await;
+    let outcome = run.end().await;
+    let outcome = outcome.exits(4).says("/outcome", "left").mentions("another writer edited the ConfigMap");
+    assert_eq!(cluster.config().await, text, "{outcome}");
 }
