@@ -11,7 +11,7 @@
 //! | a running cluster | [`cluster`] (observe, plan, switch, verify, roll back) |
 //! | Kubernetes' rules | [`mode`], [`proxy_config`] (`KubeProxyConfiguration`), [`feature_gates`], [`kubernetes_version`], [`proxy_ports`], [`sync_health`] (kube-proxy's metrics) |
 //! | texts | [`yaml`] (edits that keep every other byte), [`cidr`], [`go_duration`] |
-//! | the system | [`atomic_file`], [`folder`], [`file_kind`], [`bounded`], [`bounded_command`], [`boot_clock`] |
+//! | the system | [`atomic_file`], [`file_edit`], [`folder`], [`file_kind`], [`bounded`], [`bounded_command`], [`boot_clock`] |
 
 pub mod atomic_file;
 pub mod boot_clock;
@@ -30,6 +30,8 @@ pub mod cluster;
 pub mod exit_code;
 #[cfg(feature = "full")]
 pub mod feature_gates;
+#[cfg(feature = "full")]
+pub mod file_edit;
 pub mod file_kind;
 pub mod folder;
 pub mod go_duration;
