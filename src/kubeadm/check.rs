@@ -157,7 +157,7 @@ fn check_node(raw: &RawOptions, findings: &mut Findings) {
 }
 
 fn check_cluster(raw: &RawOptions, version: Option<&KubernetesVersion>, findings: &mut Findings) -> Option<Cluster> {
-    let proxy = RawSettings::from_options(raw);
+    let proxy = RawSettings::from_options(&raw.proxy);
     // Without a version, the rest is checked for the newest version that runs every mode.
     let mode = proxy.check(version.map_or(34, KubernetesVersion::minor), findings);
     if let Some(mode) = &mode {

@@ -36,7 +36,7 @@ pub fn complete(name: &str, text: &str, raw: &RawOptions, findings: &mut Finding
     parts::check(name, text, &roots, version.as_ref().map_or(34, KubernetesVersion::minor), findings);
     check_documents(name, &kinds, &roots, version.as_ref(), findings);
     let proxy = kinds.proxy.map(|index| (index, roots[index]));
-    let wanted = RawSettings::from_options(raw);
+    let wanted = RawSettings::from_options(&raw.proxy);
     let mode = check_settings(name, proxy.map(|(_, root)| root), &wanted, version.as_ref(), findings);
     if let (Some(index), Some(mode)) = (kinds.proxy, &mode) {
         let minor = version.as_ref().map_or(34, KubernetesVersion::minor);
