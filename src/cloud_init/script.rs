@@ -11,22 +11,28 @@ use crate::mode::ProxyMode;
 use crate::node::boot::mechanism::Mechanism;
 
 /// Where the kubeadm config is on the node.
-pub(super) const CONFIG: &str = "/etc/kpx-prep/kubeadm.yaml";
+pub const CONFIG: &str = "/etc/kpx-prep/kubeadm.yaml";
 
 /// The whole script.
 pub(super) fn script(options: &NodeOptions) -> String {
+    let comments = "# Prepares this node and then runs kubeadm. Written by kpx-prep cloud-init; safe to run again.\n\
+         # If it fails, cloud-init status reports \"error\" and /var/log/cloud-init-output.log has the reason.\n";
+    [start(comments), binary(options), prepare(options), kubeadm(options)].concat()
+}
+
+/// The part that gets the binary, if the node needs it.
+pub fn binary(options: &NodeOptions) -> String {
+    options.binary.as_ref().map(get_binary).unwrap_or_default()
+}
+
+/// The last part: kubeadm, once.
+pub fn kubeadm(options: &NodeOptions) -> String {
     let (action, result) = match options.role {
         Role::ControlPlane => ("init", "/etc/kubernetes/admin.conf"),
         Role::ControlPlaneJoin | Role::Worker => ("join", "/etc/kubernetes/kubelet.conf"),
     };
     let upload = if options.upload_certs { " --upload-certs" } else { "" };
     [
-        start(
-            "# Prepares this node and then runs kubeadm. Written by kpx-prep cloud-init; safe to run again.\n\
-             # If it fails, cloud-init status reports \"error\" and /var/log/cloud-init-output.log has the reason.\n",
-        ),
-        options.binary.as_ref().map(get_binary).unwrap_or_default(),
-        prepare(options),
         format!("\naction={action} result={result} config={CONFIG}\n"),
         include_str!("boot/kubeadm.sh").to_owned(),
         make_config(&options.config),
@@ -41,7 +47,8 @@ pub fn start(comments: &str) -> String {
     format!("#!/bin/sh\n{comments}{}", include_str!("boot/start.sh"))
 }
 
-fn prepare(options: &NodeOptions) -> String {
+/// The part that prepares the node; nothing for a mode that needs no preparation.
+pub fn prepare(options: &NodeOptions) -> String {
     let version = format!(" --kubernetes-version {}", quote(&options.version.to_string()));
     node_install(options.mode, &version, options.scheduler.as_deref(), options.boot_mechanism)
 }

@@ -78,7 +78,7 @@ pub fn check(
         if token.is_none() && !on_node.token && raw.token.is_none() && raw.token_file.is_none() {
             findings.problem(
                 "--token-file",
-                format!("joining requires a bootstrap token: set --token-file, {TOKEN_VARIABLE} or --token (cloud-init also: --node-token-file)"),
+                format!("joining requires a bootstrap token: set --token-file, {TOKEN_VARIABLE} or --token (cloud-init and ignition also: --node-token-file)"),
             );
         }
         check_join(raw, purpose, findings).map(Config::Join)
