@@ -40,10 +40,10 @@ pub enum Machines {
 /// A list of Cluster API's `KubeadmConfigSpec`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum List {
-    /// Its files
+    /// Files to be written
     #[value(name = "files")]
     Files,
-    /// Its commands before kubeadm
+    /// Commands that run before kubeadm
     #[value(name = "preKubeadmCommands")]
     PreKubeadmCommands,
 }
