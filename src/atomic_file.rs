@@ -3,7 +3,7 @@
 use std::ffi::{OsStr, OsString};
 use std::fs::Permissions;
 use std::io::{self, Write as _};
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{PermissionsExt as _, fchown};
 use std::path::Path;
 
 use crate::bounded::not_regular;
@@ -28,12 +28,7 @@ pub fn temporary_name(name: impl AsRef<OsStr>) -> OsString {
 /// Any error of the file system; when the path exists and is not a regular file, such as `/dev/null` or a link. The
 /// existing file is then unchanged.
 pub fn replace(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
-    let invalid = || io::Error::new(io::ErrorKind::InvalidInput, "not a file path");
-    let name = path.file_name().ok_or_else(invalid)?;
-    let folder = match path.parent().ok_or_else(invalid)? {
-        folder if folder.as_os_str().is_empty() => Path::new("."),
-        folder => folder,
-    };
+    let (folder, name) = split(path)?;
     let folder = Folder::open(folder)?;
     if folder.stat(name)?.is_some_and(|there| !is_regular(&there)) {
         return Err(not_regular());
@@ -42,15 +37,51 @@ pub fn replace(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
     folder.sync()
 }
 
+/// The folder of a file, and the file's name in it.
+///
+/// # Errors
+/// If it is the path of no file, such as `/` or `..`.
+pub fn split(path: &Path) -> io::Result<(&Path, &OsStr)> {
+    let invalid = || io::Error::new(io::ErrorKind::InvalidInput, "not a file path");
+    let name = path.file_name().ok_or_else(invalid)?;
+    match path.parent().ok_or_else(invalid)? {
+        folder if folder.as_os_str().is_empty() => Ok((Path::new("."), name)),
+        folder => Ok((folder, name)),
+    }
+}
+
 /// Writes a file with this content and mode as `name` into an open folder. Afterwards only the file's content is known
 /// to be on disk; its name is after [`Folder::sync`].
 ///
 /// # Errors
 /// Any error of the file system; the existing file is then unchanged. The temporary file is removed if possible.
 pub fn put(folder: &Folder, name: impl AsRef<OsStr>, content: &[u8], mode: u32) -> io::Result<()> {
+    put_for(folder, name, content, mode, None)
+}
+
+/// The owner of a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Owner {
+    /// User id.
+    pub user: u32,
+    /// Group id.
+    pub group: u32,
+}
+
+/// As [`put`], for this owner instead of the user who runs kpx-prep.
+///
+/// # Errors
+/// As [`put`], and if the file cannot be given to that owner.
+pub fn put_for(
+    folder: &Folder,
+    name: impl AsRef<OsStr>,
+    content: &[u8],
+    mode: u32,
+    owner: Option<Owner>,
+) -> io::Result<()> {
     let temporary = temporary_name(&name);
     folder.remove_file(&temporary)?;
-    let result = write(folder, &temporary, content, mode).and_then(|()| folder.rename(&temporary, &name));
+    let result = write(folder, &temporary, content, mode, owner).and_then(|()| folder.rename(&temporary, &name));
     if result.is_err() {
         // A caller that must know whether it is gone checks that itself.
         let _ = folder.remove_file(&temporary);
@@ -58,10 +89,13 @@ pub fn put(folder: &Folder, name: impl AsRef<OsStr>, content: &[u8], mode: u32) 
     result
 }
 
-fn write(folder: &Folder, name: &OsStr, content: &[u8], mode: u32) -> io::Result<()> {
+fn write(folder: &Folder, name: &OsStr, content: &[u8], mode: u32, owner: Option<Owner>) -> io::Result<()> {
     let mut file = folder.create(name, 0o600)?;
     file.write_all(content)?;
-    // Not at creation, where the umask applies.
+    if let Some(owner) = owner {
+        fchown(&file, Some(owner.user), Some(owner.group))?;
+    }
+    // Not at creation, where the umask applies; after the owner, because a new owner clears bits.
     file.set_permissions(Permissions::from_mode(mode))?;
     file.sync_all()
 }

@@ -79,7 +79,7 @@ fn examples_in_help_texts_are_valid() {
 #[test]
 fn examples_that_print_a_file_work_as_written() {
     let mut count = 0;
-    for name in ["kubeadm-config", "cloud-init", "completions", "checks"] {
+    for name in ["kubeadm-config", "cloud-init", "ignition", "capi", "completions", "checks"] {
         let help = String::from_utf8(kpx_prep(&[name, "--help"]).stdout).unwrap();
         for example in examples(&help) {
             count += 1;

@@ -54,7 +54,7 @@ struct FakeNode {
     script: PathBuf,
 }
 
-const TOOLS: [&str; 8] = ["sh", "mkdir", "mktemp", "rm", "mv", "chmod", "sha256sum", "cat"];
+const TOOLS: [&str; 9] = ["sh", "dirname", "mkdir", "mktemp", "rm", "mv", "chmod", "sha256sum", "cat"];
 const BINARY: &str = "#!/bin/sh\necho \"kpx-prep $*\" >> \"$LOG\"\n[ \"$1\" != node ] || exit \"${NODE_EXIT:-0}\"\n";
 
 impl FakeNode {
@@ -84,13 +84,17 @@ impl FakeNode {
         for file in files {
             let get = |key: &str| file.get(&[key]).and_then(Node::text).unwrap();
             let mut content = get("content").to_owned();
-            for path in
-                ["/usr/local/bin/kpx-prep", "/etc/kubernetes", "/etc/kpx-prep/kubeadm.yaml", "/var/lib/kpx-prep"]
-            {
+            for path in [
+                "/usr/local/bin/kpx-prep",
+                "/opt/bin",
+                "/etc/kubernetes",
+                "/etc/kpx-prep/kubeadm.yaml",
+                "/var/lib/kpx-prep",
+            ] {
                 content = content.replace(path, &format!("{}{path}", root.path().display()));
             }
             // Nothing of the machine that runs the test may be found.
-            content = content.replace("PATH=${PATH:+$PATH:}", "PATH=$PATH #");
+            content = content.replace("[ -z \"$PATH\" ] || PATH=$PATH:\nPATH=$PATH/usr", "# ");
             fs::write(at(get("path").trim_start_matches('/')), content).unwrap();
         }
         let script = at("etc/kpx-prep/boot");
@@ -157,6 +161,23 @@ fn the_node_is_prepared_before_kubeadm_and_once() {
         let second = node.log().strip_prefix(&log).map(str::to_owned).unwrap_or_default();
         assert_eq!(second.lines().count(), 1, "{shell}: the second run: {second}");
         assert!(second.starts_with("kpx-prep node install --kubernetes-version 1."), "{second}");
+    }
+}
+
+/// As on Flatcar, where /usr is read-only.
+#[test]
+fn the_binary_goes_to_opt_where_it_cannot_go_to_usr() {
+    for shell in shells() {
+        let node = FakeNode::new(&WITH_URL).with_curl();
+        fs::remove_dir(node.at("usr/local/bin")).unwrap();
+        fs::write(node.at("usr/local/bin"), "").unwrap();
+        for _ in 0..2 {
+            let output = node.run(shell, &[]);
+            assert!(output.status.success(), "{shell}: {}", String::from_utf8_lossy(&output.stderr));
+        }
+        assert_eq!(node.log().matches("curl").count(), 1, "the second run downloaded it again");
+        let names: Vec<_> = fs::read_dir(node.at("opt/bin")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        assert_eq!(names, ["kpx-prep"]);
     }
 }
 

@@ -43,6 +43,12 @@ pub enum Command {
     /// `kpx-prep cloud-init`
     #[serde(rename = "cloud-init")]
     CloudInit,
+    /// `kpx-prep ignition`
+    #[serde(rename = "ignition")]
+    Ignition,
+    /// `kpx-prep capi`
+    #[serde(rename = "capi")]
+    Capi,
     /// `kpx-prep status`
     #[serde(rename = "status")]
     Status,

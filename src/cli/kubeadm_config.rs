@@ -19,6 +19,8 @@ use crate::report::foreign::visible;
 use crate::report::print;
 use crate::report::say::say;
 
+mod in_place;
+
 /// Print a kubeadm config that sets kube-proxy's mode
 ///
 /// Works without options. Anything not given is left to kubeadm's defaults; the mode is always written.
@@ -30,6 +32,12 @@ pub(super) struct KubeadmConfigArgs {
     /// other byte is kept
     #[arg(long, value_name = "FILE|-")]
     from: Option<PathBuf>,
+    /// Write the result to the file named by --from (atomically; its mode and owner are kept)
+    #[arg(long, requires = "from", conflicts_with = "output_file")]
+    in_place: bool,
+    /// With --in-place: if the file does not exist or is not for kubeadm init, change nothing and exit with 0
+    #[arg(long, requires = "in_place")]
+    if_init: bool,
     /// Write to this file (atomically, with mode 0600) instead of stdout
     #[arg(long, value_name = "FILE")]
     output_file: Option<PathBuf>,
@@ -49,12 +57,16 @@ Examples:
   kpx-prep kubeadm-config --kubernetes-version v1.36.3 --strict-arp \\
     --pod-network-cidr 10.244.0.0/16 --output-file config.yaml
   kubeadm config print init-defaults | kpx-prep kubeadm-config --from -
+  kpx-prep kubeadm-config --from /run/kubeadm/kubeadm.yaml --in-place --if-init
   kpx-prep kubeadm-config --join --control-plane-endpoint k8s.example.com:6443 \\
     --token-file token --discovery-token-ca-cert-hash \\
     sha256:7c2e69131a36ae2a042a339b33381c6d0d43887e2de83720eff5359e26aec866";
 
 impl KubeadmConfigArgs {
     pub(super) fn run(&self) -> anyhow::Result<Exit> {
+        if let Some(file) = self.from.as_deref().filter(|_| self.in_place) {
+            return in_place::edit(file, self.if_init, &self.options);
+        }
         let mut findings = Findings::default();
         let config = if let Some(file) = &self.from {
             let (name, text) = read(file)?;
@@ -77,15 +89,20 @@ impl KubeadmConfigArgs {
     }
 }
 
-/// Prints notes and warnings, and writes the result if there is no problem.
-pub(super) fn deliver(result: Option<&str>, file: Option<&Path>, findings: &Findings) -> anyhow::Result<()> {
+/// Prints notes and warnings; returns the result if there is no problem.
+fn judged<'a>(result: Option<&'a str>, findings: &Findings) -> anyhow::Result<&'a str> {
     for finding in findings.all() {
         say(finding.text().trim_end());
     }
     if let Some(refusal) = findings.refusal() {
         return Err(Refusal::usage(refusal));
     }
-    let text = result.context("internal error: no config was produced")?;
+    result.context("internal error: no config was produced")
+}
+
+/// Prints notes and warnings, and writes the result if there is no problem.
+pub(super) fn deliver(result: Option<&str>, file: Option<&Path>, findings: &Findings) -> anyhow::Result<()> {
+    let text = judged(result, findings)?;
     let Some(file) = file else {
         // A file given by --from may contain terminal escape sequences; a file or a pipe gets every byte unchanged.
         return if std::io::stdout().is_terminal() { print(&visible(text)) } else { print(text) };

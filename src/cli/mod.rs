@@ -8,6 +8,7 @@ use crate::exit_code::{self, Exit};
 use crate::report::say::Log;
 use deferred::Deferred;
 
+mod capi;
 mod checks;
 mod cloud_init;
 mod cluster_args;
@@ -15,6 +16,7 @@ mod completions;
 mod deferred;
 mod helper;
 mod helper_setup;
+mod ignition;
 mod image;
 mod kubeadm_config;
 mod node;
@@ -89,6 +91,10 @@ enum Command {
     KubeadmConfig(Deferred<kubeadm_config::KubeadmConfigArgs>),
     /// Render cloud-init user-data that prepares a node and then runs kubeadm
     CloudInit(Deferred<cloud_init::CloudInitArgs>),
+    /// Render an Ignition config that prepares a node and then runs kubeadm
+    Ignition(Deferred<ignition::IgnitionArgs>),
+    /// Print what goes into Cluster API's objects to prepare machines and set kube-proxy's mode
+    Capi(Deferred<capi::CapiArgs>),
     /// Show the mode each kube-proxy is actually running, and how it was verified
     Status(Deferred<status::StatusArgs>),
     /// Switch a running cluster's kube-proxy to IPVS, node by node; verifies each node and rolls back on
@@ -114,6 +120,8 @@ pub fn run(cli: Cli) -> anyhow::Result<Exit> {
         Command::Node(args) => args.0.run(),
         Command::KubeadmConfig(args) => args.0.run(),
         Command::CloudInit(args) => args.0.run(),
+        Command::Ignition(args) => args.0.run(),
+        Command::Capi(args) => args.0.run(),
         Command::Status(args) => args.0.run(),
         Command::Remediate(args) => args.0.run(),
         Command::Checks(args) => args.0.run(),

@@ -17,7 +17,7 @@ use crate::cluster::remediate::ended::Ended;
 use crate::cluster::remediate::{RunOptions, remediate};
 use crate::exit_code::{Exit, Refusal};
 use crate::kubeadm::proxy::RawSettings;
-use crate::kubeadm::raw_options::RawOptions;
+use crate::kubeadm::raw_options::RawProxyOptions;
 use crate::mode::ProxyMode;
 use crate::report::event::{Event, What};
 use crate::report::say::{say, say_event, use_json};
@@ -230,7 +230,7 @@ impl RemediateArgs {
         let goal = if self.rollback {
             Goal::Restore { backup: self.to.clone(), force: self.force }
         } else {
-            let settings = RawSettings::from_options(&RawOptions {
+            let settings = RawSettings::from_options(&RawProxyOptions {
                 mode: self.mode.clone(),
                 scheduler: self.scheduler.clone(),
                 strict_arp: self.strict_arp,
@@ -240,7 +240,7 @@ impl RemediateArgs {
                 conntrack_tcp_be_liberal: self.conntrack_tcp_be_liberal,
                 sync_period: self.sync_period.clone(),
                 min_sync_period: self.min_sync_period.clone(),
-                ..RawOptions::default()
+                ..RawProxyOptions::default()
             });
             Goal::Settings(Box::new(settings))
         };

@@ -8,8 +8,9 @@
 //! secrets in files on the node, the kubeadm config is not part of the user-data but generated on the node, by the same
 //! binary from the same options.
 
+pub mod binary;
 pub mod options;
-mod script;
+pub mod script;
 mod user_data;
 
 pub use user_data::{MAX_BYTES, render};

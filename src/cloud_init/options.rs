@@ -2,6 +2,7 @@
 
 use clap::{Args, ValueEnum};
 
+use super::binary::{Binary, RawBinaryOptions, refuse_relative};
 use crate::kubeadm::check::{OnNode, check};
 use crate::kubeadm::findings::Findings;
 use crate::kubeadm::given_options::Scope;
@@ -11,9 +12,6 @@ use crate::kubeadm::raw_options::RawOptions;
 use crate::kubernetes_version::KubernetesVersion;
 use crate::mode::ProxyMode;
 use crate::node::boot::mechanism::Mechanism;
-
-/// Default path of the binary on a node.
-pub const DEFAULT_BINARY: &str = "/usr/local/bin/kpx-prep";
 
 /// The role of a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -43,18 +41,9 @@ pub struct RawNodeOptions {
     /// Role of the node
     #[arg(long)]
     pub role: Role,
-    /// URL from which the node downloads kpx-prep; requires --sha256
-    #[arg(long, value_name = "URL", conflicts_with = "binary_path", help_heading = "kpx-prep on the node")]
-    pub binary_url: Option<String>,
-    /// Path of an existing kpx-prep on the node [default: /usr/local/bin/kpx-prep]
-    #[arg(long, value_name = "PATH", help_heading = "kpx-prep on the node")]
-    pub binary_path: Option<String>,
-    /// SHA-256 of the binary, verified before it is run
-    #[arg(long, value_name = "HEX", help_heading = "kpx-prep on the node")]
-    pub sha256: Option<String>,
-    /// Mechanism that loads modules at boot, if detection fails; you guarantee that it works on the node
-    #[arg(long, value_name = "NAME", help_heading = "kpx-prep on the node")]
-    pub boot_mechanism: Option<Mechanism>,
+    /// How the node gets kpx-prep.
+    #[command(flatten)]
+    pub binary: RawBinaryOptions,
     /// File on the node with the bootstrap token; keeps it out of the user-data
     #[arg(long, value_name = "PATH", conflicts_with_all = ["token", "token_file"], help_heading = "Secrets")]
     pub node_token_file: Option<String>,
@@ -84,25 +73,6 @@ pub struct NodeOptions {
     pub upload_certs: bool,
 }
 
-/// How a node gets the binary.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Binary {
-    /// Downloaded, to [`DEFAULT_BINARY`].
-    Url {
-        /// The URL.
-        url: String,
-        /// Its expected SHA-256.
-        sha256: String,
-    },
-    /// Already on the node.
-    Path {
-        /// Its path.
-        path: String,
-        /// Its expected SHA-256, if it is to be verified.
-        sha256: Option<String>,
-    },
-}
-
 /// How a node gets its kubeadm config.
 #[derive(Clone, Debug)]
 pub enum Config {
@@ -126,20 +96,16 @@ pub fn check_all(
     // A joining node's kubeadm config has no mode; here the mode decides how the node is prepared.
     let mut for_kubeadm = raw.clone();
     if purpose != Purpose::Init {
-        (for_kubeadm.mode, for_kubeadm.scheduler) = (None, None);
+        (for_kubeadm.proxy.mode, for_kubeadm.proxy.scheduler) = (None, None);
     }
     refuse_mixed_secrets(node, raw, on_node, findings);
-    let binary = check_binary(node, findings);
+    let binary = node.binary.check(findings);
     let options = check(&for_kubeadm, purpose, version, on_node, findings);
     let (mode, binary, options) = (mode?, binary?, options?);
     if !findings.problems.is_empty() {
         return None;
     }
-    if node.boot_mechanism.is_some() && !mode.mode.traits().is_prepared {
-        findings
-            .problem("--boot-mechanism", "is for ipvs and nftables mode only; iptables mode loads no modules at boot");
-        return None;
-    }
+    node.binary.refuse_mechanism(mode.mode, findings)?;
     let version = options.version.clone();
     let upload_certs = purpose == Purpose::Init && (options.certificate_key.is_some() || on_node.certificate_key);
     let config = if on_node.any() {
@@ -149,24 +115,21 @@ pub fn check_all(
         Config::InUserData(Box::new(options))
     };
     let needs_binary = mode.mode.traits().is_prepared || on_node.any();
-    if !needs_binary {
+    if needs_binary {
+        node.binary.note_default(findings);
+    } else {
         findings.note(
             "node-preparation",
             format!("in {} mode the node needs no preparation; the user-data only runs kubeadm", mode.mode),
-        );
-    } else if node.binary_url.is_none() && node.binary_path.is_none() {
-        findings.note(
-            "binary-path",
-            format!("kpx-prep must exist on the node at {DEFAULT_BINARY}; to download it, set --binary-url"),
         );
     }
     Some(NodeOptions {
         role: node.role,
         binary: needs_binary.then_some(binary),
         version,
-        boot_mechanism: node.boot_mechanism,
+        boot_mechanism: node.binary.boot_mechanism,
         mode: mode.mode,
-        scheduler: raw.scheduler.clone(),
+        scheduler: raw.proxy.scheduler.clone(),
         config,
         upload_certs,
     })
@@ -179,7 +142,7 @@ fn check_mode(
     version: Option<&KubernetesVersion>,
     findings: &mut Findings,
 ) -> Option<Mode> {
-    let all = RawSettings::from_options(raw);
+    let all = RawSettings::from_options(&raw.proxy);
     let wanted = RawSettings { mode: all.mode, scheduler: all.scheduler, ..RawSettings::default() };
     let minor = version?.minor();
     if purpose == Purpose::Init {
@@ -201,37 +164,13 @@ fn refuse_mixed_secrets(node: &RawNodeOptions, raw: &RawOptions, on_node: OnNode
             findings.problem(option.flag, "cannot be combined with a secret in a file on the node; use --node-token-file and --node-certificate-key-file for both");
         }
     }
-    for (flag, path) in [
-        ("--node-token-file", &node.node_token_file),
-        ("--node-certificate-key-file", &node.node_certificate_key_file),
-        ("--binary-path", &node.binary_path),
-    ] {
-        if let Some(path) =
-            path.as_deref().filter(|path| !path.starts_with('/') || path.contains(|c: char| c.is_control()))
-        {
-            findings.problem(flag, format!("{path:?} is not an absolute path"));
+    for (flag, path) in
+        [("--node-token-file", &node.node_token_file), ("--node-certificate-key-file", &node.node_certificate_key_file)]
+    {
+        if let Some(path) = path {
+            refuse_relative(flag, path, findings);
         }
     }
-}
-
-fn check_binary(node: &RawNodeOptions, findings: &mut Findings) -> Option<Binary> {
-    let sha256 = node.sha256.as_ref().map(|text| text.to_ascii_lowercase());
-    if sha256.as_ref().is_some_and(|text| text.len() != 64 || !text.bytes().all(|b| b.is_ascii_hexdigit())) {
-        findings.problem("--sha256", "must be 64 hexadecimal digits (see: sha256sum kpx-prep)");
-    }
-    let Some(url) = &node.binary_url else {
-        let path = node.binary_path.as_deref().unwrap_or(DEFAULT_BINARY).to_owned();
-        return Some(Binary::Path { path, sha256 });
-    };
-    let rest = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://")).unwrap_or_default();
-    if rest.is_empty() || !rest.bytes().all(|b| b.is_ascii_graphic() && !b"\"'\\`<>".contains(&b)) {
-        findings.problem("--binary-url", format!("{url:?} is not an http or https URL"));
-    }
-    let Some(sha256) = sha256 else {
-        findings.problem("--sha256", "required with --binary-url, to verify the download");
-        return None;
-    };
-    Some(Binary::Url { url: url.clone(), sha256 })
 }
 
 fn warn_of_secrets(options: &KubeadmOptions, findings: &mut Findings) {

@@ -78,7 +78,7 @@ pub fn check(
         if token.is_none() && !on_node.token && raw.token.is_none() && raw.token_file.is_none() {
             findings.problem(
                 "--token-file",
-                format!("joining requires a bootstrap token: set --token-file, {TOKEN_VARIABLE} or --token (cloud-init also: --node-token-file)"),
+                format!("joining requires a bootstrap token: set --token-file, {TOKEN_VARIABLE} or --token (cloud-init and ignition also: --node-token-file)"),
             );
         }
         check_join(raw, purpose, findings).map(Config::Join)
@@ -157,7 +157,7 @@ fn check_node(raw: &RawOptions, findings: &mut Findings) {
 }
 
 fn check_cluster(raw: &RawOptions, version: Option<&KubernetesVersion>, findings: &mut Findings) -> Option<Cluster> {
-    let proxy = RawSettings::from_options(raw);
+    let proxy = RawSettings::from_options(&raw.proxy);
     // Without a version, the rest is checked for the newest version that runs every mode.
     let mode = proxy.check(version.map_or(34, KubernetesVersion::minor), findings);
     if let Some(mode) = &mode {

@@ -9,7 +9,7 @@ use super::kinds::Kinds;
 use super::proxy::{Mode, RawSettings};
 use super::raw_options::RawOptions;
 use super::render::proxy_configuration;
-use super::{parts, version_source};
+use super::{kinds, parts, version_source};
 use crate::cidr::Cidr;
 use crate::kubernetes_version::KubernetesVersion;
 use crate::mode::ProxyMode;
@@ -36,7 +36,7 @@ pub fn complete(name: &str, text: &str, raw: &RawOptions, findings: &mut Finding
     parts::check(name, text, &roots, version.as_ref().map_or(34, KubernetesVersion::minor), findings);
     check_documents(name, &kinds, &roots, version.as_ref(), findings);
     let proxy = kinds.proxy.map(|index| (index, roots[index]));
-    let wanted = RawSettings::from_options(raw);
+    let wanted = RawSettings::from_options(&raw.proxy);
     let mode = check_settings(name, proxy.map(|(_, root)| root), &wanted, version.as_ref(), findings);
     if let (Some(index), Some(mode)) = (kinds.proxy, &mode) {
         let minor = version.as_ref().map_or(34, KubernetesVersion::minor);
@@ -46,6 +46,13 @@ pub fn complete(name: &str, text: &str, raw: &RawOptions, findings: &mut Finding
         return None;
     }
     write(name, text, proxy.map(|(index, _)| index), &wanted, &mode?, findings)
+}
+
+/// Whether `kubeadm init` could use this file: whether it has a `ClusterConfiguration` or an `InitConfiguration`, of any
+/// version. A file for `kubeadm join` has none. `None` if it is not YAML, which is then in `findings`.
+pub fn is_for_init(name: &str, text: &str, findings: &mut Findings) -> Option<bool> {
+    let documents = findings.accept(name, check_line_ends(text).and_then(|()| parse(text)))?;
+    Some(documents.iter().any(|document| kinds::is_for_init(&document.root)))
 }
 
 fn refuse_other_options(name: &str, raw: &RawOptions, findings: &mut Findings) {

@@ -46,19 +46,19 @@ type Reader = fn(&RawOptions) -> Option<String>;
 /// Every option, in the order of the help: name, scope, field, value if given.
 const OPTIONS: &[(&str, Scope, &str, Reader)] = &[
     ("--kubernetes-version", Scope::Version, "kubernetesVersion", |raw| raw.kubernetes_version.clone()),
-    ("--mode", Scope::Proxy, "mode", |raw| raw.mode.clone()),
-    ("--scheduler", Scope::Proxy, "ipvs.scheduler", |raw| raw.scheduler.clone()),
-    ("--strict-arp", Scope::Proxy, "ipvs.strictARP", |raw| raw.strict_arp.map(|value| value.to_string())),
-    ("--exclude-cidrs", Scope::Proxy, "ipvs.excludeCIDRs", |raw| list(&raw.exclude_cidrs)),
-    ("--tcp-timeout", Scope::Proxy, "ipvs.tcpTimeout", |raw| raw.tcp_timeout.clone()),
-    ("--tcp-fin-timeout", Scope::Proxy, "ipvs.tcpFinTimeout", |raw| raw.tcp_fin_timeout.clone()),
-    ("--udp-timeout", Scope::Proxy, "ipvs.udpTimeout", |raw| raw.udp_timeout.clone()),
-    ("--sync-period", Scope::Proxy, "syncPeriod", |raw| raw.sync_period.clone()),
-    ("--min-sync-period", Scope::Proxy, "minSyncPeriod", |raw| raw.min_sync_period.clone()),
-    ("--node-port-addresses", Scope::Proxy, "nodePortAddresses", |raw| list(&raw.node_port_addresses)),
-    ("--masquerade-all", Scope::Proxy, "masqueradeAll", |raw| raw.masquerade_all.map(|value| value.to_string())),
+    ("--mode", Scope::Proxy, "mode", |raw| raw.proxy.mode.clone()),
+    ("--scheduler", Scope::Proxy, "ipvs.scheduler", |raw| raw.proxy.scheduler.clone()),
+    ("--strict-arp", Scope::Proxy, "ipvs.strictARP", |raw| raw.proxy.strict_arp.map(|value| value.to_string())),
+    ("--exclude-cidrs", Scope::Proxy, "ipvs.excludeCIDRs", |raw| list(&raw.proxy.exclude_cidrs)),
+    ("--tcp-timeout", Scope::Proxy, "ipvs.tcpTimeout", |raw| raw.proxy.tcp_timeout.clone()),
+    ("--tcp-fin-timeout", Scope::Proxy, "ipvs.tcpFinTimeout", |raw| raw.proxy.tcp_fin_timeout.clone()),
+    ("--udp-timeout", Scope::Proxy, "ipvs.udpTimeout", |raw| raw.proxy.udp_timeout.clone()),
+    ("--sync-period", Scope::Proxy, "syncPeriod", |raw| raw.proxy.sync_period.clone()),
+    ("--min-sync-period", Scope::Proxy, "minSyncPeriod", |raw| raw.proxy.min_sync_period.clone()),
+    ("--node-port-addresses", Scope::Proxy, "nodePortAddresses", |raw| list(&raw.proxy.node_port_addresses)),
+    ("--masquerade-all", Scope::Proxy, "masqueradeAll", |raw| raw.proxy.masquerade_all.map(|value| value.to_string())),
     ("--conntrack-tcp-be-liberal", Scope::Proxy, "conntrack.tcpBeLiberal", |raw| {
-        raw.conntrack_tcp_be_liberal.map(|value| value.to_string())
+        raw.proxy.conntrack_tcp_be_liberal.map(|value| value.to_string())
     }),
     ("--control-plane-endpoint", Scope::Endpoint, "controlPlaneEndpoint", |raw| raw.control_plane_endpoint.clone()),
     ("--apiserver-cert-extra-sans", Scope::Cluster, "apiServer.certSANs", |raw| list(&raw.apiserver_cert_extra_sans)),

@@ -174,6 +174,12 @@ impl Kinds {
     }
 }
 
+/// Whether this is one of the documents of which `kubeadm init` needs one.
+pub(super) fn is_for_init(root: &Node) -> bool {
+    let text = |key: &str| root.get(&[key]).and_then(Node::text).unwrap_or_default();
+    text("apiVersion").starts_with(KUBEADM) && matches!(text("kind"), "ClusterConfiguration" | "InitConfiguration")
+}
+
 /// `kubeproxy.config.k8s.io` of `kubeproxy.config.k8s.io/v1alpha1`.
 fn group(api: &str) -> &str {
     api.split_once('/').map_or("", |(group, _)| group)

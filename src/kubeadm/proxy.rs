@@ -3,7 +3,7 @@
 use super::findings::Findings;
 use super::given::Given;
 use super::node_ports;
-use super::raw_options::RawOptions;
+use super::raw_options::RawProxyOptions;
 use super::scheduler::check_scheduler;
 use crate::cidr::Cidr;
 use crate::go_duration::duration;
@@ -62,7 +62,7 @@ pub struct RawSettings {
 
 impl RawSettings {
     /// The settings from the options.
-    pub fn from_options(raw: &RawOptions) -> Self {
+    pub fn from_options(raw: &RawProxyOptions) -> Self {
         let list = |flag: &str, items: &[String]| {
             items.iter().filter_map(|item| Given::option(flag, Some(item))).collect::<Vec<_>>()
         };

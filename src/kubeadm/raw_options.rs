@@ -1,4 +1,4 @@
-//! The options of `kubeadm-config` and `cloud-init` as given: unchecked texts.
+//! The options of `kubeadm-config` and of the commands around it as given: unchecked texts.
 
 use std::path::PathBuf;
 
@@ -13,49 +13,9 @@ pub struct RawOptions {
     #[arg(long, value_name = "VERSION")]
     pub kubernetes_version: Option<String>,
 
-    /// Proxy mode: ipvs, iptables or nftables [default: ipvs]
-    #[arg(long, help_heading = "kube-proxy")]
-    pub mode: Option<String>,
-    /// IPVS scheduler, such as rr, lc or sh [kube-proxy's default: rr]
-    #[arg(long, value_name = "NAME", help_heading = "kube-proxy")]
-    pub scheduler: Option<String>,
-    /// Enable strict ARP (required by kube-vip and MetalLB)
-    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", help_heading = "kube-proxy")]
-    pub strict_arp: Option<bool>,
-    /// Ranges whose IPVS virtual servers kube-proxy does not remove
-    #[arg(long, value_name = "CIDR,...", value_delimiter = ',', help_heading = "kube-proxy")]
-    pub exclude_cidrs: Vec<String>,
-    /// Idle timeout of IPVS TCP sessions, such as 15m
-    #[arg(long, value_name = "DURATION", help_heading = "kube-proxy")]
-    pub tcp_timeout: Option<String>,
-    /// Timeout of IPVS TCP sessions after a FIN
-    #[arg(long, value_name = "DURATION", help_heading = "kube-proxy")]
-    pub tcp_fin_timeout: Option<String>,
-    /// Timeout of IPVS UDP sessions
-    #[arg(long, value_name = "DURATION", help_heading = "kube-proxy")]
-    pub udp_timeout: Option<String>,
-    /// Interval at which kube-proxy refreshes its rules
-    #[arg(long, value_name = "DURATION", help_heading = "kube-proxy")]
-    pub sync_period: Option<String>,
-    /// Minimum interval between two refreshes
-    #[arg(long, value_name = "DURATION", help_heading = "kube-proxy")]
-    pub min_sync_period: Option<String>,
-    /// Node addresses that node ports answer on: ranges, or primary [kube-proxy's default: every address; primary in
-    /// nftables mode]
-    #[arg(
-        long,
-        alias = "nodeport-addresses",
-        value_name = "CIDR,...",
-        value_delimiter = ',',
-        help_heading = "kube-proxy"
-    )]
-    pub node_port_addresses: Vec<String>,
-    /// Masquerade all traffic to cluster IPs (required by some CNI plugins)
-    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", help_heading = "kube-proxy")]
-    pub masquerade_all: Option<bool>,
-    /// Let conntrack accept TCP packets outside of the window
-    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", help_heading = "kube-proxy")]
-    pub conntrack_tcp_be_liberal: Option<bool>,
+    /// kube-proxy's settings.
+    #[command(flatten)]
+    pub proxy: RawProxyOptions,
 
     /// Stable name or address of the control plane, with or without port
     #[arg(long, value_name = "HOST[:PORT]", help_heading = "Cluster")]
@@ -115,4 +75,52 @@ pub struct RawOptions {
     /// Join without verifying the cluster CA (insecure: vulnerable to man-in-the-middle)
     #[arg(long, help_heading = "Joining")]
     pub discovery_token_unsafe_skip_ca_verification: bool,
+}
+
+/// kube-proxy's settings as given.
+#[derive(Args, Clone, Debug, Default)]
+pub struct RawProxyOptions {
+    /// Proxy mode: ipvs, iptables or nftables [default: ipvs]
+    #[arg(long, help_heading = "kube-proxy")]
+    pub mode: Option<String>,
+    /// IPVS scheduler, such as rr, lc or sh [kube-proxy's default: rr]
+    #[arg(long, value_name = "NAME", help_heading = "kube-proxy")]
+    pub scheduler: Option<String>,
+    /// Enable strict ARP (required by kube-vip and MetalLB)
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", help_heading = "kube-proxy")]
+    pub strict_arp: Option<bool>,
+    /// Ranges whose IPVS virtual servers kube-proxy does not remove
+    #[arg(long, value_name = "CIDR,...", value_delimiter = ',', help_heading = "kube-proxy")]
+    pub exclude_cidrs: Vec<String>,
+    /// Idle timeout of IPVS TCP sessions, such as 15m
+    #[arg(long, value_name = "DURATION", help_heading = "kube-proxy")]
+    pub tcp_timeout: Option<String>,
+    /// Timeout of IPVS TCP sessions after a FIN
+    #[arg(long, value_name = "DURATION", help_heading = "kube-proxy")]
+    pub tcp_fin_timeout: Option<String>,
+    /// Timeout of IPVS UDP sessions
+    #[arg(long, value_name = "DURATION", help_heading = "kube-proxy")]
+    pub udp_timeout: Option<String>,
+    /// Interval at which kube-proxy refreshes its rules
+    #[arg(long, value_name = "DURATION", help_heading = "kube-proxy")]
+    pub sync_period: Option<String>,
+    /// Minimum interval between two refreshes
+    #[arg(long, value_name = "DURATION", help_heading = "kube-proxy")]
+    pub min_sync_period: Option<String>,
+    /// Node addresses that node ports answer on: ranges, or primary [kube-proxy's default: every address; primary in
+    /// nftables mode]
+    #[arg(
+        long,
+        alias = "nodeport-addresses",
+        value_name = "CIDR,...",
+        value_delimiter = ',',
+        help_heading = "kube-proxy"
+    )]
+    pub node_port_addresses: Vec<String>,
+    /// Masquerade all traffic to cluster IPs (required by some CNI plugins)
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", help_heading = "kube-proxy")]
+    pub masquerade_all: Option<bool>,
+    /// Let conntrack accept TCP packets outside of the window
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", help_heading = "kube-proxy")]
+    pub conntrack_tcp_be_liberal: Option<bool>,
 }

@@ -4,9 +4,8 @@ download() {
   else fail "cannot download $1: neither curl nor wget is installed"; fi
 }
 if ! verified "$kpx"; then
-  mkdir -p "${kpx%/*}"
   # In the same directory, so that the binary is put in place atomically.
-  new=$(mktemp "${kpx%/*}/.kpx-prep.XXXXXX")
+  new=$(mktemp "$folder/.kpx-prep.XXXXXX")
   trap 'rm -f "$new"' EXIT
   try=1
   until download "$url" "$new"; do
