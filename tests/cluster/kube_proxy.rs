@@ -24,6 +24,8 @@ pub(crate) struct KubeProxy {
     pub(crate) log: String,
     /// Whether it writes its rules.
     pub(crate) syncs: bool,
+    /// How long after its start it had synced.
+    first_sync: std::time::Duration,
     started: jiff::Timestamp,
     minor: u32,
 }
@@ -117,7 +119,8 @@ impl KubeProxy {
         let syncs = mode != "ipvs" || !wrong.contains(&Misbehaviour::FailsToSync);
         let healthy = mode != "ipvs" || !wrong.contains(&Misbehaviour::CallsItselfUnhealthy);
         let (started, minor) = (jiff::Timestamp::now(), invocation.minor);
-        Ok(Self { mode, metrics_port, healthz_port, healthy, log, syncs, started, minor })
+        let first_sync = Misbehaviour::first_sync(wrong);
+        Ok(Self { mode, metrics_port, healthz_port, healthy, log, syncs, first_sync, started, minor })
     }
 }
 
@@ -136,14 +139,15 @@ impl KubeProxy {
     pub(crate) fn metrics(&self) -> String {
         let seconds = |time: jiff::Timestamp| time.as_duration().as_secs_f64();
         let queued = seconds(self.started);
-        let last = if self.syncs { queued + 0.02 } else { 0.0 };
+        let syncs = self.syncs && jiff::Timestamp::now().duration_since(self.started).unsigned_abs() >= self.first_sync;
+        let last = if syncs { queued + 0.02 } else { 0.0 };
         let failures = if self.syncs { 0 } else { 3 };
         let kind = if self.mode == "nftables" { "nftables_sync" } else { "iptables_restore" };
         let name = |what: &str| format!("kubeproxy_sync_proxy_rules_{what}");
         let labels = if self.minor >= 33 { "{ip_family=\"IPv4\"}" } else { "" };
         let mut text = "# HELP go_goroutines Number of goroutines that currently exist.\ngo_goroutines 42\n".to_owned();
         text += &format!("{}{labels} {queued:e}\n", name("last_queued_timestamp_seconds"));
-        if self.syncs || labels.is_empty() {
+        if syncs || labels.is_empty() {
             text += &format!("{}{labels} {last:e}\n", name("last_timestamp_seconds"));
         }
         text + &format!("{}{labels} {failures}\n", name(&format!("{kind}_failures_total")))

@@ -18,7 +18,7 @@ use tokio_rustls::rustls::pki_types::pem::PemObject as _;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 use super::exec;
-use super::misbehaviour::Misbehaviour;
+use super::misbehaviour::{Misbehaviour, SILENT};
 use super::port_forward;
 use super::stand_in::{Record, StandIn, locked};
 
@@ -56,6 +56,12 @@ pub(crate) fn text(status: StatusCode, body: impl Into<Bytes>) -> Response<Full<
     response
 }
 
+/// Whether kube-proxy does not listen yet.
+fn is_silent(record: &Record, wrong: &[Misbehaviour]) -> bool {
+    let since = jiff::Timestamp::now().duration_since(*locked(&record.started)).unsigned_abs();
+    !Misbehaviour::first_sync(wrong).is_zero() && since < SILENT
+}
+
 async fn answer(nodes: Arc<StandIn>, request: Request<Incoming>) -> std::io::Result<Response<Full<Bytes>>> {
     let path = request.uri().path().to_owned();
     let words: Vec<&str> = path.split('/').skip(1).collect();
@@ -73,6 +79,9 @@ async fn answer(nodes: Arc<StandIn>, request: Request<Incoming>) -> std::io::Res
         "containerLogs" => logs(&record, request.uri().query().unwrap_or_default()),
         "portForward" if wrong.contains(&Misbehaviour::RefusesPortForward) => {
             text(StatusCode::INTERNAL_SERVER_ERROR, "unable to do port forwarding: socat not found")
+        }
+        "portForward" if is_silent(&record, &wrong) => {
+            text(StatusCode::INTERNAL_SERVER_ERROR, "connect: connection refused")
         }
         "portForward" => port_forward::answer(request, record),
         "exec" if wrong.contains(&Misbehaviour::RefusesExec) => {

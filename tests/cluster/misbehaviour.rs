@@ -42,6 +42,8 @@ pub(crate) enum Misbehaviour {
     NotServingInNftables,
     /// In ipvs mode kube-proxy fails at each sync, as its metrics say.
     FailsToSync,
+    /// kube-proxy answers late, and that long after its start has it written its rules, as its metrics say.
+    SlowFirstSync(Duration),
     /// In ipvs mode kube-proxy calls itself unhealthy, whatever its metrics say.
     CallsItselfUnhealthy,
     /// In ipvs mode kube-proxy never programs all Services, whatever its metrics say.
@@ -52,4 +54,15 @@ pub(crate) enum Misbehaviour {
     CannotBeCleaned,
     /// Containers take that much longer to start.
     SlowStart(Duration),
+}
+
+/// How long one with a slow first sync is silent: longer than kpx-prep waits before it reads the log.
+pub(crate) const SILENT: Duration = Duration::from_millis(3500);
+
+impl Misbehaviour {
+    /// How long after its start a kube-proxy has synced.
+    pub(crate) fn first_sync(wrong: &[Self]) -> Duration {
+        let slow = wrong.iter().find_map(|one| if let Self::SlowFirstSync(after) = one { Some(*after) } else { None });
+        slow.unwrap_or_default()
+    }
 }

@@ -54,10 +54,10 @@ impl Run<'_> {
                     format!("Done: kube-proxy runs in {mode} mode on {proved} node(s), verified on each{rest}.");
                 let other: Vec<_> = report.nodes.iter().filter(|node| node.is_for_other_leg()).collect();
                 if !other.is_empty() {
-                    let names: Vec<_> = other.iter().map(|node| node.name.clone()).collect();
+                    let waiting: Vec<_> = other.iter().map(|node| node.name.clone()).collect();
                     let message = format!(
                         "{message} {} came back with the first mode and go by way of another one: run the same command again.",
-                        few(&names)
+                        few(&waiting)
                     );
                     events.warning("RemediationDone", message.clone()).await;
                     return self.concluded(report, (Outcome::Left, message, Exit::TimedOut));

@@ -124,7 +124,11 @@ impl Roll<'_> {
             let (node, mut end) = self.replace(todo).await;
             if let Ok(SwitchEnd::Proved(pod, how)) = &end {
                 let settle = self.pace.settle;
-                progress.node(What::Watching, &node, &format!("{} verified; watching it for {settle:?}", self.mode));
+                let state = match how {
+                    How::ProxyMode => "verified",
+                    How::Log => "started, by its log",
+                };
+                progress.node(What::Watching, &node, &format!("{} {state}; watching it for {settle:?}", self.mode));
                 end = self.tools.switcher.settles((pod, *how), self.mode, settle).await;
             }
             let ended = self.clean(node.clone(), end).await;

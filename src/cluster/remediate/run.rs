@@ -267,7 +267,9 @@ impl<'a> Run<'a> {
     fn bridging(&self) -> Option<Bridging> {
         let nftables = Some(ProxyMode::Nftables);
         let runs = self.facts.proxy_nodes().any(|node| node.proof.mode == nftables);
-        let needed = !self.request.direct && (runs || self.plan.mode() == nftables);
+        // Where two legs may have to be gone back, nftables mode may be at their other end.
+        let legs = self.plan.original.is_some();
+        let needed = !self.request.direct && (runs || legs || self.plan.mode() == nftables);
         // A node may take the time for its switch and twice for its cleaning, then wait for others of the window, and be rolled back.
         let keep = self.plan.timeout * 8 + self.request.settle + BRIDGE_SLACK;
         let must = !self.request.is_restore() && !self.request.ignores("by-way-of-iptables");

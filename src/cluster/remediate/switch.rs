@@ -270,27 +270,38 @@ impl Switcher {
                 return Ok(end);
             }
         }
-        let proof = match how {
-            How::ProxyMode => self.prover.prove_by_process(&proved.name).await,
-            How::Log => self.prover.prove(proved).await,
-        };
-        if let Some(end) = self.changed(proved).await {
-            return Ok(end);
-        }
-        anyhow::ensure!(
-            !proof.refused,
-            "verifying pod {} on node {}: {}",
-            proved.name,
-            proved.node,
-            proof.reason.unwrap_or_default()
-        );
-        Ok(judge(proved, &proof, mode).unwrap_or_else(|| {
+        // Its log only says how it was started: its first sync may take its time.
+        let synced_by = Instant::now() + if how == How::Log { self.timeout } else { Duration::ZERO };
+        loop {
+            let proof = match how {
+                How::ProxyMode => self.prover.prove_by_process(&proved.name).await,
+                How::Log => self.prover.prove(proved).await,
+            };
+            if let Some(end) = self.changed(proved).await {
+                return Ok(end);
+            }
+            anyhow::ensure!(
+                !proof.refused,
+                "verifying pod {} on node {}: {}",
+                proved.name,
+                proved.node,
+                proof.reason.unwrap_or_default()
+            );
+            if let Some(end) = judge(proved, &proof, mode) {
+                return Ok(end);
+            }
+            let waits = proof.mode == Some(mode) && proof.sync.is_some_and(|sync| sync.state == SyncState::Never);
+            if waits && Instant::now() < synced_by {
+                tokio::time::sleep(ASK_AGAIN[1]).await;
+                continue;
+            }
             let why = match proof.trouble() {
                 Some(trouble) => trouble,
                 None => format!("it does not answer with its mode any more: {}", proof.reason.unwrap_or_default()),
             };
-            SwitchEnd::Failed(format!("pod {}: {why}", proved.name))
-        }))
+            let why = format!("pod {}: {why}", proved.name);
+            return Ok(if waits { SwitchEnd::TimedOut(why) } else { SwitchEnd::Failed(why) });
+        }
     }
 
     async fn changed(&self, proved: &PodFacts) -> Option<SwitchEnd> {

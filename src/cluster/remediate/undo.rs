@@ -14,6 +14,8 @@ use crate::mode::ProxyMode;
 use crate::proxy_config::{read, target};
 use crate::report::event::{Event, What};
 
+const ORIGINAL: &str = "the original configuration";
+
 /// A text to restore, and the one that it replaces.
 struct StepBack {
     /// Its name in messages.
@@ -148,7 +150,6 @@ impl Run<'_> {
             written: written.to_owned(),
             original: original.to_owned(),
         };
-        const ORIGINAL: &str = "the original configuration";
         match &self.plan.original {
             Some(original) if self.plan.then.is_none() && original.text == target.text => {
                 // The change was given up between its legs.

@@ -18,6 +18,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial("failures::no_rollback_leaves_it", no_rollback),
         trial("failures::a_log_alone_is_no_proof_of_a_switch", port_forward_refused),
         trial("failures::a_kube_proxy_that_answers_and_never_syncs", never_syncs),
+        trial("failures::a_first_sync_that_takes_its_time", slow_first_sync),
         trial("failures::a_kube_proxy_that_calls_itself_unhealthy", unhealthy),
         trial("failures::health_port_on_another_address", health_port_elsewhere),
         trial("failures::no_port_forward_and_a_rotated_log_is_no_proof", unprovable),
@@ -115,6 +116,17 @@ async fn port_forward_refused(world: &World) {
 }
 
 /// It answers with the right mode, and its metrics say that it has not written a rule since it started.
+/// Its log, which tells the mode early, is not taken for the end of a canary's watch.
+async fn slow_first_sync(world: &World) {
+    let slow = Misbehaviour::SlowFirstSync(Duration::from_secs(9));
+    let cluster = world.nodes(2).misbehave("node-2", slow).start().await;
+    let before = cluster.before().await;
+    let started = std::time::Instant::now();
+    let outcome = cluster.whole(&["--canary", "node-2", "--timeout", "40s", "--settle-time", "3s"]).await.exits(0);
+    assert!(started.elapsed() >= Duration::from_secs(9), "{outcome}");
+    before.switched(&cluster).await;
+}
+
 async fn never_syncs(world: &World) {
     let cluster = world.nodes(3).misbehave("node-3", Misbehaviour::FailsToSync).start().await;
     let before = cluster.before().await;
