@@ -163,7 +163,9 @@ impl Host {
         let others = self.ran.iter().filter(|mode| Some(mode.as_str()) != running);
         let chain = |mode: &String| json!({"of": mode, "kind": "chain", "place": "ipv4 filter (legacy)", "name": format!("KUBE-{mode}")});
         let server = json!({"of": "ipvs", "kind": "virtual-server", "place": "", "name": "TCP 10.96.0.1:443"});
-        others.map(chain).chain(self.servers_left.then_some(server)).collect()
+        let bridge = json!({"of": "kpx-prep", "kind": "chain", "place": "ipv4 nat (legacy)", "name": "KPX-SERVICES"});
+        let bridge = self.bridge.then_some(bridge);
+        others.map(chain).chain(self.servers_left.then_some(server)).chain(bridge).collect()
     }
 
     fn modules(&self, wrong: &[Misbehaviour]) -> Value {

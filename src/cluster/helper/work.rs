@@ -88,6 +88,11 @@ impl Cleaned {
         }
     }
 
+    /// Whether the running mode has synced and its Services answer, as far as that was tested.
+    pub fn is_verified(&self) -> bool {
+        !matches!(self.outcome, CleanOutcome::NotSynced | CleanOutcome::NotServing)
+    }
+
     /// Whether no leftovers of other modes remain.
     pub fn is_clean(&self) -> bool {
         matches!(self.outcome, CleanOutcome::Cleaned | CleanOutcome::NothingToClean) && self.remaining == 0

@@ -4,10 +4,12 @@
 use futures::StreamExt as _;
 
 use super::interrupt::Interrupt;
+use super::roll_end::Failure;
 use crate::cluster::api::streams::AT_A_TIME;
 use crate::cluster::helper::Helper;
 use crate::cluster::helper::work::{Cleaned, Cleaner};
-use crate::cluster::report::remediation::{NodeResult, RemediationReport};
+use crate::cluster::report::remediation::{NodeOutcome, NodeResult, RemediationReport};
+use crate::node_protocol::CleanOutcome;
 use crate::report::event::{Event, What};
 use crate::report::progress::Progress;
 use crate::report::{Level, few};
@@ -46,6 +48,20 @@ pub async fn prepare(helper: &Helper, nodes: &[String], scheduler: &str, progres
     prepared
 }
 
+/// Finishes nodes that a killed run switched and left with a bridge, before another one is begun. Returns the first that does
+/// not serve without it.
+pub async fn finish_bridged(
+    cleaner: &Cleaner<'_>,
+    nodes: &[String],
+    report: &mut RemediationReport,
+    progress: &Progress,
+) -> Option<Failure> {
+    clean(cleaner, nodes, report, progress).await;
+    let failed = report.nodes.iter().find(|result| result.outcome == NodeOutcome::Failed)?;
+    let why = format!("{}: {}", failed.name, failed.detail.as_deref().unwrap_or_default());
+    Some(Failure { why, timed_out: false })
+}
+
 /// Cleans nodes that were already up to date.
 pub async fn clean(cleaner: &Cleaner<'_>, nodes: &[String], report: &mut RemediationReport, progress: &Progress) {
     let work = nodes.iter().map(|node| async move { (node, cleaner.clean(node, None).await) });
@@ -53,6 +69,11 @@ pub async fn clean(cleaner: &Cleaner<'_>, nodes: &[String], report: &mut Remedia
     for (node, done) in all {
         progress.node(What::Cleaned, node, &done.words());
         if let Some(result) = report.nodes.iter_mut().find(|result| result.name == *node) {
+            // A run that was killed may have switched it to a mode that does not serve.
+            if done.outcome == CleanOutcome::NotServing {
+                result.outcome = NodeOutcome::Failed;
+                result.detail.clone_from(&done.detail);
+            }
             result.cleaned = Some(done);
         }
     }

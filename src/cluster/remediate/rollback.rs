@@ -88,7 +88,10 @@ impl Rollback<'_> {
         });
         let mut all = std::pin::pin!(futures::stream::iter(work).buffer_unordered(self.at_a_time));
         while let Some((node, mode, end, cleaned)) = all.next().await {
+            let broken = cleaned.as_ref().filter(|done| !done.is_verified());
             let (outcome, detail) = match end {
+                // It runs, and its Services are not served.
+                Ok(SwitchEnd::Proved(..)) if let Some(done) = broken => (NodeOutcome::Failed, done.detail.clone()),
                 Ok(SwitchEnd::Proved(..)) => (NodeOutcome::RolledBack, None),
                 Ok(SwitchEnd::Gone) => (NodeOutcome::Gone, None),
                 Ok(SwitchEnd::OtherLeg(_)) => (NodeOutcome::NotReached, None),

@@ -100,7 +100,7 @@ impl<'a> Run<'a> {
         events.normal("RemediationStarted", started.clone()).await;
         let cleaner = self.cleaner(target);
         let ports = target.ports();
-        let log_after = if cleaner.is_some() { LOG_AFTER } else { LOG_ALONE_AFTER };
+        let log_after = if cleaner.is_some() { LOG_AFTER } else { LOG_ALONE_AFTER.min(self.plan.timeout / 2) };
         let timeouts = (self.plan.timeout, log_after);
         let switcher = Switcher::new(self.connection, self.kube_proxy()?, ports, timeouts, self.lock);
         let progress = Progress::new(nodes.len());
@@ -139,6 +139,15 @@ impl<'a> Run<'a> {
         self.plan.canary.iter().chain(self.plan.batches.iter().flatten()).cloned().collect()
     }
 
+    /// The nodes that are up to date but for a bridge, which a killed run left.
+    fn left_with_bridge(&self) -> Vec<String> {
+        let has_bridge = |name: &&String| {
+            let survey = self.node(name).and_then(NodeFacts::survey);
+            survey.is_some_and(|survey| survey.leftovers.iter().any(|left| left.of == env!("CARGO_PKG_NAME")))
+        };
+        self.plan.to_clean.iter().filter(has_bridge).cloned().collect()
+    }
+
     /// Switches the nodes; the outcome of each is added to the report.
     async fn roll(
         &self,
@@ -170,10 +179,17 @@ impl<'a> Run<'a> {
         };
         let mut report = RemediationReport::new(self.plan, Outcome::Done, "");
         report.backup.clone_from(&written.kept);
-        // No pod is replaced for a configuration with which kube-proxy cannot start.
-        let end = match target.unfit {
-            Some(_) => RollEnd::Done,
-            None => roll.run(nodes.clone(), &mut report.nodes).await,
+        let failed = match tools.cleaner {
+            Some(cleaner) => {
+                on_nodes::finish_bridged(cleaner, &self.left_with_bridge(), &mut report, tools.progress).await
+            }
+            None => None,
+        };
+        let end = match (failed, &target.unfit) {
+            (Some(failure), _) => RollEnd::Failed(failure),
+            // No pod is replaced for a configuration with which kube-proxy cannot start.
+            (None, Some(_)) => RollEnd::Done,
+            (None, None) => roll.run(nodes.clone(), &mut report.nodes).await,
         };
         for name in &nodes {
             if !report.nodes.iter().any(|node| node.name == *name) {

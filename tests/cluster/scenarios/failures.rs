@@ -115,7 +115,6 @@ async fn port_forward_refused(world: &World) {
     assert_eq!(cluster.status(&[]).await.exits(0).node("node-2")["proof"], "log");
 }
 
-/// It answers with the right mode, and its metrics say that it has not written a rule since it started.
 /// Its log, which tells the mode early, is not taken for the end of a canary's watch.
 async fn slow_first_sync(world: &World) {
     let slow = Misbehaviour::SlowFirstSync(Duration::from_secs(9));
@@ -127,6 +126,7 @@ async fn slow_first_sync(world: &World) {
     before.switched(&cluster).await;
 }
 
+/// It answers with the right mode, and its metrics say that it has not written a rule since it started.
 async fn never_syncs(world: &World) {
     let cluster = world.nodes(3).misbehave("node-3", Misbehaviour::FailsToSync).start().await;
     let before = cluster.before().await;

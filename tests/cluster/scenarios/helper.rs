@@ -22,6 +22,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial("helper::no_gap_in_a_rollback_out_of_nftables", no_gap_in_a_rollback),
         trial("helper::without_a_bridge_no_kube_proxy_is_replaced", no_bridge),
         trial("helper::a_node_that_goes_down_before_its_bridge", down_before_its_bridge),
+        trial("helper::what_a_killed_run_switched_does_not_serve", not_serving_after_a_kill),
         trial("helper::a_node_that_cannot_be_prepared_blocks", cannot_be_prepared),
         trial("helper::modules_that_do_not_load_stop_before_the_config", install_fails),
         trial("helper::without_its_image_nothing_is_changed", no_image),
@@ -135,6 +136,20 @@ async fn no_bridge(world: &World) {
     assert!(!replaced.contains(&"node-1".to_owned()), "{outcome}");
     let outcome = cluster.whole(&["--mode", "nftables", "--direct"]).await.exits(0).finds("warning", "service-gap");
     assert_eq!(["node-1", "node-2"].map(|node| cluster.nodes.hosts.gaps(node)), [1, 1], "{outcome}");
+}
+
+/// What a killed run left to be tested is tested by the next one.
+async fn not_serving_after_a_kill(world: &World) {
+    let cluster = world.nodes(2).daemon_set(|set| container(set)["image"] = json!(OF_NFTABLES)).start().await;
+    let before = cluster.before().await;
+    let asked = ["--mode", "nftables", "--canary", "node-2"];
+    let said = cluster.whole_remediation(&asked).killed_when_it_says("; watching").await;
+    assert!(said.contains("node-2: nftables verified; watching"), "{said}");
+    cluster.nodes.set("node-2", &[Misbehaviour::NotServingInNftables]).await;
+    let outcome = cluster.whole(&asked).await.exits(5).says("/outcome", "rolled-back");
+    assert_eq!(outcome.node("node-1")["outcome"], "not-reached", "{outcome}");
+    before.rolled_back(&cluster).await;
+    assert_eq!(["node-1", "node-2"].map(|node| cluster.nodes.hosts.gaps(node)), [0, 0], "{outcome}");
 }
 
 /// It is skipped, and nothing is rolled back for it.
