@@ -95,6 +95,12 @@ fn wrong_usage() {
         (&["install", "--mode", "iptables"], "nothing to prepare"),
         (&["leftovers", "--mode", "nftables"], "leftovers has no option --mode"),
         (&["check", "--kubernetes-version", "x"], "x"),
+        (&["clean", "--no-kube-proxy"], "require each other"),
+        (&["clean", "--api-service", "10.96.0.1:443"], "require each other"),
+        (&["clean", "--no-kube-proxy", "--api-service", "10.96.0.1"], "10.96.0.1"),
+        (&["clean", "--no-kube-proxy", "--api-service", "10.96.0.1:443", "--from", "ipvs"], "takes none of --from"),
+        (&["clean", "--no-kube-proxy", "--api-service", "10.96.0.1:443", "--keep-leftovers"], "takes none of --from"),
+        (&["leftovers", "--no-kube-proxy"], "leftovers has no option --no-kube-proxy"),
     ] {
         let output = Command::new(env!("CARGO_BIN_EXE_kpx-prep-node")).args(arguments).output().unwrap();
         let text = String::from_utf8_lossy(&output.stderr);

@@ -132,7 +132,8 @@ impl BridgeArgs {
 #[command(after_help = "Examples:
   kpx-prep node clean --dry-run
   kpx-prep node clean --from iptables
-  kpx-prep node clean --drain 30m    # after ipvs, with long-lived connections")]
+  kpx-prep node clean --drain 30m    # after ipvs, with long-lived connections
+  kpx-prep node clean --no-kube-proxy --api-service 10.96.0.1:443    # kube-proxy was replaced")]
 pub(super) struct CleanArgs {
     /// Clean only what this mode left: iptables, ipvs or nftables [default: all modes but the running one]
     #[arg(long, value_name = "MODE")]
@@ -152,6 +153,15 @@ pub(super) struct CleanArgs {
     /// Do not remove IPVS virtual servers and kube-ipvs0 in this run
     #[arg(long)]
     keep_virtual_servers: bool,
+    /// Remove everything that kube-proxy made: it was replaced by another data plane and no longer runs on this host
+    ///
+    /// Refused unless connections to the API Service are translated to an endpoint when they are opened, which
+    /// kube-proxy's own rules never do (Cilium's socket load balancing, Calico's connect-time load balancing).
+    #[arg(long)]
+    no_kube_proxy: bool,
+    /// With --no-kube-proxy: cluster IP and port of Service default/kubernetes
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    api_service: Option<SocketAddr>,
     /// How long to let existing IPVS connections drain before their virtual servers are removed
     #[arg(long, value_name = "DURATION", default_value = "5m", value_parser = duration)]
     drain: Duration,
@@ -171,6 +181,8 @@ impl CleanArgs {
             keep_virtual_servers: self.keep_virtual_servers,
             drain: self.drain,
             keep_leftovers: self.keep_leftovers,
+            no_kube_proxy: self.no_kube_proxy,
+            api_service: self.api_service,
             kube_proxy: self.kube_proxy.options(),
         }))
     }

@@ -183,6 +183,7 @@ impl NodeCommand {
                 Ok((NodeAnswer::Bridge(report), exit))
             }
             Self::Clean(command) => {
+                let without = command.without().map_err(Refusal::usage)?;
                 need_root()?;
                 let options = CleanOptions {
                     from: command.from,
@@ -193,6 +194,7 @@ impl NodeCommand {
                     keep_virtual_servers: command.keep_virtual_servers,
                     drain: command.drain,
                     keep_leftovers: command.keep_leftovers,
+                    without,
                     known: command.kube_proxy.known()?,
                 };
                 let (report, exit) = clean(&tree_at("--root", root)?, &options)?;

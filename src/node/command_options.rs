@@ -109,8 +109,30 @@ pub struct CleanCommand {
     pub drain: Duration,
     /// `--keep-leftovers`
     pub keep_leftovers: bool,
+    /// `--no-kube-proxy`
+    pub no_kube_proxy: bool,
+    /// `--api-service`
+    pub api_service: Option<SocketAddr>,
     /// kube-proxy.
     pub kube_proxy: KubeProxyOptions,
+}
+
+impl CleanCommand {
+    /// The API Service, if no kube-proxy runs on the node any more.
+    ///
+    /// # Errors
+    /// If the options contradict each other.
+    pub(super) fn without(&self) -> Result<Option<SocketAddr>, &'static str> {
+        let others = self.from.is_some() || self.services.is_some() || self.keep_leftovers || self.keep_virtual_servers;
+        match (self.no_kube_proxy, self.api_service) {
+            (false, None) => Ok(None),
+            (true, Some(_)) if others => Err(
+                "--no-kube-proxy removes everything: it takes none of --from, --services, --keep-leftovers and --keep-virtual-servers; nothing was changed",
+            ),
+            (true, Some(service)) => Ok(Some(service)),
+            _ => Err("--no-kube-proxy and --api-service require each other; nothing was changed"),
+        }
+    }
 }
 
 impl Default for CleanCommand {
@@ -123,6 +145,8 @@ impl Default for CleanCommand {
             keep_virtual_servers: false,
             drain: Duration::from_secs(300),
             keep_leftovers: false,
+            no_kube_proxy: false,
+            api_service: None,
             kube_proxy: KubeProxyOptions::default(),
         }
     }

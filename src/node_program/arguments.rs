@@ -132,6 +132,8 @@ impl Options {
             "to" => self.bridge.to = Some(parsed(parser)?),
             "keep" => self.bridge.keep = duration(parser)?,
             "keep-leftovers" => clean.keep_leftovers = true,
+            "no-kube-proxy" => clean.no_kube_proxy = true,
+            "api-service" => clean.api_service = Some(parsed(parser)?),
             "keep-virtual-servers" => clean.keep_virtual_servers = true,
             "force" => self.force = true,
             "dry-run" => self.dry_run = true,
@@ -164,6 +166,7 @@ impl Options {
             "clean" => [
                 &KUBE_PROXY[..],
                 &["from", "dry-run", "services", "wait", "drain", "keep-virtual-servers", "keep-leftovers"],
+                &["no-kube-proxy", "api-service"],
             ]
             .concat(),
             "helper" => vec!["prepare", "mode", "scheduler", "kubernetes-version"],
@@ -194,7 +197,7 @@ impl Options {
 }
 
 /// Those of single commands.
-const OTHERS: [&str; 13] = [
+const OTHERS: [&str; 15] = [
     "ask",
     "from",
     "services",
@@ -204,6 +207,8 @@ const OTHERS: [&str; 13] = [
     "keep",
     "keep-leftovers",
     "keep-virtual-servers",
+    "no-kube-proxy",
+    "api-service",
     "force",
     "dry-run",
     "unload",

@@ -12,5 +12,6 @@ pub mod process;
 pub mod ready;
 pub mod report;
 pub mod rules;
+pub mod socket_table;
 pub mod survey;
 pub mod tools;

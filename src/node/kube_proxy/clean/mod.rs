@@ -6,14 +6,16 @@ pub mod drain;
 mod outcome;
 pub mod own_connections;
 pub mod remove;
+mod without_kube_proxy;
 
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use super::process::toolbox::{Known, Toolbox};
 use super::process::{answers, shares_network};
 use super::ready::{wait_serving, wait_synced};
 use super::rules::leftovers::Leftovers;
-use super::rules::observe::{Observed, Place};
+use super::rules::observe::Observed;
 use crate::exit_code::Exit;
 use crate::mode::ProxyMode;
 use crate::node::kube_proxy::bridge::Bridge;
@@ -23,7 +25,7 @@ use crate::node_protocol::{CleanOutcome, CleanReport, Leftover, ServicePort};
 use crate::proxy_ports::ProxyPorts;
 use crate::report::{Level, finding};
 use drain::drain;
-use outcome::{empty, exit_of, stopped, without_bridge};
+use outcome::{count, empty, exit_of, stopped, tell_cut, tell_failures, without_bridge};
 
 /// How long Services may be silent once the bridge is gone, before it is put back.
 const WITHOUT_BRIDGE: Duration = Duration::from_secs(5);
@@ -54,6 +56,9 @@ pub struct CleanOptions {
     pub drain: Duration,
     /// Remove only the bridge.
     pub keep_leftovers: bool,
+    /// No kube-proxy runs on the node any more, and another data plane answers for this Service: remove everything that
+    /// kube-proxy made.
+    pub without: Option<SocketAddr>,
     /// What is known about kube-proxy.
     pub known: Known,
 }
@@ -66,6 +71,9 @@ pub struct CleanOptions {
 pub fn clean(root: &Root, options: &CleanOptions) -> anyhow::Result<(CleanReport, Exit)> {
     let lock = if options.dry_run { None } else { Some(NodeLock::take(root)?) };
     lock.as_ref().map_or(Ok(()), NodeLock::held)?;
+    if let Some(service) = options.without {
+        return without_kube_proxy::clean(root, options, service);
+    }
     let running = match running(root, options) {
         Ok(running) => running,
         Err((mode, why)) => return Ok(stopped(CleanOutcome::Refused, mode, why)),
@@ -253,19 +261,8 @@ impl Cleaning<'_> {
     fn would(self, observed: &Observed, left: &Leftovers, before: Vec<Leftover>) -> (CleanReport, Exit) {
         let outcome = if before.is_empty() { CleanOutcome::NothingToClean } else { CleanOutcome::WouldClean };
         let mut report = self.new_report(outcome, observed, left);
-        let command = |place: &Place| if place.family == "ipv6" { "ip6tables" } else { "iptables" };
-        let (of_bridge, nft_of_bridge) = self.bridge.transactions();
-        for (place, text) in of_bridge.into_iter().chain(left.transactions()) {
-            report.transactions.push(format!("# {}-{}-restore --noflush\n{text}", command(&place), place.variant));
-        }
-        if !left.nft_tables.is_empty() || !nft_of_bridge.is_empty() {
-            report.transactions.push(format!("# nft -f -\n{nft_of_bridge}{}", remove::nft_text(left)));
-        }
         let late: &[String] = if self.options.keep_virtual_servers { &[] } else { &left.node_port_sets };
-        if !left.sets.is_empty() || !late.is_empty() {
-            let text = remove::ipset_text(left.sets.iter().chain(late));
-            report.transactions.push(format!("# ipset restore\n{text}"));
-        }
+        report.transactions = remove::transactions(&self.bridge, left, late);
         report.summary = match outcome {
             CleanOutcome::NothingToClean => self.nothing(),
             _ => format!(
@@ -298,21 +295,9 @@ impl Cleaning<'_> {
             ),
             _ => format!("{} removed; only the objects of {} mode remain", count(removed.len()), self.running),
         };
-        for failure in self.bridge_failures.iter().chain(&self.failures) {
-            // A retry that succeeded is not a failure.
-            let level = if outcome == CleanOutcome::Failed { Level::Error } else { Level::Info };
-            let hint = (level == Level::Error).then(|| "run it again; it continues from the current state".to_owned());
-            report.findings.push(finding(level, "not-removed", failure.clone(), hint.unwrap_or_default()));
-        }
-        if cut > 0 {
-            report.findings.push(finding(
-                Level::Warning,
-                "connections-cut",
-                format!("{cut} connections were still open after the drain time and were closed"),
-                "for long-lived connections, increase --drain",
-            ));
-        }
-        (report.removed, report.remaining, report.connections_cut) = (removed, remaining, cut);
+        tell_failures(&mut report, self.bridge_failures.iter().chain(&self.failures));
+        tell_cut(&mut report, cut);
+        (report.removed, report.remaining) = (removed, remaining);
         let exit = exit_of(outcome);
         (report, exit)
     }
@@ -328,8 +313,4 @@ impl Cleaning<'_> {
         let of = self.options.from.map_or_else(|| "another mode".to_owned(), |from| format!("{from} mode"));
         format!("no leftovers of {of} found; kube-proxy runs in {} mode", self.running)
     }
-}
-
-fn count(number: usize) -> String {
-    if number == 1 { "1 leftover".to_owned() } else { format!("{number} leftovers") }
 }

@@ -35,6 +35,41 @@ pub(super) fn stopped(outcome: CleanOutcome, running: Option<String>, why: Strin
     (report, exit_of(outcome))
 }
 
+/// The report of a run that was refused before anything was changed.
+pub(super) fn refused(id: &'static str, why: String, hint: &str) -> (CleanReport, Exit) {
+    let mut report = empty(CleanOutcome::Refused, None);
+    report.summary = format!("{why}; nothing was changed");
+    report.findings.push(finding(Level::Error, id, why, hint));
+    (report, exit_of(CleanOutcome::Refused))
+}
+
+/// Adds what could not be removed. If all of it was removed in the end, a retry succeeded, and it is no failure.
+pub(super) fn tell_failures<'a>(report: &mut CleanReport, failures: impl Iterator<Item = &'a String>) {
+    let (level, hint) = match report.outcome {
+        CleanOutcome::Failed => (Level::Error, "run it again; it continues from the current state"),
+        _ => (Level::Info, ""),
+    };
+    report.findings.extend(failures.map(|failure| finding(level, "not-removed", failure.clone(), hint)));
+}
+
+/// Adds the number of connections that were closed.
+pub(super) fn tell_cut(report: &mut CleanReport, cut: u32) {
+    report.connections_cut = cut;
+    if cut > 0 {
+        report.findings.push(finding(
+            Level::Warning,
+            "connections-cut",
+            format!("{cut} connections were still open after the drain time and were closed"),
+            "for long-lived connections, increase --drain",
+        ));
+    }
+}
+
+/// A number of leftovers in words.
+pub(super) fn count(number: usize) -> String {
+    if number == 1 { "1 leftover".to_owned() } else { format!("{number} leftovers") }
+}
+
 /// A report without any object.
 pub(super) fn empty(outcome: CleanOutcome, running: Option<String>) -> CleanReport {
     CleanReport {

@@ -11,6 +11,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
 
 use crate::node::kube_proxy::rules::observe::Observed;
 use crate::node::kube_proxy::rules::owners::LINK;
+use crate::node::kube_proxy::socket_table::socket;
 use crate::node::netlink::{links, routes};
 use crate::node::root::Root;
 
@@ -104,27 +105,11 @@ pub fn from_the_link(root: &Root, observed: &Observed) -> io::Result<Vec<(IpAddr
     Ok(ends)
 }
 
-/// `sl local_address rem_address st tx_queue:rx_queue tr:tm->when retrnsmt uid timeout inode …`
 fn live_end(line: &str) -> Option<(IpAddr, u16)> {
-    let fields: Vec<&str> = line.split_whitespace().take(10).collect();
-    let [_, local, _, state, _, _, _, _, _, inode] = fields[..] else { return None };
+    let socket = socket(line)?;
     // Established (UDP: connected), being opened, being closed; FIN_WAIT2 only as long as a process has it open.
-    let lives = matches!(state, "01" | "02" | "03" | "04" | "08") || state == "05" && inode != "0";
-    let (address, port) = local.split_once(':').filter(|_| lives)?;
-    Some((address_of(address)?, u16::from_str_radix(port, 16).ok()?))
-}
-
-/// Words of four bytes in the byte order of this machine.
-fn address_of(text: &str) -> Option<IpAddr> {
-    let mut bytes = Vec::new();
-    for at in (0..text.len()).step_by(8) {
-        bytes.extend(u32::from_str_radix(text.get(at..at + 8)?, 16).ok()?.to_ne_bytes());
-    }
-    match <[u8; 16]>::try_from(&bytes[..]) {
-        // A dual-stack socket shows an IPv4 address as a mapped one.
-        Ok(long) => Some(IpAddr::V6(Ipv6Addr::from(long)).to_canonical()),
-        Err(_) => <[u8; 4]>::try_from(&bytes[..]).ok().map(IpAddr::from),
-    }
+    let lives = matches!(socket.state, "01" | "02" | "03" | "04" | "08") || socket.state == "05" && socket.inode != 0;
+    lives.then_some((socket.local.ip(), socket.local.port()))
 }
 
 #[cfg(test)]

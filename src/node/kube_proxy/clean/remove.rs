@@ -3,8 +3,10 @@
 use std::thread::sleep;
 use std::time::Duration;
 
+use crate::node::kube_proxy::bridge::Bridge;
 use crate::node::kube_proxy::process::toolbox::Toolbox;
 use crate::node::kube_proxy::rules::leftovers::Leftovers;
+use crate::node::kube_proxy::rules::observe::Place;
 use crate::node::kube_proxy::rules::owners::LINK;
 use crate::node::kube_proxy::tools::{restore, run};
 use crate::node::netlink::links;
@@ -25,6 +27,24 @@ pub fn rules(toolbox: &Toolbox, left: &Leftovers) -> Vec<String> {
         failures.extend(run(toolbox, "nft", &["-f", "-"], Some(&nft_text(left))).err());
     }
     failures
+}
+
+/// Every transaction that removes these, each in the input format of its tool; `late` are further sets.
+pub fn transactions(bridge: &Bridge, left: &Leftovers, late: &[String]) -> Vec<String> {
+    let command = |place: &Place| if place.family == "ipv6" { "ip6tables" } else { "iptables" };
+    let (of_bridge, nft_of_bridge) = bridge.transactions();
+    let mut transactions: Vec<String> = of_bridge
+        .into_iter()
+        .chain(left.transactions())
+        .map(|(place, text)| format!("# {}-{}-restore --noflush\n{text}", command(&place), place.variant))
+        .collect();
+    if !left.nft_tables.is_empty() || !nft_of_bridge.is_empty() {
+        transactions.push(format!("# nft -f -\n{nft_of_bridge}{}", nft_text(left)));
+    }
+    if !left.sets.is_empty() || !late.is_empty() {
+        transactions.push(format!("# ipset restore\n{}", ipset_text(left.sets.iter().chain(late))));
+    }
+    transactions
 }
 
 /// The input for `nft`.

@@ -83,6 +83,15 @@ fn is_of_host(candidate: &Candidate, place: &Place) -> bool {
         && candidate.network == place.network
 }
 
+/// The processes that may be kube-proxy of this host, whoever runs them: those in its network, and those whose network is not
+/// known.
+pub fn in_hosts_network<'c>(candidates: &'c [Candidate], place: &Place) -> impl Iterator<Item = &'c Candidate> {
+    let network = place.network;
+    candidates
+        .iter()
+        .filter(move |candidate| network.is_none() || candidate.network.is_none() || candidate.network == network)
+}
+
 /// Processes that look like kube-proxy and do not belong to any pod. Empty if `pods`, the ids of kube-proxy's pods, are
 /// unknown: then one of them may be the real one.
 pub fn strangers<'c>(

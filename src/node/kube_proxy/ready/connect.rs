@@ -21,7 +21,15 @@ const OUTSIDE: [IpAddr; 2] =
 /// # Errors
 /// If the connection is not accepted in time.
 pub fn plain(to: SocketAddr) -> io::Result<()> {
-    TcpStream::connect_timeout(&to, Duration::from_secs(SECONDS.into())).map(|_| ())
+    stream(to).map(|_| ())
+}
+
+/// The same, and keeps the connection.
+///
+/// # Errors
+/// If the connection is not accepted in time.
+pub fn stream(to: SocketAddr) -> io::Result<TcpStream> {
+    TcpStream::connect_timeout(&to, Duration::from_secs(SECONDS.into()))
 }
 
 /// Connects from the address that this host uses towards other hosts.

@@ -2,6 +2,7 @@
 
 pub mod carries;
 pub mod connect;
+pub mod translated;
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
@@ -131,7 +132,11 @@ fn families(observed: &Observed, running: ProxyMode) -> Result<Vec<&'static str>
     Ok(served)
 }
 
-fn nft_targets(toolbox: &Toolbox, observed: &Observed) -> Result<BTreeSet<Target>, String> {
+/// The targets in the tables of nftables mode.
+///
+/// # Errors
+/// If they cannot be read: the reason in one sentence.
+pub fn nft_targets(toolbox: &Toolbox, observed: &Observed) -> Result<BTreeSet<Target>, String> {
     let mut targets = BTreeSet::new();
     let Some(nft) = toolbox.find("nft") else {
         return Err("nft was not found in kube-proxy's container or on the host; install it".to_owned());

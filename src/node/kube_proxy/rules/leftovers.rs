@@ -32,13 +32,15 @@ pub struct Leftovers {
 }
 
 impl Leftovers {
-    /// The leftovers for the running mode; with `from`, only those of that mode.
-    pub fn new(observed: &Observed, running: ProxyMode, from: Option<&str>) -> Self {
+    /// The leftovers for the running mode; with `from`, only those of that mode. If no mode runs, everything that kube-proxy
+    /// made is left over.
+    pub fn new(observed: &Observed, running: impl Into<Option<ProxyMode>>, from: Option<&str>) -> Self {
+        let running = running.into();
         let mut left = Self::default();
         let wanted = |mode: &str| from.is_none_or(|from| from == mode);
         for (place, save) in &observed.saves {
-            let other_runs = is_elsewhere(observed, *place, save, running);
-            let mut found = stale(save, (!other_runs).then_some(running), from);
+            let here = running.filter(|running| !is_elsewhere(observed, *place, save, *running));
+            let mut found = stale(save, here, from);
             left.suspicious.extend(found.suspicious.drain(..).map(|text| place.with(&text)));
             if !found.tables.is_empty() {
                 left.iptables.push((*place, found));
@@ -46,7 +48,8 @@ impl Leftovers {
         }
         left.suspicious.extend(observed.sets.suspicious().map(|set| format!("the ipset {set} is not kube-proxy's")));
         let others = ProxyMode::ALL.into_iter().filter(|mode| wanted(mode.name()));
-        for carrier in others.map(|mode| mode.traits().carrier).filter(|carrier| *carrier != running.traits().carrier) {
+        let carries = running.map(|running| running.traits().carrier);
+        for carrier in others.map(|mode| mode.traits().carrier).filter(|carrier| Some(*carrier) != carries) {
             match carrier {
                 // Found above, by the owner of each chain: two modes may share one.
                 Carrier::IptablesChains => {}

@@ -57,7 +57,7 @@ pub fn is_of(save: &Save, running: ProxyMode) -> bool {
 }
 
 /// What is stale in these tables while `running` runs. If `None`, everything of kube-proxy is: the running mode uses the
-/// other variant of iptables. With `from`, only what that mode left.
+/// other variant of iptables, or no kube-proxy runs. With `from`, only what that mode left.
 pub fn stale(save: &Save, running: Option<ProxyMode>, from: Option<&str>) -> Stale {
     let mut stale = Stale::default();
     let looks_like_ipvs = is_of(save, ProxyMode::Ipvs);
