@@ -72,6 +72,16 @@ impl ControlPlane {
         self.minor() >= 23
     }
 
+    /// Whether it serves `CronJobs` as `batch/v1`.
+    pub(crate) fn serves_cron_jobs(&self) -> bool {
+        self.minor() >= 21
+    }
+
+    /// The API server's port, on loopback.
+    pub(crate) fn port(&self) -> u16 {
+        self.port
+    }
+
     /// 20 of `v1.20.2`.
     fn minor(&self) -> u32 {
         let version = self.version();

@@ -25,7 +25,7 @@ pub(crate) struct Outcome {
 pub(crate) struct Run(Child);
 
 /// So that a scenario takes seconds.
-const QUICK: [[&str; 2]; 3] = [["--settle-time", "500ms"], ["--timeout", "4s"], ["--lease-duration", "3s"]];
+pub(crate) const QUICK: [[&str; 2]; 3] = [["--settle-time", "500ms"], ["--timeout", "4s"], ["--lease-duration", "3s"]];
 
 impl Cluster {
     /// `kpx-prep status -o json`

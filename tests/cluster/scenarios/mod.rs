@@ -11,6 +11,7 @@ mod growth;
 mod harness;
 mod helper;
 mod helper_life;
+mod in_cluster;
 mod kubectl;
 mod legs;
 mod locks;
@@ -40,6 +41,7 @@ pub(crate) fn all() -> Vec<Trial> {
         helper::trials(),
         legs::trials(),
         helper_life::trials(),
+        in_cluster::trials(),
         programs::trials(),
         blocked::trials(),
         busy::trials(),

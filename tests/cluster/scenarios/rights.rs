@@ -143,7 +143,7 @@ fn manifest(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("kubeadm").join(name)
 }
 
-fn kubectl_with_manifest(cluster: &Cluster, verb: &[&str], name: &str) {
+pub(super) fn kubectl_with_manifest(cluster: &Cluster, verb: &[&str], name: &str) {
     super::kubectl::install();
     let mut kubectl = Command::new("kubectl");
     kubectl.arg("--kubeconfig").arg(&cluster.kubeconfig).args(verb).arg("-f").arg(manifest(name));
