@@ -43,6 +43,7 @@ quick:
 test: quick
 	cargo test --quiet --locked --test cluster
 	tests/cloud-init/schema
+	tests/alerts/check
 	tests/image-load
 	tests/vm/run
 	tests/vm/leftovers
@@ -58,6 +59,7 @@ test-full:
 	tests/vm/progress
 	tests/node-program-arm64
 	tests/cloud-init/schema
+	tests/alerts/check
 	tests/image-load
 	KUBEADM=$$(tests/cluster/control-plane)/kubeadm tests/kubeadm/validate-with-kubeadm
 	tests/vm/run --full

@@ -7,8 +7,9 @@ mod golden;
 
 use std::path::Path;
 
-use cluster_facts::{CHANGED, cluster, node, request, text};
+use cluster_facts::{CHANGED, SYNCED, cluster, node, request, text};
 use golden::Goldens;
+use kpx_prep::cluster::api::lock::other_run::OtherRun;
 use kpx_prep::cluster::kube_proxy::backup::Backup;
 use kpx_prep::cluster::kube_proxy::proof::Proof;
 use kpx_prep::cluster::observe::facts::ClusterFacts;
@@ -19,7 +20,9 @@ use kpx_prep::cluster::report::remediation::{NodeOutcome, NodeResult, Outcome, R
 use kpx_prep::cluster::report::status::StatusReport;
 use kpx_prep::exit_code::Exit;
 use kpx_prep::mode::ProxyMode;
+use kpx_prep::node_protocol::{Leftover, LeftoverKind, Preparation, PreparationOutcome, Survey};
 use kpx_prep::report::{Format, serialize};
+use kpx_prep::sync_health::{SyncHealth, SyncState};
 
 fn golden(name: &str, text: &str) {
     // Locales that are not UTF-8 show it too: names of objects are ASCII, and so is what kpx-prep writes itself.
@@ -77,6 +80,42 @@ fn status() {
     let without = StatusReport::new(&without);
     assert_eq!(without.exit(), Exit::CheckSaysNo);
     golden("status-no-kube-proxy.txt", &without.render(Format::Text, false).unwrap());
+}
+
+/// A cluster whose hosts were inspected, with a node whose name is an attack on the text.
+fn inspected() -> ClusterFacts {
+    let mut facts = cluster("ipvs", ProxyMode::Ipvs);
+    let left = Leftover {
+        of: "iptables".to_owned(),
+        kind: LeftoverKind::Chain,
+        place: "ipv4 filter (legacy)".to_owned(),
+        name: "KUBE-SERVICES".to_owned(),
+    };
+    let modules = |outcome| Preparation { outcome, ..Preparation::default() };
+    let survey = |outcome, leftovers| Some(Ok(Survey { modules: modules(outcome), leftovers, ..Survey::default() }));
+    facts.nodes[0].host = survey(PreparationOutcome::AlreadyPrepared, vec![left.clone(), left]);
+    facts.nodes[1].host = survey(PreparationOutcome::WouldPrepare, Vec::new());
+    facts.nodes[2].host = Some(Err("no pod".to_owned()));
+    "worker-3\"} 1\nkpx_drift 0\n\\\u{1b}[2J\u{202e}".clone_into(&mut facts.nodes[3].name);
+    let failing = SyncHealth { state: SyncState::Behind, pending_seconds: Some(90), failures: 7, ..SYNCED };
+    facts.nodes[3].proof.sync = Some(SyncHealth { healthy: Some(false), ..failing });
+    // A name that is there twice.
+    let twice = facts.nodes[1].clone();
+    facts.nodes.push(twice);
+    facts.other_run = Some(OtherRun { holder: "host".to_owned(), since: None, progress: None, alive: true });
+    facts
+}
+
+/// For Prometheus: what `promtool` says to these files is in `tests/alerts/check`.
+#[test]
+fn metrics() {
+    let now = 1_790_000_000;
+    golden("status-half-way.prom", &StatusReport::new(&half_way()).prometheus(now));
+    golden("status-inspected.prom", &StatusReport::new(&inspected()).prometheus(now));
+    let mut without = cluster("", ProxyMode::Iptables);
+    (without.kube_proxy, without.config) = (None, None);
+    without.nodes.iter_mut().for_each(|node| node.wanted = false);
+    golden("status-no-kube-proxy.prom", &StatusReport::new(&without).prometheus(now));
 }
 
 #[test]

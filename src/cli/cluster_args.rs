@@ -58,12 +58,14 @@ pub(super) enum ClusterFormat {
     Json,
     /// The same document as YAML.
     Yaml,
+    /// Metrics in Prometheus' text format.
+    Prometheus,
 }
 
 impl ClusterFormat {
     pub(super) fn format(self) -> Format {
         match self {
-            Self::Text | Self::Wide => Format::Text,
+            Self::Text | Self::Wide | Self::Prometheus => Format::Text,
             Self::Json => Format::Json,
             Self::Yaml => Format::Yaml,
         }

@@ -1,13 +1,15 @@
 //! `kpx-prep status`: the mode each kube-proxy is actually running.
 
 use std::io::IsTerminal as _;
-use std::time::Duration;
+use std::path::PathBuf;
+use std::time::{Duration, SystemTime};
 
 use anyhow::Context as _;
 use clap::Args;
 
 use super::cluster_args::{ClusterArgs, ClusterFormat};
 use super::helper_setup::{HelperSetup, ask, can_confirm, question};
+use crate::atomic_file;
 use crate::cluster::api::connection::client::Connection;
 use crate::cluster::api::lock::Lock;
 use crate::cluster::api::lock::other_run::OtherRun;
@@ -20,6 +22,7 @@ use crate::cluster::report::status::StatusReport;
 use crate::exit_code::{Exit, Refusal};
 use crate::mode::{DEFAULT_SCHEDULER, ProxyMode};
 use crate::proxy_config::ProxyConfig;
+use crate::report::foreign::visible;
 use crate::report::say::say;
 use crate::report::{Format, print, print_rendered};
 
@@ -35,7 +38,8 @@ const LEASE: Duration = Duration::from_secs(15);
 Examples:
   kpx-prep status
   kpx-prep status --kubeconfig /etc/kubernetes/admin.conf -o wide
-  kpx-prep status -o json | jq '.nodes[] | select(.state != \"right\")'")]
+  kpx-prep status -o json | jq '.nodes[] | select(.state != \"right\")'
+  kpx-prep status -o prometheus --output-file /var/lib/prometheus/node-exporter/kpx-prep.prom")]
 pub(super) struct StatusArgs {
     /// Show only this node; repeatable
     #[arg(long, value_name = "NAME")]
@@ -54,12 +58,20 @@ pub(super) struct StatusArgs {
     /// Output format
     #[arg(short, long, value_enum, default_value_t)]
     output: ClusterFormat,
+    /// Write to this file, which readers see as a whole or not at all [default: stdout]
+    #[arg(long, value_name = "FILE", conflicts_with = "watch")]
+    output_file: Option<PathBuf>,
     #[command(flatten)]
     cluster: ClusterArgs,
 }
 
 impl StatusArgs {
     pub(super) fn run(self) -> anyhow::Result<Exit> {
+        if self.watch && self.output == ClusterFormat::Prometheus {
+            return Err(Refusal::usage(
+                "--watch: metrics are read as a whole; use -o prometheus without it, in a timer",
+            ));
+        }
         if self.nodes {
             can_confirm(self.yes)?;
         }
@@ -74,12 +86,23 @@ impl StatusArgs {
                 self.look_at_nodes(&connection, &mut facts).await?;
             }
             let report = StatusReport::new(&facts);
-            print_rendered(&self.render(&report)?, self.output.format())?;
+            self.deliver(&self.render(&report)?)?;
             Ok(report.exit())
         })
     }
 
+    /// Prints the report, or replaces the file. Others may read it: `node_exporter` has a user of its own.
+    fn deliver(&self, text: &str) -> anyhow::Result<()> {
+        let Some(path) = &self.output_file else { return print_rendered(text, self.output.format()) };
+        atomic_file::replace(path, visible(text).as_bytes(), 0o644)
+            .with_context(|| format!("writing {}; the existing file was not changed", path.display()))
+    }
+
     fn render(&self, report: &StatusReport) -> anyhow::Result<String> {
+        if self.output == ClusterFormat::Prometheus {
+            let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).context("the clock is before 1970")?;
+            return Ok(report.prometheus(now.as_secs()));
+        }
         report.render(self.output.format(), self.output == ClusterFormat::Wide)
     }
 

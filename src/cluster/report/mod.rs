@@ -1,6 +1,7 @@
 //! The output of `status` and `remediate`.
 
 pub mod plan_text;
+mod prometheus;
 pub mod remediation;
 pub mod status;
 mod status_nodes;

@@ -22,12 +22,12 @@ pub struct StatusReport {
     api_version: &'static str,
     kind: &'static str,
     cluster: Cluster,
-    kube_proxy: Option<Proxy>,
+    pub(super) kube_proxy: Option<Proxy>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    run: Option<OtherRun>,
-    nodes: Vec<NodeLine>,
+    pub(super) run: Option<OtherRun>,
+    pub(super) nodes: Vec<NodeLine>,
     totals: Totals,
-    findings: Vec<Finding>,
+    pub(super) findings: Vec<Finding>,
     backups: Vec<BackupLine>,
 }
 
@@ -44,7 +44,7 @@ struct Cluster {
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Proxy {
+pub(super) struct Proxy {
     namespace: String,
     daemon_set: String,
     /// All `DaemonSet`s that read the configuration, if there are several.
@@ -55,7 +55,7 @@ struct Proxy {
     config_map: Option<String>,
     key: Option<String>,
     configured_mode: Option<String>,
-    target_mode: Option<ProxyMode>,
+    pub(super) target_mode: Option<ProxyMode>,
     hash_annotation: Option<HashAnnotation>,
     last_change: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -21,10 +21,10 @@ pub(super) struct NodeLine {
     ready: bool,
     pod: Option<String>,
     image: Option<String>,
-    pod_ready: bool,
+    pub(super) pod_ready: bool,
     restarts: u32,
-    effective_mode: Option<ProxyMode>,
-    proof: Option<How>,
+    pub(super) effective_mode: Option<ProxyMode>,
+    pub(super) proof: Option<How>,
     #[serde(skip_serializing_if = "Option::is_none")]
     sync: Option<Unwatched<SyncHealth>>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -33,7 +33,7 @@ pub(super) struct NodeLine {
     stale: bool,
     pub(super) state: State,
     #[serde(skip_serializing_if = "Option::is_none")]
-    host: Option<HostLine>,
+    pub(super) host: Option<HostLine>,
 }
 
 /// What changes all the time, so that `status --watch` prints nothing new for it.
@@ -52,17 +52,17 @@ impl<T> Eq for Unwatched<T> {}
 /// The node helper's survey of a host.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
-struct HostLine {
+pub(super) struct HostLine {
     /// The outcome that `node install` would have.
     #[serde(skip_serializing_if = "Option::is_none")]
-    modules: Option<PreparationOutcome>,
+    pub(super) modules: Option<PreparationOutcome>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    leftovers: Option<Vec<Leftover>>,
+    pub(super) leftovers: Option<Vec<Leftover>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     suspicious: Option<Vec<String>>,
     /// Why it could not be inspected.
     #[serde(skip_serializing_if = "Option::is_none")]
-    error: Option<String>,
+    pub(super) error: Option<String>,
 }
 
 impl NodeLine {
@@ -87,6 +87,11 @@ impl NodeLine {
             state,
             host: node.host.as_ref().map(HostLine::new),
         }
+    }
+
+    /// What its metrics say about its syncs; `None` if they could not be read.
+    pub(super) fn sync(&self) -> Option<SyncHealth> {
+        self.sync.map(|Unwatched(sync)| sync)
     }
 
     /// Whether the host is suitable for its mode, or was not inspected.
@@ -123,7 +128,7 @@ impl NodeLine {
 
     /// How long ago the rules were written, and how often that failed.
     fn sync_word(&self) -> String {
-        let Some(Unwatched(sync)) = &self.sync else { return "-".to_owned() };
+        let Some(sync) = self.sync() else { return "-".to_owned() };
         let last = match (sync.state, sync.age_seconds) {
             (SyncState::Never, _) => "never".to_owned(),
             (_, Some(age)) => format!("{age} s ago"),
