@@ -1,11 +1,13 @@
 //! `kpx-prep status`.
 
+use std::os::unix::fs::PermissionsExt as _;
 use std::time::Duration;
 
 use libtest_mimic::Trial;
 use serde_json::{Value, json};
 
 use crate::cluster::fault_proxy::Fault;
+use crate::cluster::kpx_prep::start;
 use crate::cluster::misbehaviour::Misbehaviour;
 use crate::cluster::request::Asked;
 use crate::cluster::world::{World, trial};
@@ -13,6 +15,7 @@ use crate::cluster::world::{World, trial};
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
         trial("status::iptables_everywhere_is_right", right),
+        trial("status::metrics_replace_a_file_as_a_whole", metrics),
         trial("status::ipvs_configured_and_not_running_is_drift", drift),
         trial("status::silent_fallback_is_named", fallback),
         trial("status::second_change_by_the_same_hand_is_no_fallback", changed_twice),
@@ -42,6 +45,34 @@ async fn right(world: &World) {
             "{outcome}"
         );
     }
+}
+
+async fn metrics(world: &World) {
+    let cluster = world.nodes(2).misbehave("node-2", Misbehaviour::Down).start().await;
+    let file = world.folder.join("kpx-prep.prom");
+    let path = file.to_str().expect("UTF-8");
+    let status =
+        async |more: &[&str]| start(&cluster.kubeconfig, "status", &[&["-o", "prometheus"], more].concat()).end().await;
+    std::fs::write(&file, "old").expect("written");
+    let outcome = status(&["--output-file", path]).await.exits(3);
+    assert_eq!(outcome.stdout, "");
+    let text = std::fs::read_to_string(&file).expect("a file");
+    for line in [
+        "kpx_proxy_mode{node=\"node-1\",mode=\"iptables\",verified=\"proxyMode\"} 1",
+        "kpx_proxy_mode{node=\"node-2\",mode=\"unknown\",verified=\"no\"} 1",
+        "kpx_drift 1",
+    ] {
+        assert!(text.lines().any(|there| there == line), "no {line} in\n{text}");
+    }
+    let mode = std::fs::metadata(&file).expect("a file").permissions().mode();
+    assert_eq!(mode & 0o777, 0o644, "others read it");
+    // What it cannot write, and what makes no sense: the file stays.
+    let folder = world.folder.to_str().expect("UTF-8");
+    status(&["--output-file", folder]).await.exits(1).mentions("the existing file was not changed");
+    status(&["--watch"]).await.exits(2).mentions("in a timer");
+    status(&["--watch", "--output-file", path]).await.exits(2);
+    assert_eq!(std::fs::read_to_string(&file).expect("a file"), text);
+    assert_eq!(status(&[]).await.exits(3).stdout.lines().filter(|line| line.starts_with("kpx_drift ")).count(), 1);
 }
 
 async fn drift(world: &World) {
