@@ -36,7 +36,7 @@ pub(super) fn clean(root: &Root, options: &CleanOptions, service: SocketAddr) ->
         return Ok(refused("kube-proxy-runs", why, hint));
     }
     let wait = if options.dry_run { Duration::ZERO } else { options.wait };
-    match wait_translated(service, Instant::now() + wait) {
+    match wait_translated(root, service, Instant::now() + wait) {
         Ok(endpoint) => Removal { root, options, service, endpoint, failures: Vec::new() }.run(),
         Err(why) => Ok(refused(
             "no-data-plane",
@@ -171,7 +171,7 @@ impl Removal<'_> {
     /// Checks, before each removal, that it is still safe: this process may have been suspended, or waiting for connections.
     fn still(&self) -> Result<(), String> {
         alone(self.root, self.options)
-            .and_then(|()| translated(self.service).map(|_| ()))
+            .and_then(|()| translated(self.root, self.service).map(|_| ()))
             .map_err(|why| format!("{why}; stopped without removing anything else"))
     }
 
@@ -201,7 +201,7 @@ impl Removal<'_> {
     fn report(self, seen: &Seen, before: &[Leftover], cut: u32) -> (CleanReport, Exit) {
         let remaining = seen.list();
         let removed: Vec<Leftover> = before.iter().filter(|leftover| !remaining.contains(leftover)).cloned().collect();
-        let afterwards = wait_translated(self.service, Instant::now() + AFTERWARDS);
+        let afterwards = wait_translated(self.root, self.service, Instant::now() + AFTERWARDS);
         let partial = seen.is_partial();
         let outcome = match () {
             () if !remaining.is_empty() || partial || afterwards.is_err() => CleanOutcome::Failed,

@@ -5,14 +5,14 @@
 //! translates packets later: the socket then keeps the Service's address. The kernel's table of sockets shows which of them
 //! it is; `getpeername` does not, because these data planes translate its answer back.
 
-use std::fs::File;
-use std::io::{self, BufRead as _, BufReader};
+use std::io;
 use std::net::{SocketAddr, TcpStream};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use super::connect;
 use crate::node::kube_proxy::socket_table::socket;
+use crate::node::root::Root;
 
 /// Number and interval of lookups of the own socket. The table may miss a socket while others come and go.
 const LOOKS: u32 = 20;
@@ -24,9 +24,9 @@ const ESTABLISHED: &str = "01";
 ///
 /// # Errors
 /// What is seen instead when the time is over.
-pub fn wait_translated(service: SocketAddr, deadline: Instant) -> Result<SocketAddr, String> {
+pub fn wait_translated(root: &Root, service: SocketAddr, deadline: Instant) -> Result<SocketAddr, String> {
     loop {
-        let found = translated(service);
+        let found = translated(root, service);
         if found.is_ok() || Instant::now() >= deadline {
             return found;
         }
@@ -38,9 +38,10 @@ pub fn wait_translated(service: SocketAddr, deadline: Instant) -> Result<SocketA
 ///
 /// # Errors
 /// If it is not accepted, or was not translated then.
-pub fn translated(service: SocketAddr) -> Result<SocketAddr, String> {
+pub fn translated(root: &Root, service: SocketAddr) -> Result<SocketAddr, String> {
     let stream = connect::stream(service).map_err(|error| format!("{service} does not answer: {error}"))?;
-    let remote = remote(&stream).map_err(|error| format!("looking up a connection to {service} failed: {error}"))?;
+    let remote =
+        remote(root, &stream).map_err(|error| format!("looking up a connection to {service} failed: {error}"))?;
     judge(service, remote.ok_or_else(|| format!("the kernel's table does not show a connection to {service}"))?)
 }
 
@@ -58,22 +59,19 @@ fn judge(service: SocketAddr, remote: SocketAddr) -> Result<SocketAddr, String> 
 }
 
 /// The remote address in the kernel's table, found by the socket's inode, which no other socket has.
-fn remote(stream: &TcpStream) -> io::Result<Option<SocketAddr>> {
+fn remote(root: &Root, stream: &TcpStream) -> io::Result<Option<SocketAddr>> {
     let inode = nix::sys::stat::fstat(stream)?.st_ino;
+    let mut remote = None;
     for _ in 0..LOOKS {
-        for table in ["/proc/self/net/tcp", "/proc/self/net/tcp6"] {
-            let file = match File::open(table) {
-                // A kernel without IPv6 has no such table.
-                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-                file => file?,
-            };
-            for line in BufReader::new(file).lines() {
-                let line = line?;
-                let found = socket(&line).filter(|socket| socket.inode == inode && socket.state == ESTABLISHED);
-                if let Some(found) = found {
-                    return Ok(Some(found.remote));
-                }
-            }
+        // A kernel without IPv6 has no table for it.
+        for table in ["/proc/net/tcp", "/proc/net/tcp6"] {
+            root.read_lines(table, |line| {
+                let found = socket(line).filter(|socket| socket.inode == inode && socket.state == ESTABLISHED);
+                remote = remote.or(found.map(|socket| socket.remote));
+            })?;
+        }
+        if remote.is_some() {
+            return Ok(remote);
         }
         sleep(LOOK_AGAIN);
     }
@@ -107,17 +105,18 @@ mod tests {
 
     #[test]
     fn the_kernel_shows_the_own_socket() {
+        let root = Root::new(std::path::Path::new("/")).unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let streams: Vec<TcpStream> = (0..3).map(|_| TcpStream::connect(address).unwrap()).collect();
         for stream in &streams {
-            assert_eq!(remote(stream).unwrap(), Some(address));
+            assert_eq!(remote(&root, stream).unwrap(), Some(address));
         }
-        let why = translated(address).unwrap_err();
+        let why = translated(&root, address).unwrap_err();
         assert!(why.contains("are not translated when they are opened"), "{why}");
         drop(listener);
         drop(streams);
-        let why = translated(address).unwrap_err();
+        let why = translated(&root, address).unwrap_err();
         assert!(why.contains("does not answer"), "{why}");
     }
 }
