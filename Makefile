@@ -61,6 +61,7 @@ test-full:
 	tests/cloud-init/schema
 	tests/alerts/check
 	tests/image-load
+	tests/ansible/run
 	KUBEADM=$$(tests/cluster/control-plane)/kubeadm tests/kubeadm/validate-with-kubeadm
 	tests/vm/run --full
 	tests/vm/leftovers

@@ -23,7 +23,7 @@ fn root() -> &'static Path {
 /// All of the documentation, as paths below the repository.
 fn documents() -> Vec<PathBuf> {
     let named = ["README.md", "SECURITY.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md"];
-    let folders = ["kubeadm/README.md", "cloud-init/README.md", "tests/README.md"];
+    let folders = ["ansible/README.md", "cloud-init/README.md", "kubeadm/README.md", "tests/README.md"];
     let guides = fs::read_dir(root().join("docs")).unwrap().map(|entry| entry.unwrap().path());
     let guides = guides.filter(|path| path.extension().is_some_and(|extension| extension == "md"));
     let mut all: Vec<PathBuf> = named.iter().chain(&folders).map(PathBuf::from).collect();
@@ -147,7 +147,7 @@ fn every_path_exists() {
     let mut seen = 0;
     every_document(|document, _, code| {
         let is_path = |span: &&String| {
-            let folders = ["src/", "tests/", "kubeadm/", "cloud-init/", "docs/", "fuzz/"];
+            let folders = ["src/", "tests/", "ansible/", "kubeadm/", "cloud-init/", "docs/", "fuzz/"];
             folders.iter().any(|folder| span.starts_with(folder)) && !span.contains([' ', '*', '…', '<'])
         };
         let is_source = |span: &String| Path::new(span).extension().is_some_and(|extension| extension == "rs");
