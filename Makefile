@@ -44,6 +44,7 @@ test: quick
 	cargo test --quiet --locked --test cluster
 	tests/cloud-init/schema
 	tests/alerts/check
+	tests/schema/check
 	tests/image-load
 	tests/vm/run
 	tests/vm/leftovers
@@ -60,6 +61,7 @@ test-full:
 	tests/node-program-arm64
 	tests/cloud-init/schema
 	tests/alerts/check
+	tests/schema/check
 	tests/image-load
 	tests/ansible/run
 	KUBEADM=$$(tests/cluster/control-plane)/kubeadm tests/kubeadm/validate-with-kubeadm

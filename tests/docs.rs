@@ -23,7 +23,8 @@ fn root() -> &'static Path {
 /// All of the documentation, as paths below the repository.
 fn documents() -> Vec<PathBuf> {
     let named = ["README.md", "SECURITY.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md"];
-    let folders = ["ansible/README.md", "cloud-init/README.md", "kubeadm/README.md", "tests/README.md"];
+    let folders =
+        ["ansible/README.md", "cloud-init/README.md", "docs/schema/README.md", "kubeadm/README.md", "tests/README.md"];
     let guides = fs::read_dir(root().join("docs")).unwrap().map(|entry| entry.unwrap().path());
     let guides = guides.filter(|path| path.extension().is_some_and(|extension| extension == "md"));
     let mut all: Vec<PathBuf> = named.iter().chain(&folders).map(PathBuf::from).collect();
