@@ -16,6 +16,7 @@ mod legs;
 mod locks;
 mod long_commands;
 mod meanwhile;
+mod parking;
 mod programs;
 mod readers;
 mod real_kube_proxy;
@@ -45,6 +46,7 @@ pub(crate) fn all() -> Vec<Trial> {
         busy::trials(),
         configs::trials(),
         meanwhile::trials(),
+        parking::trials(),
         readers::trials(),
         real_kube_proxy::trials(),
         locks::trials(),
