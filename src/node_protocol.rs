@@ -50,6 +50,10 @@ pub struct Survey {
     /// The addresses given with `--ask` that accepted a connection.
     #[serde(default)]
     pub answering: Vec<SocketAddr>,
+    /// Those of them whose connections are translated to an endpoint when they are opened: another data plane than kube-proxy's
+    /// rules answers there.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub translated: Vec<SocketAddr>,
     /// Whether NetworkManager is running without `kube-ipvs0` configured as unmanaged.
     pub network_manager_interferes: bool,
     /// CNI configurations whose portmap plugin marks packets in a chain of kube-proxy, as `FILE: CHAIN`.

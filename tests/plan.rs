@@ -8,6 +8,8 @@ mod cluster_facts;
 mod legs;
 #[path = "plan/mode_choice.rs"]
 mod mode_choice;
+#[path = "plan/parking.rs"]
+mod parking;
 #[path = "plan/patience.rs"]
 mod patience;
 #[path = "plan/translation.rs"]

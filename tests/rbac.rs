@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use kpx_prep::cluster::remediate::permissions::{
-    Names, OF_CALICO, OF_HELPER, OF_REMEDIATE, OF_STATUS, Permission, Scope,
+    Names, OF_CALICO, OF_HELPER, OF_PARKING, OF_REMEDIATE, OF_STATUS, Permission, Scope,
 };
 use serde_json::Value;
 
@@ -59,7 +59,7 @@ fn needed(permissions: impl IntoIterator<Item = Permission>) -> BTreeSet<Granted
 
 #[test]
 fn the_manifests_grant_exactly_what_preflight_asks_for() {
-    let all = OF_STATUS.into_iter().chain(OF_REMEDIATE).chain(OF_HELPER).chain(OF_CALICO);
+    let all = OF_STATUS.into_iter().chain(OF_REMEDIATE).chain(OF_PARKING).chain(OF_HELPER).chain(OF_CALICO);
     assert_eq!(granted("remediate-rbac.yaml"), needed(all));
     assert_eq!(granted("status-rbac.yaml"), needed(OF_STATUS));
 }

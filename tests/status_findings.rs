@@ -8,6 +8,7 @@ use kpx_prep::checks::{Command, checks};
 use kpx_prep::cluster::api::lock::other_run::OtherRun;
 use kpx_prep::cluster::kube_proxy::config_map::HashAnnotation;
 use kpx_prep::cluster::kube_proxy::daemon_set::ConfigSource;
+use kpx_prep::cluster::kube_proxy::parking::Parked;
 use kpx_prep::cluster::kube_proxy::proof::Proof;
 use kpx_prep::cluster::observe::facts::ClusterFacts;
 use kpx_prep::cluster::observe::flavour::{Flavour, OtherSet};
@@ -79,6 +80,10 @@ const CASES: &[Case] = &[
     ("nodes-not-ready", Level::Warning, |facts| facts.nodes[1].ready = false),
     ("not-kubeadm", Level::Info, |facts| facts.flavour = Flavour::Other),
     ("other-kube-proxy", Level::Warning, |facts| facts.elsewhere.push("edge/kube-proxy".to_owned())),
+    ("parked", Level::Warning, |facts| {
+        facts.kube_proxy.as_mut().unwrap().parked = Some(Parked { selects: true, ..Parked::default() });
+        facts.nodes.iter_mut().for_each(|node| node.pod = None);
+    }),
     ("run-in-progress", Level::Info, |facts| facts.other_run = Some(run(true))),
     ("silent-fallback", Level::Warning, |facts| {
         facts.nodes[1].proof.fallback = true;

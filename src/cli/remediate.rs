@@ -14,6 +14,7 @@ use crate::cluster::api::lock::Lock;
 use crate::cluster::helper;
 use crate::cluster::plan::request::{Goal, Request};
 use crate::cluster::remediate::ended::Ended;
+use crate::cluster::remediate::park;
 use crate::cluster::remediate::{RunOptions, remediate};
 use crate::exit_code::{Exit, Refusal};
 use crate::kubeadm::proxy::RawSettings;
@@ -35,7 +36,7 @@ use crate::report::{Format, print, print_text, serialize};
   kpx-prep remediate
   kpx-prep remediate --rollback")]
 pub(super) struct RemediateArgs {
-    /// Proxy mode: ipvs, iptables or nftables [default: ipvs; from Kubernetes 1.35 on only where it is configured, otherwise
+    /// Proxy mode: ipvs, iptables or nftables; none where another data plane has replaced kube-proxy [default: ipvs; from Kubernetes 1.35 on only where it is configured, otherwise
     /// required or asked for]
     #[arg(long, conflicts_with = "rollback")]
     mode: Option<String>,
@@ -171,6 +172,10 @@ impl RemediateArgs {
             return self.remove_helper();
         }
         let ignored_checks = self.ignored_checks()?;
+        let parks = self.mode.as_deref() == Some(NONE);
+        if parks {
+            self.refuse_settings()?;
+        }
         let mut operator = Terminal { yes: self.yes, can_ask: self.can_ask(), output: self.output };
         // Refused before the first request to the cluster.
         if !self.dry_run || self.nodes {
@@ -187,6 +192,12 @@ impl RemediateArgs {
         let scope = self.cluster.scope(Vec::new());
         let Ended { report, exit } = crate::cluster::run(async {
             let connection = self.cluster.access().connect().await?;
+            if parks {
+                return Box::pin(park::park(&connection, &scope, &request, options, &mut operator)).await;
+            }
+            if self.rollback && self.to.is_none() && park::is_parked(&connection, &scope).await {
+                return Box::pin(park::unpark(&connection, &scope, &request, options, &mut operator)).await;
+            }
             Box::pin(remediate(&connection, &scope, &request, options, &mut operator)).await
         })?;
         if self.progress == ProgressFormat::Json {
@@ -203,6 +214,28 @@ impl RemediateArgs {
     /// Whether a question can be answered: on a terminal, whose lines are not JSON.
     fn can_ask(&self) -> bool {
         self.progress == ProgressFormat::Text && std::io::stdin().is_terminal() && std::io::stderr().is_terminal()
+    }
+
+    /// With `--mode none` there is no configuration to change, and every node is cleaned.
+    fn refuse_settings(&self) -> anyhow::Result<()> {
+        let given = [
+            ("--scheduler", self.scheduler.is_some()),
+            ("--strict-arp", self.strict_arp.is_some()),
+            ("--exclude-cidrs", !self.exclude_cidrs.is_empty()),
+            ("--node-port-addresses", !self.node_port_addresses.is_empty()),
+            ("--masquerade-all", self.masquerade_all.is_some()),
+            ("--conntrack-tcp-be-liberal", self.conntrack_tcp_be_liberal.is_some()),
+            ("--sync-period", self.sync_period.is_some()),
+            ("--min-sync-period", self.min_sync_period.is_some()),
+            ("--exclude-nodes", !self.exclude_nodes.is_empty()),
+            ("--no-clean", self.no_clean),
+        ];
+        match given.iter().find(|(_, given)| *given) {
+            None => Ok(()),
+            Some((option, _)) => Err(Refusal::usage(format!(
+                "--mode none stops kube-proxy on all nodes and removes what it made; {option} has no meaning there. Nothing was changed"
+            ))),
+        }
     }
 
     /// Whether something may have to run on the nodes: clean-up, or preparation; a rollback decides that later, and so does
@@ -288,6 +321,9 @@ impl RemediateArgs {
         Ok(Exit::Done)
     }
 }
+
+/// The value of `--mode` where kube-proxy goes altogether.
+const NONE: &str = "none";
 
 /// Format of the progress on stderr.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]

@@ -27,16 +27,23 @@ pub(super) struct Terminal {
 
 impl Operator for Terminal {
     fn show(&mut self, facts: Option<&ClusterFacts>, plan: &Plan) -> anyhow::Result<()> {
-        let text = plan_text(facts, plan);
+        self.show_text(&plan_text(facts, plan))
+    }
+
+    fn show_text(&mut self, plan: &str) -> anyhow::Result<()> {
         match self.output {
-            Format::Text => print_text(&text),
+            Format::Text => print_text(plan),
             // stdout is for the one document, so the plan to confirm goes to stderr.
             _ if !self.yes => {
-                say_part(&text);
+                say_part(plan);
                 Ok(())
             }
             _ => Ok(()),
         }
+    }
+
+    fn confirm_text(&mut self, question: String) -> BoxFuture<'_, anyhow::Result<bool>> {
+        Box::pin(async move { ask(self.yes, &question).await })
     }
 
     fn choose_mode<'a>(&'a mut self, choice: &'a ModeChoice) -> BoxFuture<'a, anyhow::Result<ProxyMode>> {

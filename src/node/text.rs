@@ -129,6 +129,13 @@ fn survey_text(survey: &Survey) -> String {
         ("input drops", or_none((!survey.input_drops.is_empty()).then(|| survey.input_drops.join(", ")))),
         ("local ports", or_none(survey.local_ports.map(|(first, last)| format!("{first}-{last}")))),
         ("conn_reuse_mode", or_none(survey.conn_reuse_mode.map(|mode| mode.to_string()))),
+        (
+            "other data plane",
+            or_none((!survey.translated.is_empty()).then(|| {
+                let addresses: Vec<_> = survey.translated.iter().map(ToString::to_string).collect();
+                addresses.join(", ")
+            })),
+        ),
         ("NetworkManager", if survey.network_manager_interferes { "interferes" } else { "-" }.to_owned()),
     ] {
         table.add_row([name.to_owned(), value]);

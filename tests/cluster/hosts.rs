@@ -192,6 +192,7 @@ impl Host {
             "virtualServers": servers, "leftovers": mode.map_or_else(Vec::new, |mode| self.leftovers(Some(mode))),
             "suspicious": [], "inputDrops": [], "localPorts": [32768, 60999], "connReuseMode": null,
             "iptables": "legacy", "bothIptables": false, "nft": null, "answering": asked,
+            "translated": if wrong.contains(&Misbehaviour::NoOtherDataPlane) { Vec::new() } else { asked.clone() },
             "networkManagerInterferes": false,
         })
     }
@@ -221,6 +222,38 @@ impl Host {
         (answer, exit)
     }
 
+    fn remove_all(&mut self, mode: Option<&str>, options: &[&str], wrong: &[Misbehaviour]) -> (Value, i32) {
+        assert!(options.windows(2).any(|pair| pair[0] == "--api-service" && pair[1].ends_with(":443")), "{options:?}");
+        let before = self.leftovers(None);
+        let dry_run = options.contains(&"--dry-run");
+        let has = |one: Misbehaviour| wrong.contains(&one);
+        let fails = has(Misbehaviour::CannotBeCleaned);
+        if mode.is_none() && !has(Misbehaviour::NoOtherDataPlane) && !dry_run && !fails {
+            self.ran.clear();
+            self.servers_left = false;
+        }
+        let (outcome, exit, id) = match mode {
+            Some(_) => ("refused", 3, Some("kube-proxy-runs")),
+            None if has(Misbehaviour::NoOtherDataPlane) => ("refused", 3, Some("no-data-plane")),
+            None if has(Misbehaviour::LeansOnKubeProxy) && !dry_run => ("failed", 1, Some("no-data-plane")),
+            None if before.is_empty() => ("nothing-to-clean", 0, None),
+            None if dry_run => ("would-clean", 0, None),
+            None if fails => ("failed", 1, Some("not-removed")),
+            None => ("cleaned", 0, None),
+        };
+        let findings: Vec<Value> = id
+            .map(|id| json!({"level": "error", "id": id, "message": format!("the host says {id}")}))
+            .into_iter()
+            .collect();
+        let remaining = if dry_run { Vec::new() } else { self.leftovers(None) };
+        let removed: Vec<_> = before.iter().filter(|left| !remaining.contains(left)).collect();
+        let answer = json!({
+            "apiVersion": "kpx-prep/v1", "kind": "CleanReport", "outcome": outcome, "summary": outcome, "running": null,
+            "removed": removed, "remaining": remaining, "connectionsCut": 0, "suspicious": [], "findings": findings,
+        });
+        (answer, exit)
+    }
+
     fn clean(
         &mut self,
         mode: Option<&str>,
@@ -228,6 +261,9 @@ impl Host {
         input: Option<&str>,
         wrong: &[Misbehaviour],
     ) -> (Value, i32) {
+        if options.contains(&"--no-kube-proxy") {
+            return self.remove_all(mode, options, wrong);
+        }
         let keeps = options.contains(&"--keep-virtual-servers");
         let drains = options.contains(&"--drain");
         assert!(keeps != drains || options.contains(&"--keep-leftovers"), "{options:?}");

@@ -50,6 +50,10 @@ pub(crate) enum Misbehaviour {
     NeverSyncs,
     /// Rules cannot be copied.
     CannotBridge,
+    /// Nothing but kube-proxy answers for the API Service.
+    NoOtherDataPlane,
+    /// What else answers for the API Service does so only as long as kube-proxy's rules are there.
+    LeansOnKubeProxy,
     /// What the old mode left cannot be removed.
     CannotBeCleaned,
     /// Containers take that much longer to start.

@@ -86,7 +86,9 @@ fn judge(command: &str, in_full: bool) -> Result<(), String> {
     let words = words.iter().map(|word| filled(word)).collect::<Result<Vec<_>, _>>()?;
     // What clap leaves to the command itself.
     let mode = words.iter().position(|word| word == "--mode").and_then(|at| words.get(at + 1));
-    if let Some(mode) = mode {
+    // Where kube-proxy goes altogether.
+    let parks = words.iter().any(|word| word == "remediate") && mode.is_some_and(|mode| mode == "none");
+    if let Some(mode) = mode.filter(|_| !parks) {
         mode.parse::<ProxyMode>().map_err(|error| error.to_string())?;
     }
     let why = match parse(&words) {
@@ -121,6 +123,7 @@ fn a_wrong_command_is_found() {
         ("kpx-prep remediate --timeout 5x", true),
         ("kpx-prep remediate --mode IPVS", true),
         ("kpx-prep remediate --mode bogus", true),
+        ("kpx-prep node install --mode none", true),
         ("kpx-prep remediate --to BACKUP", true),
         ("kpx-prep remediate --canary WHATEVER", true),
         ("kpx-prep node install --boot-mechanism runit", true),

@@ -2,6 +2,7 @@
 
 use kpx_prep::checks::check as check_table;
 use kpx_prep::cluster::kube_proxy::daemon_set::ConfigSource;
+use kpx_prep::cluster::kube_proxy::parking::Parked;
 use kpx_prep::cluster::observe::facts::ClusterFacts;
 use kpx_prep::cluster::observe::flavour::Flavour;
 use kpx_prep::cluster::observe::neighbours::{Neighbour, SeenPod};
@@ -40,6 +41,10 @@ const CASES: &[Case] = &[
     ("service-gap", "iptables", Level::Warning, |facts, _, request| {
         facts.nodes[2].proof.mode = Some(ProxyMode::Nftables);
         request.clean = false;
+    }),
+    ("parked", "ipvs", Level::Error, |facts, _, _| {
+        facts.kube_proxy.as_mut().unwrap().parked = Some(Parked { selects: true, ..Parked::default() });
+        facts.nodes.iter_mut().for_each(|node| node.pod = None);
     }),
     ("nodes-prepared", "ipvs", Level::Warning, |_, _, request| request.nodes_are_prepared = false),
     ("nodes-not-ready", "ipvs", Level::Warning, |facts, _, _| facts.nodes[2].ready = false),

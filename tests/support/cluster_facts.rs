@@ -78,6 +78,7 @@ pub(crate) fn cluster(mode: &str, effective: ProxyMode) -> ClusterFacts {
             mode_flag: None,
             metrics_port_flag: None,
             ignored_flags: Vec::new(),
+            parked: None,
             siblings: Vec::new(),
         }),
         windows_sets: Vec::new(),

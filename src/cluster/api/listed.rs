@@ -10,6 +10,9 @@ use serde::Deserialize;
 /// (`ConfigHashAnnotationKey`, pkg/kubelet/types/constants.go).
 pub const CONFIG_HASH: &str = "kubernetes.io/config.hash";
 
+/// The annotation with the time at which kpx-prep parked kube-proxy's `DaemonSet`.
+pub const PARKED_AT: &str = "kpx-prep/parked-at";
+
 /// An object as read from a list.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(from = "Raw<P, U>", bound(deserialize = "P: Deserialize<'de> + Default, U: Deserialize<'de>"))]
@@ -47,6 +50,17 @@ struct Metadata {
 struct Annotations {
     #[serde(rename = "kubernetes.io/config.hash")]
     config_hash: Option<String>,
+    #[serde(rename = "kpx-prep/parked-at")]
+    parked_at: Option<String>,
+}
+
+impl Annotations {
+    fn by_name(self) -> Option<BTreeMap<String, String>> {
+        let all = [(CONFIG_HASH, self.config_hash), (PARKED_AT, self.parked_at)];
+        let given: BTreeMap<_, _> =
+            all.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect();
+        (!given.is_empty()).then_some(given)
+    }
 }
 
 impl<P: Clone, U: Clone> From<Raw<P, U>> for Listed<P, U> {
@@ -60,10 +74,7 @@ impl<P: Clone, U: Clone> From<Raw<P, U>> for Listed<P, U> {
             creation_timestamp: raw.metadata.creation_timestamp,
             deletion_timestamp: raw.metadata.deletion_timestamp,
             labels: raw.metadata.labels,
-            annotations: raw
-                .metadata
-                .annotations
-                .and_then(|annotations| Some(BTreeMap::from([(CONFIG_HASH.to_owned(), annotations.config_hash?)]))),
+            annotations: raw.metadata.annotations.and_then(Annotations::by_name),
             owner_references: raw.metadata.owner_references,
             ..ObjectMeta::default()
         };

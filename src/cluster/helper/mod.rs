@@ -11,6 +11,7 @@ pub mod lifecycle;
 pub mod manifest;
 pub mod pods;
 pub mod programs;
+pub mod removal;
 pub mod work;
 
 use std::collections::BTreeMap;

@@ -23,7 +23,7 @@ const SURVEY_TIMEOUT_PER_SERVICE: Duration = Duration::from_millis(60);
 /// Timeout for loading the modules of a node.
 const INSTALL_TIMEOUT: Duration = Duration::from_secs(180);
 /// Additional time for a command beyond its own waiting time.
-const SLACK: Duration = Duration::from_secs(60);
+pub(super) const SLACK: Duration = Duration::from_secs(60);
 
 /// The answer of each node.
 pub type Answers<T> = BTreeMap<String, Result<T, String>>;
@@ -52,7 +52,7 @@ pub struct Cleaned {
 }
 
 impl Cleaned {
-    fn new(report: &CleanReport) -> Self {
+    pub(super) fn new(report: &CleanReport) -> Self {
         let errors = report.findings.iter().filter(|note| note.level == Level::Error);
         let why: Vec<_> = errors.map(|note| note.message.clone()).collect();
         let went_well = matches!(report.outcome, CleanOutcome::Cleaned | CleanOutcome::NothingToClean);
@@ -75,7 +75,7 @@ impl Cleaned {
     }
 
     /// A clean that could not be run.
-    fn impossible(why: String) -> Self {
+    pub(super) fn impossible(why: String) -> Self {
         let outcome = CleanOutcome::Failed;
         Self {
             outcome,
@@ -192,6 +192,11 @@ pub struct Surveyed<'a> {
     pub services: usize,
 }
 
+/// Additional time for reading the rules of so many Services.
+pub(super) fn reading(services: usize) -> Duration {
+    SURVEY_TIMEOUT_PER_SERVICE * u32::try_from(services).unwrap_or(10_000).min(10_000)
+}
+
 /// The options that identify kube-proxy's process on a node and set its limits.
 fn known(pod: Option<&String>, services: usize) -> Vec<String> {
     let pod = pod.filter(|pod| !pod.is_empty()).map(|pod| ["--pod".to_owned(), pod.clone()]);
@@ -207,8 +212,7 @@ impl Helper {
         let mut arguments = vec!["survey", "--metrics-port", &port];
         arguments.extend(self.needs(about.scheduler));
         arguments.extend(questions.iter().flat_map(|question| ["--ask", question.as_str()]));
-        let patience =
-            SURVEY_TIMEOUT + SURVEY_TIMEOUT_PER_SERVICE * u32::try_from(about.services).unwrap_or(10_000).min(10_000);
+        let patience = SURVEY_TIMEOUT + reading(about.services);
         let arguments = &arguments;
         self.on_all(nodes, |node| async move {
             let known = known(about.pods.get(node), about.services);
@@ -274,8 +278,8 @@ impl Cleaner<'_> {
         let services = self.services.ports.len();
         let known = known(self.pods().get(node), services);
         arguments.extend(known.iter().map(String::as_str));
-        let reading = SURVEY_TIMEOUT_PER_SERVICE * u32::try_from(services).unwrap_or(10_000).min(10_000);
-        let asked = self.helper.ask::<BridgeReport>(node, &arguments, None, SURVEY_TIMEOUT + reading).await;
+        let patience = SURVEY_TIMEOUT + reading(services);
+        let asked = self.helper.ask::<BridgeReport>(node, &arguments, None, patience).await;
         let report = asked.map_err(NoBridge::NoAnswer)?;
         match report.outcome {
             BridgeOutcome::Put | BridgeOutcome::NothingToCopy => Ok(()),
@@ -327,8 +331,7 @@ impl Cleaner<'_> {
         let known = known(self.pods().get(node), services);
         let arguments: Vec<&str> = arguments.iter().copied().chain(known.iter().map(String::as_str)).collect();
         let arguments = arguments.as_slice();
-        let reading = SURVEY_TIMEOUT_PER_SERVICE * u32::try_from(services).unwrap_or(10_000).min(10_000);
-        let patience = self.wait + self.drain + reading + SLACK;
+        let patience = self.wait + self.drain + reading(services) + SLACK;
         match self.helper.ask::<CleanReport>(node, arguments, input, patience).await {
             Ok(report) => Cleaned::new(&report),
             Err(why) => Cleaned::impossible(why),

@@ -6,6 +6,7 @@ use kube::ResourceExt as _;
 use kube::core::Selector;
 
 use super::command::{Sign, flag, ignored, metrics_port, own_words, sign};
+use super::parking::{self, Parked};
 use super::scheduling::wants;
 use crate::cluster::api::objects::{DaemonSet, Node, Pod};
 use crate::cluster::api::pod_objects::{ConfigMapVolume, Container, PodSpec};
@@ -60,6 +61,8 @@ pub struct KubeProxy {
     pub metrics_port_flag: Option<u16>,
     /// Other flags that kube-proxy ignores with `--config`.
     pub ignored_flags: Vec<String>,
+    /// Whether kpx-prep parked it; `template` is without the selector that does so.
+    pub parked: Option<Parked>,
     /// Other `DaemonSet`s that read the same `ConfigMap` and key: one per architecture or node pool.
     pub siblings: Vec<KubeProxy>,
 }
@@ -192,6 +195,8 @@ fn describe(daemon_set: &DaemonSet, container: &Container) -> KubeProxy {
     let words = own_words(container);
     let strategy = &daemon_set.spec.update_strategy;
     let template = &daemon_set.spec.template.spec;
+    let mut node_selector = template.node_selector.clone();
+    node_selector.remove(parking::LABEL);
     let selector = Selector::try_from(daemon_set.spec.selector.clone()).unwrap_or_default();
     KubeProxy {
         namespace: foreign(&daemon_set.namespace().unwrap_or_default()),
@@ -206,11 +211,12 @@ fn describe(daemon_set: &DaemonSet, container: &Container) -> KubeProxy {
         max_unavailable: strategy.rolling_update.max_unavailable.clone(),
         config: flag(&words, "config").map_or(ConfigSource::Flags, |path| config_source(template, container, path)),
         siblings: Vec::new(),
+        parked: parking::parked(daemon_set, container),
         mode_flag: flag(&words, "proxy-mode").map(ToOwned::to_owned),
         metrics_port_flag: metrics_port(&words),
         ignored_flags: if flag(&words, "config").is_some() { ignored(&words) } else { Vec::new() },
         template: PodSpec {
-            node_selector: template.node_selector.clone(),
+            node_selector,
             affinity: template.affinity.clone(),
             tolerations: template.tolerations.clone(),
             ..PodSpec::default()

@@ -6,6 +6,7 @@ pub mod command;
 pub mod config_map;
 pub mod daemon_set;
 pub mod log_lines;
+pub mod parking;
 pub mod pod;
 pub mod proof;
 pub mod scheduling;

@@ -6,6 +6,7 @@ use crate::cluster::helper::groups::{ProxyImage, ProxyOnNode};
 use crate::cluster::kube_proxy::backup::Backup;
 use crate::cluster::kube_proxy::config_map::ConfigFacts;
 use crate::cluster::kube_proxy::daemon_set::{ConfigSource, KubeProxy};
+use crate::cluster::kube_proxy::parking::Parked;
 use crate::cluster::kube_proxy::pod::PodFacts;
 use crate::cluster::kube_proxy::proof::Proof;
 use crate::kubernetes_version::minor_of;
@@ -133,13 +134,19 @@ impl ClusterFacts {
 
     /// The nodes that run kube-proxy, with its image there.
     pub fn proxies(&self) -> Vec<ProxyOnNode> {
+        let set = self.kube_proxy.as_ref();
+        // A parked one has no pods; what they would run is in its template.
+        let parked = set.and_then(|set| {
+            let Parked { pull_policy, pull_secrets, .. } = set.parked.clone()?;
+            Some(ProxyImage { reference: set.image.clone(), pull_policy, pull_secrets })
+        });
         let proxy = |node: &NodeFacts| {
-            let pod = node.pod.as_ref()?;
-            let image = ProxyImage {
+            let of_pod = node.pod.as_ref().map(|pod| ProxyImage {
                 reference: pod.image.clone(),
                 pull_policy: pod.pull_policy.clone(),
                 pull_secrets: pod.pull_secrets.clone(),
-            };
+            });
+            let image = of_pod.or_else(|| parked.clone())?;
             Some(ProxyOnNode { node: node.name.clone(), architecture: node.architecture.clone(), image })
         };
         self.proxy_nodes().filter_map(proxy).collect()

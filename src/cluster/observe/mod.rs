@@ -1,6 +1,7 @@
 //! Reads a cluster: nodes, kube-proxy's `DaemonSet`, `ConfigMap` and pods, and the verified mode of each kube-proxy.
 
 pub mod calico;
+pub mod data_plane;
 pub mod facts;
 pub mod flavour;
 pub mod hosts;

@@ -5,6 +5,7 @@ pub mod diff;
 pub mod drift;
 pub mod legs;
 pub mod mode_choice;
+pub mod parking;
 pub mod patience;
 pub mod request;
 pub mod translation;

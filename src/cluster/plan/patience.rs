@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::cluster::observe::surroundings::Surroundings;
 
 /// For the new pod to start and to answer, and for a first sync of a small cluster.
-const BASE: Duration = Duration::from_secs(300);
+pub const BASE: Duration = Duration::from_secs(300);
 /// What a port of a Service adds to a first sync: 16 min 43 s for 44,125 Services (kubernetes/kubernetes#139513).
 const PER_PORT: Duration = Duration::from_millis(23);
 /// What an endpoint adds: 13 min 15 s for 250,011 endpoints (kubernetes/kubernetes#135639).

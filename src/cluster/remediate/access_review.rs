@@ -4,7 +4,7 @@
 use kube::Client;
 use kube::api::{Api, ListParams};
 
-use super::permissions::{self, Names};
+use super::permissions::{self, Names, Permission};
 use crate::cluster::api::calls;
 use crate::cluster::api::connection::client::Connection;
 use crate::cluster::api::errors::{code, plain};
@@ -48,9 +48,10 @@ pub(super) async fn rights(
     client: &Client,
     names: &Names,
     with_helper: bool,
+    more: &[Permission],
     request: &Request,
 ) -> anyhow::Result<Vec<Finding>> {
-    let missing = permissions::missing(client, names, with_helper).await.map_err(|error| {
+    let missing = permissions::missing(client, names, with_helper, more).await.map_err(|error| {
         anyhow::anyhow!("checking the permissions of this user: {}; nothing was changed", plain(&error))
     })?;
     let mut checks = Vec::new();

@@ -10,6 +10,7 @@ pub mod interrupt;
 mod legs;
 pub mod on_nodes;
 pub mod operator;
+pub mod park;
 pub mod permissions;
 pub mod pod_watch;
 mod record;
@@ -302,7 +303,7 @@ impl Job<'_> {
     async fn observe(&self) -> anyhow::Result<(Vec<Finding>, Option<(ClusterFacts, Surroundings)>)> {
         let client = &self.connection.client;
         let names = names(self.connection, self.scope).await?;
-        let rights = rights(client, &names, self.options.helper.is_some(), &self.request).await?;
+        let rights = rights(client, &names, self.options.helper.is_some(), &[], &self.request).await?;
         if rights.iter().any(|check| check.level == Level::Error) {
             return Ok((rights, None));
         }

@@ -17,6 +17,18 @@ pub trait Operator {
     /// If it cannot be shown.
     fn show(&mut self, facts: Option<&ClusterFacts>, plan: &Plan) -> anyhow::Result<()>;
 
+    /// Shows a plan of another kind.
+    ///
+    /// # Errors
+    /// If it cannot be shown.
+    fn show_text(&mut self, plan: &str) -> anyhow::Result<()>;
+
+    /// Asks whether to continue with such a plan.
+    ///
+    /// # Errors
+    /// If confirmation is not possible.
+    fn confirm_text(&mut self, question: String) -> BoxFuture<'_, anyhow::Result<bool>>;
+
     /// Asks for the mode, where there is no default.
     ///
     /// # Errors

@@ -111,6 +111,10 @@ pub const OF_REMEDIATE: [Permission; 10] = [
     permission("events.k8s.io", "events", "", &["create"], InNamespace, Any),
 ];
 
+/// The permission for `--mode none` and its rollback: the one write to kube-proxy's `DaemonSet`; `kubeadm/remediate-rbac.yaml`
+/// grants it.
+pub const OF_PARKING: [Permission; 1] = [permission("apps", "daemonsets", "", &["patch"], InNamespace, KubeProxy)];
+
 /// The permissions for reading Calico's configuration. Without them only the environment of its pods is used;
 /// `kubeadm/remediate-rbac.yaml` grants them.
 pub const OF_CALICO: [Permission; 2] = [
@@ -143,14 +147,15 @@ pub async fn pod_security(client: &Client, namespace: &str) -> Option<String> {
     Some(format!("namespace {namespace} has the label {LABEL}={level}, so it would refuse the node helper's pods"))
 }
 
-/// The missing permissions, such as `delete pods in kube-system`; `helper`: whether the node helper is needed.
+/// The missing permissions, such as `delete pods in kube-system`; `helper`: whether the node helper is needed; `more`: further
+/// ones.
 ///
 /// # Errors
 /// If the API server does not answer the review.
-pub async fn missing(client: &Client, names: &Names, helper: bool) -> kube::Result<Vec<String>> {
+pub async fn missing(client: &Client, names: &Names, helper: bool, more: &[Permission]) -> kube::Result<Vec<String>> {
     let api = Api::<SelfSubjectAccessReview>::all(client.clone());
     let of_helper = OF_HELPER.iter().filter(|_| helper);
-    let questions = OF_STATUS.iter().chain(&OF_REMEDIATE).chain(of_helper).flat_map(|permission| {
+    let questions = OF_STATUS.iter().chain(&OF_REMEDIATE).chain(of_helper).chain(more).flat_map(|permission| {
         let api = &api;
         let objects = permission.object.names(names).into_iter();
         objects.flat_map(move |name| {

@@ -1,5 +1,6 @@
 //! The output of `status` and `remediate`.
 
+pub mod parking_text;
 pub mod plan_text;
 mod prometheus;
 pub mod remediation;

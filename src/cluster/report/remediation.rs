@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use crate::cluster::helper::work::Cleaned;
+use crate::cluster::plan::parking::Parking;
 use crate::cluster::plan::{NOT_READY, Plan};
 use crate::mode::ProxyMode;
 use crate::report::{API_VERSION, Finding, LISTED, few};
@@ -109,6 +110,9 @@ pub struct RemediationReport {
     pub outcome: Outcome,
     /// The plan.
     pub plan: Plan,
+    /// Of `--mode none`: what replaces kube-proxy.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub parking: Option<Parking>,
     /// The results of preflight.
     pub checks: Vec<Finding>,
     /// The backup of the original.
@@ -145,6 +149,7 @@ impl RemediationReport {
             kind: "Remediation",
             outcome,
             plan: plan.clone(),
+            parking: None,
             checks: plan.checks.clone(),
             backup: None,
             nodes: plan

@@ -11,6 +11,7 @@ use super::process::candidate::strangers;
 use super::process::toolbox::{Known, Toolbox};
 use super::process::{self, answers};
 use super::ready::answering;
+use super::ready::translated::translated;
 use super::rules::iptables_save::{Save, Table};
 use super::rules::ipvs_table::Server;
 use super::rules::leftovers::Leftovers;
@@ -53,6 +54,7 @@ pub fn survey(
     let running = answers::mode_of(root, known, port);
     let mode = running.as_deref().and_then(|mode| mode.parse::<ProxyMode>().ok());
     let left = mode.map(|mode| Leftovers::new(&observed, mode, None)).unwrap_or_default();
+    let answering = answering(questions);
     let number = |path: &str| root.read(path).ok().flatten();
     Ok(Survey {
         api_version: API_VERSION.to_owned(),
@@ -72,7 +74,8 @@ pub fn survey(
         both_iptables: ["legacy", "nft"].iter().all(|variant| holds_kube_proxy(&observed, variant)),
         nft: nft_version(&Toolbox::of_host(root)),
         lacks_time_match: certainly_lacks(root, host.release.as_deref().unwrap_or_default(), TIME_MATCH),
-        answering: answering(questions),
+        translated: answering.iter().copied().filter(|address| translated(root, *address).is_ok()).collect(),
+        answering,
         network_manager_interferes: network_manager_interferes(root, &host),
         mark_chains: cni::mark_chains(root),
         other_kube_proxies: others(root, known),

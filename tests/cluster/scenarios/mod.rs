@@ -17,6 +17,7 @@ mod legs;
 mod locks;
 mod long_commands;
 mod meanwhile;
+mod parking;
 mod programs;
 mod readers;
 mod real_kube_proxy;
@@ -47,6 +48,7 @@ pub(crate) fn all() -> Vec<Trial> {
         busy::trials(),
         configs::trials(),
         meanwhile::trials(),
+        parking::trials(),
         readers::trials(),
         real_kube_proxy::trials(),
         locks::trials(),

@@ -134,16 +134,16 @@ async fn pod_security(world: &World) {
 }
 
 /// The account of the manifest, impersonated.
-const ACCOUNT: [&str; 2] = ["--as", "system:serviceaccount:kube-system:kpx-prep"];
+pub(crate) const ACCOUNT: [&str; 2] = ["--as", "system:serviceaccount:kube-system:kpx-prep"];
 
-const OF_REMEDIATE: &str = "remediate-rbac.yaml";
+pub(crate) const OF_REMEDIATE: &str = "remediate-rbac.yaml";
 const OF_STATUS: &str = "status-rbac.yaml";
 
 fn manifest(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("kubeadm").join(name)
 }
 
-pub(super) fn kubectl_with_manifest(cluster: &Cluster, verb: &[&str], name: &str) {
+pub(crate) fn kubectl_with_manifest(cluster: &Cluster, verb: &[&str], name: &str) {
     super::kubectl::install();
     let mut kubectl = Command::new("kubectl");
     kubectl.arg("--kubeconfig").arg(&cluster.kubeconfig).args(verb).arg("-f").arg(manifest(name));

@@ -1,6 +1,7 @@
 //! Checks of CNI plugins that depend on kube-proxy's mode, or replace kube-proxy.
 
-use crate::cluster::observe::neighbours::{Neighbour, SeenPod};
+use crate::cluster::observe::data_plane;
+use crate::cluster::observe::neighbours::Neighbour;
 use crate::cluster::observe::surroundings::Surroundings;
 use crate::mode::ProxyMode;
 use crate::report::{Finding, Level, finding};
@@ -34,8 +35,7 @@ pub(super) fn check(surroundings: &Surroundings, mode: ProxyMode, findings: &mut
 fn calico(surroundings: &Surroundings, mode: ProxyMode, findings: &mut Vec<Finding>) {
     let pods = || surroundings.pods_of(Neighbour::Calico);
     let Some(first) = pods().next() else { return };
-    let runs_bpf = |pod: &&SeenPod| surroundings.calico.bpf || felix_says(pod, "FELIX_BPFENABLED");
-    if let Some(pod) = pods().find(runs_bpf) {
+    if let Some(pod) = data_plane::calico(surroundings) {
         let message =
             format!("Calico ({}) uses its eBPF data plane, which serves Services without kube-proxy", pod.name);
         let hint =
@@ -94,13 +94,6 @@ fn calico(surroundings: &Surroundings, mode: ProxyMode, findings: &mut Vec<Findi
         ),
     };
     findings.push(finding(level, "cni-mode", message, hint));
-}
-
-/// Whether Felix reads a setting's text as true (`BoolParam` in `felix/config/param_types.go`).
-fn felix_says(pod: &SeenPod, name: &str) -> bool {
-    let value =
-        pod.words.iter().find_map(|word| word.split_once('=').filter(|(key, _)| key.eq_ignore_ascii_case(name)));
-    value.is_some_and(|(_, value)| matches!(value.to_ascii_lowercase().as_str(), "true" | "1" | "yes" | "y" | "t"))
 }
 
 /// The minor version of a Calico 3.x, from its image's tag: 32 of `quay.io/calico/node:v3.32.1`. `None` where the tag is no

@@ -19,6 +19,13 @@ pub(super) fn check(question: Question, findings: &mut Vec<Finding>) {
         let hint = "check with: kubectl describe node; https://kubernetes.io/docs/reference/node/node-status/";
         findings.push(finding(Level::Warning, "nodes-not-ready", message, hint));
     }
+    if facts.kube_proxy.as_ref().is_some_and(|set| set.parked.is_some()) {
+        let message =
+            "kube-proxy is parked by kpx-prep remediate --mode none, or its rollback was stopped; no other mode can be verified".to_owned();
+        let hint = "let it run again first: kpx-prep remediate --rollback; https://kubernetes.io/docs/concepts/workloads/controllers/daemonset/";
+        findings.push(finding(Level::Error, "parked", message, hint));
+        return;
+    }
     let unhealthy = names(&|node| node.ready && node.pod.as_ref().is_none_or(|pod| !pod.ready && !pod.deleting));
     if !unhealthy.is_empty() {
         let message = format!("{}: the kube-proxy pod is not ready before the switch", few(&unhealthy));

@@ -178,10 +178,21 @@ fn node_findings(facts: &ClusterFacts, findings: &mut Vec<Finding>) {
         "the effective mode, or whether kube-proxy writes its rules, could not be verified",
         "run with -o wide to see the reason for each node",
     );
+    let parked = facts.kube_proxy.as_ref().and_then(|set| set.parked.as_ref()).filter(|parked| parked.selects);
+    tell(
+        Level::Warning,
+        "parked",
+        names(&|node| parked.is_some() && is(node, State::NoPod)),
+        &format!(
+            "kube-proxy is parked by kpx-prep remediate --mode none{}",
+            parked.map(|parked| format!(" ({})", parked.since)).unwrap_or_default()
+        ),
+        "let it run again with: kpx-prep remediate --rollback",
+    );
     tell(
         Level::Warning,
         "no-pod",
-        names(&|node| is(node, State::NoPod)),
+        names(&|node| parked.is_none() && is(node, State::NoPod)),
         "no kube-proxy pod",
         "check with: kubectl describe daemonset",
     );
