@@ -1,6 +1,5 @@
 //! `node survey`: everything on a host that affects kube-proxy's mode. Read-only.
 
-use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
 use super::bridge::Bridge;
@@ -21,7 +20,6 @@ use crate::mode::ProxyMode;
 use crate::node::boot::request::NodeRequest;
 use crate::node::host::{Host, loaded_modules};
 use crate::node::install::{InstallOptions, install};
-use crate::node::modules::kernel::{Index, installed};
 use crate::node::modules::modprobe::HostModprobe;
 use crate::node::netlink::ipvs::Ipvs;
 use crate::node::netlink::nftables;
@@ -83,13 +81,16 @@ pub fn survey(
     })
 }
 
-/// Whether the running kernel has a module neither built in, nor loaded, nor as a file; not where its folder does not tell.
+/// Whether the running kernel has a module neither built in, nor as a file that modprobe finds, nor loaded; not where its
+/// folder does not tell.
 fn certainly_lacks(root: &Root, release: &str, module: &str) -> bool {
-    let asked = BTreeSet::from([module.to_owned()]);
-    let Some(mut kernel) = installed(root, &asked).remove(release) else { return false };
-    kernel.read_index(root, &asked);
-    let is_told = kernel.knows_builtin && matches!(kernel.index, Index::Read(_));
-    is_told && !kernel.has(module) && loaded_modules(root).is_ok_and(|loaded| !loaded.contains(module))
+    let file = format!("/{module}.ko");
+    let has = |list: &str| -> Option<bool> {
+        let read = |lib: &&str| root.read(&format!("{lib}/modules/{release}/{list}")).ok().flatten();
+        root.lib_folders().iter().find_map(read).map(|list| list.contains(&file))
+    };
+    let is_absent = has("modules.builtin") == Some(false) && has("modules.dep") == Some(false);
+    is_absent && loaded_modules(root).is_ok_and(|loaded| !loaded.contains(module))
 }
 
 /// kube-proxy processes outside the known pods, such as one started by a systemd unit.
