@@ -138,6 +138,16 @@ fn remediation() {
     golden("plan-half-way.txt", &plan_text(Some(&facts), &planned(&facts)));
 }
 
+/// From ipvs to nftables: both legs of the change are shown before it is confirmed.
+#[test]
+fn two_legs() {
+    let mut facts = cluster("ipvs", ProxyMode::Ipvs);
+    "v1.33.1".clone_into(&mut facts.version);
+    "registry.k8s.io/kube-proxy:v1.33.1".clone_into(&mut facts.kube_proxy.as_mut().unwrap().image);
+    let plan = plan(&facts, &Surroundings::default(), &request("nftables"));
+    golden("plan-two-legs.txt", &plan_text(Some(&facts), &plan));
+}
+
 /// Above 50 nodes the text has groups; those that need attention keep a line each, and JSON has all.
 #[test]
 fn many_nodes() {
