@@ -42,7 +42,7 @@ pub(super) fn in_two(
     let there = arrived(facts, &first);
     let mut second = one_leg(&there, surroundings, request);
     second.from = Some(BETWEEN);
-    // What changes for the cluster is told of the whole change; what serves meanwhile, of each leg.
+    // What changes for the cluster is reported for the whole change; what serves until the first sync, for each leg.
     let of_gap = |check: &&Finding| ["by-way-of-iptables", "service-gap", "no-bridge"].contains(&&*check.id);
     let of_whole = whole.checks.iter().filter(|check| !of_gap(check));
     let found: Vec<_> = of_whole.chain(second.checks.iter().filter(of_gap)).cloned().collect();

@@ -56,9 +56,8 @@ pub async fn park(
     options: RunOptions,
     operator: &mut dyn Operator,
 ) -> anyhow::Result<Ended> {
-    let interrupt = Interrupt::listen().context("listening for signals; nothing was changed")?;
-    let mut job =
-        Job { connection, scope, request, options: &options, interrupt: &interrupt, helper: None, lock: None };
+    let interrupt = listen()?;
+    let mut job = Job::new(connection, scope, request, (&options, &interrupt));
     let result = Box::pin(job.park(operator)).await;
     job.end(result).await
 }
@@ -74,9 +73,8 @@ pub async fn unpark(
     options: RunOptions,
     operator: &mut dyn Operator,
 ) -> anyhow::Result<Ended> {
-    let interrupt = Interrupt::listen().context("listening for signals; nothing was changed")?;
-    let mut job =
-        Job { connection, scope, request, options: &options, interrupt: &interrupt, helper: None, lock: None };
+    let interrupt = listen()?;
+    let mut job = Job::new(connection, scope, request, (&options, &interrupt));
     let result = Box::pin(job.unpark(operator)).await;
     job.end(result).await
 }
@@ -90,6 +88,22 @@ struct Job<'a> {
     helper: Option<Helper>,
     /// Taken before anything is written.
     lock: Option<Lock>,
+}
+
+fn listen() -> anyhow::Result<Interrupt> {
+    Interrupt::listen().context("listening for signals; nothing was changed")
+}
+
+impl<'a> Job<'a> {
+    /// Without the helper and the lock.
+    fn new(
+        connection: &'a Connection,
+        scope: &'a Scope,
+        request: &'a Request,
+        (options, interrupt): (&'a RunOptions, &'a Interrupt),
+    ) -> Self {
+        Self { connection, scope, request, options, interrupt, helper: None, lock: None }
+    }
 }
 
 impl Job<'_> {

@@ -83,7 +83,7 @@ fn is_of_host(candidate: &Candidate, place: &Place) -> bool {
         && candidate.network == place.network
 }
 
-/// The processes that may be kube-proxy of this host, whoever runs them: those in its network, and those whose network is not
+/// The processes that may be kube-proxy of this host, of any user: those in its network, and those whose network is not
 /// known.
 pub fn in_hosts_network<'c>(candidates: &'c [Candidate], place: &Place) -> impl Iterator<Item = &'c Candidate> {
     let network = place.network;
