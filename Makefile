@@ -2,10 +2,11 @@
 MUSL := x86_64-unknown-linux-musl
 BINARY := $(or $(CARGO_TARGET_DIR),target)/$(MUSL)/release/kpx-prep
 
-.PHONY: help demo build check format lints quick test test-full bench fuzz audit clean
+.PHONY: help demo build dist check format lints quick test test-full bench fuzz audit clean
 help:
 	@echo "make demo       see it work on a throw-away Linux (Debian 12 amd64)"
 	@echo "make build      the static release binary: $(BINARY)"
+	@echo "make dist       all that is published, in dist/: archives, .deb, .rpm, image, SBOM"
 	@echo "make check      format, lints and the tests that need no VM, root or network; for every change"
 	@echo "make test       units, miniature hosts, a real API server, real kernels, a real node"
 	@echo "make test-full  the same and what takes longer, and the figures"
@@ -19,6 +20,9 @@ demo:
 # The binary that is tested and shipped.
 build:
 	@bash -euo pipefail -c '. tests/vm/lib.sh; start; need_binary; finished=1; ls -l "$$KPX_PREP"'
+
+dist:
+	@packaging/dist
 
 check: format lints quick
 
@@ -64,6 +68,8 @@ test-full:
 	tests/schema/check
 	tests/image-load
 	tests/ansible/run
+	tests/report-page/run
+	tests/dist/run
 	KUBEADM=$$(tests/cluster/control-plane)/kubeadm tests/kubeadm/validate-with-kubeadm
 	tests/vm/run --full
 	tests/vm/leftovers

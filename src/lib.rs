@@ -49,6 +49,8 @@ pub mod mode;
 pub mod node;
 pub mod node_protocol;
 #[cfg(feature = "full")]
+pub mod page;
+#[cfg(feature = "full")]
 pub mod proxy_config;
 pub mod proxy_ports;
 pub mod report;

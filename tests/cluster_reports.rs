@@ -10,17 +10,22 @@ use std::path::Path;
 use cluster_facts::{CHANGED, SYNCED, cluster, node, request, text};
 use golden::Goldens;
 use kpx_prep::cluster::api::lock::other_run::OtherRun;
+use kpx_prep::cluster::helper::work::Cleaned;
 use kpx_prep::cluster::kube_proxy::backup::Backup;
 use kpx_prep::cluster::kube_proxy::proof::Proof;
 use kpx_prep::cluster::observe::facts::ClusterFacts;
 use kpx_prep::cluster::observe::surroundings::Surroundings;
 use kpx_prep::cluster::plan::{Plan, plan};
 use kpx_prep::cluster::report::plan_text::plan_text;
-use kpx_prep::cluster::report::remediation::{NodeOutcome, NodeResult, Outcome, RemediationReport};
+use kpx_prep::cluster::report::remediation::{FirstLeg, NodeOutcome, NodeResult, Outcome, RemediationReport};
+use kpx_prep::cluster::report::remediation_page;
 use kpx_prep::cluster::report::status::StatusReport;
 use kpx_prep::exit_code::Exit;
 use kpx_prep::mode::ProxyMode;
-use kpx_prep::node_protocol::{Leftover, LeftoverKind, Preparation, PreparationOutcome, Survey};
+use kpx_prep::node_protocol::{CleanOutcome, Leftover, LeftoverKind, Preparation, PreparationOutcome, Survey};
+use kpx_prep::page::{Page, PageFormat};
+use kpx_prep::report::event::What;
+use kpx_prep::report::recorded::Recorded;
 use kpx_prep::report::{Format, serialize};
 use kpx_prep::sync_health::{SyncHealth, SyncState};
 
@@ -174,4 +179,92 @@ fn many_nodes() {
         report.nodes.push(NodeResult { mode, detail, ..NodeResult::new(name, outcome) });
     }
     golden("result-many.txt", &report.summary());
+}
+
+fn event(seconds: i64, what: What, node: &str) -> Recorded {
+    let time = jiff::Timestamp::from_second(1_790_000_000 + seconds).unwrap();
+    Recorded { time, what, node: (!node.is_empty()).then(|| node.to_owned()) }
+}
+
+/// A page in both formats. `tests/report-page/run` opens the HTML in a browser.
+fn page(name: &str, page: &Page) {
+    for (ending, format) in [("md", PageFormat::Markdown), ("html", PageFormat::Html)] {
+        golden(&format!("{name}.{ending}"), &page.render(format).replace(env!("CARGO_PKG_VERSION"), "VERSION"));
+    }
+}
+
+/// `--report`: of a run that failed, of one in two legs, of errors, and of `status`.
+#[test]
+fn pages() {
+    let mut facts = cluster("ipvs", ProxyMode::Ipvs);
+    "v1.33.1".clone_into(&mut facts.version);
+    "registry.k8s.io/kube-proxy:v1.33.1".clone_into(&mut facts.kube_proxy.as_mut().unwrap().image);
+    let plan = plan(&facts, &Surroundings::default(), &request("nftables"));
+    let last = plan.then.as_deref().unwrap().clone();
+    let mut report = RemediationReport::new(&last, Outcome::LeftoversRemain, "All nodes run nftables; see below.");
+    report.backup = Some("kpx-prep-backup-0123456789".to_owned());
+    for (name, remaining) in [("control-1", 0), ("worker-1", 1), ("worker-2", 0)] {
+        let outcome = if remaining > 0 { CleanOutcome::Failed } else { CleanOutcome::Cleaned };
+        let cleaned = Cleaned {
+            outcome,
+            removed: 12,
+            remaining,
+            connections_cut: 0,
+            detail: None,
+            running: None,
+            to_drain: false,
+        };
+        let node = NodeResult::new(name, NodeOutcome::Proved);
+        report.nodes.push(NodeResult { mode: Some("nftables"), cleaned: Some(cleaned), ..node });
+    }
+    report.first_leg = Some(Box::new(FirstLeg {
+        from: Some(ProxyMode::Ipvs),
+        to: Some(ProxyMode::Iptables),
+        backup: Some("kpx-prep-backup-fedcba9876".to_owned()),
+        nodes: report.nodes.iter().map(|node| NodeResult { mode: Some("iptables"), ..node.clone() }).collect(),
+    }));
+    let events = [
+        event(0, What::Preparing, ""),
+        event(2, What::Prepared, "worker-1"),
+        event(3, What::Prepared, "control-1"),
+        event(4, What::Started, ""),
+        event(5, What::Replacing, "worker-1"),
+        event(11, What::Verified, "worker-1"),
+        event(12, What::Replacing, "control-1"),
+        event(24, What::Verified, "control-1"),
+        event(26, What::Draining, ""),
+        event(150, What::Drained, "control-1"),
+        event(326, What::Drained, "worker-1"),
+        event(330, What::Started, ""),
+        event(331, What::Replacing, "worker-1"),
+        event(339, What::Verified, "worker-1"),
+        event(341, What::Replacing, "control-1"),
+        event(350, What::Verified, "control-1"),
+        event(351, What::Finished, ""),
+    ];
+    page("page-two-legs", &report.page(&events));
+
+    let facts = half_way();
+    let mut report = RemediationReport::new(
+        &planned(&facts),
+        Outcome::Failed,
+        "Rolling back failed: worker-1 <b>does not answer</b>. Run kpx-prep remediate --rollback.",
+    );
+    report.backup = Some("kpx-prep-backup-0123456789".to_owned());
+    report.nodes.push(NodeResult {
+        detail: Some("kube-proxy crashes: panic | `nft` *failed* \u{1b}[31m@all".to_owned()),
+        ..NodeResult::new("worker-1", NodeOutcome::Failed)
+    });
+    let events = [
+        event(0, What::Replacing, "worker-1"),
+        event(40, What::Failed, "worker-1"),
+        event(41, What::RollingBack, ""),
+        event(42, What::Replacing, "worker-1"),
+        event(341, What::Failed, "worker-1"),
+    ];
+    page("page-failed", &report.page(&events));
+    page("page-error", &remediation_page::failed("no answer from https://10.0.0.1:6443 within 30 s", &[]));
+    page("page-unfinished", &remediation_page::unfinished());
+    page("page-status", &StatusReport::new(&inspected()).page());
+    page("page-status-half-way", &StatusReport::new(&half_way()).page());
 }

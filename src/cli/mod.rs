@@ -23,6 +23,7 @@ mod node;
 mod node_modes;
 mod node_root;
 mod remediate;
+mod report_file;
 mod status;
 mod terminal;
 

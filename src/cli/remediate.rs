@@ -8,6 +8,7 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use super::cluster_args::{ClusterArgs, duration};
 use super::helper_setup::{HelperSetup, can_confirm};
+use super::report_file::ReportFile;
 use super::terminal::Terminal;
 use crate::checks::find;
 use crate::cluster::api::lock::Lock;
@@ -16,11 +17,13 @@ use crate::cluster::plan::request::{Goal, Request};
 use crate::cluster::remediate::ended::Ended;
 use crate::cluster::remediate::park;
 use crate::cluster::remediate::{RunOptions, remediate};
+use crate::cluster::report::remediation_page;
 use crate::exit_code::{Exit, Refusal};
 use crate::kubeadm::proxy::RawSettings;
 use crate::kubeadm::raw_options::RawProxyOptions;
 use crate::mode::ProxyMode;
 use crate::report::event::{Event, What};
+use crate::report::recorded::{record, recorded, start_recording};
 use crate::report::say::{say, say_event, use_json};
 use crate::report::{Format, print, print_text, serialize};
 
@@ -86,6 +89,8 @@ pub(super) struct RemediateArgs {
     /// Output format
     #[arg(short, long, value_enum, default_value_t)]
     output: Format,
+    #[command(flatten)]
+    report: ReportFile,
     /// Format of the progress on stderr; json: one object per event, needs --yes or --dry-run
     #[arg(long, value_name = "FORMAT", value_enum, default_value_t)]
     progress: ProgressFormat,
@@ -168,6 +173,7 @@ impl RemediateArgs {
             }
             use_json();
         }
+        self.report.check()?;
         if self.remove_helper {
             return self.remove_helper();
         }
@@ -189,8 +195,13 @@ impl RemediateArgs {
             helper: self.needs_helper().then(|| self.helper.setup()).transpose()?,
             keep_helper: self.keep_helper,
         };
+        if self.report.is_given() {
+            // Whether it can be written is known before anything is changed; and it is there if the run is killed.
+            self.report.write(&remediation_page::unfinished())?;
+            start_recording();
+        }
         let scope = self.cluster.scope(Vec::new());
-        let Ended { report, exit } = crate::cluster::run(async {
+        let ended = crate::cluster::run(async {
             let connection = self.cluster.access().connect().await?;
             if parks {
                 return Box::pin(park::park(&connection, &scope, &request, options, &mut operator)).await;
@@ -199,7 +210,9 @@ impl RemediateArgs {
                 return Box::pin(park::unpark(&connection, &scope, &request, options, &mut operator)).await;
             }
             Box::pin(remediate(&connection, &scope, &request, options, &mut operator)).await
-        })?;
+        });
+        self.write_report(&ended);
+        let Ended { report, exit } = ended?;
         if self.progress == ProgressFormat::Json {
             let (outcome, exit) = (Some(report.outcome.name()), Some(exit as i32));
             say_event(&Event { outcome, exit, ..Event::new(What::Finished, &report.message) });
@@ -209,6 +222,21 @@ impl RemediateArgs {
             format => print(&serialize(&report, format)?)?,
         }
         Ok(exit)
+    }
+
+    /// Writes the page, however the run ended. That it cannot be written must not hide how it ended.
+    fn write_report(&self, ended: &anyhow::Result<Ended>) {
+        if !self.report.is_given() {
+            return;
+        }
+        record(&Event::new(What::Finished, ""));
+        let page = match ended {
+            Ok(ended) => ended.report.page(&recorded()),
+            Err(error) => remediation_page::failed(&format!("{error:#}"), &recorded()),
+        };
+        if let Err(error) = self.report.write(&page) {
+            say(&format!("warning: {error:#}"));
+        }
     }
 
     /// Whether a question can be answered: on a terminal, whose lines are not JSON.

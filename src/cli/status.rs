@@ -9,6 +9,7 @@ use clap::Args;
 
 use super::cluster_args::{ClusterArgs, ClusterFormat};
 use super::helper_setup::{HelperSetup, ask, can_confirm, question};
+use super::report_file::ReportFile;
 use crate::atomic_file;
 use crate::cluster::api::connection::client::Connection;
 use crate::cluster::api::lock::Lock;
@@ -62,6 +63,8 @@ pub(super) struct StatusArgs {
     #[arg(long, value_name = "FILE", conflicts_with = "watch")]
     output_file: Option<PathBuf>,
     #[command(flatten)]
+    report: ReportFile,
+    #[command(flatten)]
     cluster: ClusterArgs,
 }
 
@@ -71,6 +74,10 @@ impl StatusArgs {
             return Err(Refusal::usage(
                 "--watch: metrics are read as a whole; use -o prometheus without it, in a timer",
             ));
+        }
+        self.report.check()?;
+        if self.watch && self.report.is_given() {
+            return Err(Refusal::usage("--watch: a report is written once; use --report without it"));
         }
         if self.nodes {
             can_confirm(self.yes)?;
@@ -87,6 +94,9 @@ impl StatusArgs {
             }
             let report = StatusReport::new(&facts);
             self.deliver(&self.render(&report)?)?;
+            if self.report.is_given() {
+                self.report.write(&report.page())?;
+            }
             Ok(report.exit())
         })
     }

@@ -6,6 +6,8 @@ pub mod finding;
 pub mod foreign;
 #[cfg(feature = "full")]
 pub mod progress;
+#[cfg(feature = "full")]
+pub mod recorded;
 pub mod say;
 
 #[cfg(feature = "full")]

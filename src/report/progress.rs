@@ -7,6 +7,7 @@ use std::time::Duration;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::event::{Event, What, is_json};
+use super::recorded::record;
 use super::say::{news, say, say_event};
 use crate::boot_clock::BootInstant;
 
@@ -45,6 +46,7 @@ impl Progress {
 
     /// Prints an event.
     pub fn tell(&self, event: &Event<'_>) {
+        record(event);
         match &self.bar {
             _ if is_json() => say_event(event),
             Some(bar) => bar.suspend(|| say(event.message)),
@@ -61,10 +63,12 @@ impl Progress {
     /// An event that is too much for people: only as JSON, and beside the bar.
     pub fn detail(&self, what: What, node: &str, text: &str) {
         let message = format!("{node}: {text}");
+        let event = Event { node: Some(node), ..Event::new(what, &message) };
+        record(&event);
         match &self.bar {
-            _ if is_json() => say_event(&Event { node: Some(node), ..Event::new(what, &message) }),
+            _ if is_json() => say_event(&event),
             Some(bar) => {
-                bar.set_message(message);
+                bar.set_message(message.clone());
                 news();
             }
             None => {}
@@ -73,6 +77,7 @@ impl Progress {
 
     /// An event that people read elsewhere: only as JSON.
     pub fn detail_of_run(&self, event: &Event<'_>) {
+        record(event);
         if is_json() {
             say_event(event);
         }

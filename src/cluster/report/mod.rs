@@ -4,5 +4,7 @@ pub mod parking_text;
 pub mod plan_text;
 mod prometheus;
 pub mod remediation;
+pub mod remediation_page;
 pub mod status;
 mod status_nodes;
+mod status_page;

@@ -201,7 +201,7 @@ fn nodes_text(nodes: &[NodeResult]) -> String {
 }
 
 impl NodeOutcome {
-    fn word(self) -> &'static str {
+    pub(super) fn word(self) -> &'static str {
         match self {
             Self::Proved => "verified",
             Self::Already => "already up to date",
@@ -233,7 +233,7 @@ impl NodeResult {
     }
 
     /// Whether it failed, or something remains on it.
-    fn needs_attention(&self) -> bool {
+    pub(super) fn needs_attention(&self) -> bool {
         // What failed before it was rolled back is what the operator must fix.
         let failed = self.outcome == NodeOutcome::RolledBack && self.detail.is_some();
         let unclean = self.cleaned.as_ref().is_some_and(|cleaned| !cleaned.is_clean());

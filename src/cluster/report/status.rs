@@ -142,11 +142,7 @@ impl StatusReport {
         if format != Format::Text {
             return serialize(self, format);
         }
-        let place = place(&self.cluster.server, self.cluster.context.as_deref());
-        let mut text = format!("Cluster    {place}, {}, {}\n", self.cluster.version, self.flavour());
-        if let Some(proxy) = &self.kube_proxy {
-            text.push_str(&proxy.render());
-        }
+        let mut text = self.head();
         if !self.nodes.is_empty() {
             text.push('\n');
             text.push_str(&table(&self.nodes, wide));
@@ -165,6 +161,18 @@ impl StatusReport {
         Ok(text)
     }
 
+    /// The cluster, its kube-proxy and what is configured: a line each.
+    pub(super) fn head(&self) -> String {
+        let place = place(&self.cluster.server, self.cluster.context.as_deref());
+        let cluster = format!("Cluster    {place}, {}, {}\n", self.cluster.version, self.flavour());
+        cluster + &self.kube_proxy.as_ref().map(Proxy::render).unwrap_or_default()
+    }
+
+    /// The backups: name, and when what they have was replaced.
+    pub(super) fn backup_rows(&self) -> Vec<Vec<String>> {
+        self.backups.iter().map(|backup| vec![backup.name.clone(), backup.replaced_at.clone()]).collect()
+    }
+
     /// Whether ipvs is configured.
     fn ipvs(&self) -> bool {
         let target = self.kube_proxy.as_ref().and_then(|proxy| proxy.target_mode);
@@ -178,7 +186,7 @@ impl StatusReport {
             .unwrap_or_default()
     }
 
-    fn summary(&self) -> String {
+    pub(super) fn summary(&self) -> String {
         let totals = &self.totals;
         let target =
             self.kube_proxy.as_ref().and_then(|proxy| proxy.target_mode).map_or("the configured mode", ProxyMode::name);

@@ -242,7 +242,16 @@ fn grouped(nodes: &[NodeLine]) -> String {
 }
 
 fn listed(nodes: &[NodeLine], wide: bool) -> String {
+    let (head, rows) = rows(nodes, wide);
     let mut table = Table::new();
+    for row in rows {
+        table.add_row(row);
+    }
+    finished(table, head)
+}
+
+/// The heads of the columns, and a row for each node.
+pub(super) fn rows(nodes: &[NodeLine], wide: bool) -> (Vec<&'static str>, Vec<Vec<String>>) {
     let mut head = vec!["NODE", "ROLE", "POD", "READY", "RESTARTS", "MODE", "VERIFIED BY", "STATE"];
     let hosts = nodes.iter().any(|node| node.host.is_some());
     if hosts {
@@ -251,7 +260,7 @@ fn listed(nodes: &[NodeLine], wide: bool) -> String {
     if wide {
         head.extend(["LAST SYNC", "IMAGE", "REMARK"]);
     }
-    for node in nodes {
+    let row = |node: &NodeLine| {
         let dash = || "-".to_owned();
         let mut row = vec![
             node.name.clone() + if node.ready { "" } else { " (not ready)" },
@@ -271,7 +280,7 @@ fn listed(nodes: &[NodeLine], wide: bool) -> String {
             row.push(node.image.clone().unwrap_or_else(dash));
             row.push(node.reason.clone().unwrap_or_default());
         }
-        table.add_row(row);
-    }
-    finished(table, head)
+        row
+    };
+    (head, nodes.iter().map(row).collect())
 }
