@@ -38,12 +38,12 @@ kernel_image() {
     BASE=$base KERNEL=$package built "kernel-$1" "$(suite_version "$1" "$package") $(basename "$base")"
 }
 
-# Needs root. The kernel that boots it is kernel_image bookworm.
+# debian_image [SUITE]: needs root. The kernel that boots it is kernel_image SUITE.
 debian_image() {
-    local package
-    suite_lists bookworm || return 1
-    package=$(kernel_package bookworm)
-    KERNEL=$package built debian "$(suite_version bookworm "$package" cloud-init systemd kmod)"
+    local suite=${1:-bookworm} package
+    suite_lists "$suite" || return 1
+    package=$(kernel_package "$suite")
+    SUITE=$suite KERNEL=$package built debian "$suite $(suite_version "$suite" "$package" cloud-init systemd kmod)"
 }
 
 # What a node has from Debian. kubectl, the tests' own judge, is the one of the cluster's folder if there is one. systemd
