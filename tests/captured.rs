@@ -23,7 +23,7 @@ use kpx_prep::proxy_config;
 use kpx_prep::sync_health::{SyncState, healthy, sync_health};
 
 /// Versions that must be there, so that a missing folder is noticed.
-const VERSIONS: [&str; 3] = ["v1.33.12", "v1.34.9", "v1.35.5"];
+const VERSIONS: [&str; 4] = ["v1.31.14", "v1.33.12", "v1.34.9", "v1.35.5"];
 
 /// Each capture: its folder, and the mode that ran.
 fn captures() -> Vec<(PathBuf, ProxyMode)> {
