@@ -2,8 +2,10 @@
 
 use std::fs;
 use std::net::TcpListener;
+use std::panic;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
@@ -34,11 +36,23 @@ fn free_port() -> u16 {
     }
 }
 
+/// The folder of etcd, Kubernetes' programs and kubeadm.
+///
+/// The first caller has it built where it is not there. Where that fails, every later caller fails at once: building it again
+/// for each scenario takes hours and fails the same way.
+pub(crate) fn binaries() -> &'static Path {
+    static FOLDER: OnceLock<Option<PathBuf>> = OnceLock::new();
+    let folder = FOLDER.get_or_init(|| {
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cluster/control-plane");
+        panic::catch_unwind(|| PathBuf::from(output(&mut Command::new(script)).trim())).ok()
+    });
+    folder.as_deref().expect("tests/cluster/control-plane failed before: see the first scenario that failed")
+}
+
 impl ControlPlane {
     /// Starts the programs, in a folder of their own.
     pub(crate) fn start(folder: PathBuf) -> Self {
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cluster/control-plane");
-        let binaries = PathBuf::from(output(&mut Command::new(script)).trim());
+        let binaries = binaries().to_owned();
         let plane = Self { processes: Vec::new(), binaries, folder, port: free_port() };
         assert!(plane.program("kubeadm").exists(), "{} has no kubeadm", plane.binaries.display());
         plane.certificates();

@@ -9,6 +9,7 @@ use kpx_prep::proxy_config::{read, target};
 use libtest_mimic::Trial;
 use serde_yaml::Value;
 
+use crate::cluster::control_plane::binaries;
 use crate::cluster::processes::output;
 use crate::cluster::world::{World, trial};
 
@@ -144,8 +145,7 @@ const TEXTS: [&str; 22] = [
 ];
 
 async fn reads(world: &World) {
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cluster/control-plane");
-    let program = Path::new(output(&mut Command::new(script)).trim()).join("kube-proxy");
+    let program = binaries().join("kube-proxy");
     let version = output(Command::new(&program).arg("--version"));
     let minor = version.split('.').nth(1).and_then(|minor| minor.parse().ok()).expect("Kubernetes v1.20.2");
     let head = "apiVersion: kubeproxy.config.k8s.io/v1alpha1\nkind: KubeProxyConfiguration\n";
