@@ -5,7 +5,7 @@
 //!
 //! | theme | modules |
 //! |---|---|
-//! | commands | [`cli`] (arguments), [`exit_code`], [`checks`] (their table), [`report`] (findings, formats, foreign text, progress) |
+//! | commands | [`cli`] (arguments), [`exit_code`], [`checks`] (their table), [`report`] (findings, formats, foreign text, progress), [`bundle`] (files for a support case) |
 //! | one host | [`node`] (modules, boot files, what kube-proxy left), [`node_protocol`] (what a run and its helper on a node say) |
 //! | a new cluster | [`kubeadm`] (kubeadm's config), [`cloud_init`] (user-data), [`ignition`] (its config), [`cluster_api`] (fields and patches for its objects), [`image`] (the helper's image) |
 //! | a running cluster | [`cluster`] (observe, plan, switch, verify, roll back) |
@@ -17,6 +17,8 @@ pub mod atomic_file;
 pub mod boot_clock;
 pub mod bounded;
 pub mod bounded_command;
+#[cfg(feature = "full")]
+pub mod bundle;
 #[cfg(feature = "full")]
 pub mod checks;
 #[cfg(feature = "full")]

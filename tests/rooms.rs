@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 /// The rooms of two folders: each room imports only from itself and those before it.
 const ROOMS: [(&str, &[&str]); 2] = [
-    ("cluster", &["api", "kube_proxy", "helper", "observe", "plan", "report", "remediate"]),
+    ("cluster", &["api", "kube_proxy", "helper", "observe", "plan", "report", "remediate", "collect"]),
     (
         "node",
         &[

@@ -37,6 +37,7 @@ fn schemas() -> BTreeMap<String, Value> {
         cluster::cluster_status(),
         cluster::remediation(),
         cluster::progress(),
+        cluster::support_bundle(),
         node::node_report(),
         node::node_survey(),
         node::leftovers(),

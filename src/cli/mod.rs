@@ -12,6 +12,7 @@ mod capi;
 mod checks;
 mod cloud_init;
 mod cluster_args;
+mod collect;
 mod completions;
 mod deferred;
 mod helper;
@@ -22,6 +23,7 @@ mod kubeadm_config;
 mod node;
 mod node_modes;
 mod node_root;
+mod observed;
 mod remediate;
 mod report_file;
 mod status;
@@ -101,6 +103,8 @@ enum Command {
     /// Switch a running cluster's kube-proxy to IPVS, node by node; verifies each node and rolls back on
     /// failure
     Remediate(Deferred<remediate::RemediateArgs>),
+    /// Collect what a support case needs into one archive; it only reads
+    Collect(Deferred<collect::CollectArgs>),
     /// List all checks: what each means, and how to fix what it finds
     Checks(Deferred<checks::ChecksArgs>),
     /// Write the node helper's image as an OCI archive, which every container runtime can load
@@ -125,6 +129,7 @@ pub fn run(cli: Cli) -> anyhow::Result<Exit> {
         Command::Capi(args) => args.0.run(),
         Command::Status(args) => args.0.run(),
         Command::Remediate(args) => args.0.run(),
+        Command::Collect(args) => args.0.run(),
         Command::Checks(args) => args.0.run(),
         Command::Image(args) => args.0.run(),
         Command::Completions(args) => args.0.run(),

@@ -8,29 +8,21 @@ use anyhow::Context as _;
 use clap::Args;
 
 use super::cluster_args::{ClusterArgs, ClusterFormat};
-use super::helper_setup::{HelperSetup, ask, can_confirm, question};
+use super::helper_setup::{HelperSetup, can_confirm};
+use super::observed::{look_at_nodes, observe_all};
 use super::report_file::ReportFile;
 use crate::atomic_file;
 use crate::cluster::api::connection::client::Connection;
-use crate::cluster::api::lock::Lock;
-use crate::cluster::api::lock::other_run::OtherRun;
-use crate::cluster::helper::{Coverage, Helper};
-use crate::cluster::observe::facts::ClusterFacts;
-use crate::cluster::observe::hosts::look_at_hosts;
-use crate::cluster::observe::{Scope, observe};
-use crate::cluster::remediate::interrupt::{Interrupt, Signals};
+use crate::cluster::observe::Scope;
+use crate::cluster::remediate::interrupt::Signals;
 use crate::cluster::report::status::StatusReport;
 use crate::exit_code::{Exit, Refusal};
-use crate::mode::{DEFAULT_SCHEDULER, ProxyMode};
-use crate::proxy_config::ProxyConfig;
 use crate::report::foreign::visible;
 use crate::report::say::say;
 use crate::report::{Format, print, print_rendered};
 
 /// Refresh interval of `--watch`.
 const INTERVAL: Duration = Duration::from_secs(3);
-/// How long the lock is valid without renewal, as in `remediate`.
-const LEASE: Duration = Duration::from_secs(15);
 
 /// Show the mode each kube-proxy is actually running, and how it was verified
 #[derive(Debug, Args)]
@@ -90,7 +82,7 @@ impl StatusArgs {
             }
             let mut facts = observe_all(&connection, &scope).await?;
             if self.nodes {
-                self.look_at_nodes(&connection, &mut facts).await?;
+                look_at_nodes(&connection, &mut facts, &self.helper, self.yes, None).await?;
             }
             let report = StatusReport::new(&facts);
             self.deliver(&self.render(&report)?)?;
@@ -114,47 +106,6 @@ impl StatusArgs {
             return Ok(report.prometheus(now.as_secs()));
         }
         report.render(self.output.format(), self.output == ClusterFormat::Wide)
-    }
-
-    async fn look_at_nodes(&self, connection: &Connection, facts: &mut ClusterFacts) -> anyhow::Result<()> {
-        let (Some(kube_proxy), Some(config)) = (facts.kube_proxy.clone(), facts.config.clone()) else { return Ok(()) };
-        let scheduler = config.parsed.as_ref().map_or(DEFAULT_SCHEDULER, ProxyConfig::scheduler).to_owned();
-        let mode = facts.target().unwrap_or(ProxyMode::Ipvs);
-        let setup = self.helper.setup()?;
-        let interrupt = Interrupt::listen().context("listening for signals; nothing was changed")?;
-        let nodes = facts.proxy_nodes().filter(|node| node.ready).count();
-        let question = question(&setup, connection, nodes);
-        let confirmed = tokio::select! {
-            confirmed = ask(self.yes, &question) => confirmed?,
-            () = interrupt.asked() => false,
-        };
-        if !confirmed {
-            return Err(Refusal::interrupted("the node helper was not started; nothing was changed"));
-        }
-        let lock = tokio::select! {
-            lock = Lock::take(&connection.client, &kube_proxy.namespace, LEASE) => lock?,
-            () = interrupt.asked() => {
-                return Err(Refusal::interrupted("interrupted while waiting for the lock; nothing was changed"));
-            }
-        };
-        let looked = match Helper::start(connection, &kube_proxy.namespace, &setup, &facts.proxies(), &lock).await {
-            Err(error) => Err(error),
-            Ok(helper) => {
-                let looked = tokio::select! {
-                    looked = look_at_hosts(&helper, facts, Coverage::AnyNode, (mode, &scheduler), &[]) => looked,
-                    () = interrupt.asked() => Err(Refusal::interrupted("interrupted; the node helper was removed")),
-                };
-                helper.end().await;
-                looked
-            }
-        };
-        if let Some(lost) = lock.lost() {
-            return Err(Refusal::lock_lost(format!(
-                "{lost}; the node helper was not removed and is left to the other run"
-            )));
-        }
-        lock.release().await;
-        looked
     }
 
     async fn watch(&self, connection: &Connection, scope: &Scope) -> anyhow::Result<Exit> {
@@ -183,17 +134,4 @@ impl StatusArgs {
             }
         }
     }
-}
-
-/// The cluster, and whether a run is in progress.
-async fn observe_all(connection: &Connection, scope: &Scope) -> anyhow::Result<ClusterFacts> {
-    let mut facts = observe(connection, scope).await?;
-    if let Some(kube_proxy) = &facts.kube_proxy {
-        match OtherRun::observe(&connection.client, &kube_proxy.namespace).await {
-            Ok(run) => facts.other_run = run,
-            // Not being allowed to read the lock must not prevent showing kube-proxy's state.
-            Err(error) => say(&format!("warning: {error:#}")),
-        }
-    }
-    Ok(facts)
 }

@@ -1,9 +1,11 @@
 //! Running clusters: observe, plan, switch kube-proxy's mode node by node, verify it, roll back on failure.
 //!
-//! Seven rooms; imports go one way only: [`api`] ← [`kube_proxy`] ← [`helper`] ← [`observe`] ← [`plan`] ← [`report`] ←
-//! [`remediate`]. [`observe`] gathers [`observe::facts`]; [`plan`] decides, purely; [`remediate`] acts.
+//! Eight rooms; imports go one way only: [`api`] ← [`kube_proxy`] ← [`helper`] ← [`observe`] ← [`plan`] ← [`report`] ←
+//! [`remediate`], [`collect`]. [`observe`] gathers [`observe::facts`]; [`plan`] decides, purely; [`remediate`] acts;
+//! [`collect`] reads more for a support bundle.
 
 pub mod api;
+pub mod collect;
 pub mod helper;
 pub mod kube_proxy;
 pub mod observe;

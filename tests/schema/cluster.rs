@@ -184,3 +184,23 @@ pub(crate) fn progress() -> Value {
     );
     report("Progress", "A line of kpx-prep remediate --progress json.", &fields, &["mode"])
 }
+
+/// `index.json` in the archive of `kpx-prep collect`.
+pub(crate) fn support_bundle() -> Value {
+    let node = ["name", "kubelet", "kernel", "os", "architecture", "runtime"].map(|name| (name, text()));
+    let file = object(&[("path", text()), ("about", text())], &[]);
+    let fields = object(
+        &[
+            ("created", about("RFC 3339.", text())),
+            ("kpxPrep", about("The version of kpx-prep.", text())),
+            ("nodePrograms", text()),
+            ("kubernetes", about("The API server's version.", text())),
+            ("anonymized", about("Names and addresses were replaced.", boolean())),
+            ("nodes", or_null(&list(&object(&node, &[])))),
+            ("missing", about("What could not be read, and why.", texts())),
+            ("files", list(&file)),
+        ],
+        &[],
+    );
+    report("SupportBundle", "index.json in the archive of kpx-prep collect.", &fields, &[])
+}

@@ -1,6 +1,9 @@
 //! Reports with every field that they can have, made of the program's own types.
 
+use kpx_prep::bundle::{Collected, Content};
 use kpx_prep::cluster::api::lock::other_run::OtherRun;
+use kpx_prep::cluster::collect::versions::NodeVersions;
+use kpx_prep::cluster::collect::{Collection, Index};
 use kpx_prep::cluster::helper::work::Cleaned;
 use kpx_prep::cluster::kube_proxy::backup::Backup;
 use kpx_prep::cluster::kube_proxy::daemon_set::KubeProxy;
@@ -31,6 +34,7 @@ pub(crate) fn all() -> Reports {
         ("a clean-up", clean()),
         ("leftovers", leftovers()),
         ("a bridge", bridge()),
+        ("a support bundle", support_bundle()),
     ];
     reports.map(|(name, report)| (name.to_owned(), serde_json::from_str(&report).unwrap())).into()
 }
@@ -192,4 +196,35 @@ fn bridge() -> String {
         summary: "the bridge is there".to_owned(),
         findings: vec![note()],
     })
+}
+
+fn support_bundle() -> String {
+    let node = NodeVersions {
+        name: "node-1".to_owned(),
+        kubelet: "v1.35.6".to_owned(),
+        kernel: "6.12.1".to_owned(),
+        os: "Debian GNU/Linux 13".to_owned(),
+        architecture: "amd64".to_owned(),
+        runtime: "containerd://2.1.4".to_owned(),
+    };
+    let index = Index {
+        api_version: API_VERSION,
+        kind: "SupportBundle",
+        created: "2026-01-01T00:00:00Z".to_owned(),
+        kpx_prep: "0.1.0",
+        node_programs: "amd64".to_owned(),
+        kubernetes: "v1.35.6".to_owned(),
+        anonymized: false,
+        nodes: Some(vec![node]),
+        missing: vec!["events: forbidden".to_owned()],
+    };
+    let log = Collected {
+        folder: "logs",
+        name: "node-1".to_owned(),
+        ending: "log",
+        about: "log of pod kube-proxy-x".to_owned(),
+        content: Content::Text(String::new()),
+    };
+    let files = Collection { index, files: vec![log], anonymizer: None }.finish().unwrap();
+    String::from_utf8(files[0].bytes.clone()).unwrap()
 }

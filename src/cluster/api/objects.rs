@@ -87,6 +87,14 @@ pub struct NodeInfo {
     pub operating_system: String,
     /// The processor, as GOARCH: `amd64`.
     pub architecture: String,
+    /// The kubelet's version.
+    pub kubelet_version: String,
+    /// The kernel's version.
+    pub kernel_version: String,
+    /// The distribution, by its own name.
+    pub os_image: String,
+    /// The container runtime, with its version.
+    pub container_runtime_version: String,
 }
 
 /// `spec` of a `DaemonSet`.

@@ -3,6 +3,7 @@
 mod back;
 mod blocked;
 mod busy;
+mod collect;
 mod configs;
 mod failures;
 mod figures;
@@ -36,6 +37,7 @@ pub(crate) fn all() -> Vec<Trial> {
     let subjects = [
         harness::trials(),
         status::trials(),
+        collect::trials(),
         rolls::trials(),
         back::trials(),
         failures::trials(),
