@@ -5,8 +5,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::runs::{Part, parts, words};
 
-/// A run of more words than this is no name: each is then looked at alone.
-const WORDS: usize = 64;
+/// No name or address has more words than this.
+const WORDS: usize = 40;
 /// Names that every cluster has.
 const COMMON: [&str; 9] = [
     "default",
@@ -133,7 +133,7 @@ impl Anonymizer {
         let words = words(run);
         // `::1` and `fd00::` begin or end with separators.
         let edges = [0, run.len()];
-        let longest = if words.len() > WORDS { 1 } else { words.len() };
+        let longest = WORDS.min(words.len());
         let mut done = 0;
         let mut at = 0;
         while at < words.len() {

@@ -97,10 +97,10 @@ fn addresses_are_replaced_wherever_they_stand() {
 
 #[test]
 fn a_long_run_ends() {
-    let run = "a-".repeat(100_000);
+    let run = "a-".repeat(20_000);
     assert_eq!(anonymizer().text(&run), run);
     let run = "db-".repeat(100) + "10.1.0.1";
-    assert!(anonymizer().text(&run).starts_with("node-2-node-2-"));
+    assert_eq!(anonymizer().text(&run), "node-2-".repeat(100) + "198.18.0.1");
 }
 
 fn collected(folder: &'static str, name: &str, content: Content) -> Collected {

@@ -9,10 +9,10 @@ use comfy_table::{CellAlignment, Table, presets};
 use super::cluster_args::ClusterArgs;
 use super::helper_setup::{HelperSetup, ask, can_confirm};
 use super::observed::{look_at_nodes, observe_all};
+use super::remediate::RemediateArgs;
 use crate::atomic_file;
 use crate::bundle::{BundleFile, archive};
 use crate::cluster::collect::{Wanted, collect};
-use crate::cluster::plan::request::Request;
 use crate::exit_code::{Exit, Refusal};
 use crate::mode::ProxyMode;
 use crate::report::print_text;
@@ -71,7 +71,7 @@ impl CollectArgs {
                 look_at_nodes(&connection, &mut facts, &self.helper, self.yes, self.mode).await?;
             }
             let wanted = Wanted {
-                plan: self.mode.or(facts.target().ok()).map(Request::preview),
+                plan: self.mode.or(facts.target().ok()).map(RemediateArgs::default_request).transpose()?,
                 logs: self.logs,
                 anonymize: self.anonymize,
             };

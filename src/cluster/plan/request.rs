@@ -8,7 +8,6 @@ use crate::cluster::kube_proxy::backup::Backup;
 use crate::cluster::observe::facts::{ClusterFacts, NodeFacts};
 use crate::kubeadm::findings::Findings;
 use crate::kubeadm::proxy::RawSettings;
-use crate::kubeadm::raw_options::RawProxyOptions;
 use crate::mode::DEFAULT_SCHEDULER;
 use crate::mode::ProxyMode;
 use crate::proxy_config::{self, ProxyConfig, target};
@@ -70,32 +69,6 @@ pub struct Request {
     pub direct: bool,
     /// Set for the first of two legs: where the change leads.
     pub on_the_way: Option<OnTheWay>,
-}
-
-impl Request {
-    /// A request for this mode with the defaults of `remediate`, to show a plan.
-    pub fn preview(mode: ProxyMode) -> Self {
-        let raw = RawProxyOptions { mode: Some(mode.name().to_owned()), ..RawProxyOptions::default() };
-        Self {
-            goal: Goal::Settings(Box::new(RawSettings::from_options(&raw))),
-            canary: None,
-            max_unavailable: None,
-            timeout: None,
-            settle: Duration::from_secs(10),
-            ignored_checks: Vec::new(),
-            nodes_are_prepared: false,
-            exclude_nodes: Vec::new(),
-            look_at_nodes: false,
-            clean: true,
-            drain: Duration::from_secs(300),
-            pause_after_canary: false,
-            batch_pause: Duration::ZERO,
-            max_failures: 0,
-            no_rollback: false,
-            direct: false,
-            on_the_way: None,
-        }
-    }
 }
 
 /// Where the first of two legs leads, see [`super::legs`].

@@ -16,9 +16,10 @@ pub(super) fn install() {
         return;
     }
     assert!(nix::unistd::geteuid().is_root(), "kubectl is missing: apt-get install kubernetes-client");
-    let install = ["install", "-y", "-qq", "--no-install-recommends", "kubernetes-client"];
+    let lock = ["-o", "DPkg::Lock::Timeout=300"];
+    let install = [&["install", "-y", "-qq", "--no-install-recommends", "kubernetes-client"][..], &lock].concat();
     // A fresh machine has no package lists yet.
-    if !Command::new("apt-get").args(install).status().is_ok_and(|status| status.success()) {
+    if !Command::new("apt-get").args(&install).status().is_ok_and(|status| status.success()) {
         output(Command::new("apt-get").args(["update", "-qq"]));
         output(Command::new("apt-get").args(install));
     }
