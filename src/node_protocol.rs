@@ -34,6 +34,9 @@ pub struct Survey {
     pub suspicious: Vec<String>,
     /// Address families whose INPUT chain drops by default, such as `ipv4`.
     pub input_drops: Vec<String>,
+    /// Address families whose FORWARD chain drops by default, in the tables of iptables, where no CNI plugin accepts what pods send.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub forward_drops: Vec<String>,
     /// `net.ipv4.ip_local_port_range`.
     pub local_ports: Option<(u16, u16)>,
     /// `net.ipv4.vs.conn_reuse_mode`, where `ip_vs` is loaded.

@@ -17,6 +17,9 @@ const FAILURES: [&str; 2] = [
     "kubeproxy_sync_proxy_rules_iptables_restore_failures_total",
     "kubeproxy_sync_proxy_rules_nftables_sync_failures_total",
 ];
+/// How long syncs took, as histograms: full ones, which a first sync is (in iptables mode from 1.27 on, later in nftables mode), and all.
+const DURATIONS: [&str; 2] =
+    ["kubeproxy_sync_full_proxy_rules_duration_seconds", "kubeproxy_sync_proxy_rules_duration_seconds"];
 /// How long a change may wait: kube-proxy calls itself unhealthy after two of its periods of 30 s
 /// (`2*config.SyncPeriod` in `cmd/kube-proxy/app/server.go`).
 const PATIENCE: f64 = 60.0;
@@ -59,6 +62,9 @@ pub struct SyncHealth {
     pub pending_seconds: Option<u64>,
     /// How often writing them failed since it started.
     pub failures: u64,
+    /// How many seconds writing all rules takes on average, for the slower family; see [`full_sync_seconds`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub full_sync_seconds: Option<f64>,
     /// Whether it calls itself healthy on its health port, see [`HEALTH_PATHS`]; `None` if it was not asked, or gave no answer.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub healthy: Option<bool>,
@@ -111,6 +117,7 @@ pub fn sync_health(metrics: &str, now: Option<f64>) -> SyncHealth {
         age_seconds: None,
         pending_seconds: None,
         failures: seconds(failures).unwrap_or_default(),
+        full_sync_seconds: None,
         healthy: None,
     };
     if families.is_empty() {
@@ -132,9 +139,28 @@ pub fn sync_health(metrics: &str, now: Option<f64>) -> SyncHealth {
     health
 }
 
-/// Whether a line of metrics is one of those that [`sync_health`] reads.
+/// How many seconds a full sync took on average since kube-proxy started, for the slower family, to the millisecond. kube-proxy does not
+/// tell how long the last one took. Where it does not count full syncs by themselves (ipvs mode, old versions), of all syncs.
+pub fn full_sync_seconds(metrics: &str) -> Option<f64> {
+    let mean = |name: &&str| {
+        let of = |what: &str| -> BTreeMap<&str, f64> {
+            metrics.lines().filter_map(|line| sample(line.strip_prefix(name)?, what)).collect()
+        };
+        let counts = of("_count");
+        let means = of("_sum").into_iter().filter_map(|(family, sum)| {
+            let count = counts.get(family).copied().filter(|count| *count >= 1.0)?;
+            Some(sum / count)
+        });
+        means.filter(|mean| *mean >= 0.0).reduce(f64::max)
+    };
+    DURATIONS.iter().find_map(mean).map(|seconds| (seconds * 1000.0).round() / 1000.0)
+}
+
+/// Whether a line of metrics is one of those that [`sync_health`] and [`full_sync_seconds`] read.
 pub fn is_about_syncs(line: &str) -> bool {
-    [LAST, QUEUED].iter().chain(&FAILURES).any(|name| line.starts_with(name))
+    let is_mean =
+        |name| line.strip_prefix(name).is_some_and(|rest| rest.starts_with("_sum") || rest.starts_with("_count"));
+    [LAST, QUEUED].iter().chain(&FAILURES).any(|name| line.starts_with(name)) || DURATIONS.into_iter().any(is_mean)
 }
 
 /// Whether a line of metrics says when the rules were last written.
@@ -164,6 +190,32 @@ mod tests {
         let line =
             |(name, labels, value): &(&str, &str, f64)| format!("# TYPE {name} gauge\n{name}{labels} {value:e}\n");
         samples.iter().map(line).collect()
+    }
+
+    #[test]
+    fn how_long_a_full_sync_takes() {
+        let [full, all] = DURATIONS;
+        for (what, text, expected) in [
+            ("nothing", String::new(), None),
+            ("none yet", format!("{full}_sum 0\n{full}_count 0\n"), None),
+            ("ipvs mode, old", format!("{all}_bucket{{le=\"0.1\"}} 2\n{all}_sum 3\n{all}_count 2\n"), Some(1.5)),
+            ("full ones first", format!("{all}_sum 1\n{all}_count 100\n{full}_sum 4.2\n{full}_count 2\n"), Some(2.1)),
+            ("no full one yet", format!("{all}_sum 1\n{all}_count 4\n{full}_sum 0\n{full}_count 0\n"), Some(0.25)),
+            (
+                "two families",
+                format!(
+                    "{full}_sum{{ip_family=\"IPv4\"}} 9\n{full}_count{{ip_family=\"IPv4\"}} 3\n{full}_sum{{ip_family=\"IPv6\"}} 1\n{full}_count{{ip_family=\"IPv6\"}} 2\n"
+                ),
+                Some(3.0),
+            ),
+            ("not a number", format!("{full}_sum NaN\n{full}_count 2\n"), None),
+            ("hostile", format!("{full}_sum -5\n{full}_count 2\n"), None),
+        ] {
+            assert_eq!(full_sync_seconds(&text), expected, "{what}");
+            for line in text.lines() {
+                assert_eq!(is_about_syncs(line), !line.contains("_bucket"), "{line}");
+            }
+        }
     }
 
     #[test]

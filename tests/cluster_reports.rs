@@ -149,6 +149,9 @@ fn two_legs() {
     let mut facts = cluster("ipvs", ProxyMode::Ipvs);
     "v1.33.1".clone_into(&mut facts.version);
     "registry.k8s.io/kube-proxy:v1.33.1".clone_into(&mut facts.kube_proxy.as_mut().unwrap().image);
+    for pod in facts.nodes.iter_mut().filter_map(|node| node.pod.as_mut()) {
+        pod.started = Some(pod.created + 5);
+    }
     let plan = plan(&facts, &Surroundings::default(), &request("nftables"));
     golden("plan-two-legs.txt", &plan_text(Some(&facts), &plan));
 }

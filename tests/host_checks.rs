@@ -168,6 +168,13 @@ const CASES: &[Case] = &[
         "health check node ports",
     ),
     (
+        "forward-policy",
+        "nftables",
+        Level::Warning,
+        |facts, _, _| host(facts).forward_drops.push("ipv4".to_owned()),
+        "FORWARD chain of iptables",
+    ),
+    (
         "local-port-range",
         "ipvs",
         Level::Warning,

@@ -127,6 +127,7 @@ fn survey_text(survey: &Survey) -> String {
         ("both variants", yes_no(survey.both_iptables)),
         ("nft", or_none(survey.nft.clone())),
         ("input drops", or_none((!survey.input_drops.is_empty()).then(|| survey.input_drops.join(", ")))),
+        ("forward drops", or_none((!survey.forward_drops.is_empty()).then(|| survey.forward_drops.join(", ")))),
         ("local ports", or_none(survey.local_ports.map(|(first, last)| format!("{first}-{last}")))),
         ("conn_reuse_mode", or_none(survey.conn_reuse_mode.map(|mode| mode.to_string()))),
         (

@@ -10,7 +10,9 @@ use kpx_prep::report::event::What;
 use kpx_prep::sync_health::SyncState;
 use serde_json::{Value, json};
 
-use super::parts::{about, boolean, count, defined, list, object, or_null, report, text, texts, words, words_of};
+use super::parts::{
+    about, boolean, count, defined, list, number, object, or_null, report, text, texts, words, words_of,
+};
 
 fn outcome() -> Value {
     words_of!(Outcome: Done, LeftoversRemain, NodesFailed, NothingToDo, DryRun, Blocked, Paused, RolledBack, Left,
@@ -73,7 +75,7 @@ pub(crate) fn cluster_status() -> Value {
 fn node() -> Value {
     let sync = object(
         &[("state", words_of!(SyncState: Synced, Never, Behind, Unknown)), ("failures", count())],
-        &[("ageSeconds", count()), ("pendingSeconds", count()), ("healthy", boolean())],
+        &[("ageSeconds", count()), ("pendingSeconds", count()), ("fullSyncSeconds", number()), ("healthy", boolean())],
     );
     let host = object(
         &[],
@@ -125,7 +127,10 @@ pub(crate) fn plan() -> Value {
             ("alreadyRight", texts()),
             ("toClean", texts()),
         ],
-        &[("then", about("The second leg.", defined("plan")))],
+        &[
+            ("estimatedSeconds", about("About how long replacing the pods takes.", count())),
+            ("then", about("The second leg.", defined("plan"))),
+        ],
     )
 }
 

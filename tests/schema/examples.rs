@@ -59,7 +59,12 @@ fn status() -> String {
     let survey = Survey { modules, leftovers: vec![leftover()], suspicious: vec!["x".to_owned()], ..Survey::default() };
     facts.nodes[0].host = Some(Ok(survey));
     facts.nodes[1].host = Some(Err("no pod".to_owned()));
-    facts.nodes[1].proof.sync = Some(SyncHealth { state: SyncState::Behind, pending_seconds: Some(90), ..SYNCED });
+    facts.nodes[1].proof.sync = Some(SyncHealth {
+        state: SyncState::Behind,
+        pending_seconds: Some(90),
+        full_sync_seconds: Some(1.5),
+        ..SYNCED
+    });
     facts.nodes[2].proof.reason = Some("port-forward: no answer".to_owned());
     let kube_proxy = facts.kube_proxy.as_mut().unwrap();
     kube_proxy.siblings = vec![KubeProxy { name: "kube-proxy-arm64".to_owned(), ..kube_proxy.clone() }];
@@ -84,7 +89,11 @@ fn remediation() -> String {
     "v1.33.1".clone_into(&mut facts.version);
     let image = "registry.k8s.io/kube-proxy:v1.33.1";
     image.clone_into(&mut facts.kube_proxy.as_mut().unwrap().image);
-    facts.nodes.iter_mut().for_each(|node| image.clone_into(&mut node.pod.as_mut().unwrap().image));
+    for node in &mut facts.nodes {
+        let pod = node.pod.as_mut().unwrap();
+        image.clone_into(&mut pod.image);
+        pod.started = Some(pod.created + 5);
+    }
     facts.nodes[3].ready = false;
     let plan = plan(&facts, &Surroundings::default(), &request("nftables"));
     assert!(plan.then.is_some(), "{plan:?}");
@@ -148,6 +157,7 @@ fn survey() -> String {
         leftovers: vec![leftover()],
         suspicious: text(),
         input_drops: text(),
+        forward_drops: text(),
         local_ports: Some((32768, 60999)),
         conn_reuse_mode: Some(0),
         iptables: Some("nft".to_owned()),

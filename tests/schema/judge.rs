@@ -20,7 +20,7 @@ fn judge(schema: &Value, within: &Value, value: &Value, place: &str, faults: &mu
             "const" if value == of => {}
             "enum" if of.as_array().unwrap().contains(value) => {}
             "type" if is_a(of.as_str().unwrap(), value) => {}
-            "minimum" if value.as_i64() >= of.as_i64() => {}
+            "minimum" if value.as_f64() >= of.as_f64() => {}
             "maxItems" if value.as_array().map(Vec::len) == of.as_u64().and_then(|n| usize::try_from(n).ok()) => {}
             "$ref" => {
                 let name = of.as_str().unwrap().strip_prefix("#/$defs/").unwrap();
@@ -64,6 +64,7 @@ fn is_a(word: &str, value: &Value) -> bool {
         "string" => value.is_string(),
         "boolean" => value.is_boolean(),
         "integer" => value.is_i64() || value.is_u64(),
+        "number" => value.is_number(),
         "null" => value.is_null(),
         _ => panic!("{word}: not known here"),
     }

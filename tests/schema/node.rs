@@ -79,6 +79,7 @@ pub(crate) fn node_survey() -> Value {
             ("networkManagerInterferes", boolean()),
         ],
         &[
+            ("forwardDrops", texts()),
             ("lacksTimeMatch", boolean()),
             ("markChains", texts()),
             ("otherKubeProxies", texts()),

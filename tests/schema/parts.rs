@@ -34,6 +34,10 @@ pub(crate) fn boolean() -> Value {
     json!({"type": "boolean"})
 }
 
+pub(crate) fn number() -> Value {
+    json!({"type": "number", "minimum": 0})
+}
+
 pub(crate) fn count() -> Value {
     json!({"type": "integer", "minimum": 0})
 }

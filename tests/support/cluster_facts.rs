@@ -110,6 +110,7 @@ pub(crate) const SYNCED: SyncHealth = SyncHealth {
     age_seconds: Some(12),
     pending_seconds: None,
     failures: 0,
+    full_sync_seconds: None,
     healthy: Some(true),
 };
 

@@ -7,7 +7,7 @@ use hyper_util::rt::TokioIo;
 use jiff::fmt::rfc2822;
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use crate::sync_health::{HEALTH_PATHS, SyncHealth, healthy, is_about_syncs, sync_health};
+use crate::sync_health::{HEALTH_PATHS, SyncHealth, full_sync_seconds, healthy, is_about_syncs, sync_health};
 
 /// Size limit of a mode.
 const LONGEST_MODE: usize = 4096;
@@ -117,7 +117,8 @@ async fn metrics(sender: &mut SendRequest<Empty<Bytes>>) -> Option<SyncHealth> {
             lines.add(&data);
         }
     }
-    Some(sync_health(&lines.end(), now))
+    let kept = lines.end();
+    Some(SyncHealth { full_sync_seconds: full_sync_seconds(&kept), ..sync_health(&kept, now) })
 }
 
 /// The lines about syncs.

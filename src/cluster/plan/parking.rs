@@ -7,8 +7,9 @@ use serde::Serialize;
 
 use super::checks::soften;
 use super::drift::findings;
+use super::order::batch_size;
 use super::request::Request;
-use super::{NOT_READY, Plan, SkippedNode, batch_size};
+use super::{NOT_READY, Plan, SkippedNode};
 use crate::cluster::observe::data_plane::DataPlane;
 use crate::cluster::observe::facts::{ClusterFacts, NodeFacts};
 use crate::cluster::observe::surroundings::Surroundings;

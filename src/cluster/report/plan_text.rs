@@ -141,6 +141,10 @@ fn leg_text(facts: Option<&ClusterFacts>, plan: &Plan, leg: Option<u8>) -> Strin
     for (index, step) in steps.iter().enumerate() {
         text.push_str(&format!("  {}. {step}\n", index + 1));
     }
+    if let Some(time) = plan.estimate {
+        let more = if plan.cleans { "; preparing and cleaning nodes and draining connections take more" } else { "" };
+        text.push_str(&format!("Time: replacing these pods takes about {}{more}.\n", for_people(time)));
+    }
     let changed: Vec<_> = plan.translation.iter().filter(|row| row.matters).collect();
     if !changed.is_empty() {
         let to = plan.end().map_or(to, |end| end.mode.name());

@@ -30,6 +30,8 @@ use crate::report::API_VERSION;
 
 /// The match of `iptables -m time`.
 const TIME_MATCH: &str = "xt_time";
+/// Where CNI plugins accept what pods send and get: chains of flannel, Calico and Cilium.
+const ACCEPTING: [&str; 3] = ["FLANNEL-FWD", "cali-FORWARD", "CILIUM_FORWARD"];
 /// The kernel's default, if the kernel does not report the timeout.
 const UDP_TIMEOUT: u32 = 300;
 
@@ -66,6 +68,7 @@ pub fn survey(
         leftovers: [Bridge::of(&observed).list(), left.list()].concat(),
         suspicious: left.suspicious,
         input_drops: input_drops(&observed),
+        forward_drops: dropping(&observed, "FORWARD"),
         local_ports: number("/proc/sys/net/ipv4/ip_local_port_range").and_then(|text| ports(&text)),
         conn_reuse_mode: number("/proc/sys/net/ipv4/vs/conn_reuse_mode").and_then(|text| text.trim().parse().ok()),
         iptables: variant(&observed, &toolbox).map(str::to_owned),
@@ -126,12 +129,7 @@ fn ports(text: &str) -> Option<(u16, u16)> {
 
 /// The address families whose INPUT chain drops by default.
 fn input_drops(observed: &Observed) -> Vec<String> {
-    let mut families: Vec<String> = Vec::new();
-    for (place, save) in &observed.saves {
-        if save.table("filter").is_some_and(drops_input) {
-            families.push(place.family.to_owned());
-        }
-    }
+    let mut families = dropping(observed, "INPUT");
     // Firewalls that use nftables directly have their own chains at the same hook.
     for family in nftables::input_drops().unwrap_or_default() {
         families.extend((family != "ip6").then(|| "ipv4".to_owned()));
@@ -142,13 +140,26 @@ fn input_drops(observed: &Observed) -> Vec<String> {
     families
 }
 
+/// The address families for which iptables drops by default in this chain.
+fn dropping(observed: &Observed, chain: &str) -> Vec<String> {
+    let saves = observed.saves.iter();
+    let dropping = saves.filter(|(_, save)| save.table("filter").is_some_and(|filter| drops(filter, chain)));
+    let mut families: Vec<_> = dropping.map(|(place, _)| place.family.to_owned()).collect();
+    families.sort();
+    families.dedup();
+    families
+}
+
 /// By policy, or by a last rule that matches everything, as in hand-written firewalls.
-fn drops_input(filter: &Table) -> bool {
-    let input = filter.chains.iter().find(|chain| chain.name == "INPUT");
-    if input.is_some_and(|chain| chain.policy.as_deref() == Some("DROP")) {
+fn drops(filter: &Table, name: &str) -> bool {
+    if filter.rules_of(name).any(|rule| rule.target().is_some_and(|target| ACCEPTING.contains(&target))) {
+        return false;
+    }
+    let chain = filter.chains.iter().find(|chain| chain.name == name);
+    if chain.is_some_and(|chain| chain.policy.as_deref() == Some("DROP")) {
         return true;
     }
-    let last = filter.rules_of("INPUT").last();
+    let last = filter.rules_of(name).last();
     last.is_some_and(|rule| {
         let matches_nothing = |word: &str| matches!(word, "-m" | "comment" | "--comment") || word.starts_with('"');
         let matches = rule.words().take_while(|word| *word != "-j").filter(|word| !matches_nothing(word)).count();
@@ -211,7 +222,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn input_policies() {
+    fn policies() {
         for (rules, expected) in [
             (":INPUT DROP [0:0]", true),
             (":INPUT ACCEPT [0:0]", false),
@@ -225,7 +236,21 @@ mod tests {
             (":INPUT ACCEPT [0:0]\n-A INPUT -j DROP\n-A INPUT -j KUBE-FIREWALL", false),
         ] {
             let save = Save::parse(&format!("*filter\n{rules}\nCOMMIT\n"));
-            assert_eq!(drops_input(save.table("filter").unwrap()), expected, "{rules}");
+            assert_eq!(drops(save.table("filter").unwrap(), "INPUT"), expected, "{rules}");
+        }
+        for (rules, expected) in [
+            (":INPUT DROP [0:0]\n:FORWARD ACCEPT [0:0]", false),
+            (":INPUT ACCEPT [0:0]\n:FORWARD DROP [0:0]\n-A FORWARD -j KUBE-FORWARD", true),
+            // As ufw and docker leave it, and the CNI plugin's chain before or behind.
+            (":FORWARD DROP [0:0]\n-A FORWARD -j ufw-before-forward\n-A FORWARD -j FLANNEL-FWD", false),
+            (
+                ":FORWARD DROP [0:0]\n-A FORWARD -m comment --comment \"cali:x\" -j cali-FORWARD\n-A FORWARD -j DOCKER-USER",
+                false,
+            ),
+            (":FORWARD DROP [0:0]\n-A OTHER -j FLANNEL-FWD", true),
+        ] {
+            let save = Save::parse(&format!("*filter\n{rules}\nCOMMIT\n"));
+            assert_eq!(drops(save.table("filter").unwrap(), "FORWARD"), expected, "{rules}");
         }
     }
 
