@@ -20,7 +20,7 @@ use kpx_prep::node::kube_proxy::rules::observe::{Observed, Place, of_nftables_mo
 use kpx_prep::node::kube_proxy::rules::owners::{Owner, owner};
 use kpx_prep::node::kube_proxy::rules::sets::Sets;
 use kpx_prep::proxy_config;
-use kpx_prep::sync_health::{SyncState, healthy, sync_health};
+use kpx_prep::sync_health::{SyncState, full_sync_seconds, healthy, sync_health};
 
 /// Versions that must be there, so that a missing folder is noticed.
 const VERSIONS: [&str; 4] = ["v1.31.14", "v1.33.12", "v1.34.9", "v1.35.5"];
@@ -59,6 +59,7 @@ fn metrics_and_health_tell_that_it_syncs() {
         let now = sync_health(&metrics, None);
         assert_eq!((now.state, now.failures), (SyncState::Synced, 0), "{at}");
         assert_eq!((status("healthz"), status("livez")), (Some(true), Some(true)), "{at}");
+        assert!(full_sync_seconds(&metrics).is_some_and(|seconds| seconds > 0.0), "{at}");
         // The same kube-proxy before its first sync.
         let last = "kubeproxy_sync_proxy_rules_last_timestamp_seconds";
         let before: String = metrics

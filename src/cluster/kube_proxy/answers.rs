@@ -200,11 +200,13 @@ mod tests {
             let date = "Date: Mon, 23 Nov 2026 10:00:00 GMT";
             format!("HTTP/1.1 200 OK\r\n{date}\r\nContent-Length: {}\r\n\r\n{body}", body.len())
         };
-        let (mode, metrics) = (answer("ipvs"), answer(&format!("{NAME} 1.795428e9\n")));
+        let syncs = "kubeproxy_sync_proxy_rules_duration_seconds";
+        let (mode, metrics) = (answer("ipvs"), answer(&format!("{NAME} 1.795428e9\n{syncs}_sum 5\n{syncs}_count 2\n")));
         let both = asked(&[&mode, &metrics]).await.expect("answers");
         assert_eq!((both.status.as_u16(), both.mode.as_str()), (200, "ipvs"));
         let sync = both.sync.expect("metrics");
         assert_eq!((sync.state, sync.age_seconds), (SyncState::Synced, Some(0)));
+        assert_eq!(sync.full_sync_seconds, Some(2.5));
         // It ends after the first answer, or does not know the second path.
         let first = asked(&[&mode]).await.expect("an answer");
         assert!(first.mode == "ipvs" && first.sync.is_none());

@@ -43,7 +43,9 @@ fn slowest_sync(facts: &ClusterFacts) -> Duration {
 pub fn estimate(facts: &ClusterFacts, plan: &Plan, request: &Request) -> Option<Duration> {
     plan.canary.as_ref()?;
     let pods = facts.nodes.iter().filter_map(|node| node.pod.as_ref());
-    let times = pods.filter(|pod| pod.restarts == 0).filter_map(|pod| u64::try_from(pod.started? - pod.created).ok());
+    let times = pods
+        .filter(|pod| pod.restarts == 0)
+        .filter_map(|pod| u64::try_from(pod.started?.checked_sub(pod.created)?).ok());
     let mut times: Vec<u64> = times.collect();
     times.sort_unstable();
     let start = Duration::from_secs(*times.get(times.len() / 2)?).min(plan.timeout);
