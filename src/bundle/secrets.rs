@@ -14,7 +14,7 @@ macro_rules! fields {
     () => {
         concat!(
             "token|passw(?:or)?d|passphrase|secret|credentials?|api[-_]?key|private[-_]?key|",
-            "access[-_]?key|certificate[-_]?key|(?:key|certificate|ca)[-_]data"
+            "access[-_]?key|certificate[-_]?key|(?:key|certificate|certificate[-_]authority|ca)[-_]data"
         )
     };
 }

@@ -57,7 +57,7 @@ impl NodeArgs {
         if let (Some(heartbeat), Some(lease)) = (self.heartbeat, self.lease) {
             driven::start(heartbeat, lease)?;
         }
-        match self.command {
+        let exit = match self.command {
             NodeCommand::Install(args) => args.0.run(),
             NodeCommand::Check(args) => args.0.run(),
             NodeCommand::Remove(args) => args.0.run(),
@@ -66,7 +66,11 @@ impl NodeArgs {
             NodeCommand::Leftovers(args) => args.0.run(),
             NodeCommand::Bridge(args) => args.0.run(),
             NodeCommand::Clean(args) => args.0.run(),
+        }?;
+        if self.heartbeat.is_some() {
+            driven::linger();
         }
+        Ok(exit)
     }
 }
 

@@ -22,6 +22,16 @@ const LONGEST: usize = 64 << 20;
 /// Lines for the command, as opposed to the driver's own.
 static INPUT: OnceLock<Mutex<Receiver<String>>> = OnceLock::new();
 
+/// How long the other side may take to read an answer.
+const TO_READ: Duration = Duration::from_secs(2);
+
+/// Stays after the answer was printed until the other side, which has read it, closes standard input and so ends this process.
+/// A busy API server loses the output of a command that ends at once, and says that it succeeded: its SPDY stream forgets data
+/// that was not read when the connection closed (`Stream.Read`, github.com/moby/spdystream).
+pub fn linger() {
+    std::thread::sleep(TO_READ);
+}
+
 /// Writes an empty line to standard error every `heartbeat`, so that no proxy on the way closes the connection as idle. When
 /// standard input ends, or the driver has not extended the `lease` in time, the process exits, which releases the node's
 /// lock. Every command may be killed at any time.

@@ -38,6 +38,9 @@ fn run() -> anyhow::Result<Exit> {
         Work::Command(command) => {
             let (answer, exit) = command.run(&arguments.root)?;
             tell(&answer)?;
+            if arguments.driven.is_some() {
+                driven::linger();
+            }
             Ok(exit)
         }
         Work::Helper(prepare) => {

@@ -88,7 +88,8 @@ fn lanes(timeline: &Timeline) -> Markup {
         p.legend {
             "Since " (timeline.from.strftime("%Y-%m-%d %H:%M:%S").to_string()) " UTC; the run took " (clock(timeline.length)) ". "
             span.key.switching {} " replaced, not verified yet  " span.key.back {} " rolling back  "
-            span.key.draining {} " draining  " span.key.ok {} " verified  " span.key.failed {} " failed"
+            span.key.draining {} " draining  " span.key.ok {} " verified  " span.key.failed {} " failed  "
+            span.key.mark {} " prepared, cleaned, drained"
         }
         ol.lanes { @for lane in &timeline.lanes { (one(lane, timeline.length)) } }
         @if timeline.more > 0 { p { (timeline.more) " more nodes are not drawn." } }

@@ -8,7 +8,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use super::event::{Event, What, is_json};
 use super::recorded::record;
-use super::say::{news, say, say_event};
+use super::say::{above, news, say, say_event};
 use crate::boot_clock::BootInstant;
 
 /// An estimate is made from so many nodes on.
@@ -34,8 +34,9 @@ impl Progress {
     /// For this many nodes; a bar only on a terminal.
     pub fn new(nodes: usize) -> Self {
         let bar = (std::io::stderr().is_terminal() && !is_json()).then(|| {
-            let style = ProgressStyle::with_template("{bar:30} {pos}/{len} nodes  {elapsed}  {msg}");
-            ProgressBar::new(nodes as u64).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
+            let bar = ProgressBar::new(nodes as u64).with_style(style(nodes));
+            above(Some(bar.clone()));
+            bar
         });
         Self { bar, count: Mutex::new(Count { done: 0, total: nodes, since: BootInstant::now(), before: 0 }) }
     }
@@ -47,10 +48,10 @@ impl Progress {
     /// Prints an event.
     pub fn tell(&self, event: &Event<'_>) {
         record(event);
-        match &self.bar {
-            _ if is_json() => say_event(event),
-            Some(bar) => bar.suspend(|| say(event.message)),
-            None => say(event.message),
+        if is_json() {
+            say_event(event);
+        } else {
+            say(event.message);
         }
     }
 
@@ -95,6 +96,7 @@ impl Progress {
         count.total += nodes;
         if let Some(bar) = &self.bar {
             bar.set_length(count.total as u64);
+            bar.set_style(style(count.total));
         }
     }
 
@@ -129,9 +131,23 @@ impl Progress {
     /// Ends the progress display.
     pub fn finish(&self) {
         if let Some(bar) = &self.bar {
+            above(None);
             bar.finish_and_clear();
         }
     }
+}
+
+/// Where a run ends with an error, too.
+impl Drop for Progress {
+    fn drop(&mut self) {
+        self.finish();
+    }
+}
+
+/// A bar without nodes would look as if all was done.
+fn style(nodes: usize) -> ProgressStyle {
+    let template = if nodes == 0 { "{elapsed}  {msg}" } else { "{bar:30} {pos}/{len} nodes  {elapsed}  {msg}" };
+    ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())
 }
 
 /// The estimated time for the nodes that are left, once enough are done.

@@ -3,7 +3,12 @@
 
 use std::io::Write as _;
 use std::sync::atomic::{AtomicU64, Ordering};
+#[cfg(feature = "full")]
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
+
+#[cfg(feature = "full")]
+use indicatif::ProgressBar;
 
 #[cfg(feature = "full")]
 use super::event::{Event, What, is_json};
@@ -67,8 +72,29 @@ pub fn say_part(text: &str) {
     write(&levels(&visible(text)));
 }
 
+/// The bar that is shown on the terminal. Lines go above it: written across it, parts of it would stay.
+#[cfg(feature = "full")]
+static BAR: Mutex<Option<ProgressBar>> = Mutex::new(None);
+
+/// From now on lines go above this bar.
+#[cfg(feature = "full")]
+pub fn above(bar: Option<ProgressBar>) {
+    *BAR.lock().unwrap_or_else(PoisonError::into_inner) = bar;
+}
+
 fn write(text: &str) {
     LAST.store(milliseconds(), Ordering::Relaxed);
+    #[cfg(feature = "full")]
+    {
+        let bar = BAR.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some(bar) = bar {
+            return bar.suspend(|| put(text));
+        }
+    }
+    put(text);
+}
+
+fn put(text: &str) {
     let mut stderr = stderr();
     let _ = stderr.write_all(text.as_bytes());
     let _ = stderr.flush();
@@ -90,6 +116,7 @@ pub fn still_waiting(what: &str, left: Option<Duration>) {
     if silent_for() < NEWS {
         return;
     }
+    let left = left.filter(|left| left.as_secs() > 0);
     let left = left.map(|left| format!(" (up to {} s)", left.as_secs())).unwrap_or_default();
     let text = format!("still waiting for {what}{left}");
     #[cfg(feature = "full")]

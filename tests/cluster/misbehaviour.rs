@@ -28,6 +28,8 @@ pub(crate) enum Misbehaviour {
     SlowExec(Duration),
     /// The next command in a container is never answered: the connection stays open, and silent.
     SilentOnce,
+    /// The output of the next command in a container is lost, and its status says that it succeeded.
+    OutputLostOnce,
     /// No image but kube-proxy's is there, and none may be pulled.
     NoOtherImage,
     /// The kernel has no ipvs modules.

@@ -61,17 +61,39 @@ uml_once() {
         >"$job/console" 2>&1 </dev/null
 }
 
-# start_switch IMAGE: joins the nodes booted after it by a network that nothing else is in. In a network namespace of their
-# own, where sockets between processes hold 1000 frames instead of 10: with 10, one new connection in a thousand loses a
-# frame as soon as the nodes are busy, and a second with it, or all of a datagram.
+# start_switch IMAGE: joins the nodes booted after it by a network that nothing else is in: $RUN/network is there then. It is
+# in a network namespace of its own.
 start_switch() {
-    # It has little to do and everybody waits for it.
-    unshare -n sh -c 'echo 1000 >/proc/sys/net/unix/max_dgram_qlen; exec nice -n -15 "$@"' switch "$1/uml_switch" -unix "$RUN/network" >"$RUN/network.log" 2>&1 </dev/null &
-    network=$!
     local try
-    for try in 1 2 3 4 5 6 7 8 9 10; do [ ! -S "$RUN/network" ] || return 0; sleep 0.2; done
+    if old_network "$1"; then
+        # There sockets between processes hold 1000 frames instead of 10: with 10, one new connection in a thousand loses a
+        # frame as soon as the nodes are busy, and a second with it, or all of a datagram. It has little to do and everybody
+        # waits for it.
+        unshare -n sh -c 'echo 1000 >/proc/sys/net/unix/max_dgram_qlen; exec nice -n -15 "$@"' switch "$1/uml_switch" -unix "$RUN/network" >"$RUN/network.log" 2>&1 </dev/null &
+    else
+        # A bridge, and a tap for each of two nodes.
+        unshare -n sh -ec 'ip link add switch type bridge mcast_snooping 0
+            for n in 0 1; do
+                ip tuntap add "node$n" mode tap
+                ip link set "node$n" txqueuelen 1000 master switch up
+            done
+            ip link set switch up
+            : >"$0"
+            exec sleep infinity' "$RUN/network" >"$RUN/network.log" 2>&1 </dev/null &
+    fi
+    network=$!
+    for try in 1 2 3 4 5 6 7 8 9 10; do [ ! -e "$RUN/network" ] || return 0; sleep 0.2; done
     cat "$RUN/network.log"
     return 1
+}
+
+# old_network IMAGE: its kernel is of before 6.16, and has the drivers of uml_switch.
+old_network() { [[ $("$1/linux.uml" --help 2>&1) == *$'\neth['* ]]; }
+
+# on_switch IMAGE N: what the kernel is told of its network, where there is one.
+on_switch() {
+    if [ ! -e "$RUN/network" ]; then return 0; fi
+    if old_network "$1"; then echo "eth0=daemon,,unix,$RUN/network"; else echo "vec0:transport=tap,ifname=node$2,depth=128"; fi
 }
 
 # boot_node NAME IMAGE JOB SECONDS [MEMORY [N]]: a node of a cluster (cluster_image), on a throw-away layer over its disk.
@@ -83,16 +105,16 @@ boot_node() {
 }
 
 node_once() {
-    # Only where start_switch was called first.
-    local device='' join= preload
+    local device join= preload
     preload=$(uml_preload) || return 1
-    [ ! -S "$RUN/network" ] || device=eth0=daemon,,unix,$RUN/network join="nsenter -t $network -n"
+    device=$(on_switch "$image" "${processor:-0}")
+    [ -z "$device" ] || join="nsenter -t $network -n"
     rm -f "$RUN/$name.cow"
     keep_awake "$name" "$job" >/dev/null 2>&1 </dev/null &
     local awake=$! status=0
     # Unquoted: words, or nothing.
     $join timeout --foreground -k 5 "$seconds" taskset -c "$(some_cpu "${processor:-0}")" env LD_PRELOAD="$preload" "$image/linux.uml" mem="$memory" umid="$name" uml_dir="$RUN/uml/" \
-        con=null con0=null,fd:1 ubd0="$disk" $device root=/dev/ubda rootfstype=ext4 rw init=/usr/sbin/kpx-init kpxjob="$job" quiet \
+        con=null con0=null,fd:1 seccomp=auto ubd0="$disk" $device root=/dev/ubda rootfstype=ext4 rw init=/usr/sbin/kpx-init kpxjob="$job" quiet \
         >"$job/console" 2>&1 </dev/null || status=$?
     kill "$awake" 2>/dev/null
     return "$status"

@@ -12,11 +12,24 @@ uml_image() {
     BASE=$base built uml "$(suite_version bookworm user-mode-linux) $(basename "$base")"
 }
 
-# The kernel with nftables takes minutes to build: only for the scenarios that need it.
+# The kernel with nftables takes minutes to build: only for the scenarios that need it. It is the newest one in Debian's
+# backports: from 6.16 on User-Mode Linux needs no ptrace, and what a node does takes half the time and less.
 uml_nft_image() {
-    local uml
-    uml=$(uml_image) || return 1
-    UML=$uml built uml-nft "$(suite_version bookworm linux-source-6.1) $(basename "$uml")"
+    local uml source
+    uml=$(uml_image) && backports_lists || return 1
+    source=$(suite_apt trixie-backports apt-cache depends linux-source | sed -n 's/^ *Depends: \(linux-source-[0-9.]*\)$/\1/p' | head -n 1)
+    UML=$uml SOURCE=$source built uml-nft "$(suite_version trixie-backports "$source") $(basename "$uml")"
+}
+
+# suite_lists for trixie's backports, which have neither updates nor security updates of their own.
+backports_lists() {
+    local suite=trixie-backports keyring=/usr/share/keyrings/debian-archive-keyring.gpg state
+    state=$CACHE/apt-$suite
+    if [ -e "$state/fresh" ] && [ -n "$(find "$state/fresh" -mtime -7)" ]; then return 0; fi
+    mkdir -p "$state"/{state/lists/partial,cache/archives/partial}
+    : >"$state/status"
+    echo "deb [signed-by=$keyring] $(debian_mirror) $suite main" >"$state/sources.list"
+    if suite_apt "$suite" apt-get update -qq; then touch "$state/fresh"; else [ -e "$state/fresh" ]; fi
 }
 
 NFT_PACKAGES="libedit2 libbsd0 libjansson4 libmd0 libmnl0 libnftables1 libnftnl11 libxtables12 nftables"

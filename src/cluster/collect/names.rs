@@ -65,7 +65,36 @@ pub(super) async fn anonymizer(connection: &Connection, facts: &ClusterFacts) ->
     if let Some(host) = facts.server.parse::<http::Uri>().ok().and_then(|uri| uri.host().map(ToOwned::to_owned)) {
         anonymizer.add(NameKind::Host, &host);
     }
+    if let Some(run) = &facts.other_run {
+        // HOST/PROCESS/START of another machine.
+        anonymizer.add(NameKind::Host, run.holder.split('/').next().unwrap_or_default());
+    }
+    let images = facts.kube_proxy.iter().map(|set| set.image.as_str());
+    for registry in images.chain(facts.nodes.iter().filter_map(|node| Some(node.pod.as_ref()?.image.as_str()))) {
+        if let Some(host) = private_registry(registry) {
+            // Not its first label alone, which may be any word.
+            anonymizer.add(NameKind::Domain, host);
+        }
+    }
     Ok(anonymizer)
+}
+
+/// The host of an image's registry, unless it is one that everybody uses. As containerd reads references: what is before the
+/// first slash is a host if it has a dot or a port, or is localhost (`splitDockerDomain`, distribution/reference).
+fn private_registry(image: &str) -> Option<&str> {
+    const PUBLIC: [&str; 8] = [
+        "docker.io",
+        "gcr.io",
+        "ghcr.io",
+        "k8s.gcr.io",
+        "mcr.microsoft.com",
+        "public.ecr.aws",
+        "quay.io",
+        "registry.k8s.io",
+    ];
+    let (host, _) = image.split_once('/')?;
+    let (name, port) = host.split_once(':').map_or((host, None), |(name, port)| (name, Some(port)));
+    ((name.contains('.') || port.is_some()) && !PUBLIC.contains(&name)).then_some(name)
 }
 
 /// Its name, and its other names.
@@ -77,4 +106,23 @@ fn names_of(node: &Node) -> Vec<String> {
 
 fn place(metadata: k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta) -> (String, String) {
     (metadata.namespace.unwrap_or_default(), metadata.name.unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::private_registry;
+
+    #[test]
+    fn registries_that_belong_to_someone() {
+        for (image, host) in [
+            ("registry.k8s.io/kube-proxy:v1.35.6", None),
+            ("kube-proxy:v1.35.6", None),
+            ("library/kube-proxy", None),
+            ("localhost/kube-proxy", None),
+            ("harbor.corp.example/k8s/kube-proxy@sha256:00", Some("harbor.corp.example")),
+            ("mirror:5000/kube-proxy:v1.35.6", Some("mirror")),
+        ] {
+            assert_eq!(private_registry(image), host, "{image}");
+        }
+    }
 }

@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{Api, AttachParams, AttachedProcess};
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, IgnoredAny};
 use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::sync::oneshot;
 
 use super::Helper;
 use super::manifest::{CONTAINER, HOST};
@@ -28,6 +29,8 @@ const BEATS_MISSED: u32 = 5;
 const BEATS: u32 = 4;
 /// A broken connection is retried once: every command on a node is idempotent.
 const TRIES: usize = 2;
+/// What a busy API server loses is asked for more often.
+const TRIES_OF_LOST: usize = 5;
 /// Time for the node to notice a broken connection and to stop the command, which holds the node's lock.
 const TO_NOTICE: Duration = Duration::from_secs(3);
 
@@ -42,7 +45,7 @@ enum Broken {
 /// The result of a command on a node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Answer {
-    /// Its exit status.
+    /// Its exit status; 0 if it was not waited for, because the answer was there.
     pub exit: i32,
     /// Its standard output.
     pub stdout: String,
@@ -78,18 +81,21 @@ impl Helper {
             });
             let (process, turn) = opened.await.map_err(|not| format!("exec in pod {pod}: {}", not.into_reason()))?;
             let answered = tokio::time::timeout(patience, self.talk(&pod, process, input));
-            let why = match patiently(&what, Some(patience), answered).await {
-                Ok(Ok(answer)) => return read(arguments, &answer),
+            let (why, tries) = match patiently(&what, Some(patience), answered).await {
+                Ok(Ok(answer)) => match read(arguments, &answer) {
+                    Err(why) if output_lost(&answer) => (why, TRIES_OF_LOST),
+                    read => return read,
+                },
                 Ok(Err(Broken::Refused(why))) => {
                     let refused = self.streams.refused(turn, &mut refusals, &why, Duration::ZERO).await;
                     refused.map_err(|not| format!("exec in pod {pod}: {}", not.into_reason()))?;
                     continue;
                 }
-                Ok(Err(Broken::Failed(why))) => why,
+                Ok(Err(Broken::Failed(why))) => (why, TRIES),
                 Err(_) => return Err(format!("kpx-prep node {}: no answer within {patience:?}", arguments.join(" "))),
             };
             drop(turn);
-            if attempt >= TRIES {
+            if attempt >= tries {
                 return Err(why);
             }
             attempt += 1;
@@ -122,8 +128,15 @@ impl Helper {
         let (stdout, stderr) = (process.stdout(), process.stderr());
         let ended = async { status.ok_or(())?.await.ok_or(()) };
         let heard = Mutex::new(BootInstant::now());
-        let output = async { Ok(futures::join!(collect(stdout, &heard), collect(stderr, &heard))) };
+        let (tell, whole) = oneshot::channel();
+        let output = async { Ok(futures::join!(collect(stdout, &heard, Some(tell)), collect(stderr, &heard, None))) };
         let answered = tokio::select! {
+            // It stays until its standard input closes, so that nothing is lost at its end: see `driven::linger`.
+            Ok(stdout) = whole => {
+                process.abort();
+                let _ = process.join().await;
+                return Ok(Answer { exit: 0, stdout, stderr: String::new() });
+            }
             // Without a status the connection broke, whatever was received before; kube leaves the streams open then.
             answered = async { futures::try_join!(output, ended) } => answered,
             silence = self.silence(&heard) => {
@@ -192,16 +205,36 @@ impl Helper {
     }
 }
 
-async fn collect(stream: Option<impl AsyncRead + Unpin>, heard: &Mutex<BootInstant>) -> String {
+/// Everything until the stream ends. A whole answer is told as soon as it is there.
+async fn collect(
+    stream: Option<impl AsyncRead + Unpin>,
+    heard: &Mutex<BootInstant>,
+    mut tell: Option<oneshot::Sender<String>>,
+) -> String {
     let mut bytes = Vec::new();
     if let Some(stream) = stream {
         let mut stream = stream.take(LONGEST);
         // Output received before the connection broke is still used.
         while let Ok(1..) = stream.read_buf(&mut bytes).await {
             *heard.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = BootInstant::now();
+            // Only the last line of indented JSON begins with a brace.
+            if bytes.ends_with(b"}\n")
+                && serde_json::from_slice::<IgnoredAny>(&bytes).is_ok()
+                && let Some(tell) = tell.take()
+            {
+                let _ = tell.send(String::from_utf8_lossy(&bytes).into_owned());
+            }
         }
     }
     String::from_utf8_lossy(&bytes).into_owned()
+}
+
+/// Whether the output of a command that ended was lost on the way, of which no error tells: it always prints an answer or a
+/// reason. Seen on a busy API server: status `Success`, and no output.
+fn output_lost(answer: &Answer) -> bool {
+    let says_nothing = |text: &str| text.lines().all(|line| line.trim().is_empty());
+    says_nothing(&answer.stdout) && (answer.exit == 0 || says_nothing(&answer.stderr))
+        || answer.exit == 0 && serde_json::from_str::<Value>(&answer.stdout).is_err()
 }
 
 /// Parses the JSON output of a command on a node.
@@ -228,5 +261,27 @@ fn foreign_texts(value: Value) -> Value {
             Value::Object(fields.collect())
         }
         other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lost_output() {
+        for (exit, stdout, stderr, lost) in [
+            (0, "", "", true),
+            (0, "", "\n\n", true),
+            (0, "{\"kind\": \"NodeRe", "", true),
+            (0, "{}", "", false),
+            (3, "{}", "", false),
+            (3, "", "\n\n", true),
+            (1, "", "error: /host: not a folder", false),
+            (137, "", "", true),
+        ] {
+            let answer = Answer { exit, stdout: stdout.to_owned(), stderr: stderr.to_owned() };
+            assert_eq!(output_lost(&answer), lost, "{answer:?}");
+        }
     }
 }

@@ -3,6 +3,7 @@
 //! kube-proxy empties IPVS when it starts in nftables mode (`platformCleanup`, `cmd/kube-proxy/app/server_linux.go`), which ends
 //! every connection through it. When it starts in iptables mode it leaves IPVS alone, and connections can drain.
 
+use super::checks::gap::GUIDE as GAP_GUIDE;
 use super::request::{Goal, OnTheWay, Request};
 use super::{Original, Plan, one_leg};
 use crate::cluster::kube_proxy::backup::Backup;
@@ -42,6 +43,12 @@ pub(super) fn in_two(
     let there = arrived(facts, &first);
     let mut second = one_leg(&there, surroundings, request);
     second.from = Some(BETWEEN);
+    for check in second.checks.iter_mut().filter(|check| check.id == "no-bridge") {
+        // --direct would leave out the first leg, too, which keeps the connections of ipvs mode.
+        check.hint = Some(format!(
+            "first switch to {BETWEEN} mode (--mode {BETWEEN}), which keeps connections; then add --direct: new connections fail on each node until the first sync; {GAP_GUIDE}"
+        ));
+    }
     // What changes for the cluster is reported for the whole change; what serves until the first sync, for each leg.
     let of_gap = |check: &&Finding| ["by-way-of-iptables", "service-gap", "no-bridge"].contains(&&*check.id);
     let of_whole = whole.checks.iter().filter(|check| !of_gap(check));

@@ -8,6 +8,7 @@ use serde::Serialize;
 use super::checks::soften;
 use super::drift::findings;
 use super::order::batch_size;
+use super::patience::default_timeout;
 use super::request::Request;
 use super::{NOT_READY, Plan, SkippedNode};
 use crate::cluster::observe::data_plane::DataPlane;
@@ -44,7 +45,9 @@ pub fn park(
         .is_some_and(|set| set.sets().all(|set| set.parked.as_ref().is_some_and(|parked| parked.selects)));
     let service = api_service(surroundings);
     let parking = Parking { data_plane: plane.clone().ok(), api_service: service, already_parked: is_parked };
-    let mut plan = Plan { from: facts.target().ok(), batch_size: batch_size(facts, request), ..Plan::unknown() };
+    let timeout = request.timeout.unwrap_or_else(|| default_timeout(facts, surroundings));
+    let mut plan =
+        Plan { from: facts.target().ok(), batch_size: batch_size(facts, request), timeout, ..Plan::unknown() };
     order(facts, request, clean, &mut plan);
     plan.checks = checks(facts, surroundings, plane, service);
     if let Some(canary) = &request.canary

@@ -30,8 +30,10 @@ use crate::report::API_VERSION;
 
 /// The match of `iptables -m time`.
 const TIME_MATCH: &str = "xt_time";
-/// Where CNI plugins accept what pods send and get: chains of flannel, Calico and Cilium.
-const ACCEPTING: [&str; 3] = ["FLANNEL-FWD", "cali-FORWARD", "CILIUM_FORWARD"];
+/// Where CNI plugins accept what pods send and get: chains of flannel (by the pods' network) and Cilium (`cilium_host`). Not
+/// Calico's `cali-FORWARD`: it accepts what passes a pod's interface on this node, and a node port's connection to a pod on
+/// another node passes none (<https://github.com/projectcalico/calico/issues/875>).
+const ACCEPTING: [&str; 2] = ["FLANNEL-FWD", "CILIUM_FORWARD"];
 /// The kernel's default, if the kernel does not report the timeout.
 const UDP_TIMEOUT: u32 = 300;
 
@@ -245,7 +247,7 @@ mod tests {
             (":FORWARD DROP [0:0]\n-A FORWARD -j ufw-before-forward\n-A FORWARD -j FLANNEL-FWD", false),
             (
                 ":FORWARD DROP [0:0]\n-A FORWARD -m comment --comment \"cali:x\" -j cali-FORWARD\n-A FORWARD -j DOCKER-USER",
-                false,
+                true,
             ),
             (":FORWARD DROP [0:0]\n-A OTHER -j FLANNEL-FWD", true),
         ] {

@@ -1,4 +1,4 @@
-//! Commands on nodes that take longer than an API server may be silent, and connections to them that break.
+//! Commands on nodes that take longer than an API server may be silent, and connections to them that break or lose output.
 
 use std::time::Duration;
 
@@ -11,6 +11,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     vec![
         trial("long_commands::they_do_not_count_as_silent", slow),
         trial("long_commands::a_silent_connection_is_made_anew", silent),
+        trial("long_commands::lost_output_is_asked_for_again", lost),
     ]
 }
 
@@ -31,4 +32,12 @@ async fn silent(world: &World) {
     let outcome = outcome.exits(0).says("/outcome", "done");
     before.switched(&cluster).await;
     assert_eq!(cluster.nodes.hosts.commands("node-2"), ["survey", "install", "clean"], "{outcome}");
+}
+
+async fn lost(world: &World) {
+    let cluster = world.nodes(2).misbehave("node-2", Misbehaviour::OutputLostOnce).start().await;
+    let before = cluster.before().await;
+    let outcome = cluster.whole(&[]).await.exits(0).says("/outcome", "done");
+    before.switched(&cluster).await;
+    assert_eq!(cluster.nodes.hosts.commands("node-2"), ["survey", "survey", "install", "clean"], "{outcome}");
 }

@@ -5,7 +5,7 @@ use super::question::{Question, surveys};
 use crate::mode::ProxyMode;
 use crate::report::{Finding, Level, few, finding};
 
-const GUIDE: &str =
+pub(in crate::cluster::plan) const GUIDE: &str =
     "https://kubernetes.io/docs/reference/networking/virtual-ips/#migrating-from-iptables-mode-to-nftables";
 
 /// `CleanupLeftovers`, `pkg/proxy/ipvs/cleanup.go`.

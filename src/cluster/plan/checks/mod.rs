@@ -4,7 +4,7 @@
 
 mod cni;
 mod config;
-mod gap;
+pub(super) mod gap;
 mod host_network;
 pub mod hosts;
 mod network;

@@ -17,7 +17,6 @@ use crate::cluster::observe::facts::ClusterFacts;
 use crate::cluster::observe::{Scope, list_pods};
 use crate::cluster::plan::Plan;
 use crate::cluster::plan::parking::Parking;
-use crate::cluster::plan::patience::BASE;
 use crate::cluster::plan::request::Request;
 use crate::cluster::remediate::ended::Ended;
 use crate::cluster::remediate::events::Events;
@@ -53,7 +52,7 @@ pub(super) struct Execution<'a> {
 impl Execution<'_> {
     /// How long pods may take to end, and kube-proxy to run again.
     pub(super) fn timeout(&self) -> Duration {
-        self.request.timeout.unwrap_or(BASE)
+        self.plan.timeout
     }
 
     /// Parks kube-proxy and removes what it made.

@@ -26,9 +26,11 @@ use crate::cluster::api::objects::{self, DaemonSet};
 use crate::cluster::helper::Helper;
 use crate::cluster::kube_proxy::daemon_set::find;
 use crate::cluster::observe::facts::ClusterFacts;
+use crate::cluster::observe::surroundings::look;
 use crate::cluster::observe::{Scope, observe};
 use crate::cluster::plan::Plan;
 use crate::cluster::plan::parking::Parking;
+use crate::cluster::plan::patience::default_timeout;
 use crate::cluster::plan::request::Request;
 use crate::cluster::report::parking_text::{parking_text, unparking_text};
 use crate::cluster::report::remediation::Outcome;
@@ -219,6 +221,9 @@ impl Job<'_> {
         operator.show_text(&unparking_text(&facts))?;
         let kube_proxy =
             facts.kube_proxy.as_ref().context("kube-proxy's DaemonSet was deleted; nothing was changed")?;
+        // All start at once, each with a first sync. Without the right to see how much they sync, as in a small cluster.
+        let surroundings = look(&self.connection.client, kube_proxy).await.unwrap_or_default();
+        plan.timeout = self.request.timeout.unwrap_or_else(|| default_timeout(&facts, &surroundings));
         if self.options.dry_run {
             self.refuse_beside_a_run(&facts).await?;
             for set in kube_proxy.sets() {

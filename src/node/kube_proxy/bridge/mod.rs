@@ -64,6 +64,13 @@ impl Bridge {
         self.iptables.is_empty() && self.tables.is_empty()
     }
 
+    /// Whether it carries connections of this family, `ipv4` or `ipv6`.
+    pub fn carries(&self, family: &str) -> bool {
+        let is_ipv6 = family == "ipv6";
+        self.iptables.iter().any(|part| part.place.family == family)
+            || self.tables.iter().any(|table| table.starts_with("ip6") == is_ipv6)
+    }
+
     /// Whether there is one that the kernel still uses at this time, in the form of [`deadline::date`]. Of tables it is assumed.
     fn is_alive(&self, now: &str) -> bool {
         !self.tables.is_empty() || self.iptables.iter().any(|part| part.until.as_str() > now)

@@ -8,6 +8,9 @@ use crate::node::kube_proxy::rules::owners::{BRIDGE_TABLE as TABLE, NFT_TABLE as
 /// Numbers of the names that `nft` prints for priorities of these chains.
 const PRIORITIES: [(&str, i32); 3] = [("dstnat", -100), ("srcnat", 100), ("filter", 0)];
 
+/// The only rule of chains of type filter that is copied: `loadBalancerSourceRanges`.
+const KEPT: &str = " jump firewall-check";
+
 /// Reads what `nft list table FAMILY kube-proxy` prints, and makes of it the input for `nft -f` that puts the copy, in place of
 /// an older one.
 #[derive(Debug)]
@@ -68,12 +71,11 @@ impl Copy {
             return;
         };
         let is_nat = hook.starts_with("\t\ttype nat ");
-        // These refuse, what no longer has a reason when the new mode knows better.
-        if !is_nat && hook.contains(" priority filter;") {
+        self.nat_chains += usize::from(is_nat);
+        if !is_nat && !chain.iter().any(|line| line.ends_with(KEPT)) {
             return;
         }
-        self.nat_chains += usize::from(is_nat);
-        for line in chain {
+        for line in chain.iter().filter(|line| is_nat || !refuses(line)) {
             if line == hook && is_nat {
                 match later(line) {
                     Some(later) => self.add(&later),
@@ -92,6 +94,13 @@ impl Copy {
         self.text.push_str(line);
         self.text.push('\n');
     }
+}
+
+/// Whether a rule of a base chain of type filter refuses what has no endpoints, or no Service: it has no reason any more when
+/// the new mode knows better. kube-proxy has these at priority -110 and -90 up to 1.32, later at `filter` (`setupNFTables`,
+/// pkg/proxy/nftables/proxier.go).
+fn refuses(line: &str) -> bool {
+    line.ends_with("-check") && !line.ends_with(KEPT)
 }
 
 /// The input for `nft -f` that removes the copy, whether there is one or not.
@@ -153,6 +162,26 @@ mod tests {
         assert_eq!(text.matches("meta time").count(), 5);
         assert!(copy(ipv6).unwrap().contains("table ip6 kpx-prep-bridge {"));
         assert_eq!(text.matches('{').count(), text.matches('}').count());
+    }
+
+    /// Where kube-proxy refused what has no endpoints before 1.33: before its own chains of nat.
+    #[test]
+    fn of_1_31_as_of_1_36_nothing_that_refuses_is_copied() {
+        const OF_1_31: &str = include_str!("../../../../tests/captured/v1.31.14/nftables/nft");
+        for family in <[&str; 2]>::from(OF_1_31.split_at(OF_1_31.find("table ip6 ").unwrap())) {
+            let text = copy(family).unwrap();
+            assert_eq!(text.matches("jump firewall-check").count(), 2, "{text}");
+            for check in [
+                "jump nodeport-endpoints-check",
+                "jump service-endpoints-check",
+                "jump cluster-ips-check",
+                "filter-input",
+                "post-dnat",
+            ] {
+                assert!(!text.contains(check), "{check}\n{text}");
+            }
+            assert_eq!(text.matches("meta time").count(), 5, "{text}");
+        }
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! Stateless: each run starts from what it observes, and reports as removed only what it observed to be gone.
 
 pub mod drain;
+mod firewall_jumps;
 mod outcome;
 pub mod own_connections;
 pub mod remove;
@@ -25,6 +26,7 @@ use crate::node_protocol::{CleanOutcome, CleanReport, Leftover, ServicePort};
 use crate::proxy_ports::ProxyPorts;
 use crate::report::{Level, finding};
 use drain::drain;
+use firewall_jumps::FirewallJumps;
 use outcome::{count, empty, exit_of, stopped, tell_cut, tell_failures, without_bridge};
 
 /// How long Services may be silent once the bridge is gone, before it is put back.
@@ -80,7 +82,10 @@ pub fn clean(root: &Root, options: &CleanOptions) -> anyhow::Result<(CleanReport
     };
     let name = Some(running.name().to_owned());
     let deadline = Instant::now() + if options.dry_run { Duration::ZERO } else { options.wait };
-    let seen = match wait_synced(root, running, options.ports, &options.services, &options.known, deadline)? {
+    let mut jumps = FirewallJumps::new(running, !options.dry_run && !options.keep_leftovers);
+    let mut each = || jumps.remove(root, &options.known);
+    let waited = wait_synced(root, running, options.ports, &options.services, &options.known, deadline, &mut each)?;
+    let seen = match waited {
         Ok(seen) => seen,
         Err(why) => return Ok(stopped(CleanOutcome::NotSynced, name, why)),
     };

@@ -9,6 +9,7 @@ use std::net::SocketAddr;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
+use super::bridge::Bridge;
 use super::process::answers::{LastSync, last_sync};
 use super::process::toolbox::{Known, Toolbox};
 use super::rules::iptables_save::Save;
@@ -30,7 +31,8 @@ const AT_A_TIME: usize = 32;
 /// Number of Services named in a message.
 const NAMED: usize = 5;
 
-/// Waits until kube-proxy's running mode has synced and programmed `services`; returns the state of the host.
+/// Waits until kube-proxy's running mode has synced and programmed `services`; returns the state of the host. `each` is called before
+/// each look.
 ///
 /// # Errors
 /// If the host cannot be inspected. The inner error is the reason if the time is over.
@@ -41,12 +43,14 @@ pub fn wait_synced(
     services: &[ServicePort],
     known: &Known,
     deadline: Instant,
+    each: &mut dyn FnMut(),
 ) -> anyhow::Result<Result<(Toolbox, Observed), String>> {
     // Reading the rules of thousands of Services takes long: once after each sync, and otherwise seldom.
     let mut seen: Option<LastSync> = None;
     let mut again = Instant::now();
     let mut last = Err("kube-proxy has not been asked".to_owned());
     loop {
+        each();
         match last_sync(ports) {
             Err(why) => last = Err(why),
             Ok(sync) if seen.as_ref() == Some(&sync) && Instant::now() < again => {}
@@ -106,8 +110,9 @@ fn carries_all(
 /// The families, `ipv4` and `ipv6`, that kube-proxy serves in its running mode.
 ///
 /// Each family has its own proxier with its own first sync, but one metric for both, so only the rules show it. If only the
-/// rules of an older mode exist, that family's proxier has not synced yet.
+/// rules of an older mode exist, or the bridge that carries them, that family's proxier has not synced yet.
 fn families(observed: &Observed, running: ProxyMode) -> Result<Vec<&'static str>, String> {
+    let bridge = Bridge::of(observed);
     let mut served = Vec::new();
     for (family, nft) in [("ipv4", "ip "), ("ipv6", "ip6 ")] {
         let saves = || observed.saves.iter().filter(|(place, _)| place.family == family).map(|(_, save)| save);
@@ -120,7 +125,7 @@ fn families(observed: &Observed, running: ProxyMode) -> Result<Vec<&'static str>
         };
         if runs {
             served.push(family);
-        } else if of_older_mode {
+        } else if of_older_mode || bridge.carries(family) {
             return Err(format!(
                 "{running} mode has not written its {family} rules yet; only rules of another mode exist"
             ));

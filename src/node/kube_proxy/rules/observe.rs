@@ -41,20 +41,21 @@ impl Place {
 
     /// Whether one of these nftables tables belongs to the nft variant of iptables.
     fn is_in(self, tables: &[String]) -> bool {
-        let family = if self.family == "ipv6" { "ip6" } else { "ip" };
-        ["filter", "nat", "mangle", "raw", "security"].iter().any(|table| tables.contains(&format!("{family} {table}")))
+        let family = if self.family == "ipv6" { "ip6 " } else { "ip " };
+        let names = ["filter", "nat", "mangle", "raw", "security"];
+        tables.iter().filter_map(|table| table.strip_prefix(family)).any(|name| names.contains(&name))
     }
 
     /// `iptables-save` and `iptables-restore` of this family and variant, from the same folder.
     pub fn tools(self, toolbox: &Toolbox) -> Option<[Tool; 2]> {
         let command = self.command();
-        let exact = |middle: &str| [format!("{command}{middle}-save"), format!("{command}{middle}-restore")];
-        let [save, restore] = exact(&format!("-{}", self.variant));
+        let exact = |middle: &[&str]| ["-save", "-restore"].map(|end| [command, &middle.concat(), end].concat());
+        let [save, restore] = exact(&["-", self.variant]);
         if let Some(tools) = toolbox.find_both([&save, &restore]).next() {
             return Some(tools);
         }
         // Before there were two variants, and in small images, the name does not show the variant.
-        let [save, restore] = exact("");
+        let [save, restore] = exact(&[]);
         let is_it = |tools: &[Tool; 2]| {
             let version = tools[0].run(&["--version"], None).map(|said| said.stdout).unwrap_or_default();
             version.contains("nf_tables") == (self.variant == "nft")
@@ -98,14 +99,19 @@ impl Observed {
         observed.findings.extend(toolbox.note().cloned());
         // A kernel without nftables has no tables of that variant.
         let tables = nftables::tables().unwrap_or_default();
-        for place in Place::ALL.into_iter().filter(|place| place.variant == "legacy" || place.is_in(&tables)) {
-            observed.look_at_iptables(root, toolbox, place);
-        }
+        observed.look_at_all_iptables(root, toolbox, &tables, None);
         observed.bridge_tables = named(tables.clone(), BRIDGE_TABLE);
         observed.nft_tables = of_nftables_mode(tables);
         observed.look_at_sets(root, toolbox);
         observed.look_at_ipvs(root)?;
         Ok(observed)
+    }
+
+    /// Reads only one table of iptables, such as `filter`, which takes a small part of the time.
+    pub fn one_table(root: &Root, toolbox: &Toolbox, table: &str) -> Vec<(Place, Save)> {
+        let mut observed = Self::default();
+        observed.look_at_all_iptables(root, toolbox, &nftables::tables().unwrap_or_default(), Some(table));
+        observed.saves
     }
 
     /// Reads IPVS and `kube-ipvs0` again.
@@ -146,7 +152,15 @@ impl Observed {
         self.servers.iter().filter(claimed).collect()
     }
 
-    fn look_at_iptables(&mut self, root: &Root, toolbox: &Toolbox, place: Place) {
+    fn look_at_all_iptables(&mut self, root: &Root, toolbox: &Toolbox, tables: &[String], only: Option<&str>) {
+        for place in Place::ALL {
+            if place.variant == "legacy" || place.is_in(tables) {
+                self.look_at_iptables(root, toolbox, place, only);
+            }
+        }
+    }
+
+    fn look_at_iptables(&mut self, root: &Root, toolbox: &Toolbox, place: Place, only: Option<&str>) {
         let Some([save, _]) = place.tools(toolbox) else {
             if place.variant == "legacy" && !legacy_tables(root, place).is_empty() {
                 // Without any iptables this is an error. If the other variant exists, kube-proxy uses that one.
@@ -159,17 +173,18 @@ impl Observed {
             return;
         };
         let mut saved = Save::default();
-        let calls: Vec<Vec<String>> = match place.variant {
-            "legacy" if legacy_tables(root, place).is_empty() => return,
+        let mut of_legacy = if place.variant == "legacy" { legacy_tables(root, place) } else { Vec::new() };
+        of_legacy.retain(|table| only.is_none_or(|only| only == table));
+        let tables: Vec<Option<String>> = match place.variant {
+            "legacy" if of_legacy.is_empty() => return,
             // To list all tables it reads /proc itself, which does not show this network inside a container.
-            "legacy" if !save.sees_us() => {
-                legacy_tables(root, place).into_iter().map(|table| vec!["-t".to_owned(), table]).collect()
-            }
-            _ => vec![Vec::new()],
+            "legacy" if only.is_some() || !save.sees_us() => of_legacy.into_iter().map(Some).collect(),
+            _ => vec![None],
         };
-        for arguments in calls {
-            let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-            if let Err(why) = save.read(&arguments, &mut |line| saved.line(line)) {
+        for table in tables {
+            let one = ["-t", table.as_deref().unwrap_or_default()];
+            let arguments = if table.is_some() { &one[..] } else { &[] };
+            if let Err(why) = save.read(arguments, &mut |line| saved.line(line)) {
                 let what = format!("{} {}: {why}", save.name(), arguments.join(" "));
                 self.unseen(Level::Error, "iptables-unreadable", what);
             }
@@ -208,7 +223,7 @@ pub fn of_nftables_mode(tables: Vec<String>) -> Vec<String> {
 
 /// Those of this name in the families of IPv4 and IPv6.
 fn named(mut tables: Vec<String>, name: &str) -> Vec<String> {
-    tables.retain(|table| ["ip", "ip6"].iter().any(|family| *table == format!("{family} {name}")));
+    tables.retain(|table| table.strip_prefix("ip6 ").or_else(|| table.strip_prefix("ip ")) == Some(name));
     tables
 }
 
