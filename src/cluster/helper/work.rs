@@ -75,7 +75,7 @@ impl Cleaned {
     }
 
     /// A clean that could not be run.
-    pub(super) fn impossible(why: String) -> Self {
+    pub(in crate::cluster) fn impossible(why: String) -> Self {
         let outcome = CleanOutcome::Failed;
         Self {
             outcome,

@@ -49,7 +49,7 @@ pub async fn prepare(helper: &Helper, nodes: &[String], scheduler: &str, progres
 }
 
 /// Finishes nodes that a killed run switched and left with a bridge, before another one is begun. Returns the first that does
-/// not serve without it.
+/// not serve without it, or of which that is not known.
 pub async fn finish_bridged(
     cleaner: &Cleaner<'_>,
     nodes: &[String],
@@ -57,9 +57,26 @@ pub async fn finish_bridged(
     progress: &Progress,
 ) -> Option<Failure> {
     clean(cleaner, nodes, report, progress).await;
-    let failed = report.nodes.iter().find(|result| result.outcome == NodeOutcome::Failed)?;
-    let why = format!("{}: {}", failed.name, failed.detail.as_deref().unwrap_or_default());
-    Some(Failure { why, timed_out: false })
+    let mut results = report.nodes.iter_mut().filter(|result| nodes.contains(&result.name));
+    let (result, timed_out) = results.find_map(|result| {
+        let timed_out = unfinished(result.cleaned.as_ref()?)?;
+        Some((result, timed_out))
+    })?;
+    result.outcome = NodeOutcome::Failed;
+    result.detail = result.cleaned.as_ref().and_then(|cleaned| cleaned.detail.clone());
+    let why = format!("{}: {}", result.name, result.detail.as_deref().unwrap_or_default());
+    Some(Failure { why, timed_out })
+}
+
+/// Whether a bridge may still be what serves there, and if so, whether only the time ran out. An object that could not be removed
+/// is not a reason.
+fn unfinished(cleaned: &Cleaned) -> Option<bool> {
+    match cleaned.outcome {
+        CleanOutcome::NotServing => Some(false),
+        CleanOutcome::NotSynced => Some(true),
+        CleanOutcome::Failed | CleanOutcome::Refused if cleaned.running.is_none() => Some(true),
+        _ => None,
+    }
 }
 
 /// Cleans nodes that were already up to date.
@@ -113,6 +130,27 @@ pub async fn drain(cleaner: &Cleaner<'_>, results: &mut [NodeResult], interrupt:
                     results[at].cleaned = Some(done);
                 }
             },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_leaves_a_node_with_its_bridge() {
+        let cleaned = |outcome, running| Cleaned { outcome, running, ..Cleaned::impossible(String::new()) };
+        let runs = Some(crate::mode::ProxyMode::Nftables);
+        for (outcome, running, expected) in [
+            (CleanOutcome::Cleaned, runs, None),
+            (CleanOutcome::NothingToClean, runs, None),
+            (CleanOutcome::Failed, runs, None),
+            (CleanOutcome::Failed, None, Some(true)),
+            (CleanOutcome::NotSynced, runs, Some(true)),
+            (CleanOutcome::NotServing, runs, Some(false)),
+        ] {
+            assert_eq!(unfinished(&cleaned(outcome, running)), expected, "{outcome:?}");
         }
     }
 }
