@@ -154,15 +154,30 @@ impl Run {
         self.end_within(Duration::from_secs(300)).await
     }
 
-    /// Waits for its end, this long at most.
-    pub(crate) async fn end_within(self, limit: Duration) -> Outcome {
-        let output = tokio::time::timeout(limit, self.0.wait_with_output()).await;
-        let output = output.unwrap_or_else(|_| panic!("it ends within {limit:?}")).expect("its output");
-        let exit = ExitStatus::code(&output.status);
-        let stdout = String::from_utf8(output.stdout).expect("text");
-        let stderr = String::from_utf8(output.stderr).expect("text");
+    /// Waits for its end, this long at most. What it said by then is in the failure.
+    pub(crate) async fn end_within(mut self, limit: Duration) -> Outcome {
+        let (mut stdout, mut stderr) = (String::new(), String::new());
+        let (out, err) = (self.0.stdout.take().expect("a pipe"), self.0.stderr.take().expect("a pipe"));
+        let ended = tokio::time::timeout(limit, async {
+            tokio::try_join!(all_of(out, &mut stdout), all_of(err, &mut stderr), self.0.wait())
+        });
+        let Ok(ended) = ended.await else {
+            panic!("it has not ended within {limit:?}\nstdout:\n{stdout}\nstderr:\n{stderr}");
+        };
+        let exit = ExitStatus::code(&ended.expect("its output").2);
         let json = serde_json::from_str(&stdout).unwrap_or_default();
         Outcome { exit, stdout, stderr, json }
+    }
+}
+
+/// Reads into a text that is kept if this is given up.
+async fn all_of(mut pipe: impl tokio::io::AsyncRead + Unpin, text: &mut String) -> std::io::Result<()> {
+    let mut some = [0; 4096];
+    loop {
+        match pipe.read(&mut some).await? {
+            0 => return Ok(()),
+            read => text.push_str(&String::from_utf8_lossy(&some[..read])),
+        }
     }
 }
 

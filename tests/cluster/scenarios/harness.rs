@@ -5,12 +5,13 @@ use std::time::Duration;
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt as _;
 use kube::api::{Api, DeleteParams, ListParams, LogParams};
-use libtest_mimic::Trial;
+use libtest_mimic::{Failed, Trial};
 use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use crate::cluster::cluster_state::Cluster;
 use crate::cluster::misbehaviour::Misbehaviour;
+use crate::cluster::processes::Process;
 use crate::cluster::world::{World, trial};
 
 pub(crate) fn trials() -> Vec<Trial> {
@@ -20,6 +21,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial("harness::a_bogus_mode_crash_loops", bogus_mode),
         trial("harness::nothing_ends_on_a_node_that_is_down", node_down),
         trial("harness::fifty_nodes", fifty_nodes),
+        Trial::test("harness::a_program_outlives_the_thread_that_started_it", outlives),
     ]
 }
 
@@ -109,4 +111,19 @@ async fn fifty_nodes(world: &World) {
     assert_eq!(cluster.pods().await.len(), 50);
     assert!(cluster.lock_holder().await.is_none() && cluster.backups().await.is_empty());
     assert!(cluster.events().await.is_empty() && !cluster.data().await.is_empty());
+}
+
+/// The runner's threads end one after the other, and the last scenario may use a control plane that another one started.
+fn outlives() -> Result<(), Failed> {
+    let logs = tempfile::tempdir()?;
+    let folder = logs.path().to_owned();
+    let started = std::thread::spawn(move || {
+        let program = Process::start("sleep".as_ref(), &["60".to_owned()], &folder);
+        // Until it has asked to be ended with its parent.
+        std::thread::sleep(Duration::from_secs(1));
+        program
+    });
+    let mut program = started.join().expect("it was started");
+    std::thread::sleep(Duration::from_millis(500));
+    if program.ended() { Err("it ended with the thread that started it".into()) } else { Ok(()) }
 }
