@@ -4,8 +4,10 @@
 //! `tests/node-program-arm64` builds it and runs this.
 
 use std::fs;
+use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use serde_json::Value;
 
@@ -76,6 +78,31 @@ fn answers_as_kpx_prep_does() {
 fn arm64_answers_as_amd64() {
     let program = std::env::var("KPX_PREP_NODE_ARM64").expect("the program");
     same_answers(&["qemu-aarch64-static", &program], is_root());
+}
+
+/// A busy API server loses the output of a command that ends at once.
+#[test]
+fn it_stays_until_its_answer_was_read() {
+    let root = tempfile::tempdir().unwrap();
+    for program in [&[env!("CARGO_BIN_EXE_kpx-prep-node")][..], &[env!("CARGO_BIN_EXE_kpx-prep"), "node"]] {
+        let mut command = Command::new(program[0]);
+        command
+            .args(&program[1..])
+            .args(["--heartbeat", "100ms", "--lease", "60s", "check", "-o", "json", "--root"])
+            .arg(root.path());
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
+        let mut child = command.spawn().unwrap();
+        let mut stdout = BufReader::new(child.stdout.take().unwrap());
+        let mut line = String::new();
+        while line != "}\n" {
+            line.clear();
+            assert!(stdout.read_line(&mut line).unwrap() > 0, "{program:?}: no answer");
+        }
+        std::thread::sleep(Duration::from_millis(300));
+        assert_eq!(child.try_wait().unwrap(), None, "{program:?} ended before its answer was read");
+        drop(child.stdin.take());
+        child.wait().unwrap();
+    }
 }
 
 #[test]

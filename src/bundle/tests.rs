@@ -17,6 +17,7 @@ fn secrets_are_removed() {
         ("https://user:pa55@proxy:3128/x", "https://REDACTED@proxy:3128/x"),
         ("HTTPS_PROXY=http://me@proxy", "HTTPS_PROXY=http://REDACTED@proxy"),
         ("client-key-data: LS0tLS1CRUdJTg==\nuser: x", "client-key-data: REDACTED\nuser: x"),
+        ("certificate-authority-data: LS0tLS1CRUdJTg==", "certificate-authority-data: REDACTED"),
         (r#"{"password":"a \"b\" c","x":1}"#, r#"{"password":"REDACTED","x":1}"#),
         ("token='a b' next", "token='REDACTED' next"),
         ("AWS AKIAIOSFODNN7EXAMPLE.", "AWS REDACTED."),

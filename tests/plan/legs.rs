@@ -6,7 +6,7 @@ use kpx_prep::cluster::plan::request::{Goal, Request};
 use kpx_prep::cluster::plan::{Plan, plan};
 use kpx_prep::cluster::report::plan_text::plan_text;
 use kpx_prep::mode::ProxyMode;
-use kpx_prep::node_protocol::{Leftover, LeftoverKind, Survey, VirtualServer};
+use kpx_prep::node_protocol::{Leftover, LeftoverKind, Preparation, PreparationOutcome, Survey, VirtualServer};
 use kpx_prep::report::Level;
 
 use crate::cluster_facts::{CHANGED, cluster, request, text};
@@ -67,6 +67,20 @@ fn both_legs_are_planned() {
     let mut facts = on_1_33("ipvs", ProxyMode::Ipvs);
     facts.nodes.iter_mut().for_each(|node| node.proof.mode = None);
     assert_eq!(legs(&planned(&facts, &request("nftables"))), IN_TWO);
+}
+
+/// --direct from ipvs would leave out the leg that keeps its connections.
+#[test]
+fn where_no_bridge_is_possible_the_hint_keeps_the_first_leg() {
+    let hint = |runs: ProxyMode| {
+        let mut facts = on_1_33(runs.name(), runs);
+        let modules = Preparation { outcome: PreparationOutcome::AlreadyPrepared, ..Preparation::default() };
+        facts.nodes[2].host = Some(Ok(Survey { lacks_time_match: true, modules, ..Survey::default() }));
+        let made = planned(&facts, &Request { nodes_are_prepared: false, ..request("nftables") });
+        made.checks.iter().find(|check| check.id == "no-bridge").and_then(|check| check.hint.clone()).unwrap()
+    };
+    assert!(hint(ProxyMode::Ipvs).starts_with("first switch to iptables mode"), "{}", hint(ProxyMode::Ipvs));
+    assert!(hint(ProxyMode::Iptables).starts_with("add --direct"), "{}", hint(ProxyMode::Iptables));
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use kpx_prep::checks::check as check_table;
 use kpx_prep::cluster::kube_proxy::parking::Parked;
@@ -132,4 +133,16 @@ fn a_parked_kube_proxys_image_is_that_of_its_template() {
     assert_eq!(proxies.len(), facts.nodes.len());
     assert_eq!(proxies[0].image.reference, "kube-proxy:v1.30.1");
     assert_eq!(proxies[0].image.pull_secrets, ["pull"]);
+}
+
+/// All kube-proxies start at once when it runs again, each with a first sync.
+#[test]
+fn the_timeout_grows_with_the_cluster() {
+    let (facts, mut surroundings, plane) = replaced();
+    let port = surroundings.services.ports[0].clone();
+    for (ports, given, seconds) in [(1, None, 300), (44_125, None, 2280), (44_125, Some(60), 60)] {
+        surroundings.services.ports = vec![port.clone(); ports];
+        let request = Request { timeout: given.map(Duration::from_secs), ..request("ipvs") };
+        assert_eq!(planned(&facts, &surroundings, &request, &plane).0.timeout, Duration::from_secs(seconds), "{ports}");
+    }
 }

@@ -217,10 +217,11 @@ async fn collect(
         // Output received before the connection broke is still used.
         while let Ok(1..) = stream.read_buf(&mut bytes).await {
             *heard.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = BootInstant::now();
-            // Only the last line of indented JSON begins with a brace.
-            if bytes.ends_with(b"}\n")
-                && serde_json::from_slice::<IgnoredAny>(&bytes).is_ok()
+            // Only the last line of indented JSON is a brace alone, because its texts have no line breaks. What else looks like that is
+            // parsed once.
+            if bytes.ends_with(b"\n}\n")
                 && let Some(tell) = tell.take()
+                && serde_json::from_slice::<IgnoredAny>(&bytes).is_ok()
             {
                 let _ = tell.send(String::from_utf8_lossy(&bytes).into_owned());
             }
@@ -267,6 +268,33 @@ fn foreign_texts(value: Value) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn a_whole_answer_is_told_before_the_stream_ends() {
+        for (written, told) in [
+            (&["{\n  \"a\": {\n", "  }\n}\n"][..], Some("{\n  \"a\": {\n  }\n}\n")),
+            (&["{\n  \"a\": {}\n"], None),
+            // Something else that ends so, and then an answer: nothing is parsed again and again.
+            (&["[\n}\n", "]\n{\n}\n"], None),
+        ] {
+            let (mut node, stream) = tokio::io::duplex(1024);
+            let (tell, mut whole) = oneshot::channel();
+            let heard = Mutex::new(BootInstant::now());
+            let write = async {
+                for part in written {
+                    node.write_all(part.as_bytes()).await.unwrap();
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                }
+                // The stream is still open.
+                let told = whole.try_recv().ok();
+                drop(node);
+                told
+            };
+            let (all, seen) = futures::join!(collect(Some(stream), &heard, Some(tell)), write);
+            assert_eq!(all, written.concat());
+            assert_eq!(seen.as_deref(), told, "{written:?}");
+        }
+    }
 
     #[test]
     fn lost_output() {

@@ -19,7 +19,7 @@ pub fn observe(root: &Root) -> anyhow::Result<BTreeMap<&'static str, Existing>> 
         let existing = examine(root, path).with_context(|| format!("examining {}", root.display(path).display()))?;
         Ok((path, existing))
     };
-    PATHS.into_iter().map(look).collect()
+    PATHS.iter().copied().map(look).collect()
 }
 
 fn examine(root: &Root, path: &str) -> io::Result<Existing> {

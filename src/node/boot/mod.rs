@@ -162,7 +162,7 @@ pub fn observe(root: &Root, host: &Host, mounts: &Mounts, vouched: Option<Mechan
     } else {
         (boot.mechanisms, boot.why_none) = detect(root, host);
     }
-    for path in PATHS.into_iter().filter(|path| !matches!(purpose(path), Some((_, Kind::Other)))) {
+    for path in PATHS.iter().copied().filter(|path| !matches!(purpose(path), Some((_, Kind::Other)))) {
         match mounts.lasting(root, path) {
             Lasting::Yes => {}
             other => _ = boot.lasting.insert(path, other),

@@ -29,7 +29,7 @@ impl NodeRequest {
 
 /// The request recorded for a mode in the installed list or script; `None` if there is no such file of kpx-prep.
 pub fn installed_request(existing: &BTreeMap<&'static str, Existing>, mode: ProxyMode) -> Option<NodeRequest> {
-    let of_mode = |kind| PATHS.into_iter().find(|path| purpose(path) == Some((mode, kind)));
+    let of_mode = |kind| PATHS.iter().copied().find(|path| purpose(path) == Some((mode, kind)));
     [Kind::List, Kind::Script].into_iter().filter_map(of_mode).find_map(|path| match existing.get(path)? {
         Existing::File { content, .. } if is_ours(content) => {
             let asked = content.lines().find_map(|line| line.strip_prefix(ASKED_FOR))?;

@@ -33,8 +33,10 @@ impl FirewallJumps {
         }
         // kube-proxy's container may have been replaced since the last call.
         let toolbox = Toolbox::new(root, known);
-        self.waits = false;
-        for (place, save) in Observed::one_table(root, &toolbox, "filter") {
+        let filters = Observed::one_table(root, &toolbox, "filter");
+        // Where nothing is seen, it could not be read.
+        self.waits = filters.is_empty();
+        for (place, save) in filters {
             self.waits |= match state(&save) {
                 State::None => continue,
                 State::NotYet => true,

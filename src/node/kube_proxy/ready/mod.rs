@@ -79,7 +79,7 @@ fn carries_all(
     // Its container may have been replaced since.
     let toolbox = Toolbox::new(root, known);
     let observed = Observed::new(root, &toolbox)?;
-    let served = match families(&observed, running) {
+    let served = match families(&observed, running, services) {
         Ok(served) => served,
         Err(why) => return Ok(Err(why)),
     };
@@ -110,8 +110,8 @@ fn carries_all(
 /// The families, `ipv4` and `ipv6`, that kube-proxy serves in its running mode.
 ///
 /// Each family has its own proxier with its own first sync, but one metric for both, so only the rules show it. If only the
-/// rules of an older mode exist, or the bridge that carries them, that family's proxier has not synced yet.
-fn families(observed: &Observed, running: ProxyMode) -> Result<Vec<&'static str>, String> {
+/// rules of an older mode exist, or the bridge that carries its Services, that family's proxier has not synced yet.
+fn families(observed: &Observed, running: ProxyMode, services: &[ServicePort]) -> Result<Vec<&'static str>, String> {
     let bridge = Bridge::of(observed);
     let mut served = Vec::new();
     for (family, nft) in [("ipv4", "ip "), ("ipv6", "ip6 ")] {
@@ -125,7 +125,7 @@ fn families(observed: &Observed, running: ProxyMode) -> Result<Vec<&'static str>
         };
         if runs {
             served.push(family);
-        } else if of_older_mode || bridge.carries(family) {
+        } else if of_older_mode || bridge.carries(family) && has_services(services, family) {
             return Err(format!(
                 "{running} mode has not written its {family} rules yet; only rules of another mode exist"
             ));
@@ -135,6 +135,13 @@ fn families(observed: &Observed, running: ProxyMode) -> Result<Vec<&'static str>
         return Err(format!("no rules of {running} mode found, although kube-proxy reports that it has synced"));
     }
     Ok(served)
+}
+
+/// Without a list it is assumed. nftables mode has tables of IPv6 without a Service, too, in which iptables mode may not run.
+fn has_services(services: &[ServicePort], family: &str) -> bool {
+    let is_ipv6 = family == "ipv6";
+    let has = |service: &ServicePort| service.addresses.iter().any(|address| address.is_ipv6() == is_ipv6);
+    services.is_empty() || services.iter().any(has)
 }
 
 /// The targets in the tables of nftables mode.
@@ -207,4 +214,43 @@ fn some(names: &[&str]) -> String {
     let more = names.len().saturating_sub(NAMED);
     let first = names.iter().take(NAMED).copied().collect::<Vec<_>>().join(", ");
     if more == 0 { first } else { format!("{first} and {more} more") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::node::kube_proxy::rules::observe::Place;
+
+    const COPY: &str = "*nat\n:PREROUTING ACCEPT [0:0]\n:KPX-SERVICES - [0:0]\n-A PREROUTING -m time --datestop 2030-01-01T00:00:00 -j KPX-SERVICES\nCOMMIT\n";
+
+    fn service(address: &str) -> ServicePort {
+        let text = format!("{{\"name\": \"a/b:c\", \"protocol\": \"TCP\", \"port\": 80, \"addresses\": [{address}]}}");
+        serde_json::from_str(&text).unwrap()
+    }
+
+    /// Up to 1.32 one metric tells of both families' syncs.
+    #[test]
+    fn a_family_that_the_bridge_carries_is_waited_for() {
+        let ipv6 = Place { family: "ipv6", variant: "legacy" };
+        let tables = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+        let half = Observed { nft_tables: tables(&["ip kube-proxy"]), ..Observed::default() };
+        let bridged = Observed { saves: vec![(ipv6, Save::parse(COPY))], ..half.clone() };
+        let whole = Observed { nft_tables: tables(&["ip kube-proxy", "ip6 kube-proxy"]), ..bridged.clone() };
+        let both = [service("\"10.96.0.10\", \"fd00::a\"")];
+        let ipv4 = [service("\"10.96.0.10\"")];
+        for (observed, services, served) in [
+            (&half, &both[..], Some(&["ipv4"][..])),
+            (&bridged, &both, None),
+            (&bridged, &[], None),
+            (&bridged, &ipv4, Some(&["ipv4"])),
+            (&whole, &both, Some(&["ipv4", "ipv6"])),
+        ] {
+            let found = families(observed, ProxyMode::Nftables, services);
+            assert_eq!(found.ok().as_deref(), served, "{observed:?} {services:?}");
+        }
+        // Out of nftables mode.
+        let copied = Observed { bridge_tables: tables(&["ip6 kpx-prep-bridge"]), ..Observed::default() };
+        assert!(Bridge::of(&copied).carries("ipv6") && !Bridge::of(&copied).carries("ipv4"));
+        assert!(families(&copied, ProxyMode::Iptables, &both).is_err());
+    }
 }

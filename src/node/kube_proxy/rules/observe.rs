@@ -49,13 +49,13 @@ impl Place {
     /// `iptables-save` and `iptables-restore` of this family and variant, from the same folder.
     pub fn tools(self, toolbox: &Toolbox) -> Option<[Tool; 2]> {
         let command = self.command();
-        let exact = |middle: &[&str]| ["-save", "-restore"].map(|end| [command, &middle.concat(), end].concat());
-        let [save, restore] = exact(&["-", self.variant]);
+        let exact = |middle: &str| ["-save", "-restore"].map(|end| [command, middle, end].concat());
+        let [save, restore] = exact(if self.variant == "nft" { "-nft" } else { "-legacy" });
         if let Some(tools) = toolbox.find_both([&save, &restore]).next() {
             return Some(tools);
         }
         // Before there were two variants, and in small images, the name does not show the variant.
-        let [save, restore] = exact(&[]);
+        let [save, restore] = exact("");
         let is_it = |tools: &[Tool; 2]| {
             let version = tools[0].run(&["--version"], None).map(|said| said.stdout).unwrap_or_default();
             version.contains("nf_tables") == (self.variant == "nft")
@@ -153,9 +153,9 @@ impl Observed {
     }
 
     fn look_at_all_iptables(&mut self, root: &Root, toolbox: &Toolbox, tables: &[String], only: Option<&str>) {
-        for place in Place::ALL {
+        for place in &Place::ALL {
             if place.variant == "legacy" || place.is_in(tables) {
-                self.look_at_iptables(root, toolbox, place, only);
+                self.look_at_iptables(root, toolbox, *place, only);
             }
         }
     }
@@ -179,7 +179,7 @@ impl Observed {
             "legacy" if of_legacy.is_empty() => return,
             // To list all tables it reads /proc itself, which does not show this network inside a container.
             "legacy" if only.is_some() || !save.sees_us() => of_legacy.into_iter().map(Some).collect(),
-            _ => vec![None],
+            _ => vec![only.map(str::to_owned)],
         };
         for table in tables {
             let one = ["-t", table.as_deref().unwrap_or_default()];
