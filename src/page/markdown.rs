@@ -41,7 +41,8 @@ pub(super) fn render(page: &Page) -> String {
 /// A text within a line: nothing in it is markup, a link, a mention or HTML.
 fn inline(text: &str) -> String {
     let mut safe = String::new();
-    for character in visible(text).chars() {
+    let text = visible(text);
+    for (at, character) in text.char_indices() {
         match character {
             '\n' => safe.push(' '),
             '&' => safe.push_str("&amp;"),
@@ -50,9 +51,15 @@ fn inline(text: &str) -> String {
             // Forges turn @name into a mention, and #1 into a link.
             '@' => safe.push_str("&#64;"),
             '#' => safe.push_str("&#35;"),
+            // And https://… and www.… into links.
+            ':' if text[at..].starts_with("://") => safe.push_str("&#58;"),
+            '.' if safe.to_ascii_lowercase().ends_with("www") => safe.push_str("&#46;"),
             '\\' | '`' | '*' | '_' | '[' | ']' | '|' | '~' | '!' => safe.extend(['\\', character]),
             // At the start of a line these begin a list.
             '-' | '+' if safe.is_empty() => safe.extend(['\\', character]),
+            '.' | ')' if !safe.is_empty() && safe.bytes().all(|byte| byte.is_ascii_digit()) => {
+                safe.extend(['\\', character]);
+            }
             _ => safe.push(character),
         }
     }

@@ -4,8 +4,8 @@ use crate::report::event::What;
 use crate::report::recorded::Recorded;
 use crate::report::{Level, finding};
 
-/// Markup of both formats, an escape sequence, a bidirectional character and a mention.
-const HOSTILE: &str = "<script src=//e.x></script>\"'&amp;|`*_[a](http://e.x) @all #1 \u{1b}[2J\u{202e}";
+/// Markup of both formats, an address, an escape sequence, a bidirectional character and a mention.
+const HOSTILE: &str = "<script src=//e.x></script>\"'&amp;|`*_[a](http://e.x) WWW.e.x @all #1 \u{1b}[2J\u{202e}";
 
 fn event(seconds: i64, what: What, node: &str) -> Recorded {
     let time = jiff::Timestamp::from_second(1_790_000_000 + seconds).expect("in range");
@@ -56,7 +56,7 @@ fn markdown_escapes_every_text() {
             Some(_) => {}
             None if line.starts_with("```") => fence = Some(line.trim_end_matches("diff").to_owned()),
             None => {
-                for markup in ["<script", "[a]", " @", " #1", "*_"] {
+                for markup in ["<script", "[a]", " @", " #1", "*_", "://", "WWW."] {
                     assert!(!line.contains(markup), "{markup}: {line}");
                 }
                 // A cell is not ended by what is in it.
@@ -68,6 +68,24 @@ fn markdown_escapes_every_text() {
         }
     }
     assert_eq!(fence, None, "a block of code is ended by what is in it");
+    let begun = |text: &str| {
+        let page = Page {
+            title: String::new(),
+            headline: String::new(),
+            tone: Tone::Bad,
+            blocks: vec![Block::Text(text.to_owned())],
+        };
+        page.render(PageFormat::Markdown).lines().last().unwrap_or_default().to_owned()
+    };
+    for (text, line) in [
+        ("1. a", "1\\. a"),
+        ("12) a", "12\\) a"),
+        ("- a", "\\- a"),
+        ("1.35.6 a", "1\\.35.6 a"),
+        ("a 1. b: c", "a 1. b: c"),
+    ] {
+        assert_eq!(begun(text), line);
+    }
 }
 
 #[test]
