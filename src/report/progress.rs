@@ -160,7 +160,7 @@ fn time_left(done: usize, left: usize, elapsed: Duration) -> Option<Duration> {
 }
 
 /// A duration for people: `40 s`, `4 min`, `1 h 20 min`.
-fn in_words(time: Duration) -> String {
+pub fn in_words(time: Duration) -> String {
     let seconds = time.as_secs();
     match (seconds, seconds.div_ceil(60)) {
         (..90, _) => format!("{} s", seconds.max(1)),

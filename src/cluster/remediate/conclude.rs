@@ -36,9 +36,10 @@ impl Run<'_> {
             }
             RollEnd::Done | RollEnd::Failed(_) if !failed.is_empty() => {
                 let message = format!(
-                    "Done with failures: kube-proxy runs {mode} on {proved} node(s), verified on each. {} node(s) failed: {}. Fix them and run the same command again, or roll back with `kpx-prep remediate --rollback`.",
+                    "Done with failures: kube-proxy runs {mode} on {proved} node(s), verified on each. {} node(s) failed: {}. Fix them and run the same command again, or roll back with `kpx-prep remediate --rollback`.{}",
                     failed.len(),
-                    few_long(&failed)
+                    few_long(&failed),
+                    self.served_until()
                 );
                 events.warning("RemediationDone", message.clone()).await;
                 (Outcome::NodesFailed, message, Exit::Failed)

@@ -34,7 +34,7 @@ use crate::exit_code::Exit;
 use crate::mode::ProxyMode;
 use crate::report::event::{Event, What};
 use crate::report::few_long;
-use crate::report::progress::Progress;
+use crate::report::progress::{Progress, in_words};
 use crate::report::say::say;
 
 /// How much longer a bridge lasts than a switch and its rollback may, for asking the node.
@@ -290,6 +290,18 @@ impl<'a> Run<'a> {
         let keep = self.plan.timeout * 8 + self.request.settle + BRIDGE_SLACK;
         let must = !self.request.is_restore() && !self.request.ignores("by-way-of-iptables");
         needed.then(|| Bridging { before: self.facts.ports(), keep, must })
+    }
+
+    /// How long a node that failed is served without kube-proxy's rules, for the end of a message; empty if there is no bridge.
+    pub(super) fn served_until(&self) -> String {
+        let bridging = self.helper.and_then(|_| self.bridging());
+        let served = |bridging: Bridging| {
+            let keep = in_words(bridging.keep);
+            format!(
+                " Until kube-proxy has written its rules there, a copy of the old ones serves Services, for {keep} from its replacement at most."
+            )
+        };
+        bridging.map(served).unwrap_or_default()
     }
 
     fn cleaner(&self, target: &Target) -> Option<Cleaner<'a>> {

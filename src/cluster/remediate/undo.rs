@@ -51,7 +51,8 @@ impl Run<'_> {
             };
             report.outcome = Outcome::Left;
             report.message = format!(
-                "Failed: {why}; {because}. Fix the node and run again to continue, or roll back with `kpx-prep remediate --rollback`."
+                "Failed: {why}; {because}. Fix the node and run again to continue, or roll back with `kpx-prep remediate --rollback`.{}",
+                self.served_until()
             );
             events.warning("RemediationFailed", report.message.clone()).await;
             return if timed_out || self.request.no_rollback { Exit::TimedOut } else { Exit::Failed };
@@ -109,7 +110,8 @@ impl Run<'_> {
             (Err(error), _) => {
                 report.outcome = Outcome::Failed;
                 report.message = format!(
-                    "Switch failed: {why}. Rollback failed as well: {error}. Inspect with `kpx-prep status`, then retry with `kpx-prep remediate --rollback`."
+                    "Switch failed: {why}. Rollback failed as well: {error}. Inspect with `kpx-prep status`, then retry with `kpx-prep remediate --rollback`.{}",
+                    self.served_until()
                 );
                 events.warning("RemediationFailed", report.message.clone()).await;
                 Exit::Failed

@@ -122,6 +122,12 @@ async fn no_gap_in_a_rollback(world: &World) {
     before.rolled_back(&cluster).await;
     let gaps = ["node-1", "node-2", "node-3"].map(|node| cluster.nodes.hosts.gaps(node));
     assert_eq!(gaps, [0; 3], "{outcome}");
+    // Where it is left as it is, how long it is served is said.
+    let tolerant = ["--mode", "nftables", "--canary", "node-2", "--max-failures", "1"];
+    let outcome = cluster.whole(&tolerant).await.exits(1).says("/outcome", "nodes-failed");
+    outcome.mentions("a copy of the old ones serves Services, for 6 min from its replacement at most");
+    let outcome = cluster.whole(&["--mode", "nftables", "--no-rollback"]).await.exits(4).says("/outcome", "left");
+    outcome.mentions("a copy of the old ones serves Services, for 6 min from its replacement at most");
 }
 
 async fn no_bridge(world: &World) {
