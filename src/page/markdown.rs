@@ -38,7 +38,17 @@ pub(super) fn render(page: &Page) -> String {
     text
 }
 
-/// A text within a line: nothing in it is markup, a link, a mention or HTML.
+/// Addresses that stay links in any text: most hints end with one.
+const LINKS: [&str; 3] =
+    ["https://kubernetes.io/", "https://github.com/kubernetes/", "https://github.com/kubernetes-sigs/"];
+
+/// Whether the `:` at this place is of an address that stays a link.
+fn is_link(text: &str, at: usize) -> bool {
+    let from = text[..at].strip_suffix("https").map(str::len);
+    from.is_some_and(|from| LINKS.iter().any(|link| text[from..].starts_with(link)))
+}
+
+/// A text within a line: nothing in it is markup, a link to elsewhere, a mention or HTML.
 fn inline(text: &str) -> String {
     let mut safe = String::new();
     let text = visible(text);
@@ -52,12 +62,16 @@ fn inline(text: &str) -> String {
             '@' => safe.push_str("&#64;"),
             '#' => safe.push_str("&#35;"),
             // And https://… and www.… into links.
-            ':' if text[at..].starts_with("://") => safe.push_str("&#58;"),
+            ':' if text[at..].starts_with("://") && !is_link(&text, at) => safe.push_str("&#58;"),
             '.' if safe.to_ascii_lowercase().ends_with("www") => safe.push_str("&#46;"),
             '\\' | '`' | '*' | '_' | '[' | ']' | '|' | '~' | '!' => safe.extend(['\\', character]),
             // At the start of a line these begin a list.
             '-' | '+' if safe.is_empty() => safe.extend(['\\', character]),
-            '.' | ')' if !safe.is_empty() && safe.bytes().all(|byte| byte.is_ascii_digit()) => {
+            '.' | ')'
+                if at > 0
+                    && text[..at].bytes().all(|byte| byte.is_ascii_digit())
+                    && text[at + 1..].chars().next().is_none_or(char::is_whitespace) =>
+            {
                 safe.extend(['\\', character]);
             }
             _ => safe.push(character),

@@ -81,8 +81,11 @@ fn markdown_escapes_every_text() {
         ("1. a", "1\\. a"),
         ("12) a", "12\\) a"),
         ("- a", "\\- a"),
-        ("1.35.6 a", "1\\.35.6 a"),
+        ("1.35.6 a", "1.35.6 a"),
         ("a 1. b: c", "a 1. b: c"),
+        ("a; https://kubernetes.io/docs", "a; https://kubernetes.io/docs"),
+        ("a; https://kubernetes.io.e.x/docs", "a; https&#58;//kubernetes.io.e.x/docs"),
+        ("a; http://kubernetes.io/docs", "a; http&#58;//kubernetes.io/docs"),
     ] {
         assert_eq!(begun(text), line);
     }
