@@ -48,6 +48,10 @@ fn is_link(text: &str, at: usize) -> bool {
     from.is_some_and(|from| LINKS.iter().any(|link| text[from..].starts_with(link)))
 }
 
+fn ends_with_www(text: &str) -> bool {
+    text.as_bytes().last_chunk::<3>().is_some_and(|end| end.eq_ignore_ascii_case(b"www"))
+}
+
 /// A text within a line: nothing in it is markup, a link to elsewhere, a mention or HTML.
 fn inline(text: &str) -> String {
     let mut safe = String::new();
@@ -63,7 +67,7 @@ fn inline(text: &str) -> String {
             '#' => safe.push_str("&#35;"),
             // And https://… and www.… into links.
             ':' if text[at..].starts_with("://") && !is_link(&text, at) => safe.push_str("&#58;"),
-            '.' if safe.to_ascii_lowercase().ends_with("www") => safe.push_str("&#46;"),
+            '.' if ends_with_www(&text[..at]) => safe.push_str("&#46;"),
             '\\' | '`' | '*' | '_' | '[' | ']' | '|' | '~' | '!' => safe.extend(['\\', character]),
             // At the start of a line these begin a list.
             '-' | '+' if safe.is_empty() => safe.extend(['\\', character]),

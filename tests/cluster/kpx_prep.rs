@@ -156,12 +156,14 @@ impl Run {
 
     /// Waits for its end, this long at most. What it said by then is in the failure.
     pub(crate) async fn end_within(mut self, limit: Duration) -> Outcome {
-        let (mut stdout, mut stderr) = (String::new(), String::new());
+        let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
         let (out, err) = (self.0.stdout.take().expect("a pipe"), self.0.stderr.take().expect("a pipe"));
         let ended = tokio::time::timeout(limit, async {
             tokio::try_join!(all_of(out, &mut stdout), all_of(err, &mut stderr), self.0.wait())
         });
-        let Ok(ended) = ended.await else {
+        let ended = ended.await;
+        let [stdout, stderr] = [stdout, stderr].map(|said| String::from_utf8(said).expect("text"));
+        let Ok(ended) = ended else {
             panic!("it has not ended within {limit:?}\nstdout:\n{stdout}\nstderr:\n{stderr}");
         };
         let exit = ExitStatus::code(&ended.expect("its output").2);
@@ -170,15 +172,10 @@ impl Run {
     }
 }
 
-/// Reads into a text that is kept if this is given up.
-async fn all_of(mut pipe: impl tokio::io::AsyncRead + Unpin, text: &mut String) -> std::io::Result<()> {
-    let mut some = [0; 4096];
-    loop {
-        match pipe.read(&mut some).await? {
-            0 => return Ok(()),
-            read => text.push_str(&String::from_utf8_lossy(&some[..read])),
-        }
-    }
+/// Reads to the end; what was read is kept if this is given up.
+async fn all_of(mut pipe: impl tokio::io::AsyncRead + Unpin, said: &mut Vec<u8>) -> std::io::Result<()> {
+    while pipe.read_buf(said).await? > 0 {}
+    Ok(())
 }
 
 impl Outcome {

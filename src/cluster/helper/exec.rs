@@ -217,8 +217,8 @@ async fn collect(
         // Output received before the connection broke is still used.
         while let Ok(1..) = stream.read_buf(&mut bytes).await {
             *heard.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = BootInstant::now();
-            // Only the last line of indented JSON is a brace alone, because its texts have no line breaks. What else looks like that is
-            // parsed once.
+            // Only the last line of indented JSON is a brace alone, because its texts have no line breaks. What else looks
+            // like that is parsed once.
             if bytes.ends_with(b"\n}\n")
                 && let Some(tell) = tell.take()
                 && serde_json::from_slice::<IgnoredAny>(&bytes).is_ok()

@@ -292,13 +292,14 @@ impl<'a> Run<'a> {
         needed.then(|| Bridging { before: self.facts.ports(), keep, must })
     }
 
-    /// How long a node that failed is served without kube-proxy's rules, for the end of a message; empty if there is no bridge.
+    /// How long a node that failed is served without kube-proxy's rules, for the end of a message; empty without bridges. Not
+    /// every node has one, so it names the command that shows it.
     pub(super) fn served_until(&self) -> String {
         let bridging = self.helper.and_then(|_| self.bridging());
         let served = |bridging: Bridging| {
             let keep = in_words(bridging.keep);
             format!(
-                " Until kube-proxy has written its rules there, a copy of the old ones serves Services, for {keep} from its replacement at most."
+                " Where a kube-proxy was replaced and has not written its rules, a copy of the old ones serves Services for up to {keep}; `kpx-prep status --nodes` shows it."
             )
         };
         bridging.map(served).unwrap_or_default()

@@ -125,9 +125,9 @@ async fn no_gap_in_a_rollback(world: &World) {
     // Where it is left as it is, how long it is served is said.
     let tolerant = ["--mode", "nftables", "--canary", "node-2", "--max-failures", "1"];
     let outcome = cluster.whole(&tolerant).await.exits(1).says("/outcome", "nodes-failed");
-    outcome.mentions("a copy of the old ones serves Services, for 6 min from its replacement at most");
+    outcome.mentions("a copy of the old ones serves Services for up to 6 min; `kpx-prep status --nodes` shows it");
     let outcome = cluster.whole(&["--mode", "nftables", "--no-rollback"]).await.exits(4).says("/outcome", "left");
-    outcome.mentions("a copy of the old ones serves Services, for 6 min from its replacement at most");
+    outcome.mentions("a copy of the old ones serves Services for up to 6 min; `kpx-prep status --nodes` shows it");
 }
 
 async fn no_bridge(world: &World) {
